@@ -1,0 +1,8 @@
+//! What a Nomad task driver plugin is: its domain types, its schema language, its server and its client.
+//!
+//! The word "docker" is not in this crate. A driver implements [`driver::Driver`] and hands it to the server; a host
+//! speaks to it through the client. Protobuf messages stay inside.
+
+pub mod driver;
+pub mod hclspec;
+pub mod id;
