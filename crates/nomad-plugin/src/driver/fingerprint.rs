@@ -6,6 +6,7 @@ use super::NetworkMode;
 
 /// What the driver can do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a capability of its own on the wire")]
 pub struct Capabilities {
     /// Whether tasks can be signalled.
     pub send_signals: bool,
