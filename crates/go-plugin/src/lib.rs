@@ -1,1 +1,13 @@
 //! HashiCorp go-plugin over gRPC, both ends: the server a plugin runs, and the client a host runs.
+//!
+//! Nothing here knows what the plugin is for: a caller brings its own gRPC services and its own cookie.
+
+pub mod client;
+mod handshake;
+pub mod hclog;
+pub mod server;
+
+pub use handshake::{Handshake, HandshakeError, HandshakeLine};
+
+#[expect(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
+mod proto;

@@ -6,3 +6,6 @@
 pub mod driver;
 pub mod hclspec;
 pub mod id;
+
+#[expect(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
+mod proto;

@@ -1,0 +1,66 @@
+//! The plugin's standard error, line by line.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::ChildStderr,
+    sync::watch,
+};
+
+use super::LogSink;
+use crate::hclog::Line;
+
+/// The last lines, for an error that has to say what the plugin said.
+#[derive(Clone)]
+pub(super) struct Tail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    closed: watch::Sender<bool>,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { lines: Arc::default(), closed: watch::channel(false).0 }
+    }
+}
+
+impl Tail {
+    const LINES: usize = 10;
+
+    fn push(&self, line: String) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == Self::LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// The lines as one text.
+    pub(super) fn text(&self) -> String {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits, not for ever, until all that was said has been read.
+    pub(super) async fn closed(&self, patience: Duration) {
+        let mut closed = self.closed.subscribe();
+        let _late = tokio::time::timeout(patience, closed.wait_for(|closed| *closed)).await;
+    }
+}
+
+/// Reads to the end; what is not UTF-8 is read as far as it goes.
+pub(super) async fn read(pipe: ChildStderr, log: LogSink, tail: Tail) {
+    let mut pipe = BufReader::new(pipe);
+    let mut bytes = Vec::new();
+    while pipe.read_until(b'\n', &mut bytes).await.is_ok_and(|count| count > 0) {
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        bytes.clear();
+        tail.push(line.clone());
+        log(Line::parse(&line));
+    }
+    tail.closed.send_replace(true);
+}
