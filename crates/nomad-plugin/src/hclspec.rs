@@ -1,6 +1,6 @@
 //! A configuration schema as plain data: what the driver says it accepts, and what the host decodes HCL against.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// One node of a schema.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,4 +95,95 @@ pub enum Type {
     Set(Box<Type>),
     /// `map(T)`
     Map(Box<Type>),
+}
+
+impl Spec {
+    /// An optional attribute.
+    pub fn attr(name: &str, ty: Type) -> Self {
+        Self::Attr { name: name.to_owned(), ty, required: false }
+    }
+
+    /// An attribute that must be there.
+    pub fn required_attr(name: &str, ty: Type) -> Self {
+        Self::Attr { name: name.to_owned(), ty, required: true }
+    }
+
+    /// Named children.
+    pub fn object<const N: usize>(children: [(&str, Self); N]) -> Self {
+        Self::Object(children.into_iter().map(|(name, spec)| (name.to_owned(), spec)).collect())
+    }
+
+    /// An optional block.
+    pub fn block(name: &str, nested: Self) -> Self {
+        Self::Block { name: name.to_owned(), required: false, nested: Box::new(nested) }
+    }
+
+    /// Any number of blocks of one name, in order.
+    pub fn block_list(name: &str, nested: Self) -> Self {
+        Self::BlockList { name: name.to_owned(), min: 0, max: 0, nested: Box::new(nested) }
+    }
+
+    /// An optional block of any attributes of one type.
+    pub fn block_attrs(name: &str, ty: Type) -> Self {
+        Self::BlockAttrs { name: name.to_owned(), ty, required: false }
+    }
+
+    /// This schema, or the HCL expression `literal` where it decodes to nil.
+    #[must_use]
+    pub fn or(self, literal: &str) -> Self {
+        Self::Default { primary: Box::new(self), default: Box::new(Self::Literal(literal.to_owned())) }
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String => f.write_str("string"),
+            Self::Number => f.write_str("number"),
+            Self::Bool => f.write_str("bool"),
+            Self::Any => f.write_str("any"),
+            Self::List(item) => write!(f, "list({item})"),
+            Self::Set(item) => write!(f, "set({item})"),
+            Self::Map(item) => write!(f, "map({item})"),
+        }
+    }
+}
+
+/// A type that no schema knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown type {0:?}")]
+pub struct UnknownType(pub String);
+
+impl FromStr for Type {
+    type Err = UnknownType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownType> {
+        let nested = |prefix: &str| text.strip_prefix(prefix)?.strip_prefix('(')?.strip_suffix(')');
+        match text {
+            "string" => return Ok(Self::String),
+            "number" => return Ok(Self::Number),
+            "bool" => return Ok(Self::Bool),
+            "any" => return Ok(Self::Any),
+            _ => {}
+        }
+        for (prefix, of) in [("list", Self::List as fn(Box<Self>) -> Self), ("set", Self::Set), ("map", Self::Map)] {
+            if let Some(item) = nested(prefix) {
+                return Ok(of(Box::new(item.trim().parse()?)));
+            }
+        }
+        Err(UnknownType(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_read_as_they_are_written() {
+        let nested = Type::List(Box::new(Type::Map(Box::new(Type::String))));
+        assert_eq!(nested.to_string(), "list(map(string))");
+        assert_eq!("list(map(string))".parse(), Ok(nested));
+        assert_eq!("list(text)".parse::<Type>(), Err(UnknownType("text".into())));
+    }
 }

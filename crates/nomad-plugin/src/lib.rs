@@ -6,6 +6,8 @@
 pub mod driver;
 pub mod hclspec;
 pub mod id;
+pub mod msgpack;
+mod wire;
 
 #[expect(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
 mod proto;

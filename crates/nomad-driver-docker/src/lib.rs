@@ -1,0 +1,4 @@
+//! The Docker task driver for Nomad.
+
+pub mod background;
+pub mod engine;
