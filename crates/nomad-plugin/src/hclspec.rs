@@ -154,6 +154,17 @@ impl fmt::Display for Type {
 #[error("unknown type {0:?}")]
 pub struct UnknownType(pub String);
 
+/// Why a schema from the wire cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// A node without content, or of a kind that is not known here.
+    #[error("the schema has a node of an unknown kind")]
+    Kind,
+    /// An attribute's type.
+    #[error(transparent)]
+    Type(#[from] UnknownType),
+}
+
 impl FromStr for Type {
     type Err = UnknownType;
 

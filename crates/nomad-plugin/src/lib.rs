@@ -3,10 +3,12 @@
 //! The word "docker" is not in this crate. A driver implements [`driver::Driver`] and hands it to the server; a host
 //! speaks to it through the client. Protobuf messages stay inside.
 
+pub mod client;
 pub mod driver;
 pub mod hclspec;
 pub mod id;
 pub mod msgpack;
+pub mod server;
 mod wire;
 
 #[expect(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]

@@ -106,7 +106,9 @@ fn write(out: &mut Vec<u8>, value: &Value, text: fn(&mut Vec<u8>, &str)) {
         Value::String(value) => text(out, value),
         Value::List(items) => {
             infallible(write_array_len(out, length(items.len())));
-            items.iter().for_each(|item| write(out, item, text));
+            for item in items {
+                write(out, item, text);
+            }
         }
         Value::Map(entries) => {
             infallible(write_map_len(out, length(entries.len())));

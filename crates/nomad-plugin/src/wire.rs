@@ -1,11 +1,15 @@
 //! Domain types to protobuf messages and back: [`Mirror`] is the one way across.
 
 mod config;
+mod error;
 mod exec;
 mod fingerprint;
 mod hclspec;
 mod stats;
 mod status;
+
+pub(crate) use error::driver_error;
+pub(crate) use exec::{events, inputs};
 
 use std::{
     collections::BTreeMap,

@@ -22,12 +22,12 @@ impl Mirror<ExecTaskResponse> for ExecOutput {
     }
 }
 
-fn data(bytes: &Bytes) -> Option<Operation> {
-    Some(Operation { data: bytes.to_vec(), close: false })
+fn data(bytes: &Bytes) -> Operation {
+    Operation { data: bytes.to_vec(), close: false }
 }
 
-fn close() -> Option<Operation> {
-    Some(Operation { data: Vec::new(), close: true })
+fn close() -> Operation {
+    Operation { data: Vec::new(), close: true }
 }
 
 impl From<ExecSetup> for Request {
@@ -46,8 +46,8 @@ impl From<request::Setup> for ExecSetup {
 impl From<ExecInput> for Request {
     fn from(input: ExecInput) -> Self {
         match input {
-            ExecInput::Stdin(bytes) => Self { stdin: data(&bytes), ..Self::default() },
-            ExecInput::StdinClosed => Self { stdin: close(), ..Self::default() },
+            ExecInput::Stdin(bytes) => Self { stdin: Some(data(&bytes)), ..Self::default() },
+            ExecInput::StdinClosed => Self { stdin: Some(close()), ..Self::default() },
             ExecInput::Resize(TerminalSize { height, width }) => {
                 let size = request::TerminalSize { height: height.into(), width: width.into() };
                 Self { tty_size: Some(size), ..Self::default() }
@@ -77,10 +77,10 @@ pub(crate) fn inputs(message: Request) -> Vec<ExecInput> {
 impl From<ExecEvent> for Response {
     fn from(event: ExecEvent) -> Self {
         match event {
-            ExecEvent::Stdout(bytes) => Self { stdout: data(&bytes), ..Self::default() },
-            ExecEvent::Stderr(bytes) => Self { stderr: data(&bytes), ..Self::default() },
-            ExecEvent::StdoutClosed => Self { stdout: close(), ..Self::default() },
-            ExecEvent::StderrClosed => Self { stderr: close(), ..Self::default() },
+            ExecEvent::Stdout(bytes) => Self { stdout: Some(data(&bytes)), ..Self::default() },
+            ExecEvent::Stderr(bytes) => Self { stderr: Some(data(&bytes)), ..Self::default() },
+            ExecEvent::StdoutClosed => Self { stdout: Some(close()), ..Self::default() },
+            ExecEvent::StderrClosed => Self { stderr: Some(close()), ..Self::default() },
             ExecEvent::Exited(result) => Self { exited: true, result: Some(result.into_wire()), ..Self::default() },
         }
     }

@@ -1,20 +1,9 @@
 //! Schemas. A node that a newer peer would send and this side does not know is an error, not a guess.
 
 use crate::{
-    hclspec::{Spec, Type, UnknownType},
+    hclspec::{SchemaError, Spec, Type},
     proto::hclspec as wire,
 };
-
-/// Why a schema from the wire cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SchemaError {
-    /// A node without content, or of a kind that is not known here.
-    #[error("the schema has a node of an unknown kind")]
-    Kind,
-    /// An attribute's type.
-    #[error(transparent)]
-    Type(#[from] UnknownType),
-}
 
 impl From<Spec> for wire::Spec {
     fn from(spec: Spec) -> Self {
