@@ -79,10 +79,10 @@ mod tests {
         let status = Status::from(DriverError::recoverable("x"));
 
         assert_eq!(status.code(), Code::FailedPrecondition);
-        let mut expected = vec![0x08, 9, 0x12, 1, b'x', 0x1a, 80, 0x0a, 74];
+        let mut expected = vec![0x08, 9, 0x12, 1, b'x', 0x1a, 81, 0x0a, 75];
         expected.extend(RECOVERABLE_ERROR.as_bytes());
         expected.extend([0x12, 2, 0x08, 1]);
-        assert_eq!(RECOVERABLE_ERROR.len(), 74);
+        assert_eq!(RECOVERABLE_ERROR.len(), 75);
         assert_eq!(status.details(), expected);
         let fatal = Status::from(DriverError::fatal("x"));
         assert!(!fatal.details().ends_with(&[0x08, 1]));
