@@ -1,0 +1,80 @@
+//! Containers: made, started, stopped, killed, looked at, removed.
+
+use std::{collections::HashMap, time::Duration};
+
+use bollard::{
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
+    query_parameters::{
+        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+        ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+        StopContainerOptionsBuilder,
+    },
+};
+
+use super::{Engine, EngineError, QUICK, SLOW};
+
+/// A container that carries a label.
+pub type FoundContainer = ContainerSummary;
+
+impl Engine {
+    /// Makes a container and returns its id.
+    pub async fn create_container(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let create = ("create container", name);
+        let call = |docker: bollard::Docker| async move { docker.create_container(Some(options), body).await };
+        Ok(self.connection.call(create, SLOW, call).await?.id)
+    }
+
+    /// Starts a container; one that runs already is fine.
+    pub async fn start_container(&self, id: &str) -> Result<(), EngineError> {
+        let call =
+            |docker: bollard::Docker| async move { docker.start_container(id, None::<StartContainerOptions>).await };
+        self.connection.call(("start container", id), SLOW, call).await
+    }
+
+    /// All that the engine knows of a container, by id or name.
+    pub async fn inspect_container(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
+        let call = |docker: bollard::Docker| async move {
+            docker.inspect_container(id, None::<InspectContainerOptions>).await
+        };
+        self.connection.call(("inspect container", id), QUICK, call).await
+    }
+
+    /// Sends the container's stop signal and, `grace` later (whole seconds), SIGKILL. Returns once it has ended. One
+    /// that has ended already, or is gone, is fine.
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::default().t(seconds).build();
+        let call = |docker: bollard::Docker| async move { docker.stop_container(id, Some(options)).await };
+        gone_is_fine(self.connection.call(("stop container", id), grace.saturating_add(SLOW), call).await)
+    }
+
+    /// Sends a signal to the container's first process.
+    pub async fn kill_container(&self, id: &str, signal: &str) -> Result<(), EngineError> {
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        let call = |docker: bollard::Docker| async move { docker.kill_container(id, Some(options)).await };
+        self.connection.call(("kill container", id), QUICK, call).await
+    }
+
+    /// Removes a container, killing it if it runs, and its anonymous volumes. One that is gone is fine.
+    pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let call = |docker: bollard::Docker| async move { docker.remove_container(id, Some(options)).await };
+        gone_is_fine(self.connection.call(("remove container", id), SLOW, call).await)
+    }
+
+    /// Containers in any state that have a label, whatever its value.
+    pub async fn containers_with_label(&self, label: &str) -> Result<Vec<FoundContainer>, EngineError> {
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
+        self.connection.call(("list containers", label), QUICK, call).await
+    }
+}
+
+fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a call to the engine failed.
+
+use std::time::Duration;
+
+/// A failed call: what was asked, of what, and why it failed.
+///
+/// Its text is the cause alone: callers say what they were about, in their own words.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct EngineError {
+    /// The verb, for example `create container`.
+    pub operation: &'static str,
+    /// What it was about: a container's, an exec's or an image's name.
+    pub subject: String,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Cause {
+    /// The engine answered with an error.
+    #[error("Error response from daemon: {message}")]
+    Response {
+        /// The HTTP status.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine reported an error in the midst of its answer.
+    #[error("{0}")]
+    Stream(String),
+    /// Nobody answers there.
+    #[error("cannot connect to the Docker daemon at {address}: {reason}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The connection broke before the answer was complete.
+    #[error("the connection to the Docker daemon broke: {0}")]
+    Broken(String),
+    /// No answer in time.
+    #[error("no answer from the Docker daemon within {} s", .0.as_secs())]
+    Deadline(Duration),
+    /// The endpoint or the engine cannot be used at all.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl EngineError {
+    fn status(&self) -> Option<u16> {
+        match self.cause {
+            Cause::Response { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The thing is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// The thing is in a state that forbids the call: a name that is taken, a container that does not run.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(409)
+    }
+
+    /// The engine did not refuse: it did not answer, or is about to come back.
+    pub fn is_transient(&self) -> bool {
+        match &self.cause {
+            Cause::Response { status, .. } => matches!(status, 502..=504),
+            Cause::Unreachable { .. } | Cause::Broken(_) | Cause::Deadline(_) => true,
+            Cause::Stream(_) | Cause::Unusable(_) => false,
+        }
+    }
+
+    /// The engine's own words, where it answered.
+    pub fn response(&self) -> Option<&str> {
+        match &self.cause {
+            Cause::Response { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+}
+
+/// A client library's error; `address` is where the engine should be.
+pub(super) fn cause(error: bollard::errors::Error, address: &str) -> Cause {
+    use bollard::errors::Error;
+    match error {
+        Error::DockerResponseServerError { status_code, message } => Cause::Response { status: status_code, message },
+        Error::DockerStreamError { error } => Cause::Stream(error),
+        Error::RequestTimeoutError => Cause::Broken("timeout".into()),
+        Error::SocketNotFoundError(path) => {
+            Cause::Unreachable { address: address.to_owned(), reason: format!("no such socket: {path}") }
+        }
+        Error::UnsupportedURISchemeError { uri } => Cause::Unusable(format!("unable to parse docker host `{uri}`")),
+        Error::HyperLegacyError { err } if err.is_connect() => {
+            Cause::Unreachable { address: address.to_owned(), reason: innermost(&err) }
+        }
+        Error::HyperLegacyError { err } => Cause::Broken(innermost(&err)),
+        Error::HyperResponseError { err } => Cause::Broken(innermost(&err)),
+        Error::IOError { err } => Cause::Broken(innermost(&err)),
+        other => Cause::Unusable(other.to_string()),
+    }
+}
+
+/// The last of the causes: the one that names the system's error.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,75 @@
+//! The engine's events of containers, as they happen.
+
+use std::collections::HashMap;
+
+use bollard::{models::EventMessage, query_parameters::EventsOptionsBuilder};
+use futures_util::{Stream, StreamExt};
+
+use super::{Engine, EngineError, error};
+
+/// Something happened to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// The container's full id.
+    pub container: String,
+    /// What happened.
+    pub kind: ContainerEventKind,
+}
+
+/// What happened to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerEventKind {
+    /// Its first process ended.
+    Died,
+    /// It was removed.
+    Destroyed,
+    /// The kernel killed a process of it for its memory.
+    OutOfMemory,
+}
+
+impl Engine {
+    /// A subscription, from now on. It ends, or fails, when the connection breaks: what happened meanwhile is the
+    /// subscriber's to find out.
+    pub async fn container_events(
+        &self,
+    ) -> Result<impl Stream<Item = Result<ContainerEvent, EngineError>> + Send + Unpin + use<>, EngineError> {
+        let failed = |cause| EngineError { operation: "events", subject: String::new(), cause };
+        let docker = self.connection.docker().await.map_err(failed)?;
+        let address = self.address().to_owned();
+        let names = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+        let filters = HashMap::from([
+            ("type".to_owned(), names(&["container"])),
+            ("event".to_owned(), names(&["die", "destroy", "oom"])),
+        ]);
+        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        let messages = docker.events(Some(options));
+        Ok(Box::pin(messages.filter_map(move |message| {
+            let event = match message {
+                Ok(message) => container_event(message).map(Ok),
+                Err(error) => Some(Err(failed(error::cause(error, &address)))),
+            };
+            std::future::ready(event)
+        })))
+    }
+
+    /// Tells that the connection broke: what is known of the engine may not hold for the one that comes back.
+    pub fn was_away(&self) {
+        self.connection.forget();
+    }
+
+    /// Whether the engine answers at all.
+    pub async fn answers(&self) -> Result<(), EngineError> {
+        let call = |docker: bollard::Docker| async move { docker.ping().await.map(drop) };
+        self.connection.call(("ping", ""), super::QUICK, call).await
+    }
+}
+
+fn container_event(message: EventMessage) -> Option<ContainerEvent> {
+    let kind = match message.action?.as_str() {
+        "die" => ContainerEventKind::Died,
+        "destroy" => ContainerEventKind::Destroyed,
+        "oom" => ContainerEventKind::OutOfMemory,
+        _ => return None,
+    };
+    Some(ContainerEvent { container: message.actor?.id?, kind })
+}
