@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 /// Work that goes on beside its owner, and stops when the owner drops this.
 #[derive(Debug)]
@@ -25,5 +26,22 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Work that comes to its own end though its starter went away, such as an undo. It ends with the process.
+#[derive(Clone, Debug, Default)]
+pub struct Finishing(TaskTracker);
+
+impl Finishing {
+    /// Starts the work.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _tracked = self.0.spawn(work);
+    }
+
+    /// Waits for all work that was started.
+    pub async fn finished(&self) {
+        self.0.close();
+        self.0.wait().await;
     }
 }

@@ -30,7 +30,7 @@ pub mod model {
 /// Calls that only read what the engine has in memory.
 const QUICK: Duration = Duration::from_secs(30);
 /// Calls that make the engine touch disks, networks or a runtime.
-const SLOW: Duration = Duration::from_mins(5);
+const SLOW: Duration = Duration::from_secs(300);
 
 /// A Docker Engine, connected to when first needed. Clones share the connection and what is known of the engine.
 #[derive(Clone)]

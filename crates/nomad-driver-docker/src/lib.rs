@@ -2,3 +2,6 @@
 
 pub mod background;
 pub mod engine;
+pub mod events;
+pub mod exec;
+pub mod task;

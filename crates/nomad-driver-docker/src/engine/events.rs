@@ -1,6 +1,6 @@
 //! The engine's events of containers, as they happen.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::SystemTime};
 
 use bollard::{models::EventMessage, query_parameters::EventsOptionsBuilder};
 use futures_util::{Stream, StreamExt};
@@ -28,10 +28,11 @@ pub enum ContainerEventKind {
 }
 
 impl Engine {
-    /// A subscription, from now on. It ends, or fails, when the connection breaks: what happened meanwhile is the
+    /// A subscription from a time on, of which the engine remembers some hundred events. It ends, or fails, when the connection breaks: what happened meanwhile is the
     /// subscriber's to find out.
     pub async fn container_events(
         &self,
+        since: SystemTime,
     ) -> Result<impl Stream<Item = Result<ContainerEvent, EngineError>> + Send + Unpin + use<>, EngineError> {
         let failed = |cause| EngineError { operation: "events", subject: String::new(), cause };
         let docker = self.connection.docker().await.map_err(failed)?;
@@ -41,7 +42,7 @@ impl Engine {
             ("type".to_owned(), names(&["container"])),
             ("event".to_owned(), names(&["die", "destroy", "oom"])),
         ]);
-        let options = EventsOptionsBuilder::default().filters(&filters).build();
+        let options = EventsOptionsBuilder::default().since(&unix_time(since)).filters(&filters).build();
         let messages = docker.events(Some(options));
         Ok(Box::pin(messages.filter_map(move |message| {
             let event = match message {
@@ -62,6 +63,12 @@ impl Engine {
         let call = |docker: bollard::Docker| async move { docker.ping().await.map(drop) };
         self.connection.call(("ping", ""), super::QUICK, call).await
     }
+}
+
+/// Seconds and nanoseconds, as the engine reads times.
+fn unix_time(at: SystemTime) -> String {
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
 }
 
 fn container_event(message: EventMessage) -> Option<ContainerEvent> {

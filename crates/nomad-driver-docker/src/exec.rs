@@ -1,0 +1,122 @@
+//! Commands run inside a task.
+//!
+//! The output is read to the end of its stream; only then is the engine asked how the command ended, and asked again
+//! while it says that the command neither ended nor runs. So no command comes back without its output or its code.
+
+mod streaming;
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use nomad_plugin::driver::{DriverError, ExecOutput, ExitResult};
+pub use streaming::run_streaming;
+
+use crate::engine::{self, Engine, EngineError, ExecTerminal};
+
+/// How much of each stream an unattached command's answer holds: the end of it. Hosts read messages of up to 4 MiB.
+const KEPT: usize = 1 << 20;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs a command without input and returns the end of its output. A timeout of 0 is none; at any other the command is
+/// killed and the call fails.
+pub async fn run(
+    engine: &Engine,
+    container: &str,
+    command: Vec<String>,
+    timeout: Duration,
+) -> Result<ExecOutput, DriverError> {
+    if command.is_empty() {
+        return Err(DriverError::new("cmd is required, but was empty"));
+    }
+    let exec = create(engine, container, command, false, ExecTerminal::No).await?;
+    let running = async {
+        let mut stream = attach(engine, &exec, ExecTerminal::No).await?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        while let Some(piece) = stream.output.next().await {
+            match piece.map_err(|error| failed("attach to", &error))? {
+                engine::ExecOutput::Stdout(bytes) => keep_end(&mut stdout, &bytes),
+                engine::ExecOutput::Stderr(bytes) => keep_end(&mut stderr, &bytes),
+            }
+        }
+        Ok(ExecOutput { stdout, stderr, result: ended(engine, &exec).await? })
+    };
+    if timeout.is_zero() {
+        return running.await;
+    }
+    let Ok(answer) = tokio::time::timeout(timeout, running).await else {
+        kill(engine, &exec).await;
+        return Err(DriverError::new(format!("the command did not end within {timeout:?} and was killed")));
+    };
+    answer
+}
+
+fn keep_end(kept: &mut Vec<u8>, bytes: &[u8]) {
+    kept.extend_from_slice(bytes);
+    // Cutting only at twice the bound keeps the copying linear.
+    if kept.len() > 2 * KEPT {
+        kept.drain(..kept.len() - KEPT);
+    }
+}
+
+fn failed(verb: &str, error: &EngineError) -> DriverError {
+    DriverError::new(format!("failed to {verb} exec object: {error}"))
+}
+
+async fn create(
+    engine: &Engine,
+    container: &str,
+    command: Vec<String>,
+    stdin: bool,
+    terminal: ExecTerminal,
+) -> Result<String, DriverError> {
+    engine.create_exec(container, command, stdin, terminal).await.map_err(|error| failed("create", &error))
+}
+
+async fn attach(engine: &Engine, exec: &str, terminal: ExecTerminal) -> Result<engine::ExecStream, DriverError> {
+    engine.start_exec(exec, terminal).await.map_err(|error| failed("attach to", &error))
+}
+
+/// How a command ended whose output is at its end. A command may close its output long before it ends.
+async fn ended(engine: &Engine, exec: &str) -> Result<ExitResult, DriverError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let inspected = engine.inspect_exec(exec).await;
+        let inspected = inspected.map_err(|error| failed("inspect exit code of", &error))?;
+        if let (Some(false), Some(code)) = (inspected.running, inspected.exit_code) {
+            return Ok(ExitResult { exit_code: i32::try_from(code).unwrap_or(i32::MAX), ..ExitResult::default() });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Ends a command that nobody waits for any more. The engine has no call for this; on its own host its process can be
+/// signalled.
+async fn kill(engine: &Engine, exec: &str) {
+    if !engine.is_local() {
+        return;
+    }
+    let Ok(inspected) = engine.inspect_exec(exec).await else { return };
+    let pid = inspected.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    if let (Some(true), Some(pid)) = (inspected.running, pid) {
+        let _ended_meanwhile = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_long_output_is_kept() {
+        let mut kept = Vec::new();
+        for byte in 0..40u8 {
+            keep_end(&mut kept, &vec![byte; KEPT / 8]);
+        }
+
+        assert!(kept.len() >= KEPT && kept.len() <= 2 * KEPT);
+        assert_eq!(kept.last(), Some(&39));
+    }
+}

@@ -1,0 +1,129 @@
+//! The one subscription to the engine's events that all tasks share.
+//!
+//! ```text
+//! away -> subscribed -> away -> ...
+//! ```
+//!
+//! It never says that a container has ended, only that it may have: the task's watcher asks the engine. Whenever the
+//! subscription starts anew, every container may have ended meanwhile.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+
+use crate::{
+    background::Background,
+    engine::{ContainerEventKind, Engine, EngineError},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Hears of containers' ends.
+pub struct Exits {
+    watched: Arc<Watched>,
+    _subscription: Background,
+}
+
+type Watched = Mutex<HashMap<String, Weak<Signal>>>;
+
+#[derive(Default)]
+struct Signal {
+    woken: Notify,
+    out_of_memory: AtomicBool,
+}
+
+/// What is heard of one container.
+pub struct ExitSignal {
+    container: String,
+    signal: Arc<Signal>,
+    watched: Arc<Watched>,
+}
+
+/// Why a watcher is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It may have ended.
+    MaybeEnded,
+    /// The kernel killed a process of it for its memory; it may have ended as well.
+    OutOfMemory,
+}
+
+impl Exits {
+    /// Subscribes, and goes on subscribing.
+    pub fn new(engine: Engine) -> Self {
+        let watched: Arc<Watched> = Arc::default();
+        let subscription = Background::spawn(subscribe(engine, watched.clone()));
+        Self { watched, _subscription: subscription }
+    }
+
+    /// Listens for a container, by full id. What happens before this call is not heard.
+    pub fn watch(&self, container: &str) -> ExitSignal {
+        let signal = Arc::<Signal>::default();
+        lock(&self.watched).insert(container.to_owned(), Arc::downgrade(&signal));
+        ExitSignal { container: container.to_owned(), signal, watched: self.watched.clone() }
+    }
+}
+
+impl ExitSignal {
+    /// Waits until the container may have ended. What is told while nobody waits is kept.
+    pub async fn heard(&self) -> Heard {
+        self.signal.woken.notified().await;
+        if self.signal.out_of_memory.swap(false, Ordering::Relaxed) { Heard::OutOfMemory } else { Heard::MaybeEnded }
+    }
+}
+
+impl Drop for ExitSignal {
+    fn drop(&mut self) {
+        let mut watched = lock(&self.watched);
+        if watched.get(&self.container).is_some_and(|kept| kept.as_ptr() == Arc::as_ptr(&self.signal)) {
+            watched.remove(&self.container);
+        }
+    }
+}
+
+fn lock(watched: &Watched) -> std::sync::MutexGuard<'_, HashMap<String, Weak<Signal>>> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn subscribe(engine: Engine, watched: Arc<Watched>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listen(&engine, &watched, &mut pause).await {
+            Ok(()) => tracing::debug!("the subscription to the engine's events ended"),
+            Err(error) => tracing::debug!(%error, "no subscription to the engine's events"),
+        }
+        engine.was_away();
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Result<(), EngineError> {
+    engine.answers().await?;
+    // The engine repeats its latest events from here on, so none falls between this moment and the subscription.
+    let since = SystemTime::now();
+    *pause = FIRST_PAUSE;
+    let all: Vec<_> = lock(watched).values().filter_map(Weak::upgrade).collect();
+    for signal in all {
+        signal.woken.notify_one();
+    }
+    let mut events = engine.container_events(since).await?;
+    while let Some(event) = events.next().await {
+        let event = event?;
+        let Some(signal) = lock(watched).get(&event.container).and_then(Weak::upgrade) else { continue };
+        if event.kind == ContainerEventKind::OutOfMemory {
+            signal.out_of_memory.store(true, Ordering::Relaxed);
+        }
+        signal.woken.notify_one();
+    }
+    Ok(())
+}

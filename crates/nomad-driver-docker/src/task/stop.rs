@@ -1,0 +1,106 @@
+//! Ends a task: asked first, forced when its time is over. Also signals and removes it.
+
+use std::time::Duration;
+
+use nomad_plugin::driver::{DriverError, Force};
+
+use super::{Status, Task, signal::Signal};
+use crate::engine::EngineError;
+
+/// How often a call is made anew while the engine is away, and how long in all.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Task {
+    /// Sends `signal` (empty: the image's stop signal) and, `timeout` later, SIGKILL. 0 kills at once.
+    pub async fn stop(&self, timeout: Duration, signal: &str) -> Result<(), DriverError> {
+        let signal = if signal.is_empty() { None } else { Some(parse(signal)?) };
+        let stopped = match (signal, timeout) {
+            (_, Duration::ZERO) => self.persist(|| self.signal_container("SIGKILL")).await,
+            (None, grace) => {
+                // The engine counts whole seconds; a kill may come late, never early.
+                let grace = Duration::from_secs(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
+                self.persist(|| self.engine.stop_container(&self.container, grace)).await
+            }
+            (Some(signal), grace) => {
+                let signal = signal.to_string();
+                self.persist(|| self.signal_container(&signal)).await.map_err(|error| {
+                    let container = &self.container;
+                    DriverError::new(format!("Failed to signal container {container:?} while killing: {error}"))
+                })?;
+                if tokio::time::timeout(grace, self.ended()).await.is_ok() {
+                    return Ok(());
+                }
+                self.persist(|| self.signal_container("SIGKILL")).await
+            }
+        };
+        stopped.map_err(|error| DriverError::new(format!("Failed to stop container {}: {error}", self.container)))?;
+        match tokio::time::timeout(PATIENCE, self.ended()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(DriverError::new(format!(
+                "container {} still runs {} s after it was killed",
+                self.container,
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    /// Sends a signal.
+    pub async fn signal(&self, signal: &str) -> Result<(), DriverError> {
+        let signal = parse(signal)?.to_string();
+        let sent = self.engine.kill_container(&self.container, &signal).await;
+        sent.map_err(|error| DriverError::new(error.to_string()))
+    }
+
+    /// Removes the container; a running one only by force.
+    pub async fn destroy(&self, force: Force) -> Result<(), DriverError> {
+        match self.engine.inspect_container(&self.container).await {
+            Ok(inspected) => {
+                let running = inspected.state.and_then(|state| state.running).unwrap_or_default();
+                if running && force == Force::No {
+                    return Err(DriverError::new(
+                        "must call StopTask for the given task before Destroy or set force to true",
+                    ));
+                }
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(DriverError::new(format!("failed to inspect container state: {error}"))),
+        }
+        Ok(())
+    }
+
+    /// Waits until the watcher has seen the end, not for the logs.
+    async fn ended(&self) {
+        let mut status = self.status.clone();
+        let _destroyed_is_the_end_too = status.wait_for(|status| *status != Status::Running).await;
+    }
+
+    /// A signal to a container that has ended already is no failure.
+    async fn signal_container(&self, signal: &str) -> Result<(), EngineError> {
+        match self.engine.kill_container(&self.container, signal).await {
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Makes a call again while the engine is away: a restart of it must not fail a stop.
+    async fn persist<F: Future<Output = Result<(), EngineError>>>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> Result<(), EngineError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match call().await {
+                Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
+                    tracing::warn!(container = self.container, %error, "the engine is away; trying again");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+fn parse(signal: &str) -> Result<Signal, DriverError> {
+    signal.parse().map_err(|error: super::signal::UnknownSignal| DriverError::new(error.to_string()))
+}

@@ -1,0 +1,132 @@
+//! Finds out that a container has ended, and how. Only the engine's own word counts: a connection that breaks is no end.
+
+use std::time::{Duration, SystemTime};
+
+use nomad_plugin::driver::{ExitResult, WaitResult};
+
+use super::exits::{ExitSignal, Heard};
+use crate::engine::{
+    Engine,
+    model::{ContainerInspectResponse, ContainerState},
+};
+
+/// How long to wait before asking again where the engine does not answer for a container.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How a container ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// In the words of the protocol.
+    pub result: WaitResult,
+    /// When.
+    pub at: SystemTime,
+}
+
+/// Waits for a container's end. `out_of_memory` is told each time the kernel kills a process of it.
+pub(super) async fn watch(engine: &Engine, container: &str, signal: &ExitSignal, out_of_memory: impl Fn()) -> Exit {
+    loop {
+        if signal.heard().await == Heard::OutOfMemory {
+            out_of_memory();
+        }
+        loop {
+            match engine.inspect_container(container).await {
+                Ok(inspected) => match exit(&inspected) {
+                    Some(exit) => return exit,
+                    None => break,
+                },
+                Err(error) if error.is_not_found() => return removed(),
+                Err(error) => {
+                    tracing::debug!(container, %error, "the engine does not say how the container is");
+                    // The end of an outage wakes us as well; this is for an engine that fails this call alone.
+                    let _either = tokio::time::timeout(ASK_AGAIN, signal.heard()).await;
+                }
+            }
+        }
+    }
+}
+
+/// How a container ended, if it has.
+pub(super) fn exit(inspected: &ContainerInspectResponse) -> Option<Exit> {
+    let state = inspected.state.as_ref()?;
+    if state.running == Some(true) || state.restarting == Some(true) {
+        return None;
+    }
+    let at = state.finished_at.as_deref().and_then(time).unwrap_or_else(SystemTime::now);
+    Some(Exit { result: result(state), at })
+}
+
+fn result(state: &ContainerState) -> WaitResult {
+    let exit_code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or_default();
+    // The engine's flag also stands for a child that was killed earlier; only a SIGKILL ends the first process so.
+    let oom_killed = state.oom_killed == Some(true) && exit_code == 128 + 9;
+    let error = if oom_killed {
+        "OOM Killed".to_owned()
+    } else if exit_code != 0 {
+        format!("Docker container exited with non-zero exit code: {exit_code}")
+    } else {
+        String::new()
+    };
+    WaitResult { result: ExitResult { exit_code, signal: 0, oom_killed }, error }
+}
+
+fn removed() -> Exit {
+    let error = "the container was removed by someone else while the task ran".to_owned();
+    let result = ExitResult { exit_code: 128 + 9, signal: 0, oom_killed: false };
+    Exit { result: WaitResult { result, error }, at: SystemTime::now() }
+}
+
+/// A time as the engine writes it; its year 1 is no time.
+pub(crate) fn time(text: &str) -> Option<SystemTime> {
+    use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    (at.year() > 1).then(|| at.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(exit_code: i64, oom_killed: bool) -> ContainerInspectResponse {
+        let state = ContainerState {
+            running: Some(false),
+            exit_code: Some(exit_code),
+            oom_killed: Some(oom_killed),
+            finished_at: Some("2026-01-02T03:04:05.5Z".into()),
+            ..ContainerState::default()
+        };
+        ContainerInspectResponse { state: Some(state), ..ContainerInspectResponse::default() }
+    }
+
+    #[test]
+    fn an_end_has_its_code_its_words_and_its_time() {
+        let clean = exit(&ended(0, false)).unwrap();
+        assert_eq!(clean.result, WaitResult::default());
+        assert_eq!(clean.at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis(), 1_767_323_045_500);
+
+        let failed = exit(&ended(3, false)).unwrap().result;
+        assert_eq!((failed.result.exit_code, failed.result.oom_killed), (3, false));
+        assert_eq!(failed.error, "Docker container exited with non-zero exit code: 3");
+    }
+
+    #[test]
+    fn only_a_kill_of_the_first_process_counts_as_out_of_memory() {
+        let killed = exit(&ended(137, true)).unwrap().result;
+        assert!(killed.result.oom_killed);
+        assert_eq!(killed.error, "OOM Killed");
+        let a_child = exit(&ended(0, true)).unwrap().result;
+        assert_eq!(a_child, WaitResult::default());
+    }
+
+    #[test]
+    fn what_runs_has_not_ended() {
+        let mut running = ended(0, false);
+        running.state.as_mut().unwrap().running = Some(true);
+        assert_eq!(exit(&running), None);
+        assert_eq!(exit(&ContainerInspectResponse::default()), None);
+    }
+
+    #[test]
+    fn the_year_one_is_no_time() {
+        assert_eq!(time("0001-01-01T00:00:00Z"), None);
+    }
+}
