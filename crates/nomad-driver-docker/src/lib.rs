@@ -1,6 +1,7 @@
 //! The Docker task driver for Nomad.
 
 pub mod background;
+pub mod config;
 pub mod engine;
 pub mod events;
 pub mod exec;

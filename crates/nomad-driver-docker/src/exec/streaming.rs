@@ -108,5 +108,5 @@ async fn feed(
         }
     }
     // The stream must stay open: closing it would end the command's input.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

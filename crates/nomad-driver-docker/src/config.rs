@@ -1,0 +1,17 @@
+//! Configuration: what the operator and the job's author wrote, parsed once into domain types.
+//!
+//! All errors come at once, each with its path. After this there is no text left to check.
+
+mod duration;
+mod plugin;
+mod reader;
+mod schema;
+mod task;
+
+pub use duration::parse_go_duration;
+pub use plugin::{AllowedModes, DanglingContainers, GarbageCollection, Logging, PluginAuth, PluginConfig, Volumes};
+pub use reader::{ConfigError, ConfigErrors};
+pub use schema::{plugin_schema, task_schema};
+pub use task::{
+    Auth, BindOptions, Device, MountKind, MountOptions, TaskLogging, TaskOptions, TmpfsOptions, Ulimit, VolumeOptions,
+};

@@ -1,0 +1,362 @@
+//! The plugin's own configuration: `plugin "docker" { config { ... } }`.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::{
+    duration::parse_go_duration,
+    reader::{ConfigErrors, Findings, Reader, fields},
+    schema::default_infra_image,
+};
+use crate::engine::{Endpoint, Tls};
+
+/// The capabilities that tasks may have where the operator names none: Docker's own, without `NET_RAW`.
+pub(super) const DEFAULT_CAPS: [&str; 13] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+
+const ONE_MINUTE: Duration = Duration::from_secs(60);
+
+/// The plugin's configuration, parsed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginConfig {
+    /// Where the engine is.
+    pub endpoint: Endpoint,
+    /// Where registry credentials come from.
+    pub auth: PluginAuth,
+    /// Globs over the names of Nomad's optional labels.
+    pub extra_labels: Vec<String>,
+    /// Logging of tasks that configure none.
+    pub logging: Logging,
+    /// What is removed after tasks.
+    pub gc: GarbageCollection,
+    /// Mounts from outside of the allocation's directory.
+    pub volumes: Volumes,
+    /// Whether tasks may be privileged.
+    pub allow_privileged: bool,
+    /// The capabilities that tasks may have.
+    pub allow_caps: Vec<String>,
+    /// The name of the runtime for GPUs.
+    pub nvidia_runtime: String,
+    /// The runtimes that tasks may name.
+    pub allow_runtimes: Vec<String>,
+    /// The image of pause containers.
+    pub infra_image: String,
+    /// How long a pull of that image may take.
+    pub infra_image_pull_timeout: Duration,
+    /// How long a pull of a task's image may take, where the task does not say.
+    pub image_pull_timeout: Duration,
+    /// How often to try to create a container whose name is taken.
+    pub container_exists_attempts: u32,
+    /// How long a pull may be silent.
+    pub pull_activity_timeout: Duration,
+    /// The most processes a task may have; `None` is no limit.
+    pub pids_limit: Option<i64>,
+    /// Whether logs stay where they are.
+    pub disable_log_collection: bool,
+    /// Globs of the namespace modes that tasks may name.
+    pub allowed_modes: AllowedModes,
+}
+
+/// Where registry credentials come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginAuth {
+    /// A file in the form of docker's `config.json`.
+    pub config: Option<PathBuf>,
+    /// The suffix of a credential helper's name.
+    pub helper: Option<String>,
+}
+
+/// A logging driver and its options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logging {
+    /// The driver; empty is the engine's default.
+    pub driver: String,
+    /// Its options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// What is removed after tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GarbageCollection {
+    /// Images that no task uses.
+    pub image: bool,
+    /// How long after its last use.
+    pub image_delay: Duration,
+    /// Containers of tasks that are destroyed.
+    pub container: bool,
+    /// Containers that no task owns.
+    pub dangling: DanglingContainers,
+}
+
+/// When containers that no task owns are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DanglingContainers {
+    /// Whether at all.
+    pub enabled: bool,
+    /// How often to look.
+    pub period: Duration,
+    /// How old they must be.
+    pub creation_grace: Duration,
+    /// Whether to name them only.
+    pub dry_run: bool,
+}
+
+/// Mounts from outside of the allocation's directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Volumes {
+    /// Whether they are allowed.
+    pub enabled: bool,
+    /// The `SELinux` label of every bind; empty is none.
+    pub selinux_label: String,
+}
+
+/// Globs of the namespace modes that tasks may name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedModes {
+    /// Of `pid_mode`.
+    pub pid: Vec<String>,
+    /// Of `ipc_mode`.
+    pub ipc: Vec<String>,
+    /// Of `userns_mode`.
+    pub userns: Vec<String>,
+    /// Of `uts_mode`.
+    pub uts: Vec<String>,
+}
+
+impl Default for PluginConfig {
+    fn default() -> Self {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        Self {
+            endpoint: Endpoint::default(),
+            auth: PluginAuth::default(),
+            extra_labels: Vec::new(),
+            logging: Logging {
+                driver: "json-file".to_owned(),
+                options: [("max-file", "2"), ("max-size", "2m")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            },
+            gc: GarbageCollection {
+                image: true,
+                image_delay: 3 * ONE_MINUTE,
+                container: true,
+                dangling: DanglingContainers {
+                    enabled: true,
+                    period: 5 * ONE_MINUTE,
+                    creation_grace: 5 * ONE_MINUTE,
+                    dry_run: false,
+                },
+            },
+            volumes: Volumes::default(),
+            allow_privileged: false,
+            allow_caps: owned(&DEFAULT_CAPS),
+            nvidia_runtime: "nvidia".to_owned(),
+            allow_runtimes: owned(&["runc", "nvidia"]),
+            infra_image: default_infra_image(),
+            infra_image_pull_timeout: 5 * ONE_MINUTE,
+            image_pull_timeout: 5 * ONE_MINUTE,
+            container_exists_attempts: 5,
+            pull_activity_timeout: 2 * ONE_MINUTE,
+            pids_limit: None,
+            disable_log_collection: false,
+            allowed_modes: AllowedModes::default(),
+        }
+    }
+}
+
+impl PluginConfig {
+    /// Parses what an agent sends. No bytes at all are the defaults.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        let fields = fields(bytes)?;
+        let findings = Findings::default();
+        let reader = Reader::new(&fields, &findings);
+        let default = Self::default();
+        let gc = gc(&reader, default.gc);
+        let pull_activity_timeout = at_least_a_minute(&reader, "pull_activity_timeout", default.pull_activity_timeout);
+        let config = Self {
+            endpoint: endpoint(&reader),
+            auth: reader.block("auth").map_or_else(PluginAuth::default, |auth| PluginAuth {
+                config: auth.text("config").map(PathBuf::from),
+                helper: auth.text("helper"),
+            }),
+            extra_labels: reader.texts("extra_labels").unwrap_or_default(),
+            logging: reader.block("logging").map_or(default.logging, |logging| Logging {
+                driver: logging.text("type").unwrap_or_default(),
+                options: logging.text_map("config").unwrap_or_default(),
+            }),
+            gc,
+            volumes: reader.block("volumes").map_or_else(Volumes::default, |volumes| Volumes {
+                enabled: volumes.truth("enabled").unwrap_or_default(),
+                selinux_label: volumes.text("selinuxlabel").unwrap_or_default(),
+            }),
+            allow_privileged: reader.truth("allow_privileged").unwrap_or_default(),
+            allow_caps: reader.texts("allow_caps").unwrap_or(default.allow_caps),
+            nvidia_runtime: reader.text("nvidia_runtime").unwrap_or(default.nvidia_runtime),
+            allow_runtimes: reader.texts("allow_runtimes").unwrap_or(default.allow_runtimes),
+            infra_image: infra_image(reader.text("infra_image").unwrap_or(default.infra_image)),
+            infra_image_pull_timeout: time(&reader, "infra_image_pull_timeout", default.infra_image_pull_timeout),
+            image_pull_timeout: time(&reader, "image_pull_timeout", default.image_pull_timeout),
+            container_exists_attempts: reader
+                .uint("container_exists_attempts")
+                .and_then(|attempts| u32::try_from(attempts).ok())
+                .unwrap_or(default.container_exists_attempts),
+            pull_activity_timeout,
+            pids_limit: reader.uint("pids_limit").filter(|limit| *limit > 0),
+            disable_log_collection: reader.truth("disable_log_collection").unwrap_or_default(),
+            allowed_modes: reader
+                .block("allowed_modes")
+                .map_or_else(AllowedModes::default, |modes| allowed_modes(&modes)),
+        };
+        findings.or(config)
+    }
+}
+
+fn infra_image(image: String) -> String {
+    image.strip_prefix("https://").map(str::to_owned).unwrap_or(image)
+}
+
+fn endpoint(reader: &Reader<'_>) -> Endpoint {
+    let address = reader.text("endpoint").unwrap_or_default();
+    // Without an address the environment decides about TLS as well.
+    let tls = reader.block("tls").filter(|_| !address.is_empty()).and_then(|tls| {
+        let [cert, key, ca] = ["cert", "key", "ca"].map(|name| tls.text(name).unwrap_or_default());
+        let given = !(cert.is_empty() && key.is_empty() && ca.is_empty());
+        given.then(|| Tls { cert: cert.into(), key: key.into(), ca: ca.into() })
+    });
+    Endpoint { address, tls }
+}
+
+/// A duration; unset and empty are the default.
+fn time(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
+    let Some(text) = reader.text(name) else { return default };
+    parse_go_duration(&text).unwrap_or_else(|error| {
+        reader.problem(format!("failed to parse '{name}' duration: {error}"));
+        default
+    })
+}
+
+fn at_least_a_minute(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
+    let time = time(reader, name, default);
+    if time < ONE_MINUTE {
+        reader.problem(format!("{name} is less than minimum, 1m0s"));
+    }
+    time
+}
+
+fn gc(reader: &Reader<'_>, default: GarbageCollection) -> GarbageCollection {
+    let Some(gc) = reader.block("gc") else { return default };
+    let image_delay = time(&gc, "image_delay", default.image_delay);
+    let dangling = match gc.block("dangling_containers") {
+        None => default.dangling,
+        Some(dangling) => DanglingContainers {
+            enabled: dangling.truth("enabled").unwrap_or(default.dangling.enabled),
+            period: time(&dangling, "period", default.dangling.period),
+            creation_grace: at_least_a_minute(&dangling, "creation_grace", default.dangling.creation_grace),
+            dry_run: dangling.truth("dry_run").unwrap_or_default(),
+        },
+    };
+    GarbageCollection {
+        image: gc.truth("image").unwrap_or(default.image),
+        image_delay,
+        container: gc.truth("container").unwrap_or(default.container),
+        dangling,
+    }
+}
+
+fn allowed_modes(reader: &Reader<'_>) -> AllowedModes {
+    let container = |mode: &str| mode.strip_prefix("container:").map(str::to_owned);
+    let checked = |kind: &str, option: &str, valid: &dyn Fn(&str) -> bool| {
+        let modes = reader.texts(kind).unwrap_or_default();
+        for mode in modes.iter().filter(|mode| !mode.is_empty() && !valid(mode)) {
+            let problem = format!("cannot apply allowed_modes configuration, {mode:?} is not a valid {option}");
+            reader.problem(problem);
+        }
+        modes
+    };
+    AllowedModes {
+        pid: checked("pid", "pid_mode", &|mode| mode == "host" || container(mode).is_some_and(|name| !name.is_empty())),
+        ipc: checked("ipc", "ipc_mode", &|mode| {
+            matches!(mode, "none" | "private" | "host" | "shareable") || container(mode).is_some()
+        }),
+        userns: checked("userns", "userns_mode", &|mode| mode == "host"),
+        // The built-in driver's text says utc, and people search for it.
+        uts: checked("uts", "utc_mode", &|mode| mode == "host"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nomad_plugin::msgpack::{Value, encode};
+
+    use super::*;
+
+    fn object(fields: &[(&str, Value)]) -> Value {
+        Value::Map(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    fn parse(fields: &[(&str, Value)]) -> Result<PluginConfig, ConfigErrors> {
+        PluginConfig::parse(&encode(&object(fields)))
+    }
+
+    #[test]
+    fn nothing_at_all_is_the_default() {
+        assert_eq!(PluginConfig::parse(&[]), Ok(PluginConfig::default()));
+        assert_eq!(parse(&[("gc", Value::Null), ("logging", Value::Null)]), Ok(PluginConfig::default()));
+    }
+
+    #[test]
+    fn what_the_operator_says_is_taken() {
+        let config = parse(&[
+            ("endpoint", text("unix:///x.sock")),
+            ("allow_privileged", Value::Int(1)),
+            ("volumes", object(&[("enabled", Value::Bool(true)), ("selinuxlabel", text("z"))])),
+            ("gc", object(&[("container", Value::Bool(false)), ("image_delay", text("1h"))])),
+            ("pids_limit", Value::Int(100)),
+            ("logging", object(&[("type", text("journald"))])),
+        ])
+        .unwrap();
+
+        assert_eq!(config.endpoint.address, "unix:///x.sock");
+        assert!(config.allow_privileged && config.volumes.enabled && !config.gc.container && config.gc.image);
+        assert_eq!(config.gc.image_delay, Duration::from_secs(3600));
+        assert_eq!(config.pids_limit, Some(100));
+        assert_eq!(config.logging, Logging { driver: "journald".into(), options: BTreeMap::new() });
+    }
+
+    #[test]
+    fn every_error_is_told_at_once() {
+        let errors = parse(&[
+            ("image_pull_timeout", text("1d")),
+            ("pull_activity_timeout", text("10s")),
+            ("allowed_modes", object(&[("uts", Value::List(vec![text("private")]))])),
+            ("pids_limit", Value::Int(-5)),
+            ("endpoint", Value::Int(3)),
+        ])
+        .unwrap_err()
+        .to_string();
+
+        for expected in [
+            "failed to parse 'image_pull_timeout' duration: time: invalid duration \"1d\"",
+            "pull_activity_timeout is less than minimum, 1m0s",
+            "cannot apply allowed_modes configuration, \"private\" is not a valid utc_mode",
+            "pids_limit: must not be negative, this is -5",
+            "failed to decode driver config: endpoint: a string is needed, this is a number",
+        ] {
+            assert!(errors.contains(expected), "{expected} is not in {errors}");
+        }
+    }
+}

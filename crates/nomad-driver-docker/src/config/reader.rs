@@ -1,0 +1,238 @@
+//! Reads a decoded configuration field by field, and remembers every error with its path.
+
+use std::{cell::RefCell, collections::BTreeMap, fmt};
+
+use nomad_plugin::msgpack::{Value, decode};
+
+/// What is wrong with one option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where, for example `mount[0].type`; empty where the words say it.
+    pub path: String,
+    /// What, in words.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// The errors found so far; shared by all readers of one configuration.
+#[derive(Default)]
+pub(super) struct Findings(RefCell<Vec<ConfigError>>);
+
+impl Findings {
+    pub(super) fn add(&self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.borrow_mut().push(ConfigError { path: path.into(), message: message.into() });
+    }
+
+    /// The value, if nothing was found.
+    pub(super) fn or<T>(self, value: T) -> Result<T, ConfigErrors> {
+        let errors = self.0.into_inner();
+        if errors.is_empty() { Ok(value) } else { Err(ConfigErrors(errors)) }
+    }
+}
+
+/// The fields of a map in msgpack.
+pub(super) fn fields(bytes: &[u8]) -> Result<BTreeMap<String, Value>, ConfigErrors> {
+    let failed = |message: String| {
+        let message = format!("failed to decode driver config: {message}");
+        ConfigErrors(vec![ConfigError { path: String::new(), message }])
+    };
+    match decode(bytes).map_err(|error| failed(error.to_string()))? {
+        Value::Map(fields) => Ok(fields),
+        Value::Null => Ok(BTreeMap::new()),
+        other => Err(failed(format!("an object is needed, this is {}", kind(&other)))),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a bool",
+        Value::Int(_) | Value::Float(_) => "a number",
+        Value::String(_) => "a string",
+        Value::List(_) => "a list",
+        Value::Map(_) => "an object",
+    }
+}
+
+/// One object of a configuration. Keys that are not asked for are ignored.
+#[derive(Clone)]
+pub(super) struct Reader<'a> {
+    fields: &'a BTreeMap<String, Value>,
+    prefix: String,
+    findings: &'a Findings,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(fields: &'a BTreeMap<String, Value>, findings: &'a Findings) -> Self {
+        Self { fields, prefix: String::new(), findings }
+    }
+
+    /// The path of a field.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.fields.get(name).filter(|value| **value != Value::Null)
+    }
+
+    fn wrong(&self, path: &str, needed: &str, value: &Value) {
+        let message = format!("failed to decode driver config: {path}: {needed} is needed, this is {}", kind(value));
+        self.findings.add("", message);
+    }
+
+    /// A problem with a field, in words that stand alone.
+    pub(super) fn problem(&self, message: impl Into<String>) {
+        self.findings.add("", message);
+    }
+
+    /// A problem with a field, told with its path.
+    pub(super) fn problem_at(&self, name: &str, message: impl Into<String>) {
+        self.findings.add(self.path(name), message);
+    }
+
+    /// Text; empty is unset.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let text = self.scalar(self.get(name)?, &self.path(name))?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn scalar(&self, value: &Value, path: &str) -> Option<String> {
+        match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Null => Some(String::new()),
+            other => {
+                self.wrong(path, "a string", other);
+                None
+            }
+        }
+    }
+
+    pub(super) fn truth(&self, name: &str) -> Option<bool> {
+        match self.get(name)? {
+            Value::Bool(truth) => Some(*truth),
+            Value::Int(0) => Some(false),
+            Value::Int(1) => Some(true),
+            other => {
+                self.wrong(&self.path(name), "a bool", other);
+                None
+            }
+        }
+    }
+
+    pub(super) fn int(&self, name: &str) -> Option<i64> {
+        self.whole(self.get(name)?, &self.path(name))
+    }
+
+    fn whole(&self, value: &Value, path: &str) -> Option<i64> {
+        match value {
+            Value::Int(int) => Some(*int),
+            other => {
+                self.wrong(path, "a whole number", other);
+                None
+            }
+        }
+    }
+
+    /// A number that may not be negative.
+    pub(super) fn uint(&self, name: &str) -> Option<i64> {
+        let int = self.int(name)?;
+        if int < 0 {
+            self.problem_at(name, format!("must not be negative, this is {int}"));
+            return None;
+        }
+        Some(int)
+    }
+
+    /// A list of texts; `None` is unset.
+    pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
+        let path = self.path(name);
+        match self.get(name)? {
+            Value::List(items) => Some(items.iter().filter_map(|item| self.scalar(item, &path)).collect()),
+            other => {
+                self.wrong(&path, "a list of strings", other);
+                None
+            }
+        }
+    }
+
+    /// A map, or maps in a list of which later ones win. `None` is unset; a list without maps is set and empty.
+    fn merged(&self, name: &str) -> Option<BTreeMap<String, &'a Value>> {
+        let path = self.path(name);
+        let mut merged = BTreeMap::new();
+        let mut add = |value: &'a Value| match value {
+            Value::Map(map) => merged.extend(map.iter().map(|(key, value)| (key.clone(), value))),
+            Value::Null => {}
+            other => self.wrong(&path, "a map", other),
+        };
+        match self.get(name)? {
+            Value::List(maps) => maps.iter().for_each(add),
+            other => add(other),
+        }
+        Some(merged)
+    }
+
+    pub(super) fn text_map(&self, name: &str) -> Option<BTreeMap<String, String>> {
+        let path = self.path(name);
+        let entries = self.merged(name)?.into_iter();
+        Some(entries.filter_map(|(key, value)| Some((key, self.scalar(value, &path)?))).collect())
+    }
+
+    pub(super) fn int_map(&self, name: &str) -> Option<BTreeMap<String, i64>> {
+        let path = self.path(name);
+        let entries = self.merged(name)?.into_iter();
+        Some(entries.filter_map(|(key, value)| Some((key, self.whole(value, &path)?))).collect())
+    }
+
+    /// A block's fields.
+    pub(super) fn block(&self, name: &str) -> Option<Self> {
+        self.nested(self.get(name)?, &self.path(name))
+    }
+
+    /// The fields of each block of a name.
+    pub(super) fn blocks(&self, name: &str) -> Vec<Self> {
+        let path = self.path(name);
+        match self.get(name) {
+            None => Vec::new(),
+            Some(Value::List(items)) => {
+                let items = items.iter().enumerate();
+                items.filter_map(|(index, item)| self.nested(item, &format!("{path}[{index}]"))).collect()
+            }
+            Some(other) => self.nested(other, &path).into_iter().collect(),
+        }
+    }
+
+    fn nested(&self, value: &'a Value, path: &str) -> Option<Self> {
+        match value {
+            Value::Map(fields) => Some(Self { fields, prefix: format!("{path}."), findings: self.findings }),
+            Value::Null => None,
+            other => {
+                self.wrong(path, "a block", other);
+                None
+            }
+        }
+    }
+}

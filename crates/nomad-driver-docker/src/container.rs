@@ -1,0 +1,143 @@
+//! A task to the request that makes its container: pure, but for `files`, which reads and writes beforehand what the
+//! request needs of the host.
+
+mod binds;
+mod environment;
+pub mod files;
+mod glob;
+mod labels;
+mod names;
+mod network;
+mod ports;
+mod resources;
+mod security;
+
+use std::collections::BTreeMap;
+
+pub use names::container_name;
+pub use network::driver_network;
+use nomad_plugin::driver::TaskConfig;
+
+use crate::{
+    config::{PluginConfig, TaskOptions},
+    engine::model::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig},
+};
+
+/// Why no container can be made of a task, in the words that operators know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ContainerError(pub String);
+
+/// What is known of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Machine {
+    /// MHz of all cores; 0 is unknown.
+    pub total_mhz: u64,
+    /// 1 or 2.
+    pub cgroup_version: u8,
+    /// Processors that this process may use.
+    pub cpus: u32,
+}
+
+/// What a container is made of.
+pub struct Request<'a> {
+    /// What the host says of the task.
+    pub task: &'a TaskConfig,
+    /// The job's `config` block.
+    pub options: &'a TaskOptions,
+    /// The plugin's configuration.
+    pub plugin: &'a PluginConfig,
+    /// The machine.
+    pub machine: Machine,
+    /// The runtimes that the engine has.
+    pub runtimes: &'a [String],
+    /// What was read and written beforehand.
+    pub files: files::HostFiles,
+}
+
+/// A container to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateRequest {
+    /// Its name.
+    pub name: String,
+    /// Its body.
+    pub body: ContainerCreateBody,
+    /// The task's environment with what was added.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The request for a task's container.
+pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerError> {
+    let Request { task, options, plugin, .. } = request;
+    let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
+    let env = environment::environment(task, options);
+    let ports = ports::ports(task, options)?;
+    let network_mode = network::mode(task, options);
+    let namespaces = security::namespaces(options, plugin)?;
+    let capabilities = security::capabilities(options, plugin)?;
+    let mut host = HostConfig {
+        binds: Some(binds::binds(request)?),
+        mounts: Some(binds::mounts(request)?).filter(|mounts| !mounts.is_empty()),
+        log_config: Some(log_config(options, plugin)),
+        network_mode: Some(network_mode.clone()),
+        port_bindings: Some(ports.bindings).filter(|bindings| !bindings.is_empty()),
+        privileged: Some(security::privileged(options, plugin)?),
+        cap_add: Some(capabilities.add),
+        cap_drop: Some(capabilities.drop),
+        ipc_mode: namespaces.ipc,
+        pid_mode: namespaces.pid,
+        uts_mode: namespaces.uts,
+        userns_mode: namespaces.userns,
+        runtime: security::runtime(task, options, plugin, request.runtimes)?,
+        security_opt: Some(request.files.security_opt.clone()).filter(|opts| !opts.is_empty()),
+        init: options.init.then_some(true),
+        readonly_rootfs: Some(options.readonly_rootfs),
+        group_add: some(&options.group_add),
+        shm_size: options.shm_size,
+        storage_opt: (!options.storage_opt.is_empty()).then(|| options.storage_opt.clone().into_iter().collect()),
+        sysctls: (!options.sysctl.is_empty()).then(|| options.sysctl.clone().into_iter().collect()),
+        cgroupns_mode: security::cgroupns(options)?,
+        extra_hosts: if request.files.hosts.is_some() { None } else { some(&options.extra_hosts) },
+        ..HostConfig::default()
+    };
+    resources::apply(&mut host, request)?;
+    if task.dns.is_none() {
+        host.dns = Some(network::dns_servers(options)).filter(|servers| !servers.is_empty());
+        host.dns_search = some(&options.dns_search_domains);
+        host.dns_options = some(&options.dns_options);
+    }
+    let body = ContainerCreateBody {
+        image: Some(options.image.clone()),
+        entrypoint: options.entrypoint.clone(),
+        cmd: command(options),
+        hostname: options.hostname.clone(),
+        user: Some(task.user.clone()).filter(|user| !user.is_empty()),
+        tty: Some(options.tty),
+        open_stdin: Some(options.interactive),
+        working_dir: options.work_dir.clone(),
+        env: Some(env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        labels: Some(labels::labels(task, options, plugin).into_iter().collect()),
+        healthcheck: options
+            .healthchecks_disable
+            .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        exposed_ports: Some(ports.exposed).filter(|exposed| !exposed.is_empty()),
+        networking_config: network::networking_config(options, &network_mode),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    };
+    Ok(CreateRequest { name: container_name(task), body, env })
+}
+
+fn command(options: &TaskOptions) -> Option<Vec<String>> {
+    let command: Vec<String> = options.command.iter().chain(&options.args).cloned().collect();
+    (!command.is_empty()).then_some(command)
+}
+
+fn log_config(options: &TaskOptions, plugin: &PluginConfig) -> HostConfigLogConfig {
+    let (driver, config) = match &options.logging {
+        Some(logging) => (&logging.driver, logging.options.clone().unwrap_or_default()),
+        None => (&plugin.logging.driver, plugin.logging.options.clone()),
+    };
+    HostConfigLogConfig { typ: Some(driver.clone()), config: Some(config.into_iter().collect()) }
+}
+

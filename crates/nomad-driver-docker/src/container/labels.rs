@@ -1,0 +1,36 @@
+//! The container's labels: the job's, then Nomad's.
+
+use std::collections::BTreeMap;
+
+use nomad_plugin::driver::TaskConfig;
+
+use super::glob;
+use crate::config::{PluginConfig, TaskOptions};
+
+const PREFIX: &str = "com.hashicorp.nomad.";
+
+/// The label by which Nomad's containers are known.
+pub(crate) const ALLOC_ID: &str = "com.hashicorp.nomad.alloc_id";
+
+/// The labels. Nomad's win over the job's.
+pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> BTreeMap<String, String> {
+    let mut labels = options.labels.clone();
+    labels.insert(ALLOC_ID.to_owned(), task.alloc_id.to_string());
+    let extra = [
+        ("job_name", &task.job_name),
+        ("job_id", &task.job_id),
+        ("parent_job_id", &task.parent_job_id),
+        ("task_group_name", &task.task_group_name),
+        ("task_name", &task.name),
+        ("namespace", &task.namespace),
+        ("node_name", &task.node_name),
+        ("node_id", &task.node_id),
+    ];
+    for (name, value) in extra {
+        let asked = plugin.extra_labels.iter().any(|pattern| glob::matches(pattern, name));
+        if asked && !(name == "parent_job_id" && value.is_empty()) {
+            labels.insert(format!("{PREFIX}{name}"), value.clone());
+        }
+    }
+    labels
+}
