@@ -19,10 +19,13 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
+use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    Handshake, HandshakeError, HandshakeLine,
+    Handshake, HandshakeError, HandshakeLine, TlsError,
+    auto_mtls::{self, Identity},
     hclog::Line,
     proto::plugin::{Empty, grpc_controller_client::GrpcControllerClient},
 };
@@ -32,6 +35,15 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// Receives each line of the plugin's standard error.
 pub type LogSink = Arc<dyn Fn(Line) + Send + Sync>;
+
+/// Whether the connection is encrypted, each side with a certificate made for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoMtls {
+    /// The socket's permissions are what protects it. Nomad does it so.
+    No,
+    /// Each side proves itself. Such a plugin can't be found again by another host process: the certificates are nowhere else.
+    Yes,
+}
 
 /// How to start a plugin.
 #[derive(Clone)]
@@ -50,6 +62,8 @@ pub struct LaunchConfig {
     pub start_timeout: Duration,
     /// Where it puts its socket; the temporary directory where `None`.
     pub socket_dir: Option<PathBuf>,
+    /// Whether the connection is encrypted.
+    pub auto_mtls: AutoMtls,
     /// Receives what it writes to standard error.
     pub log: LogSink,
 }
@@ -103,6 +117,12 @@ pub enum ClientError {
     /// The process to find again is gone.
     #[error("no plugin process {0}")]
     Gone(i32),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// It was to speak TLS, and offers none.
+    #[error("the plugin {} does not support AutoMTLS", .0.display())]
+    NoTls(PathBuf),
     /// Its socket does not answer.
     #[error("failed to connect to the plugin at {}", address.display())]
     Connect {
@@ -130,8 +150,12 @@ impl Plugin {
     /// Starts the program in a process group of its own and waits for its handshake.
     pub async fn launch(config: LaunchConfig) -> Result<Self, ClientError> {
         let mut readers = JoinSet::new();
-        let mut child =
-            process::spawn(&config).map_err(|source| ClientError::Spawn { program: config.program.clone(), source })?;
+        let identity = match config.auto_mtls {
+            AutoMtls::Yes => Some(Identity::make()?),
+            AutoMtls::No => None,
+        };
+        let mut child = process::spawn(&config, identity.as_ref())
+            .map_err(|source| ClientError::Spawn { program: config.program.clone(), source })?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
         let tail = stderr::Tail::default();
         if let Some(pipe) = child.stderr.take() {
@@ -162,7 +186,12 @@ impl Plugin {
                 let _until_its_end = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
             });
             let reattach = Reattach { pid, address: line.address, app_version: line.app_version };
-            Ok((connect(&reattach).await?, reattach))
+            let tls = match identity {
+                Some(_) if line.certificate.is_empty() => return Err(ClientError::NoTls(config.program.clone())),
+                Some(identity) => Some(identity.connector(&line.certificate)?),
+                None => None,
+            };
+            Ok((connect(&reattach, tls).await?, reattach))
         }
         .await;
         match connected {
@@ -178,7 +207,7 @@ impl Plugin {
     pub async fn reattach(reattach: Reattach) -> Result<Self, ClientError> {
         let mut readers = JoinSet::new();
         let exited = process::watch_stranger(reattach.pid, &mut readers).ok_or(ClientError::Gone(reattach.pid))?;
-        let channel = connect(&reattach).await?;
+        let channel = connect(&reattach, None).await?;
         Ok(Self { channel, reattach, exited, _readers: readers })
     }
 
@@ -218,11 +247,18 @@ fn ended(config: &LaunchConfig, tail: &stderr::Tail) -> ClientError {
     ClientError::Ended { program: config.program.clone(), stderr: tail.text() }
 }
 
-async fn connect(reattach: &Reattach) -> Result<Channel, ClientError> {
+async fn connect(reattach: &Reattach, tls: Option<TlsConnector>) -> Result<Channel, ClientError> {
     let path = reattach.address.clone();
     let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
+        let (path, tls) = (path.clone(), tls.clone());
+        async move {
+            let stream = UnixStream::connect(path).await?;
+            let stream = match tls {
+                Some(tls) => Either::Left(tls.connect(auto_mtls::server_name(), stream).await?),
+                None => Either::Right(stream),
+            };
+            Ok::<_, io::Error>(TokioIo::new(stream))
+        }
     });
     Endpoint::from_static("http://unused")
         .connect_with_connector(connector)

@@ -16,6 +16,15 @@ pub struct Handshake {
     pub cookie_value: &'static str,
 }
 
+/// Whether the plugin answers a host that offers to send all brokered streams over one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Multiplex {
+    /// The host did not offer it.
+    Unasked,
+    /// The host offered it; no brokered streams are served, so there is nothing to multiplex.
+    Declined,
+}
+
 /// What a plugin tells its host on its standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeLine {
@@ -23,11 +32,17 @@ pub struct HandshakeLine {
     pub app_version: u32,
     /// The unix socket that it listens on.
     pub address: PathBuf,
+    /// The plugin's certificate for AutoMTLS, base64 of DER; empty where it speaks no TLS.
+    pub certificate: String,
+    /// The answer to `PLUGIN_MULTIPLEX_GRPC`.
+    pub multiplex: Multiplex,
 }
 
 impl fmt::Display for HandshakeLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{CORE_VERSION}|{}|unix|{}|grpc|", self.app_version, self.address.display())
+        write!(f, "{CORE_VERSION}|{}|unix|{}|grpc|{}", self.app_version, self.address.display(), self.certificate)?;
+        // Only hosts that can multiplex know a seventh field.
+        if self.multiplex == Multiplex::Declined { f.write_str("|false") } else { Ok(()) }
     }
 }
 
@@ -60,7 +75,12 @@ impl FromStr for HandshakeLine {
         if (network, protocol) != ("unix", "grpc") {
             return Err(HandshakeError::Transport(format!("{protocol} over {network}")));
         }
-        Ok(Self { app_version: app.parse().map_err(|_| malformed())?, address: PathBuf::from(address) })
+        Ok(Self {
+            app_version: app.parse().map_err(|_| malformed())?,
+            address: PathBuf::from(address),
+            certificate: fields.get(5).copied().unwrap_or_default().to_owned(),
+            multiplex: if fields.len() > 6 { Multiplex::Declined } else { Multiplex::Unasked },
+        })
     }
 }
 
@@ -79,10 +99,23 @@ mod tests {
 
     #[test]
     fn the_line_has_an_empty_certificate_and_no_newline() {
-        let line = HandshakeLine { app_version: 2, address: "/tmp/p.sock".into() };
+        let line = line(String::new(), Multiplex::Unasked);
 
         assert_eq!(line.to_string(), "1|2|unix|/tmp/p.sock|grpc|");
         assert_eq!("1|2|unix|/tmp/p.sock|grpc|\n".parse(), Ok(line));
+    }
+
+    #[test]
+    fn the_certificate_is_the_sixth_field_and_the_answer_about_multiplexing_the_seventh() {
+        let with_both = line("MIIB".into(), Multiplex::Declined);
+
+        assert_eq!(with_both.to_string(), "1|2|unix|/tmp/p.sock|grpc|MIIB|false");
+        assert_eq!("1|2|unix|/tmp/p.sock|grpc|MIIB|false\n".parse(), Ok(with_both));
+        assert_eq!("1|2|unix|/tmp/p.sock|grpc\n".parse(), Ok(line(String::new(), Multiplex::Unasked)));
+    }
+
+    fn line(certificate: String, multiplex: Multiplex) -> HandshakeLine {
+        HandshakeLine { app_version: 2, address: "/tmp/p.sock".into(), certificate, multiplex }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! ```
 
 mod broker;
+mod connection;
 mod controller;
 mod health;
 mod socket;
@@ -21,7 +22,8 @@ use tonic::{service::Routes, transport::Server};
 
 pub use self::socket::SocketError;
 use crate::{
-    Handshake, HandshakeLine,
+    Handshake, HandshakeLine, Multiplex, TlsError,
+    auto_mtls::{self, Identity},
     handshake::choose_version,
     proto::{
         health::health_server::HealthServer,
@@ -60,9 +62,9 @@ pub enum ServeError {
         /// What this plugin has.
         ours: Vec<u32>,
     },
-    /// The host wants TLS.
-    #[error("the host asks for AutoMTLS, which this plugin does not support yet")]
-    AutoMtls,
+    /// The host wants TLS, and there is none.
+    #[error("failed to set up the TLS that the host asks for")]
+    Tls(#[from] TlsError),
     /// The socket could not be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -87,12 +89,24 @@ pub async fn serve(config: ServeConfig, services: Routes) -> Result<(), ServeErr
     let offered = env::var("PLUGIN_PROTOCOL_VERSIONS").unwrap_or_default();
     let app_version = choose_version(&offered, &config.app_versions)
         .ok_or(ServeError::Version { offered, ours: config.app_versions })?;
-    if env::var_os("PLUGIN_CLIENT_CERT").is_some() {
-        return Err(ServeError::AutoMtls);
-    }
     let _ignored_from_now_on = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
     let socket = socket::Socket::bind_from_environment()?;
-    announce(&HandshakeLine { app_version, address: socket.path().to_owned() }).map_err(ServeError::Handshake)?;
+    let (tls, certificate) = match env::var(auto_mtls::CLIENT_CERTIFICATE) {
+        Ok(host) if !host.is_empty() => {
+            let identity = Identity::make()?;
+            let certificate = identity.field();
+            (Some(identity.acceptor(&host)?), certificate)
+        }
+        _ => (None, String::new()),
+    };
+    // HashiCorp's plugins look for its presence, not for its value.
+    let multiplex = match env::var_os("PLUGIN_MULTIPLEX_GRPC") {
+        Some(_) => Multiplex::Declined,
+        None => Multiplex::Unasked,
+    };
+    let listener = UnixListenerStream::new(socket.listen()?);
+    announce(&HandshakeLine { app_version, address: socket.path().to_owned(), certificate, multiplex })
+        .map_err(ServeError::Handshake)?;
 
     let (shutdown, mut asked) = watch::channel(false);
     let mut asked_too = asked.clone();
@@ -104,7 +118,7 @@ pub async fn serve(config: ServeConfig, services: Routes) -> Result<(), ServeErr
                 .add_service(GrpcBrokerServer::new(broker::Idle))
                 .add_service(GrpcStdioServer::new(stdio::Silent)),
         )
-        .serve_with_incoming_shutdown(UnixListenerStream::new(socket.listen()?), async move {
+        .serve_with_incoming_shutdown(connection::accept(listener, tls), async move {
             let _closed_is_the_end_too = asked.wait_for(|asked| *asked).await;
         });
     tokio::select! {

@@ -3,6 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex},
@@ -11,7 +16,7 @@ use std::{
 
 use go_plugin::{
     Handshake,
-    client::{ClientError, LaunchConfig, Plugin},
+    client::{AutoMtls, ClientError, LaunchConfig, Plugin},
     hclog::Line,
 };
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -37,6 +42,7 @@ fn config(directory: &Path) -> (LaunchConfig, Lines) {
         app_versions: vec![2],
         start_timeout: DEADLINE,
         socket_dir: Some(directory.to_owned()),
+        auto_mtls: AutoMtls::No,
         log: Arc::new(move |line| sink.lock().unwrap().push(line)),
     };
     (config, lines)
@@ -131,4 +137,129 @@ fn a_person_who_starts_a_plugin_is_told_what_it_is() {
     assert!(output.stdout.is_empty());
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("this program is a plugin: it is started by its host, not by hand\nhint: "), "{text}");
+}
+
+#[tokio::test]
+async fn with_auto_mtls_each_side_proves_itself_and_calls_go_through() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, _lines) = config(directory.path());
+    config.auto_mtls = AutoMtls::Yes;
+
+    let plugin = Plugin::launch(config).await.unwrap();
+    let reattach = plugin.reattach_config().clone();
+    let address = reattach.address.clone();
+    let in_the_clear = tokio::task::spawn_blocking(move || answer_to_http2_preface(&address)).await.unwrap();
+    let asked_at = tokio::time::Instant::now();
+    timeout(DEADLINE, plugin.kill()).await.unwrap();
+
+    assert!(matches!(in_the_clear.first(), None | Some(21)), "no TLS alert: {in_the_clear:?}");
+    assert!(asked_at.elapsed() < Duration::from_secs(2), "the call did not arrive, the process was forced");
+    assert!(test_kill_process(Pid::from_raw(reattach.pid).unwrap()).is_err());
+    assert!(is_empty(directory.path()));
+}
+
+/// All that the plugin answers to one who speaks HTTP/2 without TLS.
+fn answer_to_http2_preface(address: &Path) -> Vec<u8> {
+    let mut stream = UnixStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_plugin_that_offers_no_tls_is_refused_when_tls_is_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, _lines) = config(directory.path());
+    config.auto_mtls = AutoMtls::Yes;
+    config.program = "/bin/sh".into();
+    config.args = vec!["-c".into(), "echo '1|2|unix|/nowhere|grpc|'; exec sleep 60".into()];
+
+    let Err(error) = Plugin::launch(config).await else { panic!("it was launched") };
+
+    assert_eq!(error.to_string(), "the plugin /bin/sh does not support AutoMTLS");
+}
+
+/// The plugin as a host of any make starts it; killed and reaped on drop.
+struct Bare {
+    process: std::process::Child,
+    line: String,
+}
+
+impl Bare {
+    fn start(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut process = Command::new(example())
+            .env("EXAMPLE_COOKIE", "chocolate")
+            .env("PLUGIN_PROTOCOL_VERSIONS", "1,2,3")
+            .env("PLUGIN_UNIX_SOCKET_DIR", directory)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { process, line }
+    }
+
+    fn socket(&self, directory: &Path) -> PathBuf {
+        directory.join(format!("plugin{}", self.process.id()))
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_handshake_line_is_what_hosts_of_any_make_read() {
+    let directory = tempfile::tempdir().unwrap();
+
+    let plugin = Bare::start(directory.path(), &[]);
+
+    assert_eq!(plugin.line, format!("1|3|unix|{}|grpc|\n", plugin.socket(directory.path()).display()));
+}
+
+#[test]
+fn a_host_that_can_multiplex_is_told_that_the_plugin_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+
+    let plugin = Bare::start(directory.path(), &[("PLUGIN_MULTIPLEX_GRPC", "true")]);
+
+    assert_eq!(plugin.line, format!("1|3|unix|{}|grpc||false\n", plugin.socket(directory.path()).display()));
+}
+
+#[test]
+fn the_socket_belongs_to_the_group_that_the_host_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = rustix::process::getgid().as_raw();
+    // Only root may give a file to a group that it is not in.
+    let group = if rustix::process::geteuid().is_root() { 4321 } else { own };
+
+    let plugin = Bare::start(directory.path(), &[("PLUGIN_UNIX_SOCKET_GROUP", &group.to_string())]);
+
+    let socket = plugin.socket(directory.path()).metadata().unwrap();
+    assert_eq!((socket.gid(), socket.permissions().mode() & 0o777), (group, 0o660));
+}
+
+#[test]
+fn a_group_that_does_not_exist_ends_the_plugin_with_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(example())
+        .env("EXAMPLE_COOKIE", "chocolate")
+        .env("PLUGIN_PROTOCOL_VERSIONS", "2")
+        .env("PLUGIN_UNIX_SOCKET_DIR", directory.path())
+        .env("PLUGIN_UNIX_SOCKET_GROUP", "no-such-group")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().ends_with("no such group: no-such-group\n"));
+    assert!(is_empty(directory.path()));
 }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
-use go_plugin::client::{ClientError as ConnectError, LaunchConfig, Plugin};
+use go_plugin::client::{AutoMtls, ClientError as ConnectError, LaunchConfig, Plugin};
 pub use go_plugin::client::{LogSink, Reattach};
 use tonic::{Status, transport::Channel};
 
@@ -81,6 +81,8 @@ impl DriverClient {
             app_versions: vec![APP_VERSION],
             start_timeout: options.start_timeout,
             socket_dir: options.socket_dir,
+            // Nomad launches its plugins without.
+            auto_mtls: AutoMtls::No,
             log: options.log,
         })
         .await?;

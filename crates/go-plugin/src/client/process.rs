@@ -11,9 +11,10 @@ use tokio::{
 };
 
 use super::LaunchConfig;
+use crate::auto_mtls::{CLIENT_CERTIFICATE, Identity};
 
 /// Starts the program; Ctrl-C at the host's terminal does not reach it, and the host's end does not end it.
-pub(super) fn spawn(config: &LaunchConfig) -> std::io::Result<Child> {
+pub(super) fn spawn(config: &LaunchConfig, identity: Option<&Identity>) -> std::io::Result<Child> {
     let versions: Vec<String> = config.app_versions.iter().map(u32::to_string).collect();
     let mut command = Command::new(&config.program);
     command
@@ -28,6 +29,11 @@ pub(super) fn spawn(config: &LaunchConfig) -> std::io::Result<Child> {
     if let Some(directory) = &config.socket_dir {
         command.env("PLUGIN_UNIX_SOCKET_DIR", directory);
     }
+    match identity {
+        Some(identity) => command.env(CLIENT_CERTIFICATE, identity.pem()),
+        // Not ours, then, but that of the host which started this process as its plugin.
+        None => command.env_remove(CLIENT_CERTIFICATE),
+    };
     command.spawn()
 }
 
