@@ -2,6 +2,7 @@
 
 pub mod background;
 pub mod config;
+pub mod container;
 pub mod engine;
 pub mod events;
 pub mod exec;

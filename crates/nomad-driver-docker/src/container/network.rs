@@ -6,9 +6,7 @@ use nomad_plugin::driver::{NetworkOverride, TaskConfig};
 
 use crate::{
     config::TaskOptions,
-    engine::model::{
-        ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, NetworkingConfig,
-    },
+    engine::model::{ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, NetworkingConfig},
 };
 
 /// The label under which a group's network names its pause container; Nomad reads it as well.

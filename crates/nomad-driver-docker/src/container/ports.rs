@@ -24,8 +24,7 @@ impl Ports {
             if !self.exposed.contains(&port) {
                 self.exposed.push(port.clone());
             }
-            let binding =
-                PortBinding { host_ip: Some(host_ip.to_owned()), host_port: Some(host_port.to_string()) };
+            let binding = PortBinding { host_ip: Some(host_ip.to_owned()), host_port: Some(host_port.to_string()) };
             self.bindings.entry(port).or_default().get_or_insert_default().push(binding);
         }
         Ok(())

@@ -90,9 +90,9 @@ fn cpu_quota(linux: &LinuxResources, period: i64, cpus: u32) -> (i64, i64) {
 fn pids_limit(task: i64, plugin: Option<i64>) -> Result<i64, ContainerError> {
     match (task, plugin) {
         (0, plugin) => Ok(plugin.unwrap_or(-1)),
-        (task, Some(plugin)) if task > plugin => Err(ContainerError(format!(
-            "pids_limit cannot be greater than nomad plugin config pids_limit: {plugin}"
-        ))),
+        (task, Some(plugin)) if task > plugin => {
+            Err(ContainerError(format!("pids_limit cannot be greater than nomad plugin config pids_limit: {plugin}")))
+        }
         (task, _) => Ok(task),
     }
 }

@@ -1,0 +1,217 @@
+//! What of the host, and which volumes, the container sees.
+
+use std::path::{Component, Path, PathBuf};
+
+use nomad_plugin::driver::TaskConfig;
+
+use super::{ContainerError, Request};
+use crate::{
+    config::{MountKind, MountOptions, TaskOptions},
+    engine::model::{
+        Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
+        MountVolumeOptionsDriverConfig,
+    },
+};
+
+/// A path of the host that a task asks for, and the words in which it is refused.
+pub(super) struct HostPath {
+    pub(super) path: PathBuf,
+    pub(super) refusal: String,
+}
+
+/// The task's own directory.
+pub(super) fn task_dir(task: &TaskConfig) -> PathBuf {
+    Path::new(&task.alloc_dir).join(&task.name)
+}
+
+/// A path without `.`, `..` and doubled slashes, as far as its text alone tells.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => match cleaned.components().next_back() {
+                Some(Component::Normal(_)) => {
+                    cleaned.pop();
+                }
+                Some(Component::RootDir) => {}
+                _ => cleaned.push(".."),
+            },
+            other => cleaned.push(other),
+        }
+    }
+    if cleaned.as_os_str().is_empty() { PathBuf::from(".") } else { cleaned }
+}
+
+/// Where a source on the host is: relative ones are in the task's directory.
+fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
+    clean(&task_dir(task).join(source))
+}
+
+/// The parts of a `volumes` entry.
+fn parts(volume: &str) -> Result<(&str, &str, Option<&str>), ContainerError> {
+    let mut parts = volume.splitn(4, ':');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(source), Some(target), mode) => Ok((source, target, mode)),
+        _ => Err(ContainerError(format!("invalid docker volume {volume:?}: not <src>:<destination> format"))),
+    }
+}
+
+/// The paths of the host that a task mounts, which must be inside of its allocation where volumes are not enabled.
+pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Result<Vec<HostPath>, ContainerError> {
+    let mut paths = Vec::new();
+    let refusal = |what: &str| format!("volumes are not enabled; cannot mount host path: {what:?}");
+    for volume in options.volumes.iter().filter(|_| options.volume_driver.is_none()) {
+        paths.push(HostPath { path: on_host(task, parts(volume)?.0), refusal: refusal(volume) });
+    }
+    for mount in &options.mounts {
+        if let MountKind::Bind(_) = mount.kind {
+            paths.push(HostPath { path: on_host(task, &mount.source), refusal: refusal(&mount.source) });
+        }
+    }
+    Ok(paths)
+}
+
+/// The binds: the allocation's directories, then the task's volumes.
+pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError> {
+    let Request { task, options, plugin, .. } = request;
+    let selinux = plugin.volumes.selinux_label.as_str();
+    let bind = |source: &Path, target: &str, mode: Option<&str>| {
+        let flags: Vec<&str> = mode.into_iter().chain([selinux]).filter(|flag| !flag.is_empty()).collect();
+        let flags = if flags.is_empty() { String::new() } else { format!(":{}", flags.join(",")) };
+        format!("{}:{target}{flags}", source.display())
+    };
+    let target = |name: &str| task.env.get(name).cloned().unwrap_or_default();
+    let (alloc, own) = (Path::new(&task.alloc_dir).join("alloc"), task_dir(task));
+    let alloc_target = target("NOMAD_ALLOC_DIR");
+    let mut binds = vec![
+        bind(&alloc, &alloc_target, None),
+        bind(&own.join("local"), &target("NOMAD_TASK_DIR"), None),
+        bind(&own.join("secrets"), &target("NOMAD_SECRETS_DIR"), None),
+        bind(&alloc.join("logs"), &format!("{alloc_target}/logs"), Some("ro")),
+    ];
+    if let Some(driver) = options.volume_driver.as_ref().filter(|_| !plugin.volumes.enabled) {
+        return Err(ContainerError(format!("volumes are not enabled; cannot use volume driver {driver:?}")));
+    }
+    for volume in &options.volumes {
+        let (source, target, mode) = parts(volume)?;
+        let source = match options.volume_driver {
+            None => on_host(task, source),
+            Some(_) => clean(Path::new(source)),
+        };
+        binds.push(bind(&source, target, mode));
+    }
+    Ok(binds)
+}
+
+/// The mounts: the task's, the files that are made for it, Nomad's.
+pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError> {
+    let Request { task, options, plugin, files, .. } = request;
+    let mut mounts = Vec::new();
+    for mount in &options.mounts {
+        if let (MountKind::Volume(_), false) = (&mount.kind, plugin.volumes.enabled) {
+            let problem = format!("volumes are not enabled; cannot mount volume: {:?}", mount.source);
+            return Err(ContainerError(problem));
+        }
+        mounts.push(configured(task, mount)?);
+    }
+    let made = |path: &Path, target: &str, read_only: bool| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(path.display().to_string()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        bind_options: Some(propagated(MountBindOptionsPropagationEnum::PRIVATE)),
+        ..Mount::default()
+    };
+    mounts.extend(files.hosts.iter().map(|path| made(path, "/etc/hosts", false)));
+    mounts.extend(files.resolv_conf.iter().map(|path| made(path, "/etc/resolv.conf", true)));
+    for mount in &task.mounts {
+        let propagation = match mount.propagation_mode.as_str() {
+            "" | "private" => MountBindOptionsPropagationEnum::RPRIVATE,
+            "host-to-task" => MountBindOptionsPropagationEnum::RSLAVE,
+            "bidirectional" => MountBindOptionsPropagationEnum::RSHARED,
+            other => return Err(ContainerError(format!("unknown mount propagation mode {other:?}"))),
+        };
+        mounts.push(Mount {
+            typ: Some(MountType::BIND),
+            source: Some(mount.host_path.clone()),
+            target: Some(mount.task_path.clone()),
+            read_only: Some(mount.readonly),
+            bind_options: Some(propagated(propagation)),
+            ..Mount::default()
+        });
+    }
+    Ok(mounts)
+}
+
+fn propagated(propagation: MountBindOptionsPropagationEnum) -> MountBindOptions {
+    MountBindOptions { propagation: Some(propagation), ..MountBindOptions::default() }
+}
+
+fn configured(task: &TaskConfig, mount: &MountOptions) -> Result<Mount, ContainerError> {
+    let common = Mount {
+        target: Some(mount.target.clone()),
+        source: Some(mount.source.clone()),
+        read_only: Some(mount.readonly),
+        ..Mount::default()
+    };
+    Ok(match &mount.kind {
+        MountKind::Bind(bind) => {
+            let parse =
+                |text: &String| text.parse().map_err(|_| ContainerError(format!("invalid bind propagation {text:?}")));
+            Mount {
+                typ: Some(MountType::BIND),
+                source: Some(on_host(task, &mount.source).display().to_string()),
+                bind_options: Some(MountBindOptions {
+                    propagation: bind.propagation.as_ref().map(parse).transpose()?,
+                    ..MountBindOptions::default()
+                }),
+                ..common
+            }
+        }
+        MountKind::Volume(volume) => Mount {
+            typ: Some(MountType::VOLUME),
+            volume_options: Some(MountVolumeOptions {
+                no_copy: Some(volume.no_copy),
+                labels: Some(volume.labels.clone().into_iter().collect()),
+                driver_config: Some(MountVolumeOptionsDriverConfig {
+                    name: volume.driver.clone(),
+                    options: Some(volume.driver_options.clone().into_iter().collect()),
+                }),
+                ..MountVolumeOptions::default()
+            }),
+            ..common
+        },
+        MountKind::Tmpfs(tmpfs) => Mount {
+            typ: Some(MountType::TMPFS),
+            source: None,
+            tmpfs_options: Some(MountTmpfsOptions {
+                size_bytes: tmpfs.size,
+                mode: tmpfs.mode,
+                ..MountTmpfsOptions::default()
+            }),
+            ..common
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_by_their_text() {
+        for (path, cleaned) in
+            [("/a/../b", "/b"), ("/..", "/"), ("a/./b//c", "a/b/c"), ("../a", "../a"), ("a/..", "."), ("vol", "vol")]
+        {
+            assert_eq!(clean(Path::new(path)), Path::new(cleaned), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_volume_has_a_source_and_a_destination() {
+        assert_eq!(parts("a:b:ro:x").unwrap(), ("a", "b", Some("ro")));
+        let error = parts("a").unwrap_err();
+        assert_eq!(error.0, "invalid docker volume \"a\": not <src>:<destination> format");
+    }
+}

@@ -1,0 +1,199 @@
+//! What a task may do beyond the ordinary, and what the operator allows of it.
+
+use std::collections::BTreeSet;
+
+use nomad_plugin::driver::TaskConfig;
+
+use super::{ContainerError, glob};
+use crate::{
+    config::{PluginConfig, TaskOptions},
+    engine::model::HostConfigCgroupnsModeEnum,
+};
+
+/// What Docker gives where nothing is said.
+const DOCKER_CAPS: [&str; 14] = [
+    "audit_write",
+    "chown",
+    "dac_override",
+    "fowner",
+    "fsetid",
+    "kill",
+    "mknod",
+    "net_bind_service",
+    "net_raw",
+    "setfcap",
+    "setgid",
+    "setpcap",
+    "setuid",
+    "sys_chroot",
+];
+
+/// Capabilities as the engine takes them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Capabilities {
+    pub(super) add: Vec<String>,
+    pub(super) drop: Vec<String>,
+}
+
+fn normal(caps: &[String]) -> BTreeSet<String> {
+    let normal = |cap: &String| {
+        let cap = cap.trim().to_lowercase();
+        cap.strip_prefix("cap_").map(str::to_owned).unwrap_or(cap)
+    };
+    caps.iter().map(normal).filter(|cap| !cap.is_empty()).collect()
+}
+
+fn for_engine(caps: BTreeSet<String>) -> Vec<String> {
+    if caps.contains("all") {
+        return vec!["ALL".to_owned()];
+    }
+    caps.into_iter().map(|cap| format!("CAP_{}", cap.to_uppercase())).collect()
+}
+
+/// The capabilities to add and to drop.
+pub(super) fn capabilities(options: &TaskOptions, plugin: &PluginConfig) -> Result<Capabilities, ContainerError> {
+    let (allowed, add) = (normal(&plugin.allow_caps), normal(&options.cap_add));
+    if !allowed.contains("all") {
+        let refused: Vec<String> = add.difference(&allowed).cloned().collect();
+        if !refused.is_empty() {
+            let refused = refused.join(", ");
+            return Err(ContainerError(format!("driver does not allow the following capabilities: {refused}")));
+        }
+    }
+    let docker: BTreeSet<String> = DOCKER_CAPS.iter().map(|cap| (*cap).to_owned()).collect();
+    let mut drop = if allowed.contains("all") { BTreeSet::new() } else { &docker - &allowed };
+    drop.extend(normal(&options.cap_drop));
+    Ok(Capabilities { add: for_engine(add), drop: for_engine(drop) })
+}
+
+/// Whether the task is privileged.
+pub(super) fn privileged(options: &TaskOptions, plugin: &PluginConfig) -> Result<bool, ContainerError> {
+    if options.privileged && !plugin.allow_privileged {
+        return Err(ContainerError("Docker privileged mode is disabled on this Nomad agent".to_owned()));
+    }
+    Ok(options.privileged)
+}
+
+/// The namespaces that a task shares.
+pub(super) struct Namespaces {
+    pub(super) ipc: Option<String>,
+    pub(super) pid: Option<String>,
+    pub(super) uts: Option<String>,
+    pub(super) userns: Option<String>,
+}
+
+/// The namespaces, where the operator allows them.
+pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig) -> Result<Namespaces, ContainerError> {
+    let allowed = |option: &str, mode: &Option<String>, globs: &[String]| match mode {
+        Some(mode) if !plugin.allow_privileged && !globs.iter().any(|pattern| glob::matches(pattern, mode)) => {
+            Err(ContainerError(format!("cannot apply {option:?} configuration")))
+        }
+        mode => Ok(mode.clone()),
+    };
+    let modes = &plugin.allowed_modes;
+    Ok(Namespaces {
+        ipc: allowed("ipc_mode", &options.ipc_mode, &modes.ipc)?,
+        pid: allowed("pid_mode", &options.pid_mode, &modes.pid)?,
+        uts: allowed("uts_mode", &options.uts_mode, &modes.uts)?,
+        userns: allowed("userns_mode", &options.userns_mode, &modes.userns)?,
+    })
+}
+
+/// The control group namespace.
+pub(super) fn cgroupns(options: &TaskOptions) -> Result<Option<HostConfigCgroupnsModeEnum>, ContainerError> {
+    match options.cgroupns.as_deref() {
+        None => Ok(None),
+        Some("host") => Ok(Some(HostConfigCgroupnsModeEnum::HOST)),
+        Some("private") => Ok(Some(HostConfigCgroupnsModeEnum::PRIVATE)),
+        Some(other) => Err(ContainerError(format!("invalid cgroup namespace mode: {other:?}"))),
+    }
+}
+
+/// The runtime: the job's, or the GPUs'.
+pub(super) fn runtime(
+    task: &TaskConfig,
+    options: &TaskOptions,
+    plugin: &PluginConfig,
+    known: &[String],
+) -> Result<Option<String>, ContainerError> {
+    let gpu = &plugin.nvidia_runtime;
+    let runtime = match (&options.runtime, task.device_env.contains_key("NVIDIA_VISIBLE_DEVICES")) {
+        (runtime, false) => runtime.clone(),
+        (_, true) if !known.contains(gpu) => {
+            return Err(ContainerError(format!("requested docker runtime {gpu:?} was not found")));
+        }
+        (Some(runtime), true) if runtime != gpu => {
+            return Err(ContainerError(format!(
+                "conflicting runtime requests: gpu runtime {gpu:?} conflicts with task runtime {runtime:?}"
+            )));
+        }
+        (_, true) => Some(gpu.clone()),
+    };
+    match runtime {
+        Some(runtime) if !plugin.allow_runtimes.contains(&runtime) => {
+            Err(ContainerError(format!("requested runtime {runtime:?} is not allowed")))
+        }
+        runtime => Ok(runtime),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(add: &[&str], drop: &[&str]) -> TaskOptions {
+        let owned = |caps: &[&str]| caps.iter().map(|cap| (*cap).to_owned()).collect();
+        TaskOptions { cap_add: owned(add), cap_drop: owned(drop), ..TaskOptions::default() }
+    }
+
+    #[test]
+    fn by_default_only_net_raw_is_taken_away() {
+        let caps = capabilities(&options(&[], &[]), &PluginConfig::default()).unwrap();
+        assert_eq!(caps, Capabilities { add: vec![], drop: vec!["CAP_NET_RAW".into()] });
+    }
+
+    #[test]
+    fn what_a_task_says_stays_even_when_it_changes_nothing() {
+        let caps = capabilities(&options(&[" CAP_CHOWN"], &["all"]), &PluginConfig::default()).unwrap();
+        assert_eq!(caps, Capabilities { add: vec!["CAP_CHOWN".into()], drop: vec!["ALL".into()] });
+    }
+
+    #[test]
+    fn what_the_operator_does_not_allow_is_refused_by_name() {
+        let error = capabilities(&options(&["net_admin", "SYS_ADMIN"], &[]), &PluginConfig::default()).unwrap_err();
+        assert_eq!(error.0, "driver does not allow the following capabilities: net_admin, sys_admin");
+        let all = PluginConfig { allow_caps: vec!["all".into()], ..PluginConfig::default() };
+        let caps = capabilities(&options(&["net_admin"], &[]), &all).unwrap();
+        assert_eq!(caps, Capabilities { add: vec!["CAP_NET_ADMIN".into()], drop: vec![] });
+    }
+
+    #[test]
+    fn modes_need_a_glob_or_privileges() {
+        let host = TaskOptions { pid_mode: Some("host".into()), ..TaskOptions::default() };
+        let refused = namespaces(&host, &PluginConfig::default()).err();
+        assert_eq!(refused, Some(ContainerError("cannot apply \"pid_mode\" configuration".into())));
+        let mut plugin = PluginConfig::default();
+        plugin.allowed_modes.pid = vec!["ho*".into()];
+        assert_eq!(namespaces(&host, &plugin).unwrap().pid.as_deref(), Some("host"));
+        let plugin = PluginConfig { allow_privileged: true, ..PluginConfig::default() };
+        assert!(namespaces(&host, &plugin).is_ok());
+    }
+
+    #[test]
+    fn a_runtime_must_be_allowed_and_a_gpu_decides_it() {
+        let (task, plugin) = (TaskConfig::default(), PluginConfig::default());
+        let kata = TaskOptions { runtime: Some("kata".into()), ..TaskOptions::default() };
+        let error = runtime(&task, &kata, &plugin, &[]).unwrap_err();
+        assert_eq!(error.0, "requested runtime \"kata\" is not allowed");
+        let gpu = TaskConfig {
+            device_env: [("NVIDIA_VISIBLE_DEVICES".to_owned(), "0".to_owned())].into(),
+            ..TaskConfig::default()
+        };
+        let error = runtime(&gpu, &TaskOptions::default(), &plugin, &[]).unwrap_err();
+        assert_eq!(error.0, "requested docker runtime \"nvidia\" was not found");
+        let known = ["nvidia".to_owned()];
+        assert_eq!(runtime(&gpu, &TaskOptions::default(), &plugin, &known), Ok(Some("nvidia".into())));
+        let error = runtime(&gpu, &kata, &plugin, &known).unwrap_err();
+        assert!(error.0.starts_with("conflicting runtime requests: gpu runtime \"nvidia\""));
+    }
+}
