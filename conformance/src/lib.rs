@@ -1,1 +1,259 @@
-//! Drives any driver binary, given by path, over the plugin protocol against a real dockerd.
+//! Drives any driver binary over the plugin protocol against a real dockerd, as a Nomad agent does.
+//!
+//! The driver is `LONGSHORE_DRIVER`, or the one that this workspace builds. Everything that is made carries the label
+//! `longshore.test`, and is gone when a [`Fixture`] is.
+
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+pub mod docker;
+pub mod lines;
+pub mod pipes;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use nomad_plugin::{
+    client::{DriverClient, LaunchOptions},
+    driver::{
+        AllocatedResources, Force, LinuxResources, PortMapping, Resources, SetConfig, StartedTask, TaskConfig,
+        TaskHandle,
+    },
+    id::TaskId,
+    msgpack::{Value, encode},
+};
+use pipes::Pipes;
+
+/// How long anything may take before a test gives up.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The label of everything that tests make.
+pub const LABEL: &str = "longshore.test";
+
+/// The image that tests run: busybox.
+pub fn image() -> String {
+    std::env::var("LONGSHORE_TEST_IMAGE").unwrap_or_else(|_| "longshore-test/busybox:1".to_owned())
+}
+
+/// The driver under test.
+pub fn driver_binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("LONGSHORE_DRIVER") {
+        return path.into();
+    }
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("nomad-driver-docker")
+}
+
+/// Text as a configuration's value.
+pub fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+/// Texts as a configuration's value.
+pub fn texts(texts: &[&str]) -> Value {
+    Value::List(texts.iter().map(|item| text(item)).collect())
+}
+
+/// An object as a configuration's value.
+pub fn object(fields: &[(&str, Value)]) -> Value {
+    Value::Map(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+/// A running driver with a directory for allocations.
+pub struct Fixture {
+    /// The driver.
+    pub driver: DriverClient,
+    /// What it logged.
+    pub log: Arc<Mutex<Vec<String>>>,
+    directory: tempfile::TempDir,
+    plugin_config: Value,
+    env: Vec<(String, String)>,
+    tasks: Mutex<Vec<TaskId>>,
+}
+
+impl Fixture {
+    /// Starts the driver with the default configuration.
+    pub async fn start() -> Self {
+        Self::with(object(&[]), &[]).await
+    }
+
+    /// Starts the driver with a configuration and additions to its environment.
+    pub async fn with(plugin_config: Value, env: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
+        let log = Arc::default();
+        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let driver = launch(directory.path(), &env, &log, &plugin_config).await;
+        Self { driver, log, directory, plugin_config, env, tasks: Mutex::default() }
+    }
+
+    /// Where the fixture keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Kills the driver's process with SIGKILL and starts another. Tasks are not recovered.
+    pub async fn kill_and_start_again(&mut self) {
+        signal(self.driver.reattach_config().pid, "KILL");
+        self.driver.exited().await;
+        self.driver = launch(self.directory.path(), &self.env, &self.log, &self.plugin_config).await;
+    }
+
+    /// A task that runs a shell command, with its directories and pipes; not started yet.
+    pub fn task(&self, name: &str, script: &str) -> Task {
+        Task::new(self.directory.path(), name, &[("command", text("/bin/sh")), ("args", texts(&["-c", script]))])
+    }
+
+    /// Starts a task.
+    pub async fn run(&self, task: &Task) -> Started {
+        let started = self.driver.start_task(task.config.clone()).await;
+        let StartedTask { handle, network } = started.unwrap_or_else(|error| panic!("{error}\n{:?}", self.log));
+        self.tasks.lock().unwrap().push(task.config.id.clone());
+        Started { id: task.config.id.clone(), address: network.addr, handle }
+    }
+
+    /// Destroys all tasks and ends the driver.
+    pub async fn end(self) {
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
+        for task in tasks {
+            // A test may have destroyed it.
+            let _gone = self.driver.destroy_task(task, Force::Yes).await;
+        }
+        self.driver.kill().await;
+        assert_eq!(docker::containers_of(self.directory.path()), Vec::<String>::new(), "containers are left");
+    }
+}
+
+async fn launch(
+    directory: &Path,
+    env: &[(String, String)],
+    log: &Arc<Mutex<Vec<String>>>,
+    config: &Value,
+) -> DriverClient {
+    let sink = log.clone();
+    let options = LaunchOptions {
+        program: driver_binary(),
+        args: Vec::new(),
+        env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        socket_dir: Some(directory.to_owned()),
+        start_timeout: DEADLINE,
+        log: Arc::new(move |line| sink.lock().unwrap().push(format!("{line:?}"))),
+    };
+    let driver = DriverClient::launch(options).await.unwrap();
+    let config = SetConfig { msgpack: encode(config), nomad: None, api_version: "v0.1.0".into() };
+    driver.set_config(config).await.unwrap();
+    driver
+}
+
+/// Sends a signal to a process of the test's own.
+pub fn signal(pid: i32, name: &str) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let signal = match name {
+        "KILL" => rustix::process::Signal::KILL,
+        "TERM" => rustix::process::Signal::TERM,
+        "INT" => rustix::process::Signal::INT,
+        other => panic!("no signal {other}"),
+    };
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// A task that was started.
+pub struct Started {
+    /// Its run.
+    pub id: TaskId,
+    /// Its address.
+    pub address: String,
+    /// What the host keeps.
+    pub handle: TaskHandle,
+}
+
+/// A task to start, with the host's end of its pipes.
+pub struct Task {
+    /// What the driver is told.
+    pub config: TaskConfig,
+    /// Its `config` block.
+    pub options: BTreeMap<String, Value>,
+    /// What it writes.
+    pub pipes: Pipes,
+}
+
+impl Task {
+    fn new(root: &Path, name: &str, options: &[(&str, Value)]) -> Self {
+        let alloc_id = uuid::Uuid::new_v4().to_string();
+        let alloc_dir = root.join(&alloc_id);
+        for part in ["alloc/logs", "alloc/data", "alloc/tmp"] {
+            std::fs::create_dir_all(alloc_dir.join(part)).unwrap();
+        }
+        for part in ["local", "secrets", "tmp"] {
+            std::fs::create_dir_all(alloc_dir.join(name).join(part)).unwrap();
+        }
+        let pipes = Pipes::make(&alloc_dir.join("alloc/logs"), name);
+        let linux = LinuxResources { cpu_shares: 100, percent_ticks: 0.1, ..LinuxResources::default() };
+        let allocated = AllocatedResources { cpu_shares: 100, memory_mb: 128, ..AllocatedResources::default() };
+        let label = object(&[(LABEL, text(&root.display().to_string()))]);
+        let mut all = BTreeMap::from([
+            ("image".to_owned(), text(&image())),
+            ("labels".to_owned(), Value::List(vec![label])),
+            ("network_mode".to_owned(), text("none")),
+        ]);
+        all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let env = [
+            ("NOMAD_ALLOC_DIR", "/alloc"),
+            ("NOMAD_TASK_DIR", "/local"),
+            ("NOMAD_SECRETS_DIR", "/secrets"),
+            ("NOMAD_ALLOC_ID", &alloc_id),
+        ];
+        let config = TaskConfig {
+            id: format!("{alloc_id}/{name}/{:08x}", std::process::id()).into(),
+            name: name.to_owned(),
+            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            resources: Some(Resources { allocated: Some(allocated), linux: Some(linux), ports: Vec::new() }),
+            alloc_dir: alloc_dir.display().to_string(),
+            stdout_path: pipes.stdout_path.display().to_string(),
+            stderr_path: pipes.stderr_path.display().to_string(),
+            alloc_id: alloc_id.into(),
+            job_name: "test".into(),
+            job_id: "test".into(),
+            task_group_name: "group".into(),
+            namespace: "default".into(),
+            ..TaskConfig::default()
+        };
+        let mut task = Self { config, options: BTreeMap::new(), pipes };
+        task.set(all);
+        task
+    }
+
+    fn set(&mut self, options: BTreeMap<String, Value>) {
+        self.config.driver_config = encode(&Value::Map(options.clone()));
+        self.options = options;
+    }
+
+    /// The task with one more option.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: Value) -> Self {
+        let mut options = std::mem::take(&mut self.options);
+        options.insert(name.to_owned(), value);
+        self.set(options);
+        self
+    }
+
+    /// The task with a port of the group's network.
+    #[must_use]
+    pub fn port(mut self, label: &str, host: i32, to: i32) -> Self {
+        let mapping = PortMapping { label: label.into(), value: host, to, host_ip: "127.0.0.1".into() };
+        self.config.resources.as_mut().unwrap().ports.push(mapping);
+        self
+    }
+
+    /// The container's name.
+    pub fn container(&self) -> String {
+        format!("{}-{}", self.config.name, self.config.alloc_id)
+    }
+
+    /// The directory of the allocation.
+    pub fn alloc_dir(&self) -> PathBuf {
+        PathBuf::from(&self.config.alloc_dir)
+    }
+}

@@ -14,6 +14,7 @@ mod security;
 
 use std::collections::BTreeMap;
 
+pub(crate) use labels::ALLOC_ID;
 pub use names::container_name;
 pub use network::driver_network;
 use nomad_plugin::driver::TaskConfig;
@@ -33,6 +34,8 @@ pub struct ContainerError(pub String);
 pub struct Machine {
     /// MHz of all cores; 0 is unknown.
     pub total_mhz: u64,
+    /// Cores that the agent counts; 0 is unknown.
+    pub cores: u32,
     /// 1 or 2.
     pub cgroup_version: u8,
     /// Processors that this process may use.
@@ -176,7 +179,7 @@ mod tests {
     }
 
     fn request(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Result<Value, ContainerError> {
-        let machine = Machine { total_mhz: 8000, cgroup_version: 1, cpus: 2 };
+        let machine = Machine { total_mhz: 8000, cores: 2, cgroup_version: 1, cpus: 2 };
         let files = files::HostFiles::default();
         let request = Request { task, options, plugin, machine, runtimes: &[], files };
         Ok(serde_json::to_value(create_request(&request)?.body).unwrap())

@@ -3,7 +3,13 @@
 pub mod background;
 pub mod config;
 pub mod container;
+mod driver;
 pub mod engine;
 pub mod events;
 pub mod exec;
+pub mod fingerprint;
+pub mod network;
+pub mod stats;
 pub mod task;
+
+pub use driver::DockerDriver;

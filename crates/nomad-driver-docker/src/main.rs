@@ -1,2 +1,17 @@
-//! Placeholder until the first commit of this crate.
-fn main() {}
+//! The Docker task driver, an external Nomad plugin.
+
+use std::{io::Write, process::ExitCode};
+
+use nomad_driver_docker::DockerDriver;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    go_plugin::hclog::init();
+    match nomad_plugin::server::serve(DockerDriver::default()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _broken_pipe = writeln!(std::io::stderr(), "nomad-driver-docker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

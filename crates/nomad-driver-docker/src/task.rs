@@ -7,23 +7,57 @@
 //!
 //! A plugin process that ends leaves the container and all that is said of it in the handle and in the engine.
 
+mod created;
 pub mod exits;
+mod recover;
 pub mod signal;
+mod start;
 pub mod state;
 mod stop;
 mod store;
 pub mod watch_exit;
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use nomad_plugin::driver::{
-    DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, WaitResult,
+    BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
+    WaitResult,
 };
-pub use store::TaskStore;
+pub use recover::recover;
+pub use start::start;
+pub use store::{Reservation, TaskStore};
 use tokio::sync::watch;
 use watch_exit::Exit;
 
-use crate::{background::Background, engine::Engine};
+use crate::{
+    background::{Background, Finishing},
+    config::PluginConfig,
+    container::Machine,
+    engine::Engine,
+    events::{EventSubject, TaskEvents},
+    stats::{self, ControlGroup, Sampler},
+};
+
+/// What a task's life needs of the driver.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The plugin's configuration.
+    pub plugin: Arc<PluginConfig>,
+    /// The engine.
+    pub engine: Engine,
+    /// Who hears of ends.
+    pub exits: Arc<exits::Exits>,
+    /// The machine's processors.
+    pub machine: Machine,
+    /// Where the owner is told.
+    pub events: TaskEvents,
+    /// Who does what is left to do.
+    pub finishing: Finishing,
+}
 
 /// How a task stands. Its exit watcher is the only one who writes this.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +70,14 @@ pub enum Status {
     Exited(Exit),
 }
 
+/// A container that was started for a task.
+struct Container {
+    id: String,
+    network: NetworkOverride,
+    started_at: Option<SystemTime>,
+    pid: Option<i64>,
+}
+
 /// A task with its container.
 pub struct Task {
     /// As the host asked for it.
@@ -46,6 +88,10 @@ pub struct Task {
     pub network: NetworkOverride,
     /// When it started.
     pub started_at: Option<SystemTime>,
+    /// Its first process, on the engine's host.
+    pid: Option<i64>,
+    /// The machine's processors.
+    machine: Machine,
     /// The engine that runs it.
     pub engine: Engine,
     /// How it stands.
@@ -55,6 +101,45 @@ pub struct Task {
 }
 
 impl Task {
+    /// A task whose container was started, watched from now on. `ended` is how, where it has ended already.
+    fn watched(
+        surroundings: &Surroundings,
+        config: TaskConfig,
+        container: Container,
+        signal: exits::ExitSignal,
+        ended: Option<Exit>,
+    ) -> Arc<Self> {
+        let (writer, status) = watch::channel(Status::Running);
+        let Container { id, network, started_at, pid } = container;
+        let watching = {
+            let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
+            let subject = EventSubject::from(&config);
+            async move {
+                let out_of_memory = || {
+                    let message = "The kernel killed a process of the task: out of memory";
+                    events.emit(&subject, message, BTreeMap::new());
+                };
+                let exit = match ended {
+                    Some(exit) => exit,
+                    None => watch_exit::watch(&engine, &id, &signal, out_of_memory).await,
+                };
+                writer.send_replace(Status::Ended(exit.clone()));
+                writer.send_replace(Status::Exited(exit));
+            }
+        };
+        Arc::new(Self {
+            config,
+            container: id,
+            network,
+            started_at,
+            pid,
+            machine: surroundings.machine,
+            engine: surroundings.engine.clone(),
+            status,
+            _watcher: Background::spawn(watching),
+        })
+    }
+
     /// Waits for the end, logs included.
     pub async fn exited(&self) -> Exit {
         let mut status = self.status.clone();
@@ -94,5 +179,24 @@ impl Task {
             attributes: BTreeMap::from([("container_id".to_owned(), self.container.clone())]),
             network: self.network.clone(),
         })
+    }
+
+    /// What it uses, one sample an interval, until it ends.
+    pub fn stats(&self, interval: Duration) -> Result<BoxStream<Result<TaskUsage, DriverError>>, DriverError> {
+        if *self.status.borrow() != Status::Running {
+            return Err(DriverError::fatal("container stopped"));
+        }
+        if !self.engine.is_local() {
+            return Err(DriverError::fatal("statistics of a remote engine's tasks are not supported yet"));
+        }
+        let group = ControlGroup::of_process(self.pid.unwrap_or_default());
+        let sampler = group.and_then(|group| Sampler::open(group, self.machine)).map_err(|error| {
+            DriverError::recoverable(format!("failed to read the container's control group: {error}"))
+        })?;
+        let mut status = self.status.clone();
+        let ended = async move {
+            let _destroyed_is_the_end_too = status.wait_for(|status| *status != Status::Running).await;
+        };
+        Ok(stats::stream(sampler, interval, ended))
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn apply(host: &mut HostConfig, request: &Request<'_>) -> Result<(), 
         host.cpu_period = Some(period);
         host.cpu_quota = Some(quota);
     }
-    host.cpuset_cpus = request.files.cpuset.clone();
+    host.cpuset_cpus.clone_from(&request.files.cpuset);
     host.pids_limit = Some(pids_limit(request.options.pids_limit, request.plugin.pids_limit)?);
     host.oom_score_adj = request.options.oom_score_adj;
     let limits = request.options.ulimit.iter().map(|limit| ResourcesUlimits {

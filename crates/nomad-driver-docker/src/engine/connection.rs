@@ -113,7 +113,7 @@ impl Connection {
     {
         let answer = async {
             let docker = self.docker().await?;
-            match tokio::time::timeout(deadline, call(docker)).await {
+            match tokio::time::timeout(deadline, Box::pin(call(docker))).await {
                 Ok(answer) => answer.map_err(|error| cause(error, &self.address)),
                 Err(_) => Err(Cause::Deadline(deadline)),
             }

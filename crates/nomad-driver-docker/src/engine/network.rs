@@ -12,4 +12,14 @@ impl Engine {
         };
         self.connection.call(("inspect network", network), QUICK, call).await
     }
+
+    /// The gateway of the network `bridge`; `None` where there is no such network or it has none.
+    pub async fn bridge_address(&self) -> Result<Option<String>, EngineError> {
+        let network = match self.inspect_network("bridge").await {
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        Ok(pools.into_iter().find_map(|pool| pool.gateway).filter(|gateway| !gateway.is_empty()))
+    }
 }

@@ -10,7 +10,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -29,8 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Hears of containers' ends.
 pub struct Exits {
+    engine: Engine,
     watched: Arc<Watched>,
-    _subscription: Background,
+    subscription: OnceLock<Background>,
 }
 
 type Watched = Mutex<HashMap<String, Weak<Signal>>>;
@@ -58,17 +59,17 @@ pub enum Heard {
 }
 
 impl Exits {
-    /// Subscribes, and goes on subscribing.
+    /// Subscribes with the first container that is watched, and goes on subscribing.
     pub fn new(engine: Engine) -> Self {
-        let watched: Arc<Watched> = Arc::default();
-        let subscription = Background::spawn(subscribe(engine, watched.clone()));
-        Self { watched, _subscription: subscription }
+        Self { engine, watched: Arc::default(), subscription: OnceLock::new() }
     }
 
     /// Listens for a container, by full id. What happens before this call is not heard.
     pub fn watch(&self, container: &str) -> ExitSignal {
         let signal = Arc::<Signal>::default();
         lock(&self.watched).insert(container.to_owned(), Arc::downgrade(&signal));
+        let subscribe = || Background::spawn(subscribe(self.engine.clone(), self.watched.clone()));
+        self.subscription.get_or_init(subscribe);
         ExitSignal { container: container.to_owned(), signal, watched: self.watched.clone() }
     }
 }

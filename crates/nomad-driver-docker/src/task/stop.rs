@@ -5,7 +5,7 @@ use std::time::Duration;
 use nomad_plugin::driver::{DriverError, Force};
 
 use super::{Status, Task, signal::Signal};
-use crate::engine::EngineError;
+use crate::{config::GarbageCollection, engine::EngineError};
 
 /// How often a call is made anew while the engine is away, and how long in all.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -52,19 +52,24 @@ impl Task {
         sent.map_err(|error| DriverError::new(error.to_string()))
     }
 
-    /// Removes the container; a running one only by force.
-    pub async fn destroy(&self, force: Force) -> Result<(), DriverError> {
-        match self.engine.inspect_container(&self.container).await {
-            Ok(inspected) => {
-                let running = inspected.state.and_then(|state| state.running).unwrap_or_default();
-                if running && force == Force::No {
-                    return Err(DriverError::new(
-                        "must call StopTask for the given task before Destroy or set force to true",
-                    ));
-                }
-            }
-            Err(error) if error.is_not_found() => {}
+    /// Removes the container, where the operator wants that; a running one is ended only by force.
+    pub async fn destroy(&self, force: Force, gc: &GarbageCollection) -> Result<(), DriverError> {
+        let running = match self.engine.inspect_container(&self.container).await {
+            Ok(inspected) => inspected.state.and_then(|state| state.running).unwrap_or_default(),
+            Err(error) if error.is_not_found() => false,
             Err(error) => return Err(DriverError::new(format!("failed to inspect container state: {error}"))),
+        };
+        if running && force == Force::No {
+            let refusal = "must call StopTask for the given task before Destroy or set force to true";
+            return Err(DriverError::new(refusal));
+        }
+        if running && let Err(error) = self.signal_container("SIGKILL").await {
+            tracing::warn!(container = self.container, %error, "failed to kill the container before its removal");
+        }
+        if gc.container
+            && let Err(error) = self.engine.remove_container(&self.container).await
+        {
+            tracing::error!(container = self.container, %error, "failed to remove the container");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use nomad_plugin::{driver::DriverError, id::TaskId};
@@ -10,31 +10,62 @@ use nomad_plugin::{driver::DriverError, id::TaskId};
 use super::Task;
 
 /// The tasks that this process knows, by id.
-#[derive(Default)]
-pub struct TaskStore(Mutex<HashMap<TaskId, Arc<Task>>>);
+#[derive(Clone, Default)]
+pub struct TaskStore(Arc<Mutex<HashMap<TaskId, Known>>>);
+
+#[derive(Clone)]
+enum Known {
+    Starting,
+    Task(Arc<Task>),
+}
+
+/// A task's place, held while it starts. Dropping it gives the place up.
+pub struct Reservation {
+    store: TaskStore,
+    id: TaskId,
+}
 
 impl TaskStore {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Arc<Task>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The task, or the error that hosts know.
     pub fn get(&self, id: &TaskId) -> Result<Arc<Task>, DriverError> {
-        self.find(id).ok_or_else(DriverError::task_not_found)
+        match self.lock().get(id) {
+            Some(Known::Task(task)) => Ok(task.clone()),
+            Some(Known::Starting) | None => Err(DriverError::task_not_found()),
+        }
     }
 
-    /// The task, if it is known.
-    pub fn find(&self, id: &TaskId) -> Option<Arc<Task>> {
-        self.lock().get(id).cloned()
-    }
-
-    /// Adds a task.
-    pub fn insert(&self, task: Arc<Task>) {
-        self.lock().insert(task.config.id.clone(), task);
+    /// Takes a task's place; `None` where it is taken.
+    pub fn reserve(&self, id: &TaskId) -> Option<Reservation> {
+        let mut known = self.lock();
+        if known.contains_key(id) {
+            return None;
+        }
+        known.insert(id.clone(), Known::Starting);
+        Some(Reservation { store: self.clone(), id: id.clone() })
     }
 
     /// Forgets a task.
     pub fn remove(&self, id: &TaskId) {
         self.lock().remove(id);
+    }
+}
+
+impl Reservation {
+    /// Puts the task in its place.
+    pub fn fill(self, task: Arc<Task>) {
+        self.store.lock().insert(self.id.clone(), Known::Task(task));
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut known = self.store.lock();
+        if let Some(Known::Starting) = known.get(&self.id) {
+            known.remove(&self.id);
+        }
     }
 }

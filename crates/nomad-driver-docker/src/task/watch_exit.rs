@@ -22,7 +22,7 @@ pub struct Exit {
     pub at: SystemTime,
 }
 
-/// Waits for a container's end. `out_of_memory` is told each time the kernel kills a process of it.
+/// Waits for a container's end. `out_of_memory` is called each time the kernel kills a process of it.
 pub(super) async fn watch(engine: &Engine, container: &str, signal: &ExitSignal, out_of_memory: impl Fn()) -> Exit {
     loop {
         if signal.heard().await == Heard::OutOfMemory {

@@ -1,0 +1,188 @@
+//! The driver: each call goes to the part that does it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use nomad_plugin::{
+    driver::{
+        BoxStream, Capabilities, CreatedNetwork, Driver, DriverError, ExecEvent, ExecInput, ExecOutput, ExecSetup,
+        Fingerprint, Force, FsIsolation, InspectedTask, MountConfigs, NetworkIsolation, NetworkMode, PluginInfo,
+        SetConfig, StartedTask, TaskConfig, TaskEvent, TaskHandle, TaskUsage, Topology, WaitResult,
+    },
+    hclspec::Spec,
+    id::{AllocId, TaskId},
+};
+
+use crate::{
+    background::Finishing,
+    config::{self, PluginConfig},
+    container::Machine,
+    engine::{Endpoint, Engine},
+    events::TaskEvents,
+    exec, fingerprint, network,
+    task::{self, Surroundings, TaskStore, exits::Exits},
+};
+
+type Answer<T> = Result<T, DriverError>;
+
+/// The Docker task driver.
+pub struct DockerDriver {
+    tasks: TaskStore,
+    /// Replaced as a whole by each configuration; tasks keep the engine that runs them.
+    surroundings: Mutex<Surroundings>,
+}
+
+impl Default for DockerDriver {
+    fn default() -> Self {
+        let engine = Engine::new(Endpoint::default());
+        let surroundings = Surroundings {
+            plugin: Arc::default(),
+            exits: Arc::new(Exits::new(engine.clone())),
+            engine,
+            machine: machine(None),
+            events: TaskEvents::default(),
+            finishing: Finishing::default(),
+        };
+        Self { tasks: TaskStore::default(), surroundings: Mutex::new(surroundings) }
+    }
+}
+
+impl DockerDriver {
+    fn around(&self) -> Surroundings {
+        self.surroundings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the agent says of the machine's processors.
+fn machine(topology: Option<&Topology>) -> Machine {
+    let speed = |core: &nomad_plugin::driver::TopologyCore| {
+        [core.base_speed, core.max_speed, core.guess_speed].into_iter().find(|speed| *speed > 0).unwrap_or_default()
+    };
+    let total_mhz = topology.map_or(0, |topology| match topology.override_total_compute {
+        0 => topology.cores.iter().map(speed).sum(),
+        total => total,
+    });
+    let cores = topology.map_or(0, |topology| u32::try_from(topology.cores.len()).unwrap_or(u32::MAX));
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
+    Machine { total_mhz, cores, cpus, ..Machine::default() }
+}
+
+impl Driver for DockerDriver {
+    fn info(&self) -> PluginInfo {
+        PluginInfo { name: "docker".into(), version: "0.1.0".into(), api_versions: vec!["v0.1.0".into()] }
+    }
+
+    fn config_schema(&self) -> Spec {
+        config::plugin_schema()
+    }
+
+    async fn set_config(&self, config: SetConfig) -> Answer<()> {
+        let plugin = PluginConfig::parse(&config.msgpack).map_err(|errors| DriverError::new(errors.to_string()))?;
+        let mut around = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
+        if plugin.endpoint != around.plugin.endpoint {
+            around.engine = Engine::new(plugin.endpoint.clone());
+            around.exits = Arc::new(Exits::new(around.engine.clone()));
+        }
+        if let Some(nomad) = &config.nomad {
+            around.machine = machine(nomad.topology.as_ref());
+        }
+        around.plugin = Arc::new(plugin);
+        Ok(())
+    }
+
+    fn task_config_schema(&self) -> Spec {
+        config::task_schema()
+    }
+
+    async fn capabilities(&self) -> Answer<Capabilities> {
+        Ok(Capabilities {
+            send_signals: true,
+            exec: true,
+            fs_isolation: FsIsolation::Image,
+            network_isolation_modes: vec![NetworkMode::Host, NetworkMode::Group, NetworkMode::Task],
+            must_create_network: true,
+            mount_configs: MountConfigs::Any,
+            disable_log_collection: self.around().plugin.disable_log_collection,
+            dynamic_workload_users: false,
+        })
+    }
+
+    async fn init(&self) -> Answer<()> {
+        Ok(())
+    }
+
+    async fn fingerprint(&self) -> Answer<BoxStream<Fingerprint>> {
+        let around = self.around();
+        Ok(fingerprint::stream(around.engine, around.plugin))
+    }
+
+    async fn recover_task(&self, id: TaskId, handle: TaskHandle) -> Answer<()> {
+        task::recover(&self.around(), &self.tasks, id, handle).await
+    }
+
+    async fn start_task(&self, task: TaskConfig) -> Answer<StartedTask> {
+        task::start(&self.around(), &self.tasks, task).await
+    }
+
+    async fn wait_task(&self, id: TaskId) -> Answer<WaitResult> {
+        Ok(self.tasks.get(&id)?.exited().await.result)
+    }
+
+    async fn stop_task(&self, id: TaskId, timeout: Duration, signal: String) -> Answer<()> {
+        self.tasks.get(&id)?.stop(timeout, &signal).await
+    }
+
+    async fn destroy_task(&self, id: TaskId, force: Force) -> Answer<()> {
+        let task = self.tasks.get(&id)?;
+        task.destroy(force, &self.around().plugin.gc).await?;
+        self.tasks.remove(&id);
+        Ok(())
+    }
+
+    async fn inspect_task(&self, id: TaskId) -> Answer<InspectedTask> {
+        self.tasks.get(&id)?.inspect().await
+    }
+
+    async fn task_stats(&self, id: TaskId, interval: Duration) -> Answer<BoxStream<Answer<TaskUsage>>> {
+        self.tasks.get(&id)?.stats(interval)
+    }
+
+    async fn task_events(&self) -> Answer<BoxStream<TaskEvent>> {
+        Ok(self.around().events.subscribe().boxed())
+    }
+
+    async fn signal_task(&self, id: TaskId, signal: String) -> Answer<()> {
+        self.tasks.get(&id)?.signal(&signal).await
+    }
+
+    async fn exec_task(&self, id: TaskId, command: Vec<String>, timeout: Duration) -> Answer<ExecOutput> {
+        let task = self.tasks.get(&id)?;
+        exec::run(&task.engine, &task.container, command, timeout).await
+    }
+
+    async fn exec_task_streaming(
+        &self,
+        setup: ExecSetup,
+        input: BoxStream<ExecInput>,
+    ) -> Answer<BoxStream<Answer<ExecEvent>>> {
+        let task = self.tasks.get(&setup.task_id)?;
+        exec::run_streaming(&task.engine, &self.around().finishing, &task.container, setup, input).await
+    }
+
+    async fn create_network(&self, alloc: AllocId, hostname: String) -> Answer<CreatedNetwork> {
+        network::create(&self.around(), &alloc, &hostname).await
+    }
+
+    async fn destroy_network(&self, alloc: AllocId, spec: Option<NetworkIsolation>) -> Answer<()> {
+        network::destroy(&self.around(), &alloc, spec).await
+    }
+
+    async fn shutdown(&self) -> Answer<()> {
+        // Containers go on; what was begun to be undone is.
+        self.around().finishing.finished().await;
+        Ok(())
+    }
+}

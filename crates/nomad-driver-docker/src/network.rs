@@ -1,0 +1,116 @@
+//! The network that the tasks of an allocation share: that of a pause container.
+//!
+//! ```text
+//! absent -> created -> running -> removed
+//! ```
+
+use std::{collections::BTreeMap, time::Duration};
+
+use nomad_plugin::{
+    driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
+    id::AllocId,
+};
+
+use crate::{
+    container::ALLOC_ID,
+    engine::{
+        EngineError,
+        model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, RestartPolicy, RestartPolicyNameEnum},
+    },
+    task::Surroundings,
+};
+
+/// Nomad reads these labels to find the container and its hostname.
+const CONTAINER_ID: &str = "docker_sandbox_container_id";
+const HOSTNAME: &str = "docker_sandbox_hostname";
+
+/// A pause container needs no time to end.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+fn name(alloc: &AllocId) -> String {
+    format!("nomad_init_{alloc}")
+}
+
+fn failed(what: &str, error: &EngineError) -> DriverError {
+    DriverError::new(format!("{what}: {error}"))
+}
+
+/// Makes the network of an allocation, or finds it.
+pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> Result<CreatedNetwork, DriverError> {
+    let engine = &around.engine;
+    let name = name(alloc);
+    match engine.inspect_container(&name).await {
+        Ok(found) if is_running(&found) => {
+            return Ok(CreatedNetwork { isolation: isolation(found, hostname), created: false });
+        }
+        Ok(dead) => {
+            let id = dead.id.unwrap_or_default();
+            let removed = engine.remove_container(&id).await;
+            removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))?;
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(failed("failed to look for the pause container", &error)),
+    }
+    let image = &around.plugin.infra_image;
+    engine
+        .inspect_image(image)
+        .await
+        .map_err(|error| failed(&format!("unable to pull infra docker image {image:?}"), &error))?;
+    let body = ContainerCreateBody {
+        image: Some(image.clone()),
+        hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
+        labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                maximum_retry_count: None,
+            }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    };
+    let id = engine.create_container(&name, body).await;
+    let id = id.map_err(|error| failed("failed to create container", &error))?;
+    let started = async {
+        engine.start_container(&id).await?;
+        engine.inspect_container(&id).await
+    };
+    match started.await {
+        Ok(started) => Ok(CreatedNetwork { isolation: isolation(started, hostname), created: true }),
+        Err(error) => {
+            if let Err(error) = engine.remove_container(&id).await {
+                tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
+            }
+            Err(failed(&format!("Failed to start container {id}"), &error))
+        }
+    }
+}
+
+/// Removes the network of an allocation. One that is gone is fine.
+pub async fn destroy(
+    around: &Surroundings,
+    alloc: &AllocId,
+    spec: Option<NetworkIsolation>,
+) -> Result<(), DriverError> {
+    let named = spec.and_then(|mut spec| spec.labels.remove(CONTAINER_ID)).filter(|id| !id.is_empty());
+    let id = named.unwrap_or_else(|| name(alloc));
+    if let Err(error) = around.engine.stop_container(&id, STOP_GRACE).await {
+        tracing::warn!(container = id, %error, "failed to stop the pause container");
+    }
+    let removed = around.engine.remove_container(&id).await;
+    removed.map_err(|error| failed("failed to remove pause container", &error))
+}
+
+fn is_running(inspected: &ContainerInspectResponse) -> bool {
+    inspected.state.as_ref().and_then(|state| state.running) == Some(true)
+}
+
+fn isolation(inspected: ContainerInspectResponse, hostname: &str) -> NetworkIsolation {
+    let mut labels = BTreeMap::from([(CONTAINER_ID.to_owned(), inspected.id.unwrap_or_default())]);
+    if !hostname.is_empty() {
+        labels.insert(HOSTNAME.to_owned(), hostname.to_owned());
+    }
+    let path = inspected.network_settings.and_then(|settings| settings.sandbox_key).unwrap_or_default();
+    NetworkIsolation { mode: NetworkMode::Group, path, labels, hosts: None }
+}

@@ -1,0 +1,137 @@
+//! A container that was made and is not a task's yet. Leaving it removes it.
+
+use std::time::Duration;
+
+use nomad_plugin::driver::DriverError;
+
+use super::Surroundings;
+use crate::{
+    background::Finishing,
+    container::CreateRequest,
+    engine::{Engine, EngineError, model::ContainerInspectResponse},
+};
+
+/// How often a call is made again when the engine does not answer.
+const TRANSIENT_ATTEMPTS: u32 = 5;
+
+/// A container that is undone unless it is kept.
+pub(super) struct Created {
+    pub(super) id: String,
+    /// Whether it runs already: an earlier attempt, or an earlier process of ours, started it.
+    pub(super) running: bool,
+    undo: Option<(Engine, Finishing)>,
+}
+
+impl Created {
+    /// Makes the container. What has its name and does not run is removed first; what runs is taken over.
+    pub(super) async fn create(around: &Surroundings, request: &CreateRequest) -> Result<Self, DriverError> {
+        let failed = |error: &EngineError, recoverable: bool| {
+            let message = format!("failed to create container: {error}");
+            if recoverable { DriverError::recoverable(message) } else { DriverError::fatal(message) }
+        };
+        let (mut taken, mut transient) = (0, 0);
+        loop {
+            let error = match around.engine.create_container(&request.name, request.body.clone()).await {
+                Ok(id) => return Ok(Self::new(around, id, false)),
+                Err(error) => error,
+            };
+            let said = error.response().unwrap_or_default().to_lowercase();
+            if error.is_conflict() && taken < around.plugin.container_exists_attempts {
+                if let Some(running) = purge(around, &request.name).await? {
+                    return Ok(Self::new(around, running, true));
+                }
+                tokio::time::sleep(backoff(taken)).await;
+                taken += 1;
+            } else if error.is_transient() && transient < TRANSIENT_ATTEMPTS {
+                tokio::time::sleep(backoff(transient)).await;
+                transient += 1;
+            } else {
+                let recoverable =
+                    error.is_transient() || error.is_not_found() || said.contains("duplicate mount point");
+                return Err(failed(&error, recoverable));
+            }
+        }
+    }
+
+    fn new(around: &Surroundings, id: String, running: bool) -> Self {
+        Self { id, running, undo: Some((around.engine.clone(), around.finishing.clone())) }
+    }
+
+    /// Starts it.
+    pub(super) async fn start(&self, around: &Surroundings) -> Result<(), DriverError> {
+        let mut attempts = 0;
+        loop {
+            match around.engine.start_container(&self.id).await {
+                Ok(()) => return Ok(()),
+                // It runs already.
+                Err(error) if error.is_conflict() => return Ok(()),
+                Err(error) if error.is_transient() && attempts < TRANSIENT_ATTEMPTS => {
+                    tokio::time::sleep(backoff(attempts)).await;
+                    attempts += 1;
+                }
+                Err(error) => {
+                    let message = format!("Failed to start container {}: {error}", self.id);
+                    return Err(if error.is_transient() {
+                        DriverError::recoverable(message)
+                    } else {
+                        DriverError::fatal(message)
+                    });
+                }
+            }
+        }
+    }
+
+    /// It has become a task's.
+    pub(super) fn keep(mut self) -> String {
+        self.undo = None;
+        std::mem::take(&mut self.id)
+    }
+
+    /// Removes it now, and waits for that.
+    pub(super) async fn undo(mut self) {
+        if let Some((engine, _)) = self.undo.take() {
+            remove(&engine, &self.id).await;
+        }
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some((engine, finishing)) = self.undo.take() {
+            let id = std::mem::take(&mut self.id);
+            finishing.spawn(async move { remove(&engine, &id).await });
+        }
+    }
+}
+
+async fn remove(engine: &Engine, id: &str) {
+    if let Err(error) = engine.remove_container(id).await {
+        tracing::error!(container = id, %error, "failed to remove a container that was not started");
+    }
+}
+
+/// 100, 200, 400, ... ms.
+fn backoff(attempt: u32) -> Duration {
+    Duration::from_millis(100) * 2u32.saturating_pow(attempt)
+}
+
+/// Removes what has the name; the id where it runs.
+async fn purge(around: &Surroundings, name: &str) -> Result<Option<String>, DriverError> {
+    let inspected = match around.engine.inspect_container(name).await {
+        Ok(inspected) => inspected,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => {
+            return Err(DriverError::recoverable(format!("Failed to inspect container {name}: {error}")));
+        }
+    };
+    let ContainerInspectResponse { id, state, .. } = inspected;
+    let id = id.unwrap_or_default();
+    if state.and_then(|state| state.running) == Some(true) {
+        return Ok(Some(id));
+    }
+    around.engine.remove_container(&id).await.map_err(|error| {
+        let message = format!("Failed to purge container {id}: {error}");
+        if error.is_transient() { DriverError::recoverable(message) } else { DriverError::fatal(message) }
+    })?;
+    Ok(None)
+}

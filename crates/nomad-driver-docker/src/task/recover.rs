@@ -1,0 +1,32 @@
+//! Takes a task back that an earlier process of the driver started.
+
+use nomad_plugin::driver::{DriverError, TaskConfig, TaskHandle};
+use nomad_plugin::id::TaskId;
+
+use super::{Container, Surroundings, Task, TaskStore, state::TaskState, watch_exit};
+
+/// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
+pub async fn recover(
+    around: &Surroundings,
+    store: &TaskStore,
+    id: TaskId,
+    handle: TaskHandle,
+) -> Result<(), DriverError> {
+    // One that is known already is fine.
+    let Some(place) = store.reserve(&id) else { return Ok(()) };
+    let state = TaskState::decode(&handle.driver_state).map_err(|error| DriverError::new(error.to_string()))?;
+    let signal = around.exits.watch(&state.container_id);
+    let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {
+        DriverError::new(format!("failed to inspect container for id {:?}: {error}", state.container_id))
+    })?;
+    let container = Container {
+        id: state.container_id,
+        network: state.network,
+        started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
+        pid: inspected.state.as_ref().and_then(|state| state.pid),
+    };
+    tracing::info!(container = container.id, task = id.as_str(), "recovered");
+    let config = TaskConfig { id, ..handle.config };
+    place.fill(Task::watched(around, config, container, signal, watch_exit::exit(&inspected)));
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Starts a task.
+//!
+//! ```text
+//! Requested -> ImageReady -> Created -> Running
+//! ```
+//!
+//! With a local image these are four engine calls: the image, create, start, inspect. Leaving early removes what was
+//! made.
+
+use nomad_plugin::driver::{DriverError, StartedTask, TaskConfig, TaskHandle, TaskState as HandleState};
+
+use super::{Container, Surroundings, Task, TaskStore, created::Created, state::TaskState, watch_exit};
+use crate::{
+    config::TaskOptions,
+    container::{self, CreateRequest, Machine, Request, files},
+};
+
+/// Starts a task and puts it into the store.
+pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -> Result<StartedTask, DriverError> {
+    let Some(place) = store.reserve(&task.id) else {
+        return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
+    };
+    let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
+    let request = requested(around, &task, &options).await?;
+    let config = TaskConfig { env: request.env.clone(), ..task };
+
+    let created = Created::create(around, &request).await?;
+    let signal = around.exits.watch(&created.id);
+    match running(around, &created, &options).await {
+        Ok((container, ended)) => {
+            let id = created.keep();
+            tracing::info!(container = id, task = config.id.as_str(), "started");
+            let state = TaskState { container_id: id, network: container.network.clone(), logger: None };
+            let network = container.network.clone();
+            place.fill(Task::watched(around, config.clone(), container, signal, ended));
+            let handle = TaskHandle { version: 1, config, state: HandleState::Unknown, driver_state: state.encode() };
+            Ok(StartedTask { handle, network })
+        }
+        Err(error) => {
+            created.undo().await;
+            Err(error)
+        }
+    }
+}
+
+/// Everything before the container: the engine's facts, the image, the request.
+async fn requested(
+    around: &Surroundings,
+    task: &TaskConfig,
+    options: &TaskOptions,
+) -> Result<CreateRequest, DriverError> {
+    let facts = around.engine.facts().await;
+    let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;
+    let image =
+        around.engine.inspect_image(&options.image).await.map_err(|error| DriverError::new(error.to_string()))?;
+    let request = files::prepare(task, options, &around.plugin).and_then(|files| {
+        container::create_request(&Request {
+            task,
+            options,
+            plugin: &around.plugin,
+            machine: Machine { cgroup_version: facts.cgroup_version, ..around.machine },
+            runtimes: &facts.runtimes,
+            files,
+        })
+    });
+    request.map_err(|error| {
+        let (name, id) = (&options.image, image.id.as_deref().unwrap_or_default());
+        DriverError::new(format!("Failed to create container configuration for image {name:?} ({id:?}): {error}"))
+    })
+}
+
+/// Starts the container and asks once how it is.
+async fn running(
+    around: &Surroundings,
+    created: &Created,
+    options: &TaskOptions,
+) -> Result<(Container, Option<watch_exit::Exit>), DriverError> {
+    if !created.running {
+        created.start(around).await?;
+    }
+    let inspected =
+        around.engine.inspect_container(&created.id).await.map_err(|error| {
+            DriverError::recoverable(format!("Failed to inspect container {}: {error}", created.id))
+        })?;
+    let container = Container {
+        id: created.id.clone(),
+        network: container::driver_network(&inspected, options),
+        started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
+        pid: inspected.state.as_ref().and_then(|state| state.pid),
+    };
+    Ok((container, watch_exit::exit(&inspected)))
+}
