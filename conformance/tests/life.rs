@@ -1,7 +1,5 @@
 //! A task's life, from its start to its removal.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::time::Duration;
 
 use conformance::{Fixture, docker::inspect};
