@@ -2,13 +2,11 @@
 //!
 //! All errors come at once, each with its path. After this there is no text left to check.
 
-mod duration;
 mod plugin;
 mod reader;
 mod schema;
 mod task;
 
-pub use duration::parse_go_duration;
 pub use plugin::{AllowedModes, DanglingContainers, GarbageCollection, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};
 pub use schema::{plugin_schema, task_schema};

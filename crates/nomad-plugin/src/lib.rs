@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod driver;
+pub mod duration;
 pub mod hclspec;
 pub mod id;
 pub mod msgpack;

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use nomad_plugin::duration::parse_go_duration;
+
 use super::{
-    duration::parse_go_duration,
     reader::{ConfigErrors, Findings, Reader, fields},
     schema::default_infra_image,
 };

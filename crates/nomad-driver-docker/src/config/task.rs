@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    duration::parse_go_duration,
-    reader::{ConfigErrors, Findings, Reader, fields},
-};
+use nomad_plugin::duration::parse_go_duration;
+
+use super::reader::{ConfigErrors, Findings, Reader, fields};
 
 /// A task's options, parsed. `None` and empty are unset.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Not a duration.
+/// What is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("time: invalid duration {0:?}")]
 pub struct InvalidDuration(String);

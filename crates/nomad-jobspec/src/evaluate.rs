@@ -1,0 +1,176 @@
+//! HCL text to a [`Body`]: variables and locals resolved, functions called, dynamic blocks written out.
+
+mod functions;
+mod references;
+mod variables;
+
+use std::{collections::BTreeMap, ops::Range};
+
+use hcl::eval::{Context, Evaluate};
+use hcl_edit::{
+    Span,
+    expr::Expression,
+    structure::{self, Structure},
+};
+pub use variables::Variable;
+
+use crate::{
+    Diagnostics, Inputs, Problem, Source,
+    body::{Attribute, Block, Body, Value},
+};
+
+/// How deep blocks and brackets may nest.
+const MAX_DEPTH: usize = 64;
+
+/// Evaluates a whole file.
+pub(crate) fn evaluate(source: &Source, inputs: &Inputs<'_>) -> Result<Body, Diagnostics> {
+    let failed = |problems| Diagnostics::new(source, problems);
+    let parsed = parse(source).map_err(|problem| failed(vec![problem]))?;
+    let mut evaluator = Evaluator { inputs, scope: BTreeMap::new(), problems: Vec::new() };
+    variables::declare(&mut evaluator, &parsed, source)?;
+    let body = evaluator.body(&parsed, &["variable", "variables", "locals"]);
+    if evaluator.problems.is_empty() { Ok(body) } else { Err(failed(evaluator.problems)) }
+}
+
+/// The file's syntax.
+fn parse(source: &Source) -> Result<structure::Body, Problem> {
+    // The parser recurses; a file that nests without end must not exhaust the stack.
+    let mut depth = 0usize;
+    for (offset, byte) in source.text.bytes().enumerate() {
+        match byte {
+            b'{' | b'[' | b'(' => depth += 1,
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(Problem::at(offset..offset + 1, "nested too deeply"));
+        }
+    }
+    hcl_edit::parser::parse_body(&source.text).map_err(|error| {
+        let at = error.location().offset().min(source.text.len());
+        let end = (at + 1).min(source.text.len());
+        let message = error.message().replace('\n', ", ");
+        Problem::at(at..end.max(at), format!("syntax error: {message}"))
+    })
+}
+
+struct Evaluator<'a> {
+    inputs: &'a Inputs<'a>,
+    /// `var`, `local` and what `dynamic` blocks iterate over.
+    scope: BTreeMap<String, Value>,
+    problems: Vec<Problem>,
+}
+
+impl Evaluator<'_> {
+    fn context(&self) -> Context<'static> {
+        let mut context = Context::new();
+        for (name, value) in &self.scope {
+            if let Ok(name) = hcl::Identifier::new(name.as_str()) {
+                context.declare_var(name, value.clone());
+            }
+        }
+        functions::declare(&mut context);
+        context
+    }
+
+    /// An expression's value; null where it has none, with the problem kept.
+    fn value(&mut self, expression: &Expression) -> Value {
+        let span = expression.span().unwrap_or_default();
+        let mut expression = expression.clone();
+        let context = self.context();
+        if let Err(problem) = references::resolve(&mut expression, &context, self.inputs) {
+            let at = problem.span.clone().unwrap_or(span);
+            self.problems.push(Problem { span: Some(at), ..problem });
+            return Value::Null;
+        }
+        match hcl::Expression::from(expression).evaluate(&context) {
+            Ok(value) => value,
+            Err(error) => {
+                self.problems.push(Problem::at(span, error.into_kind().to_string()));
+                Value::Null
+            }
+        }
+    }
+
+    fn body(&mut self, body: &structure::Body, leave_out: &[&str]) -> Body {
+        let mut evaluated = Body { span: body.span().unwrap_or_default(), ..Body::default() };
+        for structure in body {
+            match structure {
+                Structure::Attribute(attribute) => {
+                    let evaluated_attribute = self.attribute(attribute);
+                    evaluated.attributes.push(evaluated_attribute);
+                }
+                Structure::Block(block) if leave_out.contains(&block.ident.as_str()) => {}
+                Structure::Block(block) if block.ident.as_str() == "dynamic" => self.dynamic(block, &mut evaluated),
+                Structure::Block(block) => {
+                    let block = Block {
+                        name: block.ident.to_string(),
+                        labels: block.labels.iter().map(|label| label.as_str().to_owned()).collect(),
+                        body: self.body(&block.body, &[]),
+                        span: name_span(block),
+                    };
+                    evaluated.blocks.push(block);
+                }
+            }
+        }
+        evaluated
+    }
+
+    fn attribute(&mut self, attribute: &structure::Attribute) -> Attribute {
+        Attribute {
+            name: attribute.key.to_string(),
+            value: self.value(&attribute.value),
+            span: attribute.key.span().unwrap_or_default(),
+            value_span: attribute.value.span().unwrap_or_default(),
+        }
+    }
+
+    /// `dynamic "name" { for_each = ..., iterator = ..., labels = ..., content { ... } }`
+    fn dynamic(&mut self, block: &structure::Block, into: &mut Body) {
+        let span = name_span(block);
+        let Some(name) = block.labels.first().map(|label| label.as_str().to_owned()) else {
+            self.problems.push(Problem::at(span, "a dynamic block needs the name of the blocks that it makes"));
+            return;
+        };
+        let (Some(for_each), Some(content)) =
+            (block.body.get_attribute("for_each"), block.body.get_blocks("content").next())
+        else {
+            self.problems.push(Problem::at(span, "a dynamic block needs `for_each` and a `content` block"));
+            return;
+        };
+        let iterator = match block.body.get_attribute("iterator").map(|iterator| &iterator.value) {
+            Some(Expression::Variable(variable)) => variable.to_string(),
+            _ => name.clone(),
+        };
+        let items: Vec<(Value, Value)> = match self.value(&for_each.value) {
+            Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (index.into(), item)).collect(),
+            Value::Object(items) => items.into_iter().map(|(key, item)| (key.into(), item)).collect(),
+            Value::Null => return,
+            _ => {
+                let span = for_each.value.span().unwrap_or_default();
+                self.problems.push(Problem::at(span, "`for_each` needs a list or a map"));
+                return;
+            }
+        };
+        let hidden = self.scope.remove(&iterator);
+        for (key, value) in items {
+            let each: hcl::Map<String, Value> =
+                [("key".to_owned(), key), ("value".to_owned(), value)].into_iter().collect();
+            self.scope.insert(iterator.clone(), Value::Object(each));
+            let labels = match block.body.get_attribute("labels").map(|labels| self.value(&labels.value)) {
+                Some(Value::Array(labels)) => {
+                    labels.into_iter().map(|label| label.as_str().unwrap_or_default().to_owned()).collect()
+                }
+                _ => Vec::new(),
+            };
+            let body = self.body(&content.body, &[]);
+            into.blocks.push(Block { name: name.clone(), labels, body, span: span.clone() });
+        }
+        self.scope.remove(&iterator);
+        self.scope.extend(hidden.map(|hidden| (iterator, hidden)));
+    }
+}
+
+fn name_span(block: &structure::Block) -> Range<usize> {
+    block.ident.span().unwrap_or_default()
+}

@@ -1,0 +1,206 @@
+//! A job: what is to run, as its file says it.
+
+mod read;
+mod reader;
+
+use std::{collections::BTreeMap, time::Duration};
+
+pub(crate) use read::read;
+pub(crate) use reader::nearest;
+
+use crate::body::Body;
+
+/// A job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Its identity: the `id`, or the block's label.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// How long it is meant to run.
+    pub kind: JobKind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its region.
+    pub region: String,
+    /// Where it may run; the first is told to tasks.
+    pub datacenters: Vec<String>,
+    /// Free notes, told to tasks.
+    pub meta: BTreeMap<String, String>,
+    /// What the machine must be like.
+    pub constraints: Vec<Constraint>,
+    /// What runs together.
+    pub groups: Vec<Group>,
+}
+
+/// How long a job is meant to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobKind {
+    /// Until it is stopped.
+    Service,
+    /// Until its tasks have ended.
+    Batch,
+    /// Until it is stopped, once on each machine.
+    System,
+    /// Until its tasks have ended, once on each machine.
+    Sysbatch,
+}
+
+/// Tasks that run together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// How many of it.
+    pub count: u32,
+    /// Free notes, told to tasks.
+    pub meta: BTreeMap<String, String>,
+    /// What the machine must be like.
+    pub constraints: Vec<Constraint>,
+    /// Its network.
+    pub network: Network,
+    /// The tasks.
+    pub tasks: Vec<Task>,
+}
+
+/// A group's network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Network {
+    /// `host`, `bridge`, `none` or empty.
+    pub mode: String,
+    /// The hostname in a shared network.
+    pub hostname: String,
+    /// The resolver's settings.
+    pub dns: Option<Dns>,
+    /// Its ports.
+    pub ports: Vec<Port>,
+}
+
+/// A resolver's settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dns {
+    /// Addresses.
+    pub servers: Vec<String>,
+    /// Search domains.
+    pub searches: Vec<String>,
+    /// Options.
+    pub options: Vec<String>,
+}
+
+/// A port of a group's network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its label.
+    pub label: String,
+    /// The host's port, where the job names one.
+    pub fixed: Option<u16>,
+    /// The port inside the task, where it is another.
+    pub to: Option<u16>,
+}
+
+/// What happens when a task fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// How often it is started again within an interval.
+    pub attempts: u32,
+    /// The interval.
+    pub interval: Duration,
+    /// How long to wait before.
+    pub delay: Duration,
+    /// What happens when the attempts are used up.
+    pub mode: RestartMode,
+}
+
+/// What happens when the attempts are used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartMode {
+    /// The task has failed.
+    Fail,
+    /// It waits for the next interval.
+    Delay,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Its name.
+    pub name: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The driver's configuration, to be decoded against its schema.
+    pub config: Body,
+    /// The environment; may hold run-time references.
+    pub env: BTreeMap<String, String>,
+    /// The user to run as.
+    pub user: String,
+    /// What it may use.
+    pub resources: TaskResources,
+    /// Files to make before it starts.
+    pub templates: Vec<Template>,
+    /// What happens when it fails.
+    pub restart: Restart,
+    /// How long it may take to end.
+    pub kill_timeout: Duration,
+    /// The signal that ends it; empty is the driver's.
+    pub kill_signal: String,
+    /// Its logs.
+    pub logs: Logs,
+    /// What the machine must be like.
+    pub constraints: Vec<Constraint>,
+    /// Free notes, told to the task.
+    pub meta: BTreeMap<String, String>,
+    /// Whether the group ends with it.
+    pub leader: bool,
+}
+
+/// What a task may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskResources {
+    /// MHz.
+    pub cpu: u32,
+    /// MiB.
+    pub memory: u32,
+    /// MiB; 0 is unset.
+    pub memory_max: u32,
+}
+
+/// A file to make before the task starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// The template's text, where it stands in the job.
+    pub data: Option<String>,
+    /// A file with the text.
+    pub source: Option<String>,
+    /// Where to put the result, relative to the task's directory.
+    pub destination: String,
+    /// The result's mode, in octal.
+    pub perms: u32,
+    /// Whether the result's `NAME=value` lines become environment.
+    pub env: bool,
+    /// What opens an action.
+    pub left_delimiter: String,
+    /// What closes an action.
+    pub right_delimiter: String,
+}
+
+/// A task's log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// How many are kept.
+    pub max_files: u32,
+    /// MiB each.
+    pub max_file_size: u32,
+    /// Whether nothing is collected.
+    pub disabled: bool,
+}
+
+/// What the machine must be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Constraint {
+    /// For example `${attr.driver.docker.version}`.
+    pub attribute: String,
+    /// For example `>=`.
+    pub operator: String,
+    /// What to compare with.
+    pub value: String,
+}

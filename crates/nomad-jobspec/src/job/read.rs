@@ -1,0 +1,373 @@
+//! A file's body to a [`Job`].
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    Constraint, Dns, Group, Job, JobKind, Logs, Network, Port, Restart, RestartMode, Task, TaskResources, Template,
+    reader::{Findings, Reader},
+};
+use crate::{
+    Diagnostics, Parsed, Problem, Source,
+    body::{Block, Body},
+};
+
+/// What only a cluster can honour, on each level.
+const JOB_IGNORED: [&str; 19] = [
+    "update",
+    "spread",
+    "affinity",
+    "migrate",
+    "reschedule",
+    "periodic",
+    "parameterized",
+    "vault",
+    "vault_token",
+    "consul",
+    "consul_token",
+    "multiregion",
+    "priority",
+    "all_at_once",
+    "node_pool",
+    "ui",
+    "ephemeral_disk",
+    "disconnect",
+    "version",
+];
+const GROUP_IGNORED: [&str; 18] = [
+    "update",
+    "spread",
+    "affinity",
+    "migrate",
+    "reschedule",
+    "service",
+    "vault",
+    "consul",
+    "volume",
+    "ephemeral_disk",
+    "scaling",
+    "stop_after_client_disconnect",
+    "max_client_disconnect",
+    "prevent_reschedule_on_lost",
+    "shutdown_delay",
+    "disconnect",
+    "stop_after_client_disconnect",
+    "secret",
+];
+const TASK_IGNORED: [&str; 16] = [
+    "service",
+    "vault",
+    "consul",
+    "affinity",
+    "artifact",
+    "csi_plugin",
+    "dispatch_payload",
+    "device",
+    "identity",
+    "scaling",
+    "shutdown_delay",
+    "volume_mount",
+    "kind",
+    "schedule",
+    "action",
+    "secret",
+];
+
+/// Reads a whole file.
+pub(crate) fn read(body: &Body, source: &Source) -> Result<Parsed, Diagnostics> {
+    let findings = Findings::default();
+    let job = file(body, &findings);
+    let Findings { problems, ignored } = findings;
+    let problems = problems.into_inner();
+    match job {
+        Some(job) if problems.is_empty() => Ok(Parsed { job, ignored: ignored.into_inner() }),
+        _ => Err(Diagnostics::new(source, problems)),
+    }
+}
+
+fn file(body: &Body, findings: &Findings) -> Option<Job> {
+    let reader = Reader::new(body, findings);
+    let jobs = reader.blocks("job");
+    reader.end();
+    if let Some(second) = jobs.get(1) {
+        findings.problem(&second.span, "a file holds one job");
+    }
+    let Some(block) = jobs.first() else {
+        let problem = Problem::new("the file holds no job").hint("a job file begins with `job \"name\" { ... }`");
+        findings.problems.borrow_mut().push(problem);
+        return None;
+    };
+    Some(job(block, findings))
+}
+
+fn label(block: &Block, findings: &Findings) -> String {
+    let [label] = block.labels.as_slice() else {
+        findings.problem(&block.span, format!("a {} needs one name: `{} \"name\" {{`", block.name, block.name));
+        return String::new();
+    };
+    label.clone()
+}
+
+fn job(block: &Block, findings: &Findings) -> Job {
+    let reader = Reader::new(&block.body, findings);
+    let label = label(block, findings);
+    let kind = match reader.text("type").as_deref() {
+        None | Some("service") => JobKind::Service,
+        Some("batch") => JobKind::Batch,
+        Some("system") => JobKind::System,
+        Some("sysbatch") => JobKind::Sysbatch,
+        Some(other) => {
+            let message = format!("unknown job type {other:?}: service, batch, system and sysbatch are known");
+            findings.problem(&reader.span("type"), message);
+            JobKind::Service
+        }
+    };
+    let groups: Vec<Group> = reader.blocks("group").into_iter().map(|block| group(block, kind, findings)).collect();
+    if groups.is_empty() {
+        findings.problem(&block.span, "a job needs a group with a task");
+    }
+    unique(&block.span, "group", groups.iter().map(|group| group.name.as_str()), findings);
+    let job = Job {
+        id: reader.text("id").unwrap_or_else(|| label.clone()),
+        name: reader.text("name").unwrap_or(label),
+        kind,
+        namespace: reader.text("namespace").unwrap_or_else(|| "default".to_owned()),
+        region: reader.text("region").unwrap_or_else(|| "global".to_owned()),
+        datacenters: reader.texts("datacenters").unwrap_or_else(|| vec!["dc1".to_owned()]),
+        meta: reader.text_map("meta"),
+        constraints: constraints(&reader, findings),
+        groups,
+    };
+    reader.ignore(&JOB_IGNORED);
+    reader.end();
+    job
+}
+
+fn unique<'a>(span: &std::ops::Range<usize>, what: &str, names: impl Iterator<Item = &'a str>, findings: &Findings) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            findings.problem(span, format!("more than one {what} is called {name:?}"));
+        }
+    }
+}
+
+fn group(block: &Block, kind: JobKind, findings: &Findings) -> Group {
+    let reader = Reader::new(&block.body, findings);
+    let policy = restart(&reader, &default_restart(kind), findings);
+    let tasks: Vec<Task> = reader.blocks("task").into_iter().map(|block| task(block, &policy, findings)).collect();
+    if tasks.is_empty() {
+        findings.problem(&block.span, "a group needs a task");
+    }
+    unique(&block.span, "task", tasks.iter().map(|task| task.name.as_str()), findings);
+    let group = Group {
+        name: label(block, findings),
+        count: reader.number("count", 0..1001).unwrap_or(1),
+        meta: reader.text_map("meta"),
+        constraints: constraints(&reader, findings),
+        network: reader.block("network").map(|block| network(&block.body, findings)).unwrap_or_default(),
+        tasks,
+    };
+    reader.ignore(&GROUP_IGNORED);
+    reader.end();
+    group
+}
+
+fn default_restart(kind: JobKind) -> Restart {
+    let (attempts, interval) = match kind {
+        JobKind::Service | JobKind::System => (2, Duration::from_secs(30 * 60)),
+        JobKind::Batch | JobKind::Sysbatch => (3, Duration::from_secs(24 * 3600)),
+    };
+    Restart { attempts, interval, delay: Duration::from_secs(15), mode: RestartMode::Fail }
+}
+
+fn restart(reader: &Reader<'_>, default: &Restart, findings: &Findings) -> Restart {
+    let Some(block) = reader.block("restart") else { return default.clone() };
+    let reader = Reader::new(&block.body, findings);
+    let restart = Restart {
+        attempts: reader.number("attempts", 0..1_000_001).unwrap_or(default.attempts),
+        interval: reader.duration("interval").unwrap_or(default.interval),
+        delay: reader.duration("delay").unwrap_or(default.delay),
+        mode: match reader.text("mode").as_deref() {
+            None => default.mode,
+            Some("fail") => RestartMode::Fail,
+            Some("delay") => RestartMode::Delay,
+            Some(other) => {
+                findings.problem(&reader.span("mode"), format!("unknown mode {other:?}: fail and delay are known"));
+                default.mode
+            }
+        },
+    };
+    reader.ignore(&["render_templates"]);
+    reader.end();
+    restart
+}
+
+fn network(body: &Body, findings: &Findings) -> Network {
+    let reader = Reader::new(body, findings);
+    let ports = reader.blocks("port");
+    let ports: Vec<Port> = ports.into_iter().map(|block| port(block, findings)).collect();
+    unique(&body.span, "port", ports.iter().map(|port| port.label.as_str()), findings);
+    let mode = reader.text("mode").unwrap_or_default();
+    if !matches!(mode.as_str(), "" | "host" | "bridge" | "none") {
+        let message = format!("network mode {mode:?} needs a cluster's plugins: host, bridge and none are known here");
+        findings.problem(&reader.span("mode"), message);
+    }
+    let network = Network {
+        mode,
+        hostname: reader.text("hostname").unwrap_or_default(),
+        dns: reader.block("dns").map(|block| {
+            let reader = Reader::new(&block.body, findings);
+            let dns = Dns {
+                servers: reader.texts("servers").unwrap_or_default(),
+                searches: reader.texts("searches").unwrap_or_default(),
+                options: reader.texts("options").unwrap_or_default(),
+            };
+            reader.end();
+            dns
+        }),
+        ports,
+    };
+    reader.ignore(&["mbits", "cni"]);
+    reader.end();
+    network
+}
+
+fn port(block: &Block, findings: &Findings) -> Port {
+    let reader = Reader::new(&block.body, findings);
+    let number =
+        |name| reader.number(name, 0..65_536).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    let port = Port { label: label(block, findings), fixed: number("static"), to: number("to") };
+    reader.ignore(&["host_network", "ignore_collision"]);
+    reader.end();
+    port
+}
+
+fn constraints(reader: &Reader<'_>, findings: &Findings) -> Vec<Constraint> {
+    const SHORT: [&str; 6] = ["regexp", "version", "semver", "set_contains", "set_contains_any", "distinct_hosts"];
+    let constraint = |block: &Block| {
+        let reader = Reader::new(&block.body, findings);
+        let mut constraint = Constraint {
+            attribute: reader.text("attribute").unwrap_or_default(),
+            operator: reader.text("operator").unwrap_or_else(|| "=".to_owned()),
+            value: reader.text("value").unwrap_or_default(),
+        };
+        // `version = ">= 20"` stands for an operator and its value.
+        for operator in SHORT {
+            if let Some(value) = reader.text(operator) {
+                operator.clone_into(&mut constraint.operator);
+                constraint.value = value;
+            }
+        }
+        reader.ignore(&["distinct_property"]);
+        reader.end();
+        constraint
+    };
+    reader.blocks("constraint").into_iter().map(constraint).collect()
+}
+
+fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
+    let reader = Reader::new(&block.body, findings);
+    let driver = reader.text("driver").unwrap_or_default();
+    if driver.is_empty() {
+        findings.problem(&block.span, "a task needs a driver: `driver = \"docker\"`");
+    }
+    let hook = reader.block("lifecycle").map(|hook| {
+        let reader = Reader::new(&hook.body, findings);
+        let kind = reader.text("hook").unwrap_or_default();
+        reader.ignore(&["sidecar"]);
+        reader.end();
+        (kind, hook.span.clone())
+    });
+    if let Some((hook, span)) = hook {
+        let message = format!("lifecycle hook {hook:?} is not supported yet on one machine");
+        findings.problem(&span, message);
+    }
+    let templates = reader.blocks("template");
+    let task = Task {
+        name: label(block, findings),
+        driver,
+        config: reader.block("config").map(|block| block.body.clone()).unwrap_or_default(),
+        env: reader.text_map("env"),
+        user: reader.text("user").unwrap_or_default(),
+        resources: reader.block("resources").map_or(DEFAULT_RESOURCES, |block| resources(&block.body, findings)),
+        templates: templates.into_iter().map(|block| template(block, findings)).collect(),
+        restart: restart(&reader, policy, findings),
+        kill_timeout: reader.duration("kill_timeout").unwrap_or(Duration::from_secs(5)),
+        kill_signal: reader.text("kill_signal").unwrap_or_default(),
+        logs: reader.block("logs").map_or(DEFAULT_LOGS, |block| logs(&block.body, findings)),
+        constraints: constraints(&reader, findings),
+        meta: reader.text_map("meta"),
+        leader: reader.truth("leader").unwrap_or_default(),
+    };
+    reader.ignore(&TASK_IGNORED);
+    reader.end();
+    task
+}
+
+const DEFAULT_RESOURCES: TaskResources = TaskResources { cpu: 100, memory: 300, memory_max: 0 };
+const DEFAULT_LOGS: Logs = Logs { max_files: 10, max_file_size: 10, disabled: false };
+
+fn resources(body: &Body, findings: &Findings) -> TaskResources {
+    let reader = Reader::new(body, findings);
+    let resources = TaskResources {
+        cpu: reader.number("cpu", 1..10_000_001).unwrap_or(DEFAULT_RESOURCES.cpu),
+        memory: reader.number("memory", 1..100_000_001).unwrap_or(DEFAULT_RESOURCES.memory),
+        memory_max: reader.number("memory_max", 0..100_000_001).unwrap_or_default(),
+    };
+    if resources.memory_max != 0 && resources.memory_max < resources.memory {
+        findings.problem(&reader.span("memory_max"), "memory_max must not be less than memory");
+    }
+    reader.ignore(&["cores", "numa", "device", "network", "disk", "iops", "secrets"]);
+    reader.end();
+    resources
+}
+
+fn logs(body: &Body, findings: &Findings) -> Logs {
+    let reader = Reader::new(body, findings);
+    let logs = Logs {
+        max_files: reader.number("max_files", 1..10_001).unwrap_or(DEFAULT_LOGS.max_files),
+        max_file_size: reader.number("max_file_size", 1..1_000_001).unwrap_or(DEFAULT_LOGS.max_file_size),
+        disabled: reader.truth("disabled").unwrap_or_default(),
+    };
+    reader.ignore(&["enabled"]);
+    reader.end();
+    logs
+}
+
+fn template(block: &Block, findings: &Findings) -> Template {
+    let reader = Reader::new(&block.body, findings);
+    let perms = reader.text("perms").unwrap_or_else(|| "0644".to_owned());
+    let template = Template {
+        data: reader.text("data"),
+        source: reader.text("source"),
+        destination: reader.text("destination").unwrap_or_default(),
+        perms: u32::from_str_radix(&perms, 8).ok().filter(|mode| *mode <= 0o7777).unwrap_or_else(|| {
+            findings.problem(&reader.span("perms"), format!("perms: an octal mode is needed, this is {perms:?}"));
+            0o644
+        }),
+        env: reader.truth("env").unwrap_or_default(),
+        left_delimiter: reader.text("left_delimiter").unwrap_or_else(|| "{{".to_owned()),
+        right_delimiter: reader.text("right_delimiter").unwrap_or_else(|| "}}".to_owned()),
+    };
+    if template.destination.is_empty() {
+        findings.problem(&block.span, "a template needs a destination");
+    }
+    if template.data.is_some() == template.source.is_some() {
+        findings.problem(&block.span, "a template needs either data or source");
+    }
+    // Nothing changes a template's inputs on one machine, so nothing has to happen when they change.
+    reader.ignore(&[
+        "change_mode",
+        "change_signal",
+        "change_script",
+        "splay",
+        "wait",
+        "uid",
+        "gid",
+        "vault_grace",
+        "error_on_missing_key",
+        "once",
+    ]);
+    reader.end();
+    template
+}

@@ -1,0 +1,344 @@
+//! Job files, read by value.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use nomad_jobspec::{
+    Diagnostics, Files, Inputs, Parsed, Source,
+    decode::decode,
+    job::{JobKind, RestartMode},
+    parse,
+};
+use nomad_plugin::{
+    hclspec::{Spec, Type},
+    msgpack::Value,
+};
+use proptest::prelude::*;
+
+struct Shelf(BTreeMap<&'static str, &'static str>);
+
+impl Files for Shelf {
+    fn read(&self, path: &Path) -> Result<String, String> {
+        let path = path.to_str().unwrap();
+        self.0.get(path).map(|text| (*text).to_owned()).ok_or_else(|| format!("no file exists at {path}"))
+    }
+
+    fn list(&self, _: &Path, pattern: &str) -> Result<Vec<String>, String> {
+        let ending = pattern.trim_start_matches('*');
+        Ok(self.0.keys().filter(|path| path.ends_with(ending)).map(|path| (*path).to_owned()).collect())
+    }
+}
+
+fn read(text: &str, variables: &[(&str, &str)], variable_file: Option<&str>) -> Result<Parsed, Diagnostics> {
+    let source = Source { name: "test.nomad.hcl".into(), text: text.to_owned() };
+    let files = Shelf([("motd.txt", "  hello\n"), ("other.txt", "x")].into());
+    let inputs = Inputs {
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        variable_files: variable_file
+            .map(|text| Source { name: "test.vars".into(), text: text.to_owned() })
+            .into_iter()
+            .collect(),
+        files: &files,
+        uuid: &|| "00000000-1111".to_owned(),
+    };
+    parse(&source, &inputs)
+}
+
+/// A job with one task whose `config` and other blocks are given.
+fn task(inner: &str) -> String {
+    format!("job \"j\" {{\n group \"g\" {{\n  task \"t\" {{\n   driver = \"docker\"\n{inner}\n  }}\n }}\n}}\n")
+}
+
+fn env(text: &str) -> BTreeMap<String, String> {
+    let parsed = read(text, &[], None).unwrap_or_else(|error| panic!("{error}"));
+    parsed.job.groups[0].tasks[0].env.clone()
+}
+
+fn errors(text: &str) -> String {
+    read(text, &[], None).unwrap_err().to_string()
+}
+
+#[test]
+fn what_a_job_does_not_say_is_nomads_default() {
+    let job = read(&task(""), &[], None).unwrap().job;
+    let (group, task) = (&job.groups[0], &job.groups[0].tasks[0]);
+
+    assert_eq!((job.id.as_str(), job.name.as_str(), job.kind), ("j", "j", JobKind::Service));
+    assert_eq!((job.namespace.as_str(), job.region.as_str()), ("default", "global"));
+    assert_eq!((group.count, task.resources.cpu, task.resources.memory), (1, 100, 300));
+    assert_eq!((task.restart.attempts, task.restart.delay), (2, Duration::from_secs(15)));
+    assert_eq!((task.restart.interval, task.restart.mode), (Duration::from_secs(1800), RestartMode::Fail));
+    assert_eq!((task.kill_timeout, task.logs.max_files, task.logs.max_file_size), (Duration::from_secs(5), 10, 10));
+}
+
+#[test]
+fn a_job_with_everything_is_read_whole() {
+    let text = r#"
+        variable "image" {
+          type    = string
+          default = "busybox:1"
+        }
+        variable "copies" { type = number }
+        locals {
+          nested   = upper(local.greeting)
+          greeting = "hello ${var.image}"
+        }
+        job "web" {
+          type        = "batch"
+          datacenters = ["here"]
+          meta { owner = "me" }
+          update { max_parallel = 1 }
+          group "front" {
+            count = var.copies
+            restart {
+              attempts = 5
+              delay    = "1s"
+              mode     = "delay"
+            }
+            network {
+              mode = "bridge"
+              port "http" { to = 80 }
+              port "admin" { static = 9000 }
+            }
+            service { name = "web" }
+            task "server" {
+              driver = "docker"
+              user   = "nobody"
+              config { image = var.image }
+              env {
+                GREETING = local.nested
+                ADDR     = "${NOMAD_ADDR_http}"
+                COUNT    = 3
+              }
+              resources {
+                cpu    = 200
+                memory = 64
+              }
+              template {
+                data        = <<-EOF
+                  port {{ env "NOMAD_PORT_http" }}
+                    indented
+                EOF
+                destination = "local/page"
+                perms       = "600"
+              }
+              kill_timeout = "20s"
+              kill_signal  = "SIGINT"
+              logs { max_files = 2 }
+              constraint {
+                attribute = "${attr.kernel.name}"
+                value     = "linux"
+              }
+              constraint {
+                attribute = "${attr.driver.docker.version}"
+                version   = ">= 20"
+              }
+              service { name = "again" }
+            }
+          }
+        }
+    "#;
+    let Parsed { job, ignored } = read(text, &[("copies", "2")], None).unwrap_or_else(|error| panic!("{error}"));
+    let (group, task) = (&job.groups[0], &job.groups[0].tasks[0]);
+
+    assert_eq!(ignored, ["service", "update"]);
+    assert_eq!((job.kind, group.count, job.meta["owner"].as_str()), (JobKind::Batch, 2, "me"));
+    assert_eq!((group.network.ports[0].to, group.network.ports[1].fixed), (Some(80), Some(9000)));
+    assert_eq!((task.restart.attempts, task.restart.interval), (5, Duration::from_secs(24 * 3600)));
+    assert_eq!(task.restart.mode, RestartMode::Delay);
+    assert_eq!(task.env["GREETING"], "HELLO BUSYBOX:1");
+    assert_eq!(task.env["ADDR"], "${NOMAD_ADDR_http}");
+    assert_eq!(task.env["COUNT"], "3");
+    assert_eq!(task.templates[0].data.as_deref(), Some("port {{ env \"NOMAD_PORT_http\" }}\n  indented\n"));
+    assert_eq!(task.templates[0].perms, 0o600);
+    assert_eq!((task.kill_timeout, task.kill_signal.as_str()), (Duration::from_secs(20), "SIGINT"));
+    assert_eq!(task.constraints[0].attribute, "${attr.kernel.name}");
+    assert_eq!((task.constraints[1].operator.as_str(), task.constraints[1].value.as_str()), ("version", ">= 20"));
+}
+
+#[test]
+fn functions_give_what_their_names_promise() {
+    let env = env(&task(
+        r#"env {
+          A = trimspace(file("motd.txt"))
+          B = uuidv4()
+          C = join(",", sort(fileset(".", "*.txt")))
+          D = format("%s-%03d-%.1f%%", "x", 7, 2.5)
+          E = jsonencode({ a = [1, true, null] })
+          F = base64encode("hi")
+          G = replace(upper("a.b"), ".", "_")
+          H = join(" ", [for name in ["x", "y"] : "${name}!"])
+          I = length(concat([1], [2, 3])) > 2 ? "many" : "few"
+          J = lookup({ a = "1" }, "b", "none")
+          K = join(",", keys(merge({ a = 1 }, { b = 2 })))
+          L = element(split("/", "a/b/c"), 4)
+          M = substr("hello", 1, 3)
+          N = tostring(max(1, 5, 3))
+          O = coalesce("", "first")
+          P = jsondecode("{\"k\": \"v\"}").k
+        }"#,
+    ));
+
+    let expected = [
+        "hello",
+        "00000000-1111",
+        "motd.txt,other.txt",
+        "x-007-2.5%",
+        "{\"a\":[1,true,null]}",
+        "aGk=",
+        "A_B",
+        "x! y!",
+        "many",
+        "none",
+        "a,b",
+        "b",
+        "ell",
+        "5",
+        "first",
+        "v",
+    ];
+    assert_eq!(env.values().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn dynamic_blocks_are_written_out() {
+    let text = r#"
+        variable "ports" { default = ["http", "admin"] }
+        job "j" {
+          group "g" {
+            network {
+              dynamic "port" {
+                for_each = var.ports
+                labels   = [port.value]
+                content { to = 8000 + port.key }
+              }
+            }
+            task "t" { driver = "docker" }
+          }
+        }"#;
+    let ports = read(text, &[], None).unwrap_or_else(|error| panic!("{error}")).job.groups[0].network.ports.clone();
+
+    assert_eq!(
+        ports.iter().map(|p| (p.label.as_str(), p.to)).collect::<Vec<_>>(),
+        [("http", Some(8000)), ("admin", Some(8001))]
+    );
+}
+
+#[test]
+fn the_command_line_wins_over_files_and_files_over_defaults() {
+    let text = format!(
+        "variable \"a\" {{ default = \"1\" }}\nvariable \"b\" {{ default = \"1\" }}\nvariable \"c\" {{ type = list(string) }}\n{}",
+        task("env {\n A = var.a\n B = var.b\n C = join(\"-\", var.c)\n }")
+    );
+    let parsed = read(&text, &[("b", "3"), ("c", "[\"x\", \"y\"]")], Some("a = \"2\"\nb = \"2\"\n"));
+    let env = parsed.unwrap_or_else(|error| panic!("{error}")).job.groups[0].tasks[0].env.clone();
+
+    assert_eq!(env.values().map(String::as_str).collect::<Vec<_>>(), ["2", "3", "x-y"]);
+}
+
+#[test]
+fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
+    let text = task("   kill_timout = \"5s\"\n   resources { cpu = \"many\" }\n   env { A = nothing }\n");
+    // What cannot be evaluated is told first, all of it.
+    let evaluation = errors(&text);
+    assert!(evaluation.contains("undefined variable `nothing`"), "{evaluation}");
+    assert!(evaluation.contains("test.nomad.hcl:7:14"), "{evaluation}");
+
+    let reading = errors(&text.replace("nothing", "1"));
+    assert!(reading.contains("unsupported argument \"kill_timout\""), "{reading}");
+    assert!(reading.contains("did you mean \"kill_timeout\"?"), "{reading}");
+    assert!(reading.contains("cpu: a whole number from 1 to 10000000 is needed, this is \"many\""), "{reading}");
+    assert!(reading.contains("kill_timout = \"5s\"\n"), "{reading}");
+}
+
+#[test]
+fn what_is_no_job_is_told_so() {
+    assert!(errors("").contains("the file holds no job"));
+    assert!(errors("job \"a\" {").contains("syntax error"));
+    assert!(errors("job \"a\" {}").contains("a job needs a group with a task"));
+    assert!(errors("variable \"x\" {}\n").contains("variable \"x\" has no value"));
+    let unknown = read(&task(""), &[("y", "1")], None).unwrap_err().to_string();
+    assert!(unknown.contains("no variable is called \"y\""), "{unknown}");
+    assert!(errors(&"[".repeat(100_000)).contains("nested too deeply"));
+}
+
+fn schema() -> Spec {
+    let maps = Type::List(Box::new(Type::Map(Box::new(Type::String))));
+    let nested = Spec::object([("type", Spec::attr("type", Type::String).or("\"volume\""))]);
+    Spec::object([
+        ("image", Spec::required_attr("image", Type::String)),
+        ("args", Spec::attr("args", Type::List(Box::new(Type::String)))),
+        ("tty", Spec::attr("tty", Type::Bool)),
+        ("size", Spec::attr("size", Type::Number)),
+        ("labels", Spec::attr("labels", maps)),
+        ("mount", Spec::block_list("mount", nested)),
+        ("auth", Spec::block("auth", Spec::object([("user", Spec::attr("user", Type::String))]))),
+    ])
+}
+
+fn decoded(config: &str) -> Result<Value, String> {
+    let parsed = read(&task(&format!("config {{\n{config}\n}}")), &[], None).unwrap_or_else(|error| panic!("{error}"));
+    let resolve = |name: &str| (name == "NOMAD_PORT_http").then(|| "8080".to_owned());
+    decode(&parsed.job.groups[0].tasks[0].config, &schema(), &resolve)
+        .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; "))
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn object(fields: &[(&str, Value)]) -> Value {
+    Value::Map(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+#[test]
+fn a_config_is_decoded_as_an_agent_does() {
+    let value = decoded(
+        "image = \"busybox\"\nargs = [\"-p\", \"${NOMAD_PORT_http}\", 3]\ntty = \"true\"\nsize = \"12\"\nlabels { a = 1 }\nmount { }\n",
+    );
+
+    let expected = object(&[
+        ("args", Value::List(vec![text("-p"), text("8080"), text("3")])),
+        ("auth", Value::Null),
+        ("image", text("busybox")),
+        ("labels", Value::List(vec![object(&[("a", text("1"))])])),
+        ("mount", Value::List(vec![object(&[("type", text("volume"))])])),
+        ("size", Value::Int(12)),
+        ("tty", Value::Bool(true)),
+    ]);
+    assert_eq!(value, Ok(expected));
+}
+
+#[test]
+fn maps_and_blocks_may_be_written_in_each_of_their_forms() {
+    let expected = Value::List(vec![object(&[("a", text("1"))])]);
+    for labels in ["labels { a = 1 }", "labels = { a = 1 }", "labels = [{ a = 1 }]"] {
+        let Value::Map(value) = decoded(&format!("image = \"x\"\n{labels}")).unwrap() else { panic!("no map") };
+        assert_eq!(value["labels"], expected, "{labels}");
+    }
+    let Value::Map(value) = decoded("image = \"x\"\nmount = [{ type = \"bind\" }]").unwrap() else { panic!("no map") };
+    assert_eq!(value["mount"], Value::List(vec![object(&[("type", text("bind"))])]));
+}
+
+#[test]
+fn what_the_schema_does_not_know_is_refused() {
+    let problems = decoded("imag = \"x\"\nauth { usr = 1 }\ntty = 3\n").unwrap_err();
+    for expected in [
+        "Unsupported argument; An argument named \"imag\" is not expected here.",
+        "Unsupported argument; An argument named \"usr\" is not expected here.",
+        "Missing required argument; The argument \"image\" is required, but no definition was found.",
+        "Incorrect attribute value type; a bool is needed, this is 3",
+    ] {
+        assert!(problems.contains(expected), "{expected} is not in {problems}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-z\"{}\\[\\]=$<> \\n()0-9.,:*?-]{0,200}") {
+        if let Err(error) = read(&text, &[], None) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+}
