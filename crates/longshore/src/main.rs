@@ -1,2 +1,66 @@
-//! Placeholder until the first commit of this crate.
-fn main() {}
+//! `longshore`: runs a Nomad job file on one machine, without Nomad.
+//!
+//! Exit codes: 0 fine; 1 a task failed; 2 the command line or the job file is wrong; 3 the driver or its engine does not
+//! answer; `exec` returns the command's own code.
+
+mod alloc;
+mod cli;
+mod command;
+mod constraint;
+mod driver;
+mod host;
+mod job_file;
+mod log_files;
+mod node;
+mod ports;
+mod report;
+mod restart;
+mod state;
+mod task_runner;
+mod template;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// A task failed; its events have said why.
+    #[error("a task failed")]
+    Task,
+    /// The command line, the job file, or what they name.
+    #[error("{0}")]
+    Usage(String),
+    /// The driver or its engine.
+    #[error("{0}")]
+    Engine(String),
+    /// A command inside a task ended with this code.
+    #[error("exit code {0}")]
+    Code(u8),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Task => 1,
+            Self::Usage(_) => 2,
+            Self::Engine(_) => 3,
+            Self::Code(code) => *code,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = cli::Cli::parse_from(cli::normalised(std::env::args()));
+    match command::run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !matches!(failure, Failure::Code(_)) {
+                report::error(&failure.to_string());
+            }
+            failure.exit_code().into()
+        }
+    }
+}

@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use go_plugin::client::{AutoMtls, ClientError as ConnectError, LaunchConfig, Plugin};
-pub use go_plugin::client::{LogSink, Reattach};
+pub use go_plugin::{
+    client::{LogSink, Reattach},
+    hclog::Line as LogLine,
+};
 use tonic::{Status, transport::Channel};
 
 use crate::{

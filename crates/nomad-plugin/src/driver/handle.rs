@@ -1,6 +1,9 @@
 //! What a host keeps of a running task, and gives back after a restart.
 
+use prost::Message;
+
 use super::{NetworkOverride, TaskConfig, TaskState};
+use crate::wire::Mirror;
 
 /// What a host keeps of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,4 +25,16 @@ pub struct StartedTask {
     pub handle: TaskHandle,
     /// The task's address.
     pub network: NetworkOverride,
+}
+
+impl TaskHandle {
+    /// The handle as bytes, for a host's own state: its protobuf message.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.clone().into_wire().encode_to_vec()
+    }
+
+    /// A handle from bytes; `None` where they are none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_wire(crate::proto::drivers::TaskHandle::decode(bytes).ok()?))
+    }
 }

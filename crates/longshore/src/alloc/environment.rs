@@ -1,0 +1,116 @@
+//! The environment that every task gets: Nomad's variables, then the job's own.
+
+use std::collections::BTreeMap;
+
+use nomad_jobspec::{
+    interpolate,
+    job::{Group, Job, Task},
+};
+use nomad_plugin::driver::PortMapping;
+
+use crate::node::Node;
+
+/// Where a task finds its directories.
+pub(crate) const ALLOC_DIR: &str = "/alloc";
+pub(crate) const TASK_DIR: &str = "/local";
+pub(crate) const SECRETS_DIR: &str = "/secrets";
+
+/// What the environment is made of.
+pub(crate) struct Subject<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) group: &'a Group,
+    pub(crate) task: &'a Task,
+    pub(crate) alloc_id: &'a str,
+    pub(crate) index: u32,
+    pub(crate) ports: &'a [PortMapping],
+    pub(crate) node: &'a Node,
+}
+
+/// An instance's name.
+pub(crate) fn alloc_name(job: &str, group: &str, index: u32) -> String {
+    format!("{job}.{group}[{index}]")
+}
+
+impl Subject<'_> {
+    /// Resolves a run-time reference, given the environment so far.
+    pub(crate) fn resolve(&self, env: &BTreeMap<String, String>, name: &str) -> Option<String> {
+        if let Some(variable) = name.strip_prefix("env.") {
+            return env.get(variable).cloned().or_else(|| std::env::var(variable).ok());
+        }
+        if let Some(key) = name.strip_prefix("meta.") {
+            return self.meta().get(key).cloned();
+        }
+        env.get(name).cloned().or_else(|| self.node.get(name))
+    }
+
+    fn meta(&self) -> BTreeMap<String, String> {
+        let mut meta = self.job.meta.clone();
+        meta.extend(self.group.meta.clone());
+        meta.extend(self.task.meta.clone());
+        meta
+    }
+
+    /// The whole environment.
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        let mut env = self.nomad();
+        for (name, value) in &self.task.env {
+            let value = interpolate(value, &|name| self.resolve(&env, name));
+            env.insert(name.clone(), value);
+        }
+        env
+    }
+
+    /// Nomad's variables.
+    fn nomad(&self) -> BTreeMap<String, String> {
+        let Self { job, group, task, alloc_id, index, ports, .. } = self;
+        let first = |texts: &[String]| texts.first().cloned().unwrap_or_default();
+        let mut env: BTreeMap<String, String> = [
+            ("ALLOC_DIR", ALLOC_DIR.to_owned()),
+            ("TASK_DIR", TASK_DIR.to_owned()),
+            ("SECRETS_DIR", SECRETS_DIR.to_owned()),
+            ("ALLOC_ID", (*alloc_id).to_owned()),
+            ("SHORT_ALLOC_ID", alloc_id.chars().take(8).collect()),
+            ("ALLOC_INDEX", index.to_string()),
+            ("ALLOC_NAME", alloc_name(&job.id, &group.name, *index)),
+            ("JOB_ID", job.id.clone()),
+            ("JOB_NAME", job.name.clone()),
+            ("GROUP_NAME", group.name.clone()),
+            ("TASK_NAME", task.name.clone()),
+            ("NAMESPACE", job.namespace.clone()),
+            ("REGION", job.region.clone()),
+            ("DC", first(&job.datacenters)),
+            ("CPU_LIMIT", task.resources.cpu.to_string()),
+            ("MEMORY_LIMIT", task.resources.memory.to_string()),
+        ]
+        .map(|(name, value)| (format!("NOMAD_{name}"), value))
+        .into();
+        if task.resources.memory_max > 0 {
+            env.insert("NOMAD_MEMORY_MAX_LIMIT".to_owned(), task.resources.memory_max.to_string());
+        }
+        for port in *ports {
+            let label = clean(&port.label);
+            let inside = if port.to == 0 { port.value } else { port.to };
+            for (kind, value) in [
+                ("PORT", inside.to_string()),
+                ("IP", port.host_ip.clone()),
+                ("ADDR", format!("{}:{}", port.host_ip, port.value)),
+                ("HOST_PORT", port.value.to_string()),
+                ("HOST_IP", port.host_ip.clone()),
+                ("HOST_ADDR", format!("{}:{}", port.host_ip, port.value)),
+                ("ALLOC_PORT", inside.to_string()),
+            ] {
+                env.insert(format!("NOMAD_{kind}_{label}"), value);
+            }
+        }
+        for (key, value) in self.meta() {
+            env.insert(format!("NOMAD_META_{}", clean(&key)), value.clone());
+            env.insert(format!("NOMAD_META_{}", clean(&key.to_uppercase())), value);
+        }
+        env
+    }
+}
+
+/// A name as part of a variable's.
+fn clean(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}

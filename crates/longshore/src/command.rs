@@ -1,0 +1,46 @@
+//! What the command line asks for, one file a verb.
+
+mod events;
+mod exec;
+mod fingerprint;
+mod logs;
+mod run;
+mod signal;
+mod stats;
+mod status;
+mod stop;
+mod target;
+mod validate;
+
+use crate::{
+    Failure,
+    cli::{Cli, Command},
+    state::DataDir,
+};
+
+/// Does what the command line asks for.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { options, command } = cli;
+    let data = || {
+        DataDir::open(options.data_dir.as_deref()).map_err(|error| {
+            Failure::Usage(format!(
+                "failed to open the data directory: {error}\nhint: name another one with --data-dir"
+            ))
+        })
+    };
+    match command {
+        Command::Run { file, detach: false } => run::foreground(&file, &options, data()?).await,
+        Command::Run { file, detach: true } => run::detached(&file, &options, &data()?).await,
+        Command::Status { target } => status::status(target.as_deref(), &data()?, options.json),
+        Command::Logs { task, follow, stderr } => logs::logs(&task, follow, stderr, &data()?).await,
+        Command::Exec { interactive, tty, task, target, command } => {
+            exec::exec(&target, task.as_deref(), command, exec::Terminal { interactive, tty }, &data()?).await
+        }
+        Command::Signal { signal, task } => signal::signal(&task, &signal, &data()?).await,
+        Command::Stop { target } => stop::stop(&target, &options, &data()?).await,
+        Command::Stats { task, follow } => stats::stats(&task, follow, &data()?, options.json).await,
+        Command::Events { target, follow } => events::events(&target, follow, &data()?, options.json).await,
+        Command::Validate { file } => validate::validate(&file, &options).await,
+        Command::Fingerprint => fingerprint::fingerprint(&options).await,
+    }
+}

@@ -1,0 +1,22 @@
+//! `validate`: a job file against the driver's schema.
+
+use crate::{
+    Failure,
+    cli::{JobFile, Options},
+    driver::Launcher,
+    host, job_file, report,
+};
+
+pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Failure> {
+    let loaded = job_file::load(file)?;
+    let driver = Launcher::new(options)?.launch().await?;
+    let schema = driver.task_config_schema().await;
+    driver.kill().await;
+    let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
+    host::check(&loaded.parsed.job, &loaded.source, &schema)?;
+    for name in &loaded.parsed.ignored {
+        report::note(&format!("`{name}` is ignored on one machine"));
+    }
+    report::line("Job validation successful");
+    Ok(())
+}

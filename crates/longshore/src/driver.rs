@@ -1,0 +1,235 @@
+//! The driver's process: started, found again, and started anew when it dies while its tasks go on.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nomad_jobspec::{body::Body, decode::decode};
+use nomad_plugin::{
+    client::{ClientError, DriverClient, LaunchOptions, Reattach},
+    driver::{Fingerprint, SetConfig, TaskHandle},
+    id::TaskId,
+    msgpack::encode,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{Failure, cli::Options, job_file::load_config, report};
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How to start the driver.
+#[derive(Clone, Debug)]
+pub(crate) struct Launcher {
+    program: PathBuf,
+    config: Option<PathBuf>,
+}
+
+impl Launcher {
+    /// From the command line.
+    pub(crate) fn new(options: &Options) -> Result<Self, Failure> {
+        let beside = || Some(std::env::current_exe().ok()?.parent()?.join("nomad-driver-docker"));
+        let program = options.plugin.clone().or_else(beside).unwrap_or_default();
+        if !program.is_file() {
+            let message = format!("there is no driver at {}\nhint: name one with --plugin", program.display());
+            return Err(Failure::Usage(message));
+        }
+        Ok(Self { program, config: options.plugin_config.clone() })
+    }
+
+    /// Starts a driver's process and configures it.
+    pub(crate) async fn launch(&self) -> Result<DriverClient, Failure> {
+        let options = LaunchOptions {
+            program: self.program.clone(),
+            args: Vec::new(),
+            env: Vec::new(),
+            socket_dir: None,
+            start_timeout: START_TIMEOUT,
+            log: Arc::new(log),
+        };
+        let driver = DriverClient::launch(options).await.map_err(|error| Failure::Engine(error.to_string()))?;
+        match self.configure(&driver).await {
+            Ok(()) => Ok(driver),
+            Err(failure) => {
+                driver.kill().await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn configure(&self, driver: &DriverClient) -> Result<(), Failure> {
+        let failed = |error: ClientError| Failure::Engine(error.to_string());
+        let (source, body) = match &self.config {
+            Some(path) => load_config(path)?,
+            None => (nomad_jobspec::Source { name: String::new(), text: String::new() }, Body::default()),
+        };
+        let schema = driver.config_schema().await.map_err(failed)?;
+        let config = decode(&body, &schema, &|_| None)
+            .map_err(|problems| Failure::Usage(nomad_jobspec::Diagnostics::new(&source, problems).to_string()))?;
+        let config = SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() };
+        driver.set_config(config).await.map_err(|error| Failure::Usage(error.to_string()))?;
+        driver.init().await.map_err(failed)
+    }
+}
+
+/// The driver's own words: errors and warnings are for the person.
+fn log(line: nomad_plugin::client::LogLine) {
+    use nomad_plugin::client::LogLine;
+    if let LogLine::Entry { level, message, fields } = line
+        && matches!(level.as_str(), "warn" | "error")
+    {
+        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        report::note(&format!("driver: {message} {}", fields.join(" ")));
+    }
+}
+
+/// The driver in use. When its process dies another one is started, which takes the running tasks over.
+pub(crate) struct Driver {
+    current: watch::Receiver<Arc<DriverClient>>,
+    running: Arc<Mutex<BTreeMap<TaskId, TaskHandle>>>,
+    keeper: JoinHandle<()>,
+}
+
+/// Told with each new process, so that it can be found again.
+pub(crate) type OnNew = Box<dyn Fn(&Reattach) + Send + Sync>;
+
+impl Driver {
+    /// Finds the process of an earlier host, or starts one. `running` are tasks to take over.
+    pub(crate) async fn start(
+        launcher: Launcher,
+        earlier: Option<Reattach>,
+        running: BTreeMap<TaskId, TaskHandle>,
+        on_new: OnNew,
+    ) -> Result<Self, Failure> {
+        let found = match earlier {
+            Some(reattach) => DriverClient::reattach(reattach).await.ok(),
+            None => None,
+        };
+        let client = match found {
+            Some(client) => client,
+            None => launcher.launch().await?,
+        };
+        on_new(client.reattach_config());
+        // What the process knows already it takes for known.
+        take_over(&client, &running).await;
+        let (sender, current) = watch::channel(Arc::new(client));
+        let running = Arc::new(Mutex::new(running));
+        #[expect(clippy::disallowed_methods, reason = "the driver holds it")]
+        let keeper = tokio::spawn(keep(launcher, sender, running.clone(), on_new));
+        Ok(Self { current, running, keeper })
+    }
+
+    /// The process in use.
+    pub(crate) fn current(&self) -> Arc<DriverClient> {
+        self.current.borrow().clone()
+    }
+
+    /// Waits until another process has taken this one's place.
+    pub(crate) async fn renewed(&self, old: &Arc<DriverClient>) {
+        let mut current = self.current.clone();
+        let _no_more_processes = current.wait_for(|client| !Arc::ptr_eq(client, old)).await;
+    }
+
+    /// Makes a call; one that a dying process does not answer is made to the next one again.
+    pub(crate) async fn call<T, F>(&self, call: impl Fn(Arc<DriverClient>) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let mut current = self.current.clone();
+        loop {
+            let client = current.borrow_and_update().clone();
+            match call(client).await {
+                Err(ClientError::Transport(status)) => {
+                    if current.changed().await.is_err() {
+                        return Err(ClientError::Transport(status));
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// The task runs: a new process has to take it over.
+    pub(crate) fn runs(&self, id: TaskId, handle: TaskHandle) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, handle);
+    }
+
+    /// The task runs no more.
+    pub(crate) fn ran(&self, id: &TaskId) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// The first fingerprint; a driver whose engine does not answer is an error.
+    pub(crate) async fn fingerprint(&self) -> Result<Fingerprint, Failure> {
+        healthy(&self.current()).await
+    }
+
+    /// Ends the process. No task runs any more.
+    pub(crate) async fn end(self) {
+        self.keeper.abort();
+        // The keeper's copy goes with it.
+        let _aborted = self.keeper.await;
+        let client = self.current.borrow().clone();
+        drop(self.current);
+        if let Some(client) = Arc::into_inner(client) {
+            client.kill().await;
+        }
+    }
+}
+
+/// A driver's first fingerprint, where its engine answers.
+pub(crate) async fn healthy(driver: &DriverClient) -> Result<Fingerprint, Failure> {
+    use futures_util::StreamExt;
+    let failed = |error: ClientError| Failure::Engine(error.to_string());
+    let mut stream = driver.fingerprint().await.map_err(failed)?;
+    let fingerprint = stream.next().await.transpose().map_err(failed)?;
+    let fingerprint = fingerprint.ok_or_else(|| Failure::Engine("the driver told no fingerprint".to_owned()))?;
+    if fingerprint.health == nomad_plugin::driver::Health::Healthy {
+        return Ok(fingerprint);
+    }
+    let hint = if fingerprint.description.contains("ermission denied") {
+        "run as root, or join the group docker"
+    } else {
+        "start dockerd, or set DOCKER_HOST to where it listens"
+    };
+    Err(Failure::Engine(format!("{}\nhint: {hint}", fingerprint.description)))
+}
+
+async fn keep(
+    launcher: Launcher,
+    current: watch::Sender<Arc<DriverClient>>,
+    running: Arc<Mutex<BTreeMap<TaskId, TaskHandle>>>,
+    on_new: OnNew,
+) {
+    loop {
+        let client = current.borrow().clone();
+        client.exited().await;
+        drop(client);
+        report::note("the driver's process has ended; starting another, tasks go on");
+        let mut pause = FIRST_PAUSE;
+        let client = loop {
+            match launcher.launch().await {
+                Ok(client) => break client,
+                Err(failure) => report::error(&failure.to_string()),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        on_new(client.reattach_config());
+        let handles = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        take_over(&client, &handles).await;
+        current.send_replace(Arc::new(client));
+    }
+}
+
+async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) {
+    for (id, handle) in running {
+        if let Err(error) = client.recover_task(id.clone(), handle.clone()).await {
+            report::error(&format!("failed to take over {id}: {error}"));
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The host of one job: places its groups on this machine, runs their tasks, and keeps its state on disk.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use futures_util::StreamExt;
+use nomad_jobspec::{
+    Diagnostics,
+    decode::decode,
+    job::{Group, Job},
+};
+use nomad_plugin::{
+    client::Reattach,
+    driver::{PortMapping, TaskHandle},
+    hclspec::Spec,
+    id::TaskId,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    Failure,
+    alloc::{dir::AllocDir, environment::alloc_name},
+    constraint,
+    driver::{Driver, Launcher},
+    job_file::Loaded,
+    node::Node,
+    ports::Ports,
+    report,
+    state::{AllocState, DataDir, Event, JobState, Phase, PortState, TaskState},
+    task_runner::{Stop, TaskRunner, left_running},
+};
+
+/// How many events of a task are kept.
+const EVENTS: usize = 50;
+
+/// The job's state, written to disk at each change.
+pub(crate) struct Record {
+    data: DataDir,
+    state: Mutex<JobState>,
+}
+
+impl Record {
+    /// Changes the state.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut JobState)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if let Err(error) = self.data.store(&state) {
+            report::error(&format!("failed to keep the job's state: {error}"));
+        }
+    }
+
+    /// Changes a task's state.
+    pub(crate) fn task(&self, alloc: &str, task: &str, change: impl FnOnce(&mut TaskState)) {
+        self.change(|state| {
+            let alloc = state.allocs.iter_mut().find(|known| known.id == alloc);
+            if let Some(task) = alloc.and_then(|alloc| alloc.tasks.get_mut(task)) {
+                change(task);
+            }
+        });
+    }
+
+    /// Keeps and tells an event of a task.
+    pub(crate) fn event(&self, alloc: &str, task: &str, kind: &str, message: &str) {
+        let event = Event { at: SystemTime::now(), kind: kind.to_owned(), message: message.to_owned() };
+        report::event(alloc, task, &event);
+        self.task(alloc, task, |state| {
+            state.events.push(event);
+            let surplus = state.events.len().saturating_sub(EVENTS);
+            state.events.drain(..surplus);
+        });
+    }
+
+    fn snapshot(&self) -> JobState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Runs a job to its end. Tasks that an earlier host left are taken over.
+pub(crate) async fn run(
+    loaded: Loaded,
+    data: DataDir,
+    launcher: Launcher,
+    stop: watch::Receiver<Stop>,
+) -> Result<(), Failure> {
+    let usage = |error: std::io::Error| Failure::Usage(format!("{}: {error}", data.path().display()));
+    let Loaded { source, parsed } = loaded;
+    let job = Arc::new(parsed.job);
+    let Some(_lock) = data.lock(&job.id).map_err(usage)? else {
+        let pid = data.load(&job.id).ok().flatten().map_or(0, |state| state.host_pid);
+        let message = format!("job {:?} runs already, under process {pid}\nhint: longshore stop {}", job.id, job.id);
+        return Err(Failure::Usage(message));
+    };
+    for name in &parsed.ignored {
+        report::note(&format!("`{name}` is ignored on one machine"));
+    }
+    let mut state = data.load(&job.id).map_err(usage)?.unwrap_or_default();
+    let mut left: BTreeMap<String, BTreeMap<String, TaskHandle>> = BTreeMap::new();
+    for alloc in &state.allocs {
+        let running = left_running(&alloc.tasks);
+        if !running.is_empty() {
+            left.insert(alloc.id.clone(), running);
+        }
+    }
+    if left.is_empty() {
+        state.allocs.clear();
+    } else {
+        report::note(&format!("taking over {} allocation(s) that an earlier host left running", left.len()));
+        if state.source != source.text {
+            report::note(
+                "the job file has changed since: what runs goes on as it was; stop the job to apply the change",
+            );
+        }
+        state.allocs.retain(|alloc| left.contains_key(&alloc.id));
+    }
+    (state.id, state.host_pid) = (job.id.clone(), std::process::id());
+    state.source.clone_from(&source.text);
+
+    let earlier = state.driver.clone();
+    let record = Arc::new(Record { data: data.clone(), state: Mutex::new(state) });
+    let on_new = {
+        let record = record.clone();
+        Box::new(move |reattach: &Reattach| record.change(|state| state.driver = Some(reattach.clone())))
+    };
+    let handles: BTreeMap<TaskId, TaskHandle> = left
+        .values()
+        .flat_map(|tasks| tasks.values().map(|handle| (handle.config.id.clone(), handle.clone())))
+        .collect();
+    let driver = Arc::new(Driver::start(launcher, earlier, handles, on_new).await?);
+
+    let placed = place(&job, &source, &driver, &record, &data).await;
+    let result = match placed {
+        Ok(placed) => Ok(placed.run(left, &driver, &record, stop).await),
+        Err(failure) => Err(failure),
+    };
+    record.change(|state| state.driver = None);
+    if let Some(driver) = Arc::into_inner(driver) {
+        driver.end().await;
+    }
+    match result? {
+        Phase::Failed => Err(Failure::Task),
+        _ => Ok(()),
+    }
+}
+
+/// A job that this machine can run.
+struct Placed {
+    job: Arc<Job>,
+    node: Arc<Node>,
+    schema: Arc<Spec>,
+    ports: Ports,
+    data: DataDir,
+}
+
+/// Checks the job against the driver and the machine, and gives each instance its ports.
+async fn place(
+    job: &Arc<Job>,
+    source: &nomad_jobspec::Source,
+    driver: &Arc<Driver>,
+    record: &Arc<Record>,
+    data: &DataDir,
+) -> Result<Placed, Failure> {
+    let node = Arc::new(Node::new(&driver.fingerprint().await?));
+    let schema = driver.current().task_config_schema().await;
+    let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
+    check(job, source, &schema)?;
+    check_constraints(job, &node)?;
+
+    let ports = Ports::default();
+    for alloc in &record.snapshot().allocs {
+        ports.keep(&mappings(&alloc.ports));
+    }
+    for group in &job.groups {
+        for index in 0..group.count {
+            let known = record.snapshot().allocs;
+            if known.iter().any(|alloc| alloc.group == group.name && alloc.index == index) {
+                continue;
+            }
+            let taken = ports.take(&group.network.ports).map_err(Failure::Usage)?;
+            let alloc = new_alloc(group, index, &taken);
+            let dir = AllocDir::new(data.path(), &alloc.id);
+            let tasks: Vec<String> = group.tasks.iter().map(|task| task.name.clone()).collect();
+            dir.make(&tasks).map_err(|error| Failure::Usage(format!("{}: {error}", dir.path().display())))?;
+            record.change(|state| state.allocs.push(alloc));
+        }
+    }
+    Ok(Placed { job: job.clone(), node, schema: Arc::new(schema), ports, data: data.clone() })
+}
+
+fn new_alloc(group: &Group, index: u32, ports: &[PortMapping]) -> AllocState {
+    let task = |task: &nomad_jobspec::job::Task| {
+        let state = TaskState {
+            kill_timeout_ms: u64::try_from(task.kill_timeout.as_millis()).unwrap_or(u64::MAX),
+            kill_signal: task.kill_signal.clone(),
+            ..TaskState::default()
+        };
+        (task.name.clone(), state)
+    };
+    let port = |port: &PortMapping| PortState {
+        label: port.label.clone(),
+        host_ip: port.host_ip.clone(),
+        value: port.value,
+        to: port.to,
+    };
+    AllocState {
+        id: uuid::Uuid::new_v4().to_string(),
+        group: group.name.clone(),
+        index,
+        ports: ports.iter().map(port).collect(),
+        tasks: group.tasks.iter().map(task).collect(),
+    }
+}
+
+fn mappings(ports: &[PortState]) -> Vec<PortMapping> {
+    let mapping = |port: &PortState| PortMapping {
+        label: port.label.clone(),
+        value: port.value,
+        to: port.to,
+        host_ip: port.host_ip.clone(),
+    };
+    ports.iter().map(mapping).collect()
+}
+
+/// Every task's configuration against the driver's schema: all that is wrong, before anything runs.
+pub(crate) fn check(job: &Job, source: &nomad_jobspec::Source, schema: &Spec) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for task in job.groups.iter().flat_map(|group| &group.tasks) {
+        if task.driver != "docker" {
+            let message =
+                format!("task {:?} needs the driver {:?}; there is the driver docker here", task.name, task.driver);
+            problems.push(nomad_jobspec::Problem::new(message));
+            continue;
+        }
+        // References are resolved when the task starts; here each stands for a number, which is also a text.
+        problems.extend(decode(&task.config, schema, &|_| Some("1".to_owned())).err().unwrap_or_default());
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Usage(Diagnostics::new(source, problems).to_string()))
+}
+
+fn check_constraints(job: &Job, node: &Node) -> Result<(), Failure> {
+    let groups = job.groups.iter();
+    let of_groups =
+        groups.flat_map(|group| group.constraints.iter().chain(group.tasks.iter().flat_map(|task| &task.constraints)));
+    let all = job.constraints.iter().chain(of_groups);
+    let unmet: Vec<String> = all.filter_map(|each| constraint::unmet(each, &|name| node.get(name))).collect();
+    if unmet.is_empty() { Ok(()) } else { Err(Failure::Usage(unmet.join("\n"))) }
+}
+
+impl Placed {
+    /// Runs all instances; failed where one failed.
+    async fn run(
+        self,
+        mut left: BTreeMap<String, BTreeMap<String, TaskHandle>>,
+        driver: &Arc<Driver>,
+        record: &Arc<Record>,
+        stop: watch::Receiver<Stop>,
+    ) -> Phase {
+        let mut allocs = JoinSet::new();
+        for alloc in record.snapshot().allocs {
+            let Some(group) = self.job.groups.iter().find(|group| group.name == alloc.group) else { continue };
+            let ports = mappings(&alloc.ports);
+            let name = alloc_name(&self.job.id, &group.name, alloc.index);
+            let places: Vec<String> =
+                ports.iter().map(|port| format!("{} at {}:{}", port.label, port.host_ip, port.value)).collect();
+            let places = if places.is_empty() { String::new() } else { format!(": {}", places.join(", ")) };
+            report::note(&format!("allocation {} of {name}{places}", report::short(&alloc.id)));
+            let mut running = left.remove(&alloc.id).unwrap_or_default();
+            let tasks = group.tasks.iter().map(|task| {
+                let runner = TaskRunner {
+                    job: self.job.clone(),
+                    group: group.clone(),
+                    task: task.clone(),
+                    alloc_id: alloc.id.clone(),
+                    index: alloc.index,
+                    ports: ports.clone(),
+                    node: self.node.clone(),
+                    schema: self.schema.clone(),
+                    dir: AllocDir::new(self.data.path(), &alloc.id),
+                    driver: driver.clone(),
+                    record: record.clone(),
+                    stop: stop.clone(),
+                };
+                (runner, running.remove(&task.name))
+            });
+            allocs.spawn(run_alloc(tasks.collect(), stop.clone()));
+        }
+        let mut phase = Phase::Complete;
+        let mut events = JoinSet::new();
+        events.spawn(tell_events(driver.clone(), record.clone()));
+        while let Some(ended) = allocs.join_next().await {
+            if !matches!(ended, Ok(Phase::Complete)) {
+                phase = Phase::Failed;
+            }
+        }
+        events.shutdown().await;
+        self.ports
+            .release(&record.snapshot().allocs.iter().flat_map(|alloc| mappings(&alloc.ports)).collect::<Vec<_>>());
+        phase
+    }
+}
+
+/// Runs the tasks of an instance. When one fails, or its leader ends, the others are stopped.
+async fn run_alloc(tasks: Vec<(TaskRunner, Option<TaskHandle>)>, mut stop: watch::Receiver<Stop>) -> Phase {
+    let (own, watched) = watch::channel(*stop.borrow());
+    let mut running = JoinSet::new();
+    for (mut runner, handle) in tasks {
+        let leads = runner.task.leader;
+        runner.stop = watched.clone();
+        running.spawn(async move { (leads, runner.run(handle).await) });
+    }
+    let mut phase = Phase::Complete;
+    loop {
+        tokio::select! {
+            ended = running.join_next() => match ended {
+                None => return phase,
+                Some(ended) => {
+                    let (leads, ended) = ended.unwrap_or((false, Phase::Failed));
+                    if ended == Phase::Failed {
+                        phase = Phase::Failed;
+                    }
+                    if leads || ended == Phase::Failed {
+                        own.send_modify(|stop| *stop = (*stop).max(Stop::Gently));
+                    }
+                }
+            },
+            changed = stop.changed() => match changed {
+                Ok(()) => {
+                    let asked = *stop.borrow_and_update();
+                    own.send_modify(|stop| *stop = (*stop).max(asked));
+                }
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// Passes the driver's events on, also those of the next process.
+async fn tell_events(driver: Arc<Driver>, record: Arc<Record>) {
+    loop {
+        let client = driver.current();
+        if let Ok(mut events) = client.task_events().await {
+            while let Some(Ok(event)) = events.next().await {
+                let notes: Vec<String> =
+                    event.annotations.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+                record.event(event.alloc_id.as_str(), &event.task_name, "Driver", &format!("{}{notes}", event.message));
+            }
+        }
+        client.exited().await;
+        driver.renewed(&client).await;
+    }
+}

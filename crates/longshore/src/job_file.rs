@@ -1,0 +1,115 @@
+//! A job file from disk, with what it may read of this machine.
+
+use std::path::{Path, PathBuf};
+
+use nomad_jobspec::{Files, Inputs, Parsed, Source, body::Body, parse, parse_config};
+
+use crate::{Failure, cli::JobFile};
+
+/// A job file as it was read.
+pub(crate) struct Loaded {
+    pub(crate) source: Source,
+    pub(crate) parsed: Parsed,
+}
+
+/// Reads and parses a job file.
+pub(crate) fn load(file: &JobFile) -> Result<Loaded, Failure> {
+    let source = read(&file.path)?;
+    let variables = file.variables.iter().map(|variable| match variable.split_once('=') {
+        Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
+        None => Err(Failure::Usage(format!("-var needs NAME=VALUE, this is {variable:?}"))),
+    });
+    let from_environment = std::env::vars().filter_map(|(name, value)| {
+        let name = name.strip_prefix("NOMAD_VAR_")?;
+        let declared = source.text.contains(&format!("variable \"{name}\""));
+        declared.then(|| (name.to_owned(), value))
+    });
+    let variables = from_environment.map(Ok).chain(variables).collect::<Result<Vec<_>, _>>()?;
+    let variable_files = file.variable_files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    let directory = file.path.parent().map(Path::to_owned).unwrap_or_default();
+    let inputs =
+        Inputs { variables, variable_files, files: &Disk(directory), uuid: &|| uuid::Uuid::new_v4().to_string() };
+    let parsed = parse(&source, &inputs).map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
+    Ok(Loaded { source, parsed })
+}
+
+/// Reads a file that holds the driver's configuration: the content of a `config` block, or a whole `plugin` block.
+pub(crate) fn load_config(path: &Path) -> Result<(Source, Body), Failure> {
+    let source = read(path)?;
+    let body = parse_config(&source).map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
+    let whole = body.blocks("plugin").next();
+    let config = whole.map(|plugin| plugin.body.blocks("config").next().map(|config| config.body.clone()));
+    Ok((source, config.map_or(body, Option::unwrap_or_default)))
+}
+
+fn read(path: &Path) -> Result<Source, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("failed to read {}: {error}", path.display())))?;
+    Ok(Source { name: path.display().to_string(), text })
+}
+
+/// Files relative to the job file's directory.
+struct Disk(PathBuf);
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> Result<String, String> {
+        let path = self.0.join(path);
+        std::fs::read_to_string(&path).map_err(|error| format!("failed to read {}: {error}", path.display()))
+    }
+
+    fn list(&self, directory: &Path, pattern: &str) -> Result<Vec<String>, String> {
+        let root = self.0.join(directory);
+        let mut found = Vec::new();
+        walk(&root, &root, pattern, &mut found)
+            .map_err(|error| format!("failed to list {}: {error}", root.display()))?;
+        found.sort();
+        Ok(found)
+    }
+}
+
+fn walk(root: &Path, directory: &Path, pattern: &str, found: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            walk(root, &entry.path(), pattern, found)?;
+        } else if let Ok(relative) = entry.path().strip_prefix(root)
+            && let Some(relative) = relative.to_str()
+            && matches(pattern.as_bytes(), relative.as_bytes())
+        {
+            found.push(relative.to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// `*` and `?` stay within a directory, `**` goes through all.
+fn matches(pattern: &[u8], path: &[u8]) -> bool {
+    match (pattern, path) {
+        ([], []) => true,
+        ([b'*', b'*', b'/', rest @ ..], _) => {
+            matches(rest, path)
+                || path.iter().position(|b| *b == b'/').is_some_and(|at| matches(pattern, &path[at + 1..]))
+        }
+        ([b'*', b'*', rest @ ..], _) => (0..=path.len()).any(|at| matches(rest, &path[at..])),
+        ([b'*', rest @ ..], _) => {
+            let end = path.iter().position(|byte| *byte == b'/').unwrap_or(path.len());
+            (0..=end).any(|at| matches(rest, &path[at..]))
+        }
+        ([b'?', rest @ ..], [byte, after @ ..]) if *byte != b'/' => matches(rest, after),
+        ([wanted, rest @ ..], [byte, after @ ..]) if wanted == byte => matches(rest, after),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_match_within_directories_or_through_them() {
+        let holds = |pattern: &str, path: &str| matches(pattern.as_bytes(), path.as_bytes());
+        assert!(holds("*.txt", "a.txt") && !holds("*.txt", "d/a.txt"));
+        assert!(holds("**/*.txt", "a.txt") && holds("**/*.txt", "d/e/a.txt"));
+        assert!(holds("d/?.txt", "d/a.txt") && !holds("d/?.txt", "d/ab.txt"));
+    }
+}

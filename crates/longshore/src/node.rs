@@ -1,0 +1,71 @@
+//! What is known of this machine, under the names that job files use: `attr.kernel.name`, `node.unique.name`.
+
+use std::collections::BTreeMap;
+
+use nomad_plugin::driver::{Attribute, Fingerprint};
+
+/// The machine's attributes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Node(BTreeMap<String, String>);
+
+impl Node {
+    /// From the system and a driver's fingerprint.
+    pub(crate) fn new(fingerprint: &Fingerprint) -> Self {
+        let system = rustix::system::uname();
+        let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let hostname = text(system.nodename());
+        let mut known: BTreeMap<String, String> = [
+            ("attr.kernel.name", "linux".to_owned()),
+            ("attr.kernel.version", text(system.release())),
+            ("attr.kernel.arch", text(system.machine())),
+            ("attr.cpu.arch", arch.to_owned()),
+            ("attr.cpu.numcores", cores.to_string()),
+            ("attr.unique.hostname", hostname.clone()),
+            ("attr.unique.network.ip-address", crate::ports::HOST_IP.to_string()),
+            ("node.unique.name", hostname.clone()),
+            ("node.unique.id", hostname),
+            ("node.datacenter", "dc1".to_owned()),
+            ("node.region", "global".to_owned()),
+            ("node.class", String::new()),
+            ("node.pool", "default".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        for (name, value) in &fingerprint.attributes {
+            known.insert(format!("attr.{name}"), text_of(value));
+        }
+        Self(known)
+    }
+
+    /// An attribute, by its whole name.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+}
+
+/// An attribute as job files see it.
+pub(crate) fn text_of(value: &Attribute) -> String {
+    match value {
+        Attribute::Bool(value) => value.to_string(),
+        Attribute::Int(value, unit) => format!("{value}{unit}"),
+        Attribute::Float(value, unit) => format!("{value}{unit}"),
+        Attribute::String(value) => value.clone(),
+    }
+}
+
+/// MHz of all processors together, as the kernel tells them; a guess where it does not.
+pub(crate) fn total_mhz() -> f64 {
+    const GUESS: f64 = 2000.0;
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let speeds = text.lines().filter(|line| line.starts_with("cpu MHz"));
+    let total: f64 = speeds.filter_map(|line| line.split(':').nth(1)?.trim().parse::<f64>().ok()).sum();
+    let cores = text.lines().filter(|line| line.starts_with("processor")).count().max(1);
+    #[expect(clippy::cast_precision_loss, reason = "a machine has few cores")]
+    if total > 0.0 { total } else { GUESS * cores as f64 }
+}

@@ -1,0 +1,120 @@
+//! Ports of this machine for a group: those that the job names, and free ones for the others.
+
+use std::{
+    collections::{BTreeSet, hash_map::RandomState},
+    hash::{BuildHasher, Hasher},
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    sync::{Mutex, PoisonError},
+};
+
+use nomad_jobspec::job::Port;
+use nomad_plugin::driver::PortMapping;
+
+/// Where ports are published: jobs on one machine are for this machine.
+pub(crate) const HOST_IP: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+/// The ports that this host has given out.
+#[derive(Debug, Default)]
+pub(crate) struct Ports(Mutex<BTreeSet<u16>>);
+
+impl Ports {
+    /// The group's ports. On an error none is taken.
+    pub(crate) fn take(&self, ports: &[Port]) -> Result<Vec<PortMapping>, String> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mine = Vec::new();
+        for port in ports {
+            let value = match port.fixed {
+                Some(fixed) => check(fixed, &port.label, &taken).map(|()| fixed),
+                None => free(&taken).ok_or_else(|| "no port from 20000 to 31999 is free".to_owned()),
+            };
+            match value {
+                Ok(value) => {
+                    taken.insert(value);
+                    mine.push(PortMapping {
+                        label: port.label.clone(),
+                        value: value.into(),
+                        to: port.to.unwrap_or_default().into(),
+                        host_ip: HOST_IP.to_string(),
+                    });
+                }
+                Err(error) => {
+                    release(&mut taken, &mine);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(mine)
+    }
+
+    /// Ports that a recovered allocation has.
+    pub(crate) fn keep(&self, ports: &[PortMapping]) {
+        let values = ports.iter().filter_map(|port| u16::try_from(port.value).ok());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
+    }
+
+    /// Gives ports back.
+    pub(crate) fn release(&self, ports: &[PortMapping]) {
+        release(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), ports);
+    }
+}
+
+fn release(taken: &mut BTreeSet<u16>, ports: &[PortMapping]) {
+    for port in ports {
+        taken.retain(|value| i32::from(*value) != port.value);
+    }
+}
+
+fn is_free(port: u16) -> std::io::Result<()> {
+    TcpListener::bind(SocketAddrV4::new(HOST_IP, port)).map(drop)
+}
+
+fn check(port: u16, label: &str, taken: &BTreeSet<u16>) -> Result<(), String> {
+    let advice = "stop what uses it, or give the port another `static` value";
+    if taken.contains(&port) {
+        return Err(format!("port {port} ({label:?}) is taken by another group of this job\nhint: {advice}"));
+    }
+    is_free(port).map_err(|error| format!("port {port} ({label:?}) is taken: {error}\nhint: {advice}"))
+}
+
+/// A free port, looked for from a random one on.
+fn free(taken: &BTreeSet<u16>) -> Option<u16> {
+    let random = RandomState::new().build_hasher().finish();
+    let start = u16::try_from(random % u64::from(COUNT)).unwrap_or_default();
+    let candidates = (0..COUNT).map(|step| FIRST + (start + step) % COUNT);
+    candidates.into_iter().find(|port| !taken.contains(port) && is_free(*port).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(fixed: Option<u16>) -> Port {
+        Port { label: "http".into(), fixed, to: Some(80) }
+    }
+
+    #[test]
+    fn a_dynamic_port_is_free_and_given_out_once() {
+        let ports = Ports::default();
+        let taken = ports.take(&[port(None), port(None)]).unwrap();
+
+        assert_ne!(taken[0].value, taken[1].value);
+        assert!((20_000..32_000).contains(&taken[0].value));
+        assert_eq!((taken[0].to, taken[0].host_ip.as_str()), (80, "127.0.0.1"));
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_that_says_what_to_do() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        let ports = Ports::default();
+
+        let error = ports.take(&[port(None), port(Some(taken))]).unwrap_err();
+
+        assert!(error.starts_with(&format!("port {taken} (\"http\") is taken: ")), "{error}");
+        assert!(error.contains("\nhint: stop what uses it"), "{error}");
+        assert!(ports.0.lock().unwrap().is_empty(), "a port is kept");
+    }
+}

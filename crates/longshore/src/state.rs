@@ -1,0 +1,202 @@
+//! What the host keeps on disk of a job, so that a new host finds what an old one left.
+//!
+//! `<data dir>/jobs/<job id>/state.json`, written anew and renamed into place at each change; `lock` beside it is held
+//! while a host looks after the job.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use nomad_plugin::client::Reattach;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::restart::History;
+
+/// A job that was run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobState {
+    pub(crate) id: String,
+    /// The job file's text, to notice a change.
+    pub(crate) source: String,
+    /// The host's process.
+    pub(crate) host_pid: u32,
+    /// Where the driver's process is found.
+    pub(crate) driver: Option<Reattach>,
+    pub(crate) allocs: Vec<AllocState>,
+}
+
+/// An instance of a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AllocState {
+    pub(crate) id: String,
+    pub(crate) group: String,
+    pub(crate) index: u32,
+    pub(crate) ports: Vec<PortState>,
+    pub(crate) tasks: BTreeMap<String, TaskState>,
+}
+
+/// A port that was given out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PortState {
+    pub(crate) label: String,
+    pub(crate) host_ip: String,
+    pub(crate) value: i32,
+    pub(crate) to: i32,
+}
+
+/// A task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskState {
+    pub(crate) phase: Phase,
+    /// The run that the driver knows.
+    pub(crate) run: String,
+    /// What the driver gave to find it again, in base64.
+    pub(crate) handle: Option<String>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) restarts: u32,
+    pub(crate) history: History,
+    pub(crate) events: Vec<Event>,
+    pub(crate) kill_timeout_ms: u64,
+    pub(crate) kill_signal: String,
+}
+
+/// Where a task is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    #[default]
+    Pending,
+    Running,
+    Complete,
+    Failed,
+}
+
+impl Phase {
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Something that happened to a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) at: SystemTime,
+    pub(crate) kind: String,
+    pub(crate) message: String,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The one asked for, root's, or the user's own; made if it is missing.
+    pub(crate) fn open(asked: Option<&Path>) -> io::Result<Self> {
+        let own = || {
+            let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+            let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+            state.or_else(home).unwrap_or_else(std::env::temp_dir).join("longshore")
+        };
+        let path = match asked {
+            Some(path) => std::path::absolute(path)?,
+            None if rustix::process::geteuid().is_root() => "/var/lib/longshore".into(),
+            None => own(),
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(path.join("jobs"))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// A job's directory.
+    pub(crate) fn job(&self, id: &str) -> PathBuf {
+        let safe: String =
+            id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+        self.0.join("jobs").join(safe)
+    }
+
+    /// A job's state, if it was ever run.
+    pub(crate) fn load(&self, id: &str) -> io::Result<Option<JobState>> {
+        match fs::read(self.job(id).join("state.json")) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a job's state: the old one or the new one is there whenever the machine stops.
+    pub(crate) fn store(&self, state: &JobState) -> io::Result<()> {
+        let directory = self.job(&state.id);
+        fs::create_dir_all(&directory)?;
+        let fresh = directory.join("state.json.new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(state)?)?;
+        file.sync_data()?;
+        fs::rename(fresh, directory.join("state.json"))
+    }
+
+    /// The states of all jobs.
+    pub(crate) fn all(&self) -> io::Result<Vec<JobState>> {
+        let mut states = Vec::new();
+        for entry in fs::read_dir(self.0.join("jobs"))? {
+            match fs::read(entry?.path().join("state.json")) {
+                Ok(bytes) => states.push(serde_json::from_slice(&bytes)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        states.sort_by(|a: &JobState, b| a.id.cmp(&b.id));
+        Ok(states)
+    }
+
+    /// Takes a job for this process; `None` where another host looks after it.
+    pub(crate) fn lock(&self, id: &str) -> io::Result<Option<File>> {
+        let directory = self.job(id);
+        fs::create_dir_all(&directory)?;
+        let file = File::options().write(true).create(true).truncate(false).open(directory.join("lock"))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_found_again_and_a_job_has_one_host() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(Some(directory.path())).unwrap();
+        let state = JobState { id: "a/b".into(), host_pid: 7, ..JobState::default() };
+
+        data.store(&state).unwrap();
+
+        assert_eq!(data.load("a/b").unwrap(), Some(state.clone()));
+        assert_eq!(data.all().unwrap(), [state]);
+        assert_eq!(data.load("c").unwrap(), None);
+        let held = data.lock("a/b").unwrap();
+        assert!(held.is_some() && data.lock("a/b").unwrap().is_none());
+        drop(held);
+        assert!(data.lock("a/b").unwrap().is_some());
+    }
+}

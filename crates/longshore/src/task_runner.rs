@@ -1,0 +1,345 @@
+//! One task of an allocation: started, watched, started again, stopped.
+//!
+//! ```text
+//! pending -> running -> (restart ->) complete | failed
+//! ```
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use nomad_jobspec::{
+    decode::decode,
+    job::{Group, Job, Task},
+};
+use nomad_plugin::{
+    client::ClientError,
+    driver::{
+        AllocatedResources, Dns, Force, LinuxResources, PortMapping, Recoverability, Resources, TaskConfig, TaskHandle,
+        WaitResult,
+    },
+    hclspec::Spec,
+    id::TaskId,
+    msgpack::encode,
+};
+use tokio::sync::watch;
+
+use crate::{
+    alloc::{dir::AllocDir, environment::Subject},
+    driver::Driver,
+    host::Record,
+    log_files::{Collection, Stream, pipe_path},
+    node::{Node, total_mhz},
+    report,
+    restart::{Next, Outcome},
+    state::Phase,
+    template,
+};
+
+/// How urgently the job is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// Not at all.
+    No,
+    /// Tasks are asked, and killed when their time is over.
+    Gently,
+    /// Tasks are killed.
+    Now,
+}
+
+/// Waits until the job is to end that urgently.
+pub(crate) async fn asked(stop: &mut watch::Receiver<Stop>, urgency: Stop) {
+    if stop.wait_for(|stop| *stop >= urgency).await.is_err() {
+        // Nobody is left who could ask.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A task and what it needs.
+pub(crate) struct TaskRunner {
+    pub(crate) job: Arc<Job>,
+    pub(crate) group: Group,
+    pub(crate) task: Task,
+    pub(crate) alloc_id: String,
+    pub(crate) index: u32,
+    pub(crate) ports: Vec<PortMapping>,
+    pub(crate) node: Arc<Node>,
+    pub(crate) schema: Arc<Spec>,
+    pub(crate) dir: AllocDir,
+    pub(crate) driver: Arc<Driver>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) stop: watch::Receiver<Stop>,
+}
+
+/// Why a task did not start.
+struct NotStarted {
+    message: String,
+    outcome: Outcome,
+}
+
+impl TaskRunner {
+    /// Runs the task to its end. `running` is a run that an earlier host left.
+    pub(crate) async fn run(mut self, mut running: Option<TaskHandle>) -> Phase {
+        let logs = match self.collect_logs() {
+            Ok(logs) => logs,
+            Err(error) => {
+                self.event("Setup Failure", &format!("failed to collect logs: {error}"));
+                return self.over(Phase::Failed);
+            }
+        };
+        let phase = loop {
+            let started = match running.take() {
+                Some(handle) => Ok(handle),
+                None if self.stopping() => break Phase::Complete,
+                None => self.start().await,
+            };
+            let outcome = match started {
+                Ok(handle) => self.watch(handle).await,
+                Err(NotStarted { message, outcome }) => {
+                    self.event("Driver Failure", &message);
+                    outcome
+                }
+            };
+            if self.stopping() {
+                break if outcome == Outcome::Fatal { Phase::Failed } else { Phase::Complete };
+            }
+            if !self.goes_on(outcome).await {
+                break if outcome == Outcome::Success { Phase::Complete } else { Phase::Failed };
+            }
+        };
+        for collection in logs {
+            if let Err(error) = collection.finish().await {
+                self.event("Log Failure", &error.to_string());
+            }
+        }
+        self.over(phase)
+    }
+
+    fn stopping(&self) -> bool {
+        *self.stop.borrow() != Stop::No
+    }
+
+    fn over(&self, phase: Phase) -> Phase {
+        self.record.task(&self.alloc_id, &self.task.name, |state| {
+            state.phase = phase;
+            state.handle = None;
+        });
+        phase
+    }
+
+    fn event(&self, kind: &str, message: &str) {
+        self.record.event(&self.alloc_id, &self.task.name, kind, message);
+    }
+
+    fn collect_logs(&self) -> std::io::Result<Vec<Collection>> {
+        if self.task.logs.disabled {
+            return Ok(Vec::new());
+        }
+        let start = |stream| Collection::start(&self.dir.logs(), &self.task.name, stream, self.task.logs);
+        Ok(vec![start(Stream::Stdout)?, start(Stream::Stderr)?])
+    }
+
+    /// Whether the task is to be started again, once the pause before that is over.
+    async fn goes_on(&mut self, outcome: Outcome) -> bool {
+        let mut next = Next::Complete;
+        self.record.task(&self.alloc_id, &self.task.name, |state| {
+            next = state.history.next(&self.task.restart, self.job.kind, outcome, SystemTime::now());
+            state.restarts += u32::from(matches!(next, Next::Restart(_)));
+            state.phase = Phase::Pending;
+        });
+        match next {
+            Next::Complete => false,
+            Next::Failed(reason) => {
+                self.event("Not Restarting", reason);
+                false
+            }
+            Next::Restart(pause) => {
+                self.event("Restarting", &format!("Task restarting in {pause:?}"));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => true,
+                    () = asked(&mut self.stop, Stop::Gently) => false,
+                }
+            }
+        }
+    }
+
+    async fn start(&self) -> Result<TaskHandle, NotStarted> {
+        let fatal = |message: String| NotStarted { message, outcome: Outcome::Fatal };
+        let config = self.config().map_err(fatal)?;
+        let id = config.id.clone();
+        match self.driver.current().start_task(config).await {
+            Ok(started) => {
+                let handle = started.handle;
+                self.driver.runs(id.clone(), handle.clone());
+                self.record.task(&self.alloc_id, &self.task.name, |state| {
+                    state.phase = Phase::Running;
+                    state.run = id.to_string();
+                    state.handle = Some(BASE64.encode(handle.to_bytes()));
+                    state.exit_code = None;
+                });
+                self.event("Started", "Task started by client");
+                Ok(handle)
+            }
+            Err(ClientError::Driver(error)) => Err(NotStarted {
+                outcome: match error.recoverability {
+                    Recoverability::Recoverable => Outcome::Failure,
+                    Recoverability::Fatal | Recoverability::Unsaid => Outcome::Fatal,
+                },
+                message: error.message,
+            }),
+            // The next process of the driver finds the container, should there be one, by its name.
+            Err(error) => Err(NotStarted { message: error.to_string(), outcome: Outcome::Failure }),
+        }
+    }
+
+    /// What the driver is told, after the task's files are made.
+    fn config(&self) -> Result<TaskConfig, String> {
+        let Self { job, group, task, alloc_id, index, ports, node, .. } = self;
+        let subject = Subject { job, group, task, alloc_id, index: *index, ports, node };
+        let mut env = subject.environment();
+        for template in &task.templates {
+            let resolve = |name: &str| subject.resolve(&env, name);
+            let added = template::make(template, self.dir.path(), &self.dir.task(&task.name), &env, &resolve)?;
+            env.extend(added);
+        }
+        let config = decode(&task.config, &self.schema, &|name| subject.resolve(&env, name)).map_err(|problems| {
+            let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            problems.join("; ")
+        })?;
+        let path = |stream| {
+            let null = "/dev/null".into();
+            let path = if task.logs.disabled { null } else { pipe_path(&self.dir.logs(), &task.name, stream) };
+            path.display().to_string()
+        };
+        let run = uuid::Uuid::new_v4().to_string();
+        Ok(TaskConfig {
+            id: TaskId::from(format!("{alloc_id}/{}/{}", task.name, &run[..8])),
+            name: task.name.clone(),
+            driver_config: encode(&config),
+            env,
+            resources: Some(self.resources()),
+            user: task.user.clone(),
+            alloc_dir: self.dir.path().display().to_string(),
+            stdout_path: path(Stream::Stdout),
+            stderr_path: path(Stream::Stderr),
+            task_group_name: group.name.clone(),
+            job_name: job.name.clone(),
+            job_id: job.id.clone(),
+            alloc_id: alloc_id.as_str().into(),
+            namespace: job.namespace.clone(),
+            node_name: node.get("node.unique.name").unwrap_or_default(),
+            node_id: node.get("node.unique.id").unwrap_or_default(),
+            dns: group.network.dns.clone().map(|dns| Dns {
+                servers: dns.servers,
+                searches: dns.searches,
+                options: dns.options,
+            }),
+            ..TaskConfig::default()
+        })
+    }
+
+    fn resources(&self) -> Resources {
+        let (cpu, memory) = (i64::from(self.task.resources.cpu), i64::from(self.task.resources.memory));
+        Resources {
+            allocated: Some(AllocatedResources {
+                cpu_shares: cpu,
+                memory_mb: memory,
+                memory_max_mb: self.task.resources.memory_max.into(),
+                networks: Vec::new(),
+            }),
+            linux: Some(LinuxResources {
+                cpu_period: 100_000,
+                cpu_shares: cpu,
+                memory_limit_bytes: memory << 20,
+                percent_ticks: f64::from(self.task.resources.cpu) / total_mhz(),
+                ..LinuxResources::default()
+            }),
+            ports: self.ports.clone(),
+        }
+    }
+
+    /// Waits for the end of a run, or brings it about.
+    async fn watch(&mut self, handle: TaskHandle) -> Outcome {
+        let id = handle.config.id.clone();
+        let driver = self.driver.clone();
+        let waiting = driver.call(|client| {
+            let id = id.clone();
+            async move { client.wait_task(id).await }
+        });
+        let mut stop = self.stop.clone();
+        let waited = {
+            tokio::pin!(waiting);
+            tokio::select! {
+                waited = &mut waiting => waited,
+                () = asked(&mut stop, Stop::Gently) => {
+                    self.end(&id).await;
+                    waiting.await
+                }
+            }
+        };
+        let outcome = self.ended(waited);
+        self.driver.ran(&id);
+        let destroyed = driver.call(|client| {
+            let id = id.clone();
+            async move { client.destroy_task(id, Force::Yes).await }
+        });
+        if let Err(error) = destroyed.await {
+            report::note(&format!("failed to remove what is left of a task: {error}"));
+        }
+        outcome
+    }
+
+    /// Ends a run: asked first; at once when the person insists.
+    async fn end(&self, id: &TaskId) {
+        let timeout = self.task.kill_timeout;
+        let signal = &self.task.kill_signal;
+        self.event("Killing", &format!("Sent interrupt. Waiting {timeout:?} before force killing"));
+        let ask = |timeout| {
+            self.driver.call(move |client| {
+                let (id, signal) = (id.clone(), signal.clone());
+                async move { client.stop_task(id, timeout, signal).await }
+            })
+        };
+        let mut stop = self.stop.clone();
+        let asked = async {
+            if *stop.borrow() == Stop::Now {
+                return ask(std::time::Duration::ZERO).await;
+            }
+            tokio::select! {
+                asked = ask(timeout) => asked,
+                () = asked(&mut stop, Stop::Now) => ask(std::time::Duration::ZERO).await,
+            }
+        };
+        if let Err(error) = asked.await {
+            self.event("Killing", &format!("failed to stop: {error}"));
+        }
+    }
+
+    fn ended(&self, waited: Result<WaitResult, ClientError>) -> Outcome {
+        let (message, exit_code, outcome) = match waited {
+            Ok(WaitResult { result, error }) => {
+                let message = format!("Exit Code: {}", result.exit_code);
+                let message = if error.is_empty() { message } else { format!("{message}, Exit Message: {error:?}") };
+                let outcome = if result.exit_code == 0 { Outcome::Success } else { Outcome::Failure };
+                (message, Some(result.exit_code), outcome)
+            }
+            Err(error) => (format!("the driver lost the task: {error}"), None, Outcome::Failure),
+        };
+        self.record.task(&self.alloc_id, &self.task.name, |state| {
+            state.exit_code = exit_code;
+            state.handle = None;
+        });
+        self.event(if self.stopping() { "Killed" } else { "Terminated" }, &message);
+        outcome
+    }
+}
+
+/// A handle as the state keeps it.
+pub(crate) fn handle_of(text: &str) -> Option<TaskHandle> {
+    TaskHandle::from_bytes(&BASE64.decode(text).ok()?)
+}
+
+/// The runs of an allocation's tasks that an earlier host left, by task.
+pub(crate) fn left_running(tasks: &BTreeMap<String, crate::state::TaskState>) -> BTreeMap<String, TaskHandle> {
+    let handle = |state: &crate::state::TaskState| handle_of(state.handle.as_deref()?);
+    tasks.iter().filter_map(|(name, state)| Some((name.clone(), handle(state)?))).collect()
+}
