@@ -23,7 +23,7 @@ use crate::{
     engine::{Endpoint, Engine},
     events::TaskEvents,
     exec, fingerprint, network,
-    task::{self, Surroundings, TaskStore, exits::Exits},
+    task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
 };
 
 type Answer<T> = Result<T, DriverError>;
@@ -43,6 +43,7 @@ impl Default for DockerDriver {
             exits: Arc::new(Exits::new(engine.clone())),
             engine,
             machine: machine(None),
+            logs: Logs::default(),
             events: TaskEvents::default(),
             finishing: Finishing::default(),
         };

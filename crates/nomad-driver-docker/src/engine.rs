@@ -10,6 +10,7 @@ mod image;
 mod logs;
 mod network;
 mod system;
+mod terminal;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,6 +9,7 @@
 
 mod created;
 pub mod exits;
+pub mod logging;
 mod recover;
 pub mod signal;
 mod start;
@@ -39,6 +40,7 @@ use crate::{
     container::Machine,
     engine::Engine,
     events::{EventSubject, TaskEvents},
+    logs::LogTask,
     stats::{self, ControlGroup, Sampler},
 };
 
@@ -51,6 +53,8 @@ pub struct Surroundings {
     pub engine: Engine,
     /// Who hears of ends.
     pub exits: Arc<exits::Exits>,
+    /// Who collects logs.
+    pub logs: logging::Logs,
     /// The machine's processors.
     pub machine: Machine,
     /// Where the owner is told.
@@ -107,6 +111,7 @@ impl Task {
         config: TaskConfig,
         container: Container,
         signal: exits::ExitSignal,
+        logs: Option<LogTask>,
         ended: Option<Exit>,
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
@@ -124,6 +129,10 @@ impl Task {
                     None => watch_exit::watch(&engine, &id, &signal, out_of_memory).await,
                 };
                 writer.send_replace(Status::Ended(exit.clone()));
+                if let Some(logs) = logs {
+                    let summary = logs.finish().await;
+                    tracing::debug!(container = id, ?summary, "the log is collected");
+                }
                 writer.send_replace(Status::Exited(exit));
             }
         };

@@ -43,7 +43,7 @@ pub struct ExecStream {
 }
 
 /// The size of the pieces in which output is read.
-const CHUNK: usize = 64 << 10;
+pub(super) const CHUNK: usize = 64 << 10;
 
 impl Engine {
     /// Prepares a command and returns the exec's id.
@@ -68,6 +68,12 @@ impl Engine {
 
     /// Starts a prepared command, attached.
     pub async fn start_exec(&self, exec: &str, terminal: ExecTerminal) -> Result<ExecStream, EngineError> {
+        if terminal == ExecTerminal::Yes && self.is_local() {
+            let started = tokio::time::timeout(SLOW, super::terminal::start(self.address(), exec)).await;
+            let started = started.unwrap_or(Err(Cause::Deadline(SLOW)));
+            let subject = exec.to_owned();
+            return started.map_err(|cause| EngineError { operation: "start exec", subject, cause });
+        }
         let options =
             StartExecOptions { detach: false, tty: terminal == ExecTerminal::Yes, output_capacity: Some(CHUNK) };
         let call = |docker: bollard::Docker| async move { docker.start_exec(exec, Some(options)).await };

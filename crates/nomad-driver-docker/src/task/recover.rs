@@ -3,7 +3,12 @@
 use nomad_plugin::driver::{DriverError, TaskConfig, TaskHandle};
 use nomad_plugin::id::TaskId;
 
-use super::{Container, Surroundings, Task, TaskStore, state::TaskState, watch_exit};
+use super::{
+    Container, Surroundings, Task, TaskStore,
+    logging::{self, Begin, Subject},
+    state::TaskState,
+    watch_exit,
+};
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
 pub async fn recover(
@@ -19,14 +24,23 @@ pub async fn recover(
     let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {
         DriverError::new(format!("failed to inspect container for id {:?}: {error}", state.container_id))
     })?;
+    if let Some(logger) = &state.logger {
+        logging::end_logger(logger);
+    }
+    let config = TaskConfig { id, ..handle.config };
+    let facts = around.engine.facts().await;
+    let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;
+    let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
+    let subject =
+        Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
+    let logs = logging::collect(around, &facts, &subject, Begin::TakenOver)?;
     let container = Container {
         id: state.container_id,
         network: state.network,
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
     };
-    tracing::info!(container = container.id, task = id.as_str(), "recovered");
-    let config = TaskConfig { id, ..handle.config };
-    place.fill(Task::watched(around, config, container, signal, watch_exit::exit(&inspected)));
+    tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
+    place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));
     Ok(())
 }

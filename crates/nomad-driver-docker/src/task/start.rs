@@ -7,12 +7,22 @@
 //! With a local image these are four engine calls: the image, create, start, inspect. Leaving early removes what was
 //! made.
 
+use std::sync::Arc;
+
 use nomad_plugin::driver::{DriverError, StartedTask, TaskConfig, TaskHandle, TaskState as HandleState};
 
-use super::{Container, Surroundings, Task, TaskStore, created::Created, state::TaskState, watch_exit};
+use super::{
+    Container, Surroundings, Task, TaskStore,
+    created::Created,
+    logging::{self, Begin, Subject},
+    state::TaskState,
+    watch_exit,
+};
 use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Machine, Request, files},
+    engine::EngineFacts,
+    logs::LogTask,
 };
 
 /// Starts a task and puts it into the store.
@@ -26,13 +36,13 @@ pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -
 
     let created = Created::create(around, &request).await?;
     let signal = around.exits.watch(&created.id);
-    match running(around, &created, &options).await {
-        Ok((container, ended)) => {
+    match running(around, &created, &config, &options, &request).await {
+        Ok((container, logs, ended)) => {
             let id = created.keep();
             tracing::info!(container = id, task = config.id.as_str(), "started");
             let state = TaskState { container_id: id, network: container.network.clone(), logger: None };
             let network = container.network.clone();
-            place.fill(Task::watched(around, config.clone(), container, signal, ended));
+            place.fill(Task::watched(around, config.clone(), container, signal, logs, ended));
             let handle = TaskHandle { version: 1, config, state: HandleState::Unknown, driver_state: state.encode() };
             Ok(StartedTask { handle, network })
         }
@@ -49,8 +59,7 @@ async fn requested(
     task: &TaskConfig,
     options: &TaskOptions,
 ) -> Result<CreateRequest, DriverError> {
-    let facts = around.engine.facts().await;
-    let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;
+    let facts = facts(around).await?;
     let image =
         around.engine.inspect_image(&options.image).await.map_err(|error| DriverError::new(error.to_string()))?;
     let request = files::prepare(task, options, &around.plugin).and_then(|files| {
@@ -69,12 +78,24 @@ async fn requested(
     })
 }
 
-/// Starts the container and asks once how it is.
+async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {
+    let facts = around.engine.facts().await;
+    facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))
+}
+
+/// Starts the container, its log watched from before on, and asks once how it is.
 async fn running(
     around: &Surroundings,
     created: &Created,
+    config: &TaskConfig,
     options: &TaskOptions,
-) -> Result<(Container, Option<watch_exit::Exit>), DriverError> {
+    request: &CreateRequest,
+) -> Result<(Container, Option<LogTask>, Option<watch_exit::Exit>), DriverError> {
+    let facts = facts(around).await?;
+    let driver = request.body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.as_deref());
+    let subject = Subject { task: config, container: &created.id, driver: driver.unwrap_or_default() };
+    let begin = if created.running { Begin::TakenOver } else { Begin::New };
+    let logs = logging::collect(around, &facts, &subject, begin)?;
     if !created.running {
         created.start(around).await?;
     }
@@ -88,5 +109,5 @@ async fn running(
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
     };
-    Ok((container, watch_exit::exit(&inspected)))
+    Ok((container, logs, watch_exit::exit(&inspected)))
 }

@@ -1,0 +1,28 @@
+//! Log collection: what a container writes reaches the host's pipes, each byte once, also over the plugin's death.
+//!
+//! ```text
+//! dockerd -> <id>-json.log (rotated) -> opener thread -> queue of held descriptors -> follower -> delivery -> pipes
+//!                                                                                               -> position file
+//! ```
+//! The engine's own log API is slower than the engine writes, so a fast writer outruns it and lines are lost. Here each
+//! file is opened at the moment of its rotation, and read later at leisure.
+
+mod collector;
+mod delivery;
+mod engine_stream;
+mod follower;
+mod json_file;
+mod opener;
+mod position;
+mod report;
+mod rotation;
+mod sink;
+mod task;
+mod wakeup;
+
+pub use collector::{Collector, LogSource};
+pub use engine_stream::{Frame, FrameError, FrameStream, follow_engine};
+pub use report::{LogReport, LogSummary, Report};
+pub use rotation::Bound;
+pub use sink::{LogSink, Stream};
+pub use task::LogTask;

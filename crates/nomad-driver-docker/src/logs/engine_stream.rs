@@ -1,0 +1,137 @@
+//! The engine's log API, for logs that are in no file that can be read here: another logging driver, a remote engine.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::BoxStream};
+
+use super::{
+    delivery::{Delivery, Opened},
+    position::{Position, Source},
+    report::LogReport,
+    sink::{LogSink, Stream},
+    task::{Control, LogTask},
+};
+
+/// The wait before a second attempt, and the longest one.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// A piece of a log as the engine tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Which stream it was written to.
+    pub stream: Stream,
+    /// When, in nanoseconds since 1970.
+    pub at: u64,
+    /// The bytes, without the time that the engine puts in front of them.
+    pub bytes: Bytes,
+}
+
+/// Why a stream of frames broke.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The connection broke: another attempt may succeed.
+    #[error("{0}")]
+    Interrupted(String),
+    /// The container's logging driver can't be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// Frames in the engine's order, from a given time on, followed until the container has exited.
+pub type FrameStream = BoxStream<'static, Result<Frame, FrameError>>;
+
+/// Collects a container's log from the streams that `open` opens; it is given the time (nanoseconds since 1970) from which
+/// frames are wanted, `None` for all. Frames with that very time may come again. To be called inside the runtime.
+pub fn follow_engine(
+    container_id: &str,
+    open: impl Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
+    sink: &LogSink,
+    position_file: &Path,
+    report: impl Fn(LogReport) + Send + Sync + 'static,
+) -> io::Result<LogTask> {
+    let mut opened = Opened::open(sink, position_file, container_id)?;
+    let earlier = opened.earlier.take().filter(|earlier| earlier.source == Source::Engine);
+    let delivery = opened.deliver_from(earlier.unwrap_or_else(|| Position::new(container_id, Source::Engine)));
+    Ok(LogTask::spawn(Arc::new(report), |control| run(delivery, open, control)))
+}
+
+async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, mut control: Control) {
+    let mut wait = BACKOFF.0;
+    let complete = loop {
+        // Asked before the stream is read: one that was opened after the exit and came to its end has told everything.
+        let after_exit = control.has_exited();
+        let before = delivery.position().clone();
+        let outcome = follow(&mut delivery, &open, &control).await;
+        if *delivery.position() != before {
+            wait = BACKOFF.0;
+        }
+        match outcome {
+            Ok(()) if after_exit => break true,
+            Ok(()) => {}
+            Err(Broken::Frames(FrameError::Interrupted(reason))) => {
+                tracing::debug!(reason, "the engine's log stream broke");
+            }
+            Err(Broken::Frames(FrameError::Unreadable(what))) => {
+                control.report(LogReport::Failed { what });
+                break false;
+            }
+            Err(Broken::Sink(error)) => {
+                control.report(LogReport::Failed { what: error.to_string() });
+                break false;
+            }
+        }
+        if after_exit {
+            tokio::time::sleep(wait).await;
+        } else {
+            tokio::select! {
+                () = control.exited() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        wait = (wait * 2).min(BACKOFF.1);
+    };
+    control.end(complete);
+}
+
+enum Broken {
+    Frames(FrameError),
+    Sink(io::Error),
+}
+
+/// One stream, to its end.
+async fn follow(
+    delivery: &mut Delivery,
+    open: &(impl Fn(Option<u64>) -> FrameStream + Send + Sync),
+    control: &Control,
+) -> Result<(), Broken> {
+    let since = delivery.position().offset;
+    let mut repeated = delivery.position().delivered;
+    let mut frames = open((since > 0).then_some(since));
+    while let Some(frame) = frames.next().await {
+        let frame = frame.map_err(Broken::Frames)?;
+        let stream = frame.stream.index();
+        if frame.at < since {
+            continue;
+        }
+        let mut bytes = &frame.bytes[..];
+        if frame.at == since {
+            let again = usize::try_from(repeated[stream]).unwrap_or(usize::MAX).min(bytes.len());
+            repeated[stream] -= again as u64;
+            bytes = &bytes[again..];
+        }
+        if frame.at > delivery.position().offset {
+            let position = delivery.position_mut();
+            position.offset = frame.at;
+            position.delivered = [0, 0];
+        }
+        let mut both: [&[u8]; 2] = [&[], &[]];
+        both[stream] = bytes;
+        delivery.deliver(both, control).await.map_err(Broken::Sink)?;
+        if frame.at < delivery.position().offset {
+            // The two streams' times may cross by microseconds. Such a frame does not come again.
+            delivery.position_mut().delivered[stream] -= bytes.len() as u64;
+        }
+    }
+    delivery.settle().map_err(Broken::Sink)
+}

@@ -1,0 +1,221 @@
+//! Reads one container's log files to their ends, one after the other, at the pace of the task's reader.
+
+use std::{io, os::unix::fs::FileExt as _, sync::Arc};
+
+use super::{
+    delivery::Delivery,
+    json_file::{After, Decoded, decode},
+    opener::Watch,
+    position::{Position, Source, hash},
+    report::LogReport,
+    rotation::{HeldFile, LogFiles},
+    task::Control,
+    wakeup::Wakeups,
+};
+
+/// What is read at once, as a rule.
+const PIECE: usize = 64 * 1024;
+/// The longest line that is waited for; the engine splits lines so that one object is no longer than some 100 KiB.
+const LONGEST: usize = 1024 * 1024;
+
+/// One container's reader.
+pub(super) struct Follower {
+    pub(super) files: Arc<LogFiles>,
+    pub(super) wakeups: Arc<Wakeups>,
+    pub(super) delivery: Delivery,
+    /// Files are opened as long as this is held.
+    pub(super) _watch: Watch,
+    /// The first file is not read from its start but from the position.
+    pub(super) resumed: bool,
+}
+
+struct Reading {
+    file: Arc<HeldFile>,
+    /// Up to where the file was looked at.
+    seen: u64,
+    piece: usize,
+    /// Whether all that was there had been read: the file may have been emptied since.
+    waited: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Step {
+    Read,
+    AtEnd,
+}
+
+impl Follower {
+    /// Follows until the container has exited and everything is delivered.
+    pub(super) async fn run(mut self, mut control: Control) {
+        let ended = self.follow(&mut control).await;
+        if let Err(error) = &ended {
+            control.report(LogReport::Failed { what: error.to_string() });
+        }
+        control.end(ended.is_ok());
+    }
+
+    async fn follow(&mut self, control: &mut Control) -> io::Result<()> {
+        let mut reading: Option<Reading> = None;
+        let mut buffer = Vec::new();
+        let mut decoded = Decoded::default();
+        let mut looked_after_exit = false;
+        loop {
+            self.report_losses(control);
+            // Asked before the file is read: a file with a successor, or of a container that has exited, has an end.
+            let has_next = self.files.has_next();
+            if let Some(reading) = &mut reading {
+                let after = if has_next || looked_after_exit { After::Nothing } else { After::More };
+                if self.read(reading, after, &mut buffer, &mut decoded, control).await? == Step::Read {
+                    tokio::task::consume_budget().await;
+                    continue;
+                }
+            }
+            if has_next {
+                reading = self.files.next().map(|file| self.begin(file));
+                continue;
+            }
+            self.delivery.settle()?;
+            if looked_after_exit {
+                return Ok(());
+            }
+            if control.has_exited() {
+                self.files.look(0);
+                looked_after_exit = true;
+                continue;
+            }
+            buffer = Vec::new();
+            decoded = Decoded::default();
+            if let Some(reading) = &mut reading {
+                reading.waited = true;
+                self.wakeups.arm(&reading.file, &self.files)?;
+                if reading.file.len()? != reading.seen {
+                    continue;
+                }
+            }
+            tokio::select! {
+                () = self.files.news.notified() => {}
+                () = control.exited() => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, file: Arc<HeldFile>) -> Reading {
+        if std::mem::take(&mut self.resumed) {
+            let seen = self.delivery.position().offset;
+            return Reading { file, seen, piece: PIECE, waited: true };
+        }
+        let position = self.delivery.position_mut();
+        position.source = Source::File { device: file.device, inode: file.inode, first: None };
+        position.offset = 0;
+        position.delivered = [0, 0];
+        Reading { file, seen: 0, piece: PIECE, waited: false }
+    }
+
+    /// Reads and delivers a piece.
+    async fn read(
+        &mut self,
+        reading: &mut Reading,
+        after: After,
+        buffer: &mut Vec<u8>,
+        decoded: &mut Decoded,
+        control: &Control,
+    ) -> io::Result<Step> {
+        let offset = self.delivery.position().offset;
+        let length = reading.file.len()?;
+        if length < offset {
+            return self.start_over(reading, control);
+        }
+        let available = usize::try_from(length - offset).unwrap_or(usize::MAX);
+        let wanted = available.min(reading.piece);
+        buffer.resize(wanted, 0);
+        let got = reading.file.file.read_at(buffer, offset)?;
+        reading.seen = offset + got as u64;
+        let piece = &buffer[..got];
+        let is_rest = got == available;
+
+        decoded.clear();
+        let after = if is_rest && after == After::Nothing { After::Nothing } else { After::More };
+        let mut used = decode(piece, after, decoded);
+        if used == 0 && reading.piece < LONGEST && !is_rest {
+            reading.piece *= 2;
+            return Ok(Step::Read);
+        }
+        if used == 0 && got >= LONGEST {
+            decoded.cut += 1;
+            used = got;
+        }
+        if used == 0 {
+            return Ok(Step::AtEnd);
+        }
+        reading.piece = PIECE;
+        if (std::mem::take(&mut reading.waited) || decoded.cut > 0) && !self.is_same(&reading.file) {
+            return self.start_over(reading, control);
+        }
+        for _ in 0..decoded.cut {
+            control.report(LogReport::CutLine);
+        }
+        self.note_first_line(piece);
+        self.deliver(decoded, offset + used as u64, control).await?;
+        Ok(Step::Read)
+    }
+
+    async fn deliver(&mut self, decoded: &Decoded, next_offset: u64, control: &Control) -> io::Result<()> {
+        let done = self.delivery.position().delivered;
+        let rest = |stream: usize| {
+            let bytes = decoded.bytes[stream].as_slice();
+            &bytes[usize::try_from(done[stream]).unwrap_or(usize::MAX).min(bytes.len())..]
+        };
+        self.delivery.deliver([rest(0), rest(1)], control).await?;
+        let position = self.delivery.position_mut();
+        position.offset = next_offset;
+        for (delivered, bytes) in position.delivered.iter_mut().zip(&decoded.bytes) {
+            *delivered = delivered.saturating_sub(bytes.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// The engine has emptied the file in place.
+    fn start_over(&mut self, reading: &mut Reading, control: &Control) -> io::Result<Step> {
+        control.report(LogReport::Truncated);
+        *reading = self.begin(Arc::clone(&reading.file));
+        Ok(if reading.file.len()? == 0 { Step::AtEnd } else { Step::Read })
+    }
+
+    fn note_first_line(&mut self, piece: &[u8]) {
+        let position = self.delivery.position_mut();
+        if let (0, Source::File { first: first @ None, .. }) = (position.offset, &mut position.source) {
+            *first = first_line(piece);
+        }
+    }
+
+    fn is_same(&self, file: &HeldFile) -> bool {
+        is_at(self.delivery.position(), file)
+    }
+
+    fn report_losses(&self, control: &Control) {
+        let losses = self.files.take_losses();
+        if losses.missed > 0 {
+            control.report(LogReport::Missed { files: losses.missed });
+        }
+        if losses.given_up > 0 {
+            control.report(LogReport::GivenUp { files: losses.given_up, bytes: losses.given_up_bytes });
+        }
+    }
+}
+
+/// Whether the position is in this file, and the file still has what was read of it.
+pub(super) fn is_at(position: &Position, file: &HeldFile) -> bool {
+    let Source::File { device, inode, first } = position.source else { return false };
+    if (device, inode) != (file.device, file.inode) {
+        return false;
+    }
+    let Some((length, expected)) = first else { return true };
+    let mut line = vec![0; usize::try_from(length).unwrap_or(LONGEST).min(LONGEST)];
+    file.file.read_exact_at(&mut line, 0).is_ok() && hash(&line) == expected
+}
+
+/// Length and hash of the first line, which tells files apart: the time in it is exact to the nanosecond.
+fn first_line(piece: &[u8]) -> Option<(u64, u64)> {
+    let length = memchr::memchr(b'\n', piece)? + 1;
+    Some((length as u64, hash(&piece[..length])))
+}

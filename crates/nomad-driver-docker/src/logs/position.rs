@@ -1,0 +1,140 @@
+//! Where collection stands, on disk: a killed process's successor goes on with the very next byte.
+//!
+//! No system call both writes to a pipe and notes that it did, and a kill may come between the two. So each write is
+//! announced first, with a mark on the pipe that the write itself wipes off: the pipe's time of modification.
+//!
+//! ```text
+//! mark the pipe (mtime = n) -> note "n: these bytes are next" -> write -> mark (mtime = n + 1) -> note ...
+//! ```
+//! A successor that finds note n with mark n knows that the bytes were not written, and with any other time that they were.
+//! Where a file system keeps no such time (or the process may not set it) each write is noted right after it instead, and a
+//! kill between the two repeats at most 4 KiB.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use super::sink::{Outlet, Stream};
+
+/// The file's fixed size: a note overwrites the one before in one write.
+const SIZE: usize = 512;
+
+/// Where collection stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    /// Whose log it is.
+    pub(super) container: String,
+    pub(super) source: Source,
+    /// A file's offset at which a line begins, or a time in nanoseconds.
+    pub(super) offset: u64,
+    /// How many bytes of each stream behind the offset are delivered.
+    pub(super) delivered: [u64; 2],
+    /// The last mark used.
+    pub(super) mark: u64,
+    /// The write that was next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<Announced>,
+}
+
+/// What the offset counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Source {
+    /// A log file: by its number, and by its first line (length and hash), for numbers are used again.
+    File { device: u64, inode: u64, first: Option<(u64, u64)> },
+    /// The engine's log API.
+    Engine,
+}
+
+/// A write about to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Announced {
+    /// Index of the stream.
+    pub(super) stream: usize,
+    pub(super) bytes: u64,
+    pub(super) to: To,
+}
+
+/// How to see whether the write was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum To {
+    /// A pipe with this mark on it.
+    Marked(u64),
+    /// A file of this size.
+    Sized(u64),
+}
+
+impl Position {
+    pub(super) fn new(container: &str, source: Source) -> Self {
+        Self { container: container.to_owned(), source, offset: 0, delivered: [0, 0], mark: 0, next: None }
+    }
+
+    /// Counts the announced write if it was made.
+    fn settle(&mut self, outlets: &[Outlet; 2]) -> io::Result<()> {
+        let Some(next) = self.next.take() else { return Ok(()) };
+        let Some(outlet) = outlets.get(next.stream) else { return Ok(()) };
+        let made = match next.to {
+            To::Marked(mark) if outlet.has_mark(mark)? => 0,
+            To::Marked(_) => next.bytes,
+            To::Sized(before) => outlet.size()?.saturating_sub(before).min(next.bytes),
+        };
+        self.delivered[next.stream] += made;
+        Ok(())
+    }
+}
+
+/// The position's file.
+pub(super) struct PositionFile(File);
+
+impl PositionFile {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(path)?;
+        Ok(Self(file))
+    }
+
+    /// What is noted for this container, with its last write decided.
+    pub(super) fn load(&self, container: &str, outlets: &[Outlet; 2]) -> io::Result<Option<Position>> {
+        let mut bytes = [0; SIZE];
+        let length = self.0.read_at(&mut bytes, 0)?;
+        let Ok(mut position) = serde_json::from_slice::<Position>(&bytes[..length]) else { return Ok(None) };
+        if position.container != container {
+            return Ok(None);
+        }
+        position.settle(outlets)?;
+        Ok(Some(position))
+    }
+
+    pub(super) fn store(&self, position: &Position) -> io::Result<()> {
+        let mut bytes = [b' '; SIZE];
+        let mut rest = &mut bytes[..SIZE - 1];
+        serde_json::to_writer(&mut rest, position).map_err(io::Error::other)?;
+        bytes[SIZE - 1] = b'\n';
+        self.0.write_all_at(&bytes, 0)
+    }
+}
+
+/// A hash that stays the same over compilers and releases (FNV-1a), for it is kept on disk.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Announced {
+    pub(super) fn new(stream: Stream, bytes: usize, to: To) -> Self {
+        Self { stream: stream.index(), bytes: bytes as u64, to }
+    }
+}

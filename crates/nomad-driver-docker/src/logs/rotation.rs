@@ -1,0 +1,235 @@
+//! One container's log files: each opened while its name is there, and held until it is read.
+
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+/// What may be held unread for a reader that stays away, for each container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Open files.
+    pub files: usize,
+    /// Their size together. It is disk space that the engine believes to be free.
+    pub bytes: u64,
+}
+
+impl Default for Bound {
+    fn default() -> Self {
+        Self { files: 512, bytes: 2 << 30 }
+    }
+}
+
+/// An open log file. Its inode number names it for as long as it is held, and no longer: the kernel reuses numbers at once.
+#[derive(Debug)]
+pub(super) struct HeldFile {
+    pub(super) file: File,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+impl HeldFile {
+    pub(super) fn open(path: &std::path::Path) -> io::Result<Arc<Self>> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        Ok(Arc::new(Self { file, device: metadata.dev(), inode: metadata.ino() }))
+    }
+
+    pub(super) fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// Files lost since they were last asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Losses {
+    pub(super) missed: u64,
+    pub(super) given_up: u64,
+    pub(super) given_up_bytes: u64,
+}
+
+/// The files of one container: filled by the opener thread, emptied by the container's follower.
+pub(super) struct LogFiles {
+    directory: PathBuf,
+    name: OsString,
+    bound: Bound,
+    names: Mutex<Names>,
+    queue: Mutex<Queue>,
+    /// Something was put into the queue, or the newest file has grown.
+    pub(super) news: Notify,
+}
+
+/// What the directory showed when it was last looked at.
+#[derive(Default)]
+struct Names {
+    /// The files then called `<name>.1` and `<name>`. They stay open, so that they are known again.
+    last: Vec<Arc<HeldFile>>,
+    /// Create events seen, less files opened. Above zero, a file came and went between two looks.
+    unopened: i64,
+    /// Files were opened without their create events; the next event may be one of theirs.
+    taken_over: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    files: VecDeque<Arc<HeldFile>>,
+    losses: Losses,
+}
+
+impl LogFiles {
+    /// The files of a container whose directory of the engine's is `directory`.
+    pub(super) fn new(container_id: &str, directory: PathBuf, bound: Bound) -> Self {
+        let name = OsString::from(format!("{container_id}-json.log"));
+        Self { directory, name, bound, names: Mutex::default(), queue: Mutex::default(), news: Notify::new() }
+    }
+
+    /// The newest file's name.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Looks at the directory, after `created` create events for the newest file's name.
+    pub(super) fn look(&self, created: u64) {
+        let mut names = lock(&self.names);
+        let (found, last) = self.open_unknown(&names.last);
+        let opened = found.len();
+        names.last = last;
+        names.unopened += i64::try_from(created).unwrap_or(i64::MAX) - i64::try_from(opened).unwrap_or(i64::MAX);
+        if std::mem::take(&mut names.taken_over) && opened == 0 {
+            names.unopened = 0;
+        }
+        let missed = u64::try_from(names.unopened).unwrap_or(0);
+        if missed > 0 {
+            names.unopened = 0;
+        }
+        let mut queue = lock(&self.queue);
+        queue.losses.missed += missed;
+        for file in found {
+            queue.push(file, self.bound);
+        }
+        drop(queue);
+        drop(names);
+        if opened > 0 || missed > 0 {
+            self.news.notify_one();
+        }
+    }
+
+    /// Opens what is there when a task is taken over, oldest first, as far as `wanted` says: it gets all the files and
+    /// answers how many of the oldest to leave out.
+    pub(super) fn take_over(&self, wanted: impl FnOnce(&[Arc<HeldFile>]) -> usize) {
+        let mut names = lock(&self.names);
+        let mut older = Vec::new();
+        for number in 2.. {
+            let Ok(file) = HeldFile::open(&self.path(Some(number))) else { break };
+            older.push(file);
+        }
+        older.reverse();
+        let (found, last) = self.open_unknown(&older);
+        names.last = last;
+        names.unopened = 0;
+        names.taken_over = true;
+        let mut files = older;
+        files.extend(found);
+        let mut left_out = wanted(&files);
+        let mut queue = lock(&self.queue);
+        // What the opener thread put there since the watch began is among these files.
+        queue.files.clear();
+        for file in files {
+            if left_out == 0 {
+                queue.push(file, self.bound);
+            }
+            left_out = left_out.saturating_sub(1);
+        }
+        drop(queue);
+        self.news.notify_one();
+    }
+
+    /// The next file to be read; the one before it is not written to any more once this is `Some`.
+    pub(super) fn next(&self) -> Option<Arc<HeldFile>> {
+        lock(&self.queue).files.pop_front()
+    }
+
+    /// Whether a newer file waits.
+    pub(super) fn has_next(&self) -> bool {
+        !lock(&self.queue).files.is_empty()
+    }
+
+    /// Files lost since the last call.
+    pub(super) fn take_losses(&self) -> Losses {
+        std::mem::take(&mut lock(&self.queue).losses)
+    }
+
+    /// The files that `known` does not hold, oldest first, and those that the names stand for now.
+    fn open_unknown(&self, known: &[Arc<HeldFile>]) -> (Vec<Arc<HeldFile>>, Vec<Arc<HeldFile>>) {
+        let mut found: Vec<Arc<HeldFile>> = Vec::new();
+        let hold = |file: Arc<HeldFile>, found: &mut Vec<Arc<HeldFile>>| -> Arc<HeldFile> {
+            if let Some(same) = known.iter().chain(found.iter()).find(|held| held.is(&file)) {
+                return Arc::clone(same);
+            }
+            found.push(Arc::clone(&file));
+            file
+        };
+        loop {
+            let previous = HeldFile::open(&self.path(Some(1))).ok().map(|file| hold(file, &mut found));
+            let newest = HeldFile::open(&self.path(None)).ok().map(|file| hold(file, &mut found));
+            let again = HeldFile::open(&self.path(Some(1))).ok();
+            let still = match (&previous, &again) {
+                (Some(before), Some(after)) => before.is(after),
+                (None, None) => true,
+                _ => false,
+            };
+            if still {
+                // More than one look: a rotation came between, and a rotated file's last write tells its place.
+                if found.len() > 2 {
+                    let newest_found = newest.clone();
+                    found.sort_by_key(|file| {
+                        let last = newest_found.as_ref().is_some_and(|newest| newest.is(file));
+                        let written =
+                            file.file.metadata().map_or((0, 0), |metadata| (metadata.mtime(), metadata.mtime_nsec()));
+                        (last, written)
+                    });
+                }
+                return (found, previous.into_iter().chain(newest).collect());
+            }
+        }
+    }
+
+    fn path(&self, number: Option<u32>) -> PathBuf {
+        let mut name = self.name.clone();
+        if let Some(number) = number {
+            name.push(format!(".{number}"));
+        }
+        self.directory.join(name)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, file: Arc<HeldFile>, bound: Bound) {
+        self.files.push_back(file);
+        // The reader keeps up as a rule, and then there is nothing to add up.
+        while self.files.len() > 1 && (self.files.len() > bound.files || self.bytes() > bound.bytes) {
+            let Some(oldest) = self.files.pop_front() else { break };
+            self.losses.given_up += 1;
+            self.losses.given_up_bytes += oldest.len().unwrap_or(0);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.len().ok()).sum()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
