@@ -79,7 +79,7 @@ pub enum ServeError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves until the host calls Shutdown, then returns within [`GRACE`] whatever calls are open.
+/// Serves until the host calls Shutdown, then returns within half a second whatever calls are open.
 ///
 /// SIGINT is ignored: Ctrl-C at the host's terminal reaches the whole process group, and it is the host's to decide.
 pub async fn serve(config: ServeConfig, services: Routes) -> Result<(), ServeError> {
