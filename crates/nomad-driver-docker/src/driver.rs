@@ -22,7 +22,9 @@ use crate::{
     container::Machine,
     engine::{Endpoint, Engine},
     events::TaskEvents,
-    exec, fingerprint, network,
+    exec, fingerprint,
+    image::Images,
+    network,
     task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
 };
 
@@ -38,13 +40,15 @@ pub struct DockerDriver {
 impl Default for DockerDriver {
     fn default() -> Self {
         let engine = Engine::new(Endpoint::default());
+        let events = TaskEvents::default();
         let surroundings = Surroundings {
             plugin: Arc::default(),
+            images: Arc::new(Images::new(engine.clone(), events.clone())),
             exits: Arc::new(Exits::new(engine.clone())),
             engine,
             machine: machine(None),
             logs: Logs::default(),
-            events: TaskEvents::default(),
+            events,
             finishing: Finishing::default(),
         };
         Self { tasks: TaskStore::default(), surroundings: Mutex::new(surroundings) }
@@ -85,6 +89,7 @@ impl Driver for DockerDriver {
         let mut around = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
         if plugin.endpoint != around.plugin.endpoint {
             around.engine = Engine::new(plugin.endpoint.clone());
+            around.images = Arc::new(Images::new(around.engine.clone(), around.events.clone()));
             around.exits = Arc::new(Exits::new(around.engine.clone()));
         }
         if let Some(nomad) = &config.nomad {

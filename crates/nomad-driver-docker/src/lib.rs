@@ -8,6 +8,7 @@ pub mod engine;
 pub mod events;
 pub mod exec;
 pub mod fingerprint;
+pub mod image;
 pub mod logs;
 pub mod network;
 pub mod stats;

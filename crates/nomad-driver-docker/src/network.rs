@@ -17,6 +17,7 @@ use crate::{
         EngineError,
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, RestartPolicy, RestartPolicyNameEnum},
     },
+    image::ImageRequest,
     task::Surroundings,
 };
 
@@ -51,13 +52,11 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(failed("failed to look for the pause container", &error)),
     }
-    let image = &around.plugin.infra_image;
-    engine
-        .inspect_image(image)
-        .await
-        .map_err(|error| failed(&format!("unable to pull infra docker image {image:?}"), &error))?;
+    let image = around.images.ensure(&ImageRequest::of_pause_container(&around.plugin)).await.map_err(|error| {
+        DriverError::new(format!("unable to pull infra docker image {:?}: {error}", around.plugin.infra_image))
+    })?;
     let body = ContainerCreateBody {
-        image: Some(image.clone()),
+        image: Some(image.name),
         hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
         labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
         host_config: Some(HostConfig {

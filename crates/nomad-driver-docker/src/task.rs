@@ -40,6 +40,7 @@ use crate::{
     container::Machine,
     engine::Engine,
     events::{EventSubject, TaskEvents},
+    image::Images,
     logs::LogTask,
     stats::{self, ControlGroup, Sampler},
 };
@@ -51,6 +52,8 @@ pub struct Surroundings {
     pub plugin: Arc<PluginConfig>,
     /// The engine.
     pub engine: Engine,
+    /// What gets images into it.
+    pub images: Arc<Images>,
     /// Who hears of ends.
     pub exits: Arc<exits::Exits>,
     /// Who collects logs.

@@ -22,6 +22,7 @@ use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Machine, Request, files},
     engine::EngineFacts,
+    image::{ImageRequest, LocalImage},
     logs::LogTask,
 };
 
@@ -60,8 +61,7 @@ async fn requested(
     options: &TaskOptions,
 ) -> Result<CreateRequest, DriverError> {
     let facts = facts(around).await?;
-    let image =
-        around.engine.inspect_image(&options.image).await.map_err(|error| DriverError::new(error.to_string()))?;
+    let image = around.images.ensure(&ImageRequest::of_task(task, options, &around.plugin)).await?;
     let request = files::prepare(task, options, &around.plugin).and_then(|files| {
         container::create_request(&Request {
             task,
@@ -73,7 +73,7 @@ async fn requested(
         })
     });
     request.map_err(|error| {
-        let (name, id) = (&options.image, image.id.as_deref().unwrap_or_default());
+        let LocalImage { name, id } = &image;
         DriverError::new(format!("Failed to create container configuration for image {name:?} ({id:?}): {error}"))
     })
 }

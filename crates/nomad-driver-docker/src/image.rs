@@ -1,0 +1,237 @@
+//! A task's image: taken where it is, loaded from an archive, or pulled, at most once at a time for each image and credential.
+
+mod auth;
+mod load;
+mod progress;
+mod pull;
+mod reference;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
+use nomad_plugin::driver::{DriverError, TaskConfig};
+pub use pull::Limits;
+pub use reference::ImageReference;
+
+use crate::{
+    config::{Auth, PluginAuth, PluginConfig, TaskOptions},
+    engine::{Credentials, Engine, EngineError},
+    events::{EventSubject, TaskEvents},
+};
+
+/// Whether a local image will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// It will, unless its tag is `latest`.
+    Local,
+    /// It will not.
+    Pulled,
+}
+
+/// An image that something needs.
+#[derive(Clone, Debug)]
+pub struct ImageRequest {
+    /// Its name as the job has it.
+    pub image: String,
+    /// Whether a local image will do.
+    pub freshness: Freshness,
+    /// Where to load it from instead of pulling it.
+    pub archive: Option<PathBuf>,
+    /// The task's own credentials.
+    pub auth: Option<Auth>,
+    /// Where the operator keeps credentials.
+    pub plugin_auth: PluginAuth,
+    /// Whether a failed search for credentials is no failure.
+    pub auth_soft_fail: bool,
+    /// How long a pull may take.
+    pub limits: Limits,
+    /// Who is told of a pull; `None` is nobody.
+    pub owner: Option<EventSubject>,
+}
+
+impl ImageRequest {
+    /// The image of a task.
+    pub fn of_task(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Self {
+        let local = Path::new(&task.alloc_dir).join(&task.name).join("local");
+        Self {
+            image: options.image.clone(),
+            freshness: if options.force_pull { Freshness::Pulled } else { Freshness::Local },
+            archive: options.load.as_ref().map(|archive| local.join(archive)),
+            auth: options.auth.clone(),
+            plugin_auth: plugin.auth.clone(),
+            auth_soft_fail: options.auth_soft_fail,
+            limits: Limits {
+                whole: options.image_pull_timeout.unwrap_or(plugin.image_pull_timeout),
+                silence: plugin.pull_activity_timeout,
+            },
+            owner: Some(EventSubject::from(task)),
+        }
+    }
+
+    /// The image of pause containers.
+    pub fn of_pause_container(plugin: &PluginConfig) -> Self {
+        Self {
+            image: plugin.infra_image.clone(),
+            freshness: Freshness::Local,
+            archive: None,
+            auth: None,
+            plugin_auth: plugin.auth.clone(),
+            auth_soft_fail: true,
+            limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
+            owner: None,
+        }
+    }
+}
+
+/// An image that the engine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalImage {
+    /// Its id, `sha256:...`.
+    pub id: String,
+    /// The name that was asked for, by which containers are made.
+    pub name: String,
+}
+
+/// A pull under way, of the same image with the same credentials.
+type Key = (String, Option<Credentials>);
+type Pulling = BoxFuture<'static, Result<LocalImage, DriverError>>;
+
+/// Those who wait for a pull.
+type Owners = Arc<Mutex<Vec<EventSubject>>>;
+
+/// Gets images into an engine.
+pub struct Images {
+    engine: Engine,
+    events: TaskEvents,
+    /// A pull whose every waiter went away is dropped, and ends thereby.
+    under_way: Mutex<HashMap<Key, (WeakShared<Pulling>, Owners)>>,
+}
+
+impl Images {
+    /// Gets images into `engine`, telling of pulls to `events`.
+    pub fn new(engine: Engine, events: TaskEvents) -> Self {
+        Self { engine, events, under_way: Mutex::default() }
+    }
+
+    /// Makes sure that the engine has the image.
+    pub async fn ensure(&self, request: &ImageRequest) -> Result<LocalImage, DriverError> {
+        let image = &request.image;
+        let reference = ImageReference::parse(image).ok_or_else(|| {
+            let text = format!("unable to create local docker image {image:?}: does not match registry specification");
+            DriverError::new(text)
+        })?;
+        if request.freshness == Freshness::Local && !reference.is_latest() {
+            match self.engine.inspect_image(image).await {
+                Ok(found) => return Ok(LocalImage { id: found.id.unwrap_or_default(), name: image.clone() }),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(inspect_failed(&error)),
+            }
+        }
+        if let Some(archive) = &request.archive {
+            load::load(&self.engine, archive, request.limits.whole).await?;
+            return inspect(&self.engine, image).await;
+        }
+        self.pull(request, &reference).await
+    }
+
+    async fn pull(&self, request: &ImageRequest, reference: &ImageReference) -> Result<LocalImage, DriverError> {
+        if let Some(owner) = &request.owner {
+            self.events.emit(owner, "Downloading image", annotation(&reference.to_string()));
+        }
+        let credentials = match auth::find(reference, request.auth.as_ref(), &request.plugin_auth).await {
+            Ok(credentials) => credentials,
+            Err(error) if request.auth_soft_fail => {
+                tracing::debug!(%error, "pulling without credentials");
+                None
+            }
+            Err(error) => {
+                let repository = reference.repository();
+                return Err(DriverError::new(format!("Failed to find docker auth for repo {repository:?}: {error}")));
+            }
+        };
+        self.join_or_begin(request, reference, credentials).await
+    }
+
+    fn join_or_begin(
+        &self,
+        request: &ImageRequest,
+        reference: &ImageReference,
+        credentials: Option<Credentials>,
+    ) -> Shared<Pulling> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.retain(|_, (pulling, _)| pulling.upgrade().is_some_and(|pulling| pulling.peek().is_none()));
+        let key = (request.image.clone(), credentials.clone());
+        if let Some((pulling, owners)) = under_way.get(&key)
+            && let Some(pulling) = pulling.upgrade()
+        {
+            owners.lock().unwrap_or_else(PoisonError::into_inner).extend(request.owner.clone());
+            return pulling;
+        }
+        let owners: Owners = Arc::new(Mutex::new(request.owner.iter().cloned().collect()));
+        let pulling = pull(
+            self.engine.clone(),
+            reference.clone(),
+            credentials,
+            request.image.clone(),
+            request.limits,
+            reporter(self.events.clone(), owners.clone(), request.image.clone()),
+        )
+        .boxed()
+        .shared();
+        if let Some(weak) = pulling.downgrade() {
+            under_way.insert(key, (weak, owners));
+        }
+        pulling
+    }
+}
+
+/// Tells everyone who waits for the pull how far it is.
+fn reporter(events: TaskEvents, owners: Owners, image: String) -> impl Fn(String) + Send {
+    move |state| {
+        for owner in owners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            events.emit(owner, format!("Docker image pull progress: {state}"), annotation(&image));
+        }
+    }
+}
+
+async fn pull(
+    engine: Engine,
+    reference: ImageReference,
+    credentials: Option<Credentials>,
+    image: String,
+    limits: Limits,
+    report: impl Fn(String) + Send,
+) -> Result<LocalImage, DriverError> {
+    let pulling = async {
+        let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials).await?;
+        pull::follow(messages, limits, report).await
+    };
+    if let Err(error) = pulling.await {
+        return Err(DriverError::recoverable(format!("Failed to pull `{image}`: {error}")));
+    }
+    inspect(&engine, &image).await
+}
+
+async fn inspect(engine: &Engine, image: &str) -> Result<LocalImage, DriverError> {
+    let found = engine.inspect_image(image).await.map_err(|error| inspect_failed(&error))?;
+    Ok(LocalImage { id: found.id.unwrap_or_default(), name: image.to_owned() })
+}
+
+fn inspect_failed(error: &EngineError) -> DriverError {
+    if error.is_transient() {
+        DriverError::recoverable(error.to_string())
+    } else {
+        DriverError::fatal(error.to_string())
+    }
+}
+
+fn annotation(image: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([("image".to_owned(), image.to_owned())])
+}
