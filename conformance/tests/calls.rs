@@ -1,0 +1,140 @@
+//! What the driver asks of the engine, counted on the way there; and what it costs the machine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use conformance::{Fixture, object};
+use futures_util::StreamExt;
+
+/// A socket in front of the engine's, which notes the first line of every request.
+struct Counter {
+    socket: PathBuf,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Counter {
+    fn start(directory: &Path) -> Self {
+        let socket = directory.join("counted.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let noted = requests.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, noted) = (client.unwrap(), noted.clone());
+                let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
+                let (mut from_engine, mut to_client) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut from_engine, &mut to_client));
+                thread::spawn(move || pass_on(client, engine, &noted));
+            }
+        });
+        Self { socket, requests }
+    }
+
+    /// Requests since the last time, without the API's version.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+}
+
+/// The client sends a request's head in one write, so a read that begins with a method begins a request.
+fn pass_on(mut client: UnixStream, mut engine: UnixStream, noted: &Mutex<Vec<String>>) {
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(count @ 1..) = client.read(&mut buffer) {
+        let text = String::from_utf8_lossy(&buffer[..count]);
+        let line = text.lines().next().unwrap_or_default();
+        let is_request = ["GET ", "POST ", "DELETE ", "HEAD ", "PUT "].iter().any(|method| line.starts_with(method));
+        if is_request && line.ends_with("HTTP/1.1") {
+            noted.lock().unwrap().push(line.to_owned());
+        }
+        if engine.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
+    let _closed_already = engine.shutdown(std::net::Shutdown::Write);
+}
+
+/// `POST /v1.41/containers/<id>/start?x HTTP/1.1` as `POST /containers/ID/start`.
+fn plain(request: &str) -> String {
+    let mut words = request.split(' ');
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
+    let path = path.split('?').next().unwrap();
+    let parts = path.split('/').filter(|part| !part.is_empty() && !part.starts_with("v1."));
+    let parts: Vec<&str> = parts.map(|part| if part.len() == 64 { "ID" } else { part }).collect();
+    format!("{method} /{}", parts.join("/"))
+}
+
+#[tokio::test]
+async fn a_start_with_a_local_image_is_four_calls_and_a_stop_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let counter = Counter::start(directory.path());
+    let endpoint = format!("unix://{}", counter.socket.display());
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &endpoint)]).await;
+    // Nomad fingerprints before it starts anything; the first task makes the driver listen to the engine's events.
+    fixture.driver.fingerprint().await.unwrap().next().await.unwrap().unwrap();
+    let first = fixture.task("first", "exec sleep 1000");
+    fixture.run(&first).await;
+    // With the subscription's beginning, what is watched already is looked at: once at its start, once more here.
+    let listens = |requests: &[String]| {
+        let count = |wanted: &str| requests.iter().filter(|request| plain(request) == wanted).count();
+        count("GET /events") == 1 && count("GET /containers/ID/json") == 2
+    };
+    let deadline = std::time::Instant::now() + conformance::DEADLINE;
+    while !listens(&counter.requests.lock().unwrap()) {
+        assert!(std::time::Instant::now() < deadline, "the driver does not listen to events");
+        tokio::task::yield_now().await;
+    }
+    counter.take();
+
+    let task = fixture.task("second", "exec sleep 1000");
+    let started = fixture.run(&task).await;
+    let start: Vec<String> = counter.take().iter().map(|request| plain(request)).collect();
+    fixture.driver.stop_task(started.id.clone(), std::time::Duration::ZERO, String::new()).await.unwrap();
+    fixture.driver.wait_task(started.id.clone()).await.unwrap();
+    let stop: Vec<String> = counter.take().iter().map(|request| plain(request)).collect();
+
+    let image = conformance::image();
+    let expected = [
+        format!("GET /images/{image}/json"),
+        "POST /containers/create".to_owned(),
+        "POST /containers/ID/start".to_owned(),
+        "GET /containers/ID/json".to_owned(),
+    ];
+    assert_eq!(start, expected);
+    assert_eq!(stop, ["POST /containers/ID/kill", "GET /containers/ID/json"]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn ten_tasks_that_run_and_log_are_no_child_process_and_few_threads() {
+    let fixture = Fixture::start().await;
+    let mut tasks = Vec::new();
+    for number in 0..10 {
+        let task = fixture.task(&format!("t{number}"), "n=0; while :; do n=$((n+1)); echo \"a $n\"; sleep 0.05; done");
+        fixture.run(&task).await;
+        tasks.push(task);
+    }
+    for task in &tasks {
+        task.pipes.stdout.wait_for("lines", |bytes| conformance::lines::last_number(bytes, "a") >= 10);
+    }
+    let pid = fixture.driver.reattach_config().pid;
+
+    let children: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .unwrap()
+        .map(|thread| std::fs::read_to_string(thread.unwrap().path().join("children")).unwrap())
+        .filter(|children| !children.trim().is_empty())
+        .collect();
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().count();
+
+    assert_eq!(children, Vec::<String>::new());
+    // The runtime's workers and its blocking pool, the main thread and the one that opens log files: none is a task's.
+    let workers = thread::available_parallelism().unwrap().get();
+    assert!(threads <= 2 * workers + 8, "{threads} threads for ten tasks on {workers} processors");
+    fixture.end().await;
+}
