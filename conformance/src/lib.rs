@@ -8,6 +8,7 @@
 pub mod docker;
 pub mod lines;
 pub mod pipes;
+pub mod registry;
 
 use std::{
     collections::BTreeMap,

@@ -1,0 +1,205 @@
+//! Images from a real registry, with and without credentials, and from archives.
+
+use std::{path::Path, process::Command};
+
+use conformance::{
+    Fixture, Task,
+    docker::{docker, inspect},
+    image, object,
+    registry::{Access, PASSWORD, Registry, USERNAME},
+    text,
+};
+use futures_util::StreamExt;
+use nomad_plugin::{
+    client::ClientError,
+    driver::{DriverError, Recoverability},
+    msgpack::Value,
+};
+
+fn task(fixture: &Fixture, image: &str) -> Task {
+    fixture.task("web", "sleep 60").option("image", text(image))
+}
+
+async fn refusal(fixture: &Fixture, task: &Task) -> DriverError {
+    match fixture.driver.start_task(task.config.clone()).await {
+        Err(ClientError::Driver(error)) => error,
+        Err(other) => panic!("no refusal: {other}"),
+        Ok(_) => panic!("{} was started", task.config.name),
+    }
+}
+
+fn is_local(image: &str) -> bool {
+    Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|output| output.status.success())
+}
+
+fn never_said(fixture: &Fixture, secret: &str) -> bool {
+    fixture.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().all(|line| !line.contains(secret))
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_once_and_its_owner_told() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let image = registry.push("app:1");
+    let fixture = Fixture::start().await;
+    let mut events = fixture.driver.task_events().await.expect("the driver answers");
+    let first = task(&fixture, &image);
+
+    fixture.run(&first).await;
+    let event = events.next().await.expect("an event").expect("the driver answers");
+    registry.stop();
+    let second = task(&fixture, &image);
+    fixture.run(&second).await;
+
+    assert_eq!((event.message.as_str(), event.annotations["image"].as_str()), ("Downloading image", image.as_str()));
+    assert_eq!((event.task_id, event.task_name.as_str()), (first.config.id.clone(), "web"));
+    for task in [first, second] {
+        assert_eq!(inspect(&task.container())["Config"]["Image"], image.as_str());
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_latest_image_and_a_forced_pull_ask_the_registry_each_time() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let (latest, forced) = (registry.push("app"), registry.push("app:1"));
+    let fixture = Fixture::start().await;
+    fixture.run(&task(&fixture, &latest)).await;
+    fixture.run(&task(&fixture, &forced)).await;
+
+    registry.stop();
+    let of_latest = refusal(&fixture, &task(&fixture, &latest)).await;
+    let of_forced = refusal(&fixture, &task(&fixture, &forced).option("force_pull", Value::Bool(true))).await;
+
+    for (refusal, image) in [(of_latest, latest), (of_forced, forced)] {
+        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
+        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+        assert!(is_local(&image));
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_by_its_digest() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push("app:1");
+    docker(&["pull", "--quiet", &pushed]);
+    let digests = docker(&["image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", &pushed]);
+    let digest = digests.lines().find(|digest| digest.starts_with(&registry.address)).expect("a digest").to_owned();
+    let image = registry.also(digest);
+    docker(&["rmi", &pushed]);
+    let fixture = Fixture::start().await;
+    let task = task(&fixture, &image);
+
+    fixture.run(&task).await;
+
+    assert_eq!(inspect(&task.container())["Config"]["Image"], image.as_str());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_image_that_the_registry_does_not_have_may_be_there_later() {
+    let registry = Registry::start(Access::Anonymous);
+    let fixture = Fixture::start().await;
+    let image = format!("{}/longshore-test/absent:1", registry.address);
+
+    let refusal = refusal(&fixture, &task(&fixture, &image)).await;
+
+    assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
+    assert!(refusal.message.contains("manifest"), "{}", refusal.message);
+    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_none_is_refused_before_anything_is_asked() {
+    let fixture = Fixture::start().await;
+
+    let refusal = refusal(&fixture, &task(&fixture, "No Image")).await;
+
+    let expected = "unable to create local docker image \"No Image\": does not match registry specification";
+    assert_eq!(refusal, DriverError::new(expected));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_tasks_own_password_opens_the_registry_and_is_never_told() {
+    let mut registry = Registry::start(Access::Password);
+    let image = registry.push("app:1");
+    let fixture = Fixture::start().await;
+    let with = |password: &str| {
+        let auth = object(&[("username", text(USERNAME)), ("password", text(password))]);
+        task(&fixture, &image).option("auth", auth)
+    };
+
+    let without = refusal(&fixture, &task(&fixture, &image)).await;
+    let wrong = refusal(&fixture, &with("sword-of-damocles")).await;
+    fixture.run(&with(PASSWORD)).await;
+
+    for refusal in [without, wrong] {
+        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
+        assert!(!refusal.message.contains("sword"), "{}", refusal.message);
+    }
+    assert!(never_said(&fixture, "sword"));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_operators_file_opens_the_registry() {
+    let mut registry = Registry::start(Access::Password);
+    let image = registry.push("app:1");
+    let auth = object(&[("config", text(&registry.auth_config().display().to_string()))]);
+    let fixture = Fixture::with(object(&[("auth", auth)]), &[]).await;
+
+    fixture.run(&task(&fixture, &image)).await;
+
+    assert!(never_said(&fixture, PASSWORD));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_operators_helper_opens_the_registry_and_what_it_says_of_another_is_told() {
+    let mut registry = Registry::start(Access::Password);
+    let image = registry.push("app:1");
+    let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let path = format!("{}:{}", helpers.display(), std::env::var("PATH").unwrap_or_default());
+    let env = [
+        ("PATH", path.as_str()),
+        ("TEST_REGISTRY", &registry.address),
+        ("TEST_USERNAME", USERNAME),
+        ("TEST_PASSWORD", PASSWORD),
+    ];
+    let auth = object(&[("helper", text("longshore-test"))]);
+    let fixture = Fixture::with(object(&[("auth", auth)]), &env).await;
+    let other = task(&fixture, "registry.invalid/app:1");
+
+    fixture.run(&task(&fixture, &image)).await;
+    let strict = refusal(&fixture, &other).await;
+    let soft = refusal(&fixture, &other.option("auth_soft_fail", Value::Bool(true))).await;
+
+    let expected = "Failed to find docker auth for repo \"registry.invalid/app\": docker-credential-longshore-test \
+                    with input \"registry.invalid\" failed with stderr: credentials not found\n";
+    assert_eq!(strict, DriverError::new(expected));
+    assert!(soft.message.starts_with("Failed to pull `registry.invalid/app:1`: "), "{}", soft.message);
+    assert!(never_said(&fixture, PASSWORD));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_image_is_loaded_from_an_archive_in_the_tasks_directory() {
+    let name = format!("longshore-test/loaded:{}", std::process::id());
+    let fixture = Fixture::start().await;
+    let task = task(&fixture, &name).option("load", text("image.tar"));
+    let archive = task.alloc_dir().join("web/local/image.tar");
+
+    let absent = refusal(&fixture, &task).await;
+    docker(&["tag", &image(), &name]);
+    docker(&["save", "--output", &archive.display().to_string(), &name]);
+    docker(&["rmi", &name]);
+    fixture.run(&task).await;
+
+    let expected = format!("unable to open image archive: open {}: ", archive.display());
+    assert!(absent.message.starts_with(&expected), "{}", absent.message);
+    assert_eq!(inspect(&task.container())["Config"]["Image"], name.as_str());
+    fixture.end().await;
+    docker(&["rmi", &name]);
+}
