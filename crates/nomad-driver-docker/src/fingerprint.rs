@@ -11,8 +11,12 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 /// Fingerprints, without an end.
 pub fn stream(engine: Engine, plugin: Arc<PluginConfig>) -> BoxStream<Fingerprint> {
+    every(PERIOD, engine, plugin)
+}
+
+fn every(period: Duration, engine: Engine, plugin: Arc<PluginConfig>) -> BoxStream<Fingerprint> {
     let first = (engine, plugin, Health::Undetected, Duration::ZERO);
-    stream::unfold(first, |(engine, plugin, without_engine, pause)| async move {
+    stream::unfold(first, move |(engine, plugin, without_engine, pause)| async move {
         tokio::time::sleep(pause).await;
         let fingerprint = take(&engine, &plugin, without_engine).await;
         // An engine that was seen once is not undetected any more, but unhealthy.
@@ -20,7 +24,7 @@ pub fn stream(engine: Engine, plugin: Arc<PluginConfig>) -> BoxStream<Fingerprin
             Health::Healthy => Health::Unhealthy,
             _ => without_engine,
         };
-        Some((fingerprint, (engine, plugin, without_engine, PERIOD)))
+        Some((fingerprint, (engine, plugin, without_engine, period)))
     })
     .boxed()
 }
@@ -65,4 +69,90 @@ pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health
         Err(error) => tracing::warn!(%error, "the engine does not tell about its bridge"),
     }
     Fingerprint { attributes, health: Health::Healthy, description: "Healthy".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::{
+        io::copy_bidirectional,
+        net::{UnixListener, UnixStream},
+        task::JoinSet,
+    };
+
+    use super::*;
+    use crate::{background::Background, engine::Endpoint};
+
+    /// The machine's engine under another address; dropping this cuts every connection.
+    fn engine_at(socket: &Path) -> Background {
+        let _absent = std::fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).unwrap();
+        Background::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                connections.spawn(async move {
+                    let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
+                    let _either_side_ended = copy_bidirectional(&mut client, &mut engine).await;
+                });
+            }
+        })
+    }
+
+    fn endpoint(socket: &Path) -> Engine {
+        Engine::new(Endpoint { address: format!("unix://{}", socket.display()), tls: None })
+    }
+
+    #[tokio::test]
+    async fn health_follows_an_engine_that_comes_goes_and_comes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        let mut fingerprints = every(Duration::from_millis(1), endpoint(&socket), Arc::default());
+
+        let before = fingerprints.next().await.unwrap();
+        let engine = engine_at(&socket);
+        let with = fingerprints.next().await.unwrap();
+        drop(engine);
+        std::fs::remove_file(&socket).unwrap();
+        let without = fingerprints.next().await.unwrap();
+        let _engine = engine_at(&socket);
+        let again = fingerprints.next().await.unwrap();
+
+        assert_eq!(before.health, Health::Undetected);
+        assert_eq!((with.health, with.description.as_str()), (Health::Healthy, "Healthy"));
+        assert_eq!(without.health, Health::Unhealthy);
+        for fingerprint in [before, without] {
+            assert!(fingerprint.attributes.is_empty());
+            assert!(fingerprint.description.starts_with("Failed to connect to docker daemon"), "{fingerprint:?}");
+        }
+        assert_eq!(again, with);
+    }
+
+    #[tokio::test]
+    async fn attributes_tell_what_the_operator_allows_and_what_the_engine_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        let _engine = engine_at(&socket);
+        let mut plugin = PluginConfig { allow_privileged: true, pids_limit: Some(500), ..PluginConfig::default() };
+        plugin.volumes.enabled = true;
+
+        let strict = take(&endpoint(&socket), &PluginConfig::default(), Health::Undetected).await.attributes;
+        let generous = take(&endpoint(&socket), &plugin, Health::Undetected).await.attributes;
+
+        for only_where_allowed in ["privileged.enabled", "pids.limit", "volumes.enabled"] {
+            assert_eq!(strict.get(&format!("driver.docker.{only_where_allowed}")), None);
+        }
+        assert_eq!(generous["driver.docker.privileged.enabled"], Attribute::Bool(true));
+        assert_eq!(generous["driver.docker.volumes.enabled"], Attribute::Bool(true));
+        assert_eq!(generous["driver.docker.pids.limit"], Attribute::Int(500, String::new()));
+        assert_eq!(strict["driver.docker"], Attribute::Bool(true));
+        assert_eq!(strict["driver.docker.os_type"], Attribute::String("linux".into()));
+        let text = |name: &str| match &strict[&format!("driver.docker.{name}")] {
+            Attribute::String(text) => text.clone(),
+            other => panic!("{name} is {other:?}"),
+        };
+        assert!(text("runtimes").split(',').any(|runtime| runtime == "runc"), "{}", text("runtimes"));
+        assert!(text("version").starts_with(|first: char| first.is_ascii_digit()), "{}", text("version"));
+        assert!(text("bridge_ip").parse::<std::net::IpAddr>().is_ok(), "{}", text("bridge_ip"));
+    }
 }

@@ -1,0 +1,101 @@
+//! The network of an allocation: a pause container that its tasks share.
+
+use conformance::{
+    Fixture,
+    docker::{docker, inspect},
+    image, object, text,
+};
+use nomad_plugin::{
+    driver::{NetworkIsolation, NetworkMode},
+    id::AllocId,
+};
+
+/// An image that waits, removed on drop.
+struct PauseImage(String);
+
+impl PauseImage {
+    fn make(name: &str) -> Self {
+        let name = format!("longshore-test/pause-{name}:{}", std::process::id());
+        let container = docker(&["create", &image()]);
+        docker(&["commit", "--change", r#"CMD ["sleep", "1000000"]"#, container.trim(), &name]);
+        docker(&["rm", container.trim()]);
+        Self(name)
+    }
+
+    async fn fixture(&self) -> Fixture {
+        Fixture::with(object(&[("infra_image", text(&self.0))]), &[]).await
+    }
+}
+
+impl Drop for PauseImage {
+    fn drop(&mut self) {
+        docker(&["rmi", &self.0]);
+    }
+}
+
+fn pause_containers(alloc: &AllocId) -> String {
+    let name = format!("name=nomad_init_{alloc}");
+    docker(&["ps", "--all", "--filter", &name, "--format", "{{.Names}}"])
+}
+
+#[tokio::test]
+async fn a_network_is_made_once_and_removed() {
+    let pause = PauseImage::make("once");
+    let fixture = pause.fixture().await;
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+
+    let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
+    let found = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
+    let container = inspect(&format!("nomad_init_{alloc}"));
+    fixture.driver.destroy_network(alloc.clone(), Some(made.isolation.clone())).await.unwrap();
+
+    assert!(made.created && !found.created);
+    assert_eq!(made.isolation, found.isolation);
+    let id = container["Id"].as_str().unwrap();
+    let labels = [("docker_sandbox_container_id", id), ("docker_sandbox_hostname", "web-1")];
+    let expected = NetworkIsolation {
+        mode: NetworkMode::Group,
+        path: container["NetworkSettings"]["SandboxKey"].as_str().unwrap().to_owned(),
+        labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        hosts: None,
+    };
+    assert_eq!(made.isolation, expected);
+    assert!(expected.path.starts_with("/var/run/docker/netns/"), "{}", expected.path);
+    assert_eq!(container["HostConfig"]["NetworkMode"], "none");
+    assert_eq!(container["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
+    assert_eq!(container["Config"]["Hostname"], "web-1");
+    assert_eq!(container["Config"]["Labels"]["com.hashicorp.nomad.alloc_id"], alloc.as_str());
+    assert_eq!(pause_containers(&alloc), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_pause_container_is_replaced() {
+    let pause = PauseImage::make("dead");
+    let fixture = pause.fixture().await;
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+    let dead = docker(&["create", "--name", &format!("nomad_init_{alloc}"), &pause.0]);
+
+    let made = fixture.driver.create_network(alloc.clone(), String::new()).await.unwrap();
+    fixture.driver.destroy_network(alloc.clone(), Some(made.isolation.clone())).await.unwrap();
+
+    assert!(made.created);
+    assert_ne!(made.isolation.labels["docker_sandbox_container_id"], dead.trim());
+    assert_eq!(made.isolation.labels.get("docker_sandbox_hostname"), None);
+    assert_eq!(pause_containers(&alloc), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_image_that_is_nowhere_is_named() {
+    let image = "localhost:1/longshore-test/pause:1";
+    let fixture = Fixture::with(object(&[("infra_image", text(image))]), &[]).await;
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+
+    let error = fixture.driver.create_network(alloc.clone(), String::new()).await.unwrap_err().to_string();
+
+    let expected = format!("unable to pull infra docker image {image:?}: Failed to pull `{image}`: ");
+    assert!(error.starts_with(&expected), "{error}");
+    assert_eq!(pause_containers(&alloc), "");
+    fixture.end().await;
+}
