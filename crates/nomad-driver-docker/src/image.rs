@@ -235,3 +235,6 @@ fn inspect_failed(error: &EngineError) -> DriverError {
 fn annotation(image: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("image".to_owned(), image.to_owned())])
 }
+
+#[cfg(test)]
+mod tests;
