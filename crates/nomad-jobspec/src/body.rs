@@ -26,6 +26,8 @@ pub struct Attribute {
     pub span: Range<usize>,
     /// Where the value stands.
     pub value_span: Range<usize>,
+    /// Whether its expression has no value, which is a problem already told; the value is null then.
+    pub failed: bool,
 }
 
 /// `name "label" { ... }`

@@ -213,6 +213,7 @@ impl Decoder<'_> {
             value: value.clone(),
             span: span.clone(),
             value_span: span.clone(),
+            failed: false,
         });
         Some(Body { attributes: attributes.collect(), blocks: Vec::new(), span: span.clone() })
     }

@@ -1,6 +1,7 @@
 //! HCL text to a [`Body`]: variables and locals resolved, functions called, dynamic blocks written out.
 
 mod functions;
+mod place;
 mod references;
 mod variables;
 
@@ -22,14 +23,13 @@ use crate::{
 /// How deep blocks and brackets may nest.
 const MAX_DEPTH: usize = 64;
 
-/// Evaluates a whole file.
-pub(crate) fn evaluate(source: &Source, inputs: &Inputs<'_>) -> Result<Body, Diagnostics> {
-    let failed = |problems| Diagnostics::new(source, problems);
-    let parsed = parse(source).map_err(|problem| failed(vec![problem]))?;
+/// Evaluates a whole file. What cannot be evaluated is null in the body, and told in the problems.
+pub(crate) fn evaluate(source: &Source, inputs: &Inputs<'_>) -> Result<(Body, Vec<Problem>), Diagnostics> {
+    let parsed = parse(source).map_err(|problem| Diagnostics::new(source, vec![problem]))?;
     let mut evaluator = Evaluator { inputs, scope: BTreeMap::new(), problems: Vec::new() };
-    variables::declare(&mut evaluator, &parsed, source)?;
+    variables::declare(&mut evaluator, &parsed)?;
     let body = evaluator.body(&parsed, &["variable", "variables", "locals"]);
-    if evaluator.problems.is_empty() { Ok(body) } else { Err(failed(evaluator.problems)) }
+    Ok((body, evaluator.problems))
 }
 
 /// The file's syntax.
@@ -75,18 +75,17 @@ impl Evaluator<'_> {
 
     /// An expression's value; null where it has none, with the problem kept.
     fn value(&mut self, expression: &Expression) -> Value {
-        let span = expression.span().unwrap_or_default();
-        let mut expression = expression.clone();
         let context = self.context();
-        if let Err(problem) = references::resolve(&mut expression, &context, self.inputs) {
-            let at = problem.span.clone().unwrap_or(span);
-            self.problems.push(Problem { span: Some(at), ..problem });
+        let mut resolved = expression.clone();
+        if let Err(problem) = references::resolve(&mut resolved, &context, &self.scope, self.inputs) {
+            let at = problem.span.clone().or_else(|| expression.span());
+            self.problems.push(Problem { span: at, ..problem });
             return Value::Null;
         }
-        match hcl::Expression::from(expression).evaluate(&context) {
-            Ok(value) => value,
+        match hcl::Expression::from(resolved).evaluate(&context) {
+            Ok(value) => sorted(value),
             Err(error) => {
-                self.problems.push(Problem::at(span, error.into_kind().to_string()));
+                self.problems.push(place::problem(expression, &error.into_kind(), &self.scope));
                 Value::Null
             }
         }
@@ -117,11 +116,15 @@ impl Evaluator<'_> {
     }
 
     fn attribute(&mut self, attribute: &structure::Attribute) -> Attribute {
+        let before = self.problems.len();
+        let value = self.value(&attribute.value);
+        let value_span = attribute.value.span().unwrap_or_default();
         Attribute {
             name: attribute.key.to_string(),
-            value: self.value(&attribute.value),
-            span: attribute.key.span().unwrap_or_default(),
-            value_span: attribute.value.span().unwrap_or_default(),
+            value,
+            span: attribute.key.span().unwrap_or_else(|| value_span.clone()),
+            value_span,
+            failed: self.problems.len() > before,
         }
     }
 
@@ -173,4 +176,17 @@ impl Evaluator<'_> {
 
 fn name_span(block: &structure::Block) -> Range<usize> {
     block.ident.span().unwrap_or_default()
+}
+
+/// The value with every object's fields in the order in which HCL goes through them.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.into_iter().map(|(name, value)| (name, sorted(value))).collect();
+            fields.sort_by(|(left, _), (right, _)| left.cmp(right));
+            Value::Object(fields.into_iter().collect())
+        }
+        scalar => scalar,
+    }
 }

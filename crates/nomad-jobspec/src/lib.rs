@@ -57,8 +57,8 @@ pub struct Parsed {
 
 /// Parses a job file.
 pub fn parse(source: &Source, inputs: &Inputs<'_>) -> Result<Parsed, Diagnostics> {
-    let body = evaluate::evaluate(source, inputs)?;
-    job::read(&body, source)
+    let (body, problems) = evaluate::evaluate(source, inputs)?;
+    job::read(&body, source, problems)
 }
 
 /// Parses and evaluates text that stands alone, such as a plugin's `config` block: no variables, no files.
@@ -74,5 +74,6 @@ pub fn parse_config(source: &Source) -> Result<body::Body, Diagnostics> {
     }
     let uuid = || String::new();
     let inputs = Inputs { variables: Vec::new(), variable_files: Vec::new(), files: &NoFiles, uuid: &uuid };
-    evaluate::evaluate(source, &inputs)
+    let (body, problems) = evaluate::evaluate(source, &inputs)?;
+    if problems.is_empty() { Ok(body) } else { Err(Diagnostics::new(source, problems)) }
 }

@@ -239,17 +239,84 @@ fn the_command_line_wins_over_files_and_files_over_defaults() {
 
 #[test]
 fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
-    let text = task("   kill_timout = \"5s\"\n   resources { cpu = \"many\" }\n   env { A = nothing }\n");
-    // What cannot be evaluated is told first, all of it.
-    let evaluation = errors(&text);
-    assert!(evaluation.contains("undefined variable `nothing`"), "{evaluation}");
-    assert!(evaluation.contains("test.nomad.hcl:7:14"), "{evaluation}");
+    let text = format!(
+        "variable \"unset\" {{}}\n{}",
+        task(
+            "   kill_timout = \"5s\"\n   resources { cpu = \"many\" }\n   env { A = [1, nothing] }\n   user = var.usr\n"
+        )
+    );
+    let told = errors(&text);
 
-    let reading = errors(&text.replace("nothing", "1"));
-    assert!(reading.contains("unsupported argument \"kill_timout\""), "{reading}");
-    assert!(reading.contains("did you mean \"kill_timeout\"?"), "{reading}");
-    assert!(reading.contains("cpu: a whole number from 1 to 10000000 is needed, this is \"many\""), "{reading}");
-    assert!(reading.contains("kill_timout = \"5s\"\n"), "{reading}");
+    for expected in [
+        "variable \"unset\" has no value",
+        "undefined variable `nothing`",
+        "test.nomad.hcl:8:18",
+        "no variable \"usr\" is declared in this file",
+        "test.nomad.hcl:9:11",
+        "unsupported argument \"kill_timout\"",
+        "did you mean \"kill_timeout\"?",
+        "cpu: a whole number from 1 to 10000000 is needed, this is \"many\"",
+        "kill_timout = \"5s\"\n",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in {told}");
+    }
+}
+
+#[test]
+fn a_value_that_failed_is_not_told_to_be_missing_too() {
+    let told = errors("job \"j\" {\n group \"g\" {\n  task \"t\" { driver = var.driver }\n }\n}\n");
+
+    assert!(told.contains("no variable \"driver\" is declared in this file"), "{told}");
+    assert!(!told.contains("a task needs a driver"), "{told}");
+}
+
+#[test]
+fn names_that_the_file_does_not_know_are_references_of_the_running_task() {
+    let text = task(
+        r#"env {
+          A = "${HOME}/x"
+          B = "${attr.unique.network.ip-address}:${NOMAD_PORT_http}"
+          C = "${env["PATH"]}"
+          D = join(",", [for name in ["a", "b"] : "${name}-${NOMAD_ALLOC_INDEX}"])
+          E = "$${kept}"
+        }"#,
+    );
+
+    let expected = [
+        "${HOME}/x",
+        "${attr.unique.network.ip-address}:${NOMAD_PORT_http}",
+        "${env[\"PATH\"]}",
+        "a-${NOMAD_ALLOC_INDEX},b-${NOMAD_ALLOC_INDEX}",
+        "${kept}",
+    ];
+    assert_eq!(env(&text).values().map(String::as_str).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_task_without_a_group_is_a_group_of_its_name() {
+    let job = read("job \"j\" {\n task \"lone\" { driver = \"docker\" }\n}\n", &[], None).unwrap().job;
+
+    assert_eq!((job.groups[0].name.as_str(), job.groups[0].tasks[0].name.as_str()), ("lone", "lone"));
+}
+
+#[test]
+fn a_port_to_minus_one_is_the_hosts_own() {
+    let text =
+        "job \"j\" {\n group \"g\" {\n network {\n port \"p\" { to = -1 }\n }\n task \"t\" { driver = \"d\" }\n }\n}\n";
+
+    assert_eq!(read(text, &[], None).unwrap().job.groups[0].network.ports[0].to, None);
+}
+
+#[test]
+fn maps_are_gone_through_by_their_keys_order() {
+    let text = format!(
+        "locals {{ map = {{ b = 2, a = 1 }} }}\n{}",
+        task(
+            "env {\n A = join(\",\", keys(local.map))\n B = join(\",\", [for k, v in local.map : \"${k}${v}\"])\n C = jsonencode({ b = 2, a = 1 })\n }"
+        )
+    );
+
+    assert_eq!(env(&text).values().map(String::as_str).collect::<Vec<_>>(), ["a,b", "a1,b2", "{\"a\":1,\"b\":2}"]);
 }
 
 #[test]

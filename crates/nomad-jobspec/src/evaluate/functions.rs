@@ -64,9 +64,12 @@ pub(super) fn declare(context: &mut Context<'_>) {
 fn declare_conversions(context: &mut Context<'_>) {
     let any_one: &[Named] = &[
         ("length", length),
-        ("keys", |args| Ok(Value::Array(object(&args, 0)?.keys().map(|key| Value::from(key.as_str())).collect()))),
-        ("values", |args| Ok(Value::Array(object(&args, 0)?.values().cloned().collect()))),
-        ("jsonencode", |args| serde_json::to_string(&args[0]).map(Value::from).map_err(|error| error.to_string())),
+        ("keys", |args| Ok(in_order(&args)?.map(|(key, _)| Value::from(key.as_str())).collect())),
+        ("values", |args| Ok(in_order(&args)?.map(|(_, value)| value.clone()).collect())),
+        ("jsonencode", |args| {
+            // By way of JSON's own value, whose keys are sorted.
+            serde_json::to_value(&args[0]).map(|value| value.to_string().into()).map_err(|error| error.to_string())
+        }),
         ("tostring", |args| Ok(tostring(&args[0])?.into())),
         ("tonumber", |args| tonumber(&args[0])),
         ("tobool", |args| match tostring(&args[0])?.as_str() {
@@ -143,6 +146,13 @@ fn list(args: &FuncArgs, index: usize) -> Result<&Vec<Value>, String> {
 
 fn object(args: &FuncArgs, index: usize) -> Result<&Map<String, Value>, String> {
     args.get(index).and_then(Value::as_object).ok_or_else(|| format!("argument {} must be a map", index + 1))
+}
+
+/// The first argument's fields by their keys' order.
+fn in_order(args: &FuncArgs) -> Result<impl Iterator<Item = (&String, &Value)>, String> {
+    let mut fields: Vec<_> = object(args, 0)?.iter().collect();
+    fields.sort_by_key(|(key, _)| *key);
+    Ok(fields.into_iter())
 }
 
 fn float(args: &FuncArgs, index: usize) -> Result<f64, String> {

@@ -1,23 +1,31 @@
 //! What has to happen to an expression before it can be evaluated: references that are known only at run time become
 //! text again, and functions that ask the world are answered.
 
-use std::path::Path;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use hcl::eval::{Context, Evaluate};
 use hcl_edit::{
     Span, Spanned,
-    expr::{Expression, FuncCall},
-    template::Element,
+    expr::{Expression, ForIntro, FuncCall},
+    template::{Element, ForTemplateExpr},
+    visit::{self, Visit},
     visit_mut::{self, VisitMut},
 };
 
 use crate::{Inputs, Problem, body::Value};
 
-/// Roots of references that a running task resolves.
-const RUN_TIME: [&str; 5] = ["attr", "env", "meta", "node", "device"];
-
-pub(super) fn resolve(expression: &mut Expression, context: &Context<'_>, inputs: &Inputs<'_>) -> Result<(), Problem> {
-    let mut resolver = Resolver { context, inputs, problem: None };
+pub(super) fn resolve(
+    expression: &mut Expression,
+    context: &Context<'_>,
+    scope: &BTreeMap<String, Value>,
+    inputs: &Inputs<'_>,
+) -> Result<(), Problem> {
+    let mut bound = Bound(scope.keys().cloned().collect());
+    bound.visit_expr(expression);
+    let mut resolver = Resolver { context, inputs, bound: bound.0, problem: None };
     resolver.visit_expr_mut(expression);
     match resolver.problem {
         Some(problem) => Err(problem),
@@ -28,13 +36,15 @@ pub(super) fn resolve(expression: &mut Expression, context: &Context<'_>, inputs
 struct Resolver<'a> {
     context: &'a Context<'a>,
     inputs: &'a Inputs<'a>,
+    /// The names that the file itself gives a value.
+    bound: BTreeSet<String>,
     problem: Option<Problem>,
 }
 
 impl VisitMut for Resolver<'_> {
     fn visit_element_mut(&mut self, element: &mut Element) {
         if let Element::Interpolation(interpolation) = element
-            && is_run_time(&interpolation.expr)
+            && self.is_run_time(&interpolation.expr)
         {
             let text = format!("${{{}}}", interpolation.expr.to_string().trim());
             *element = Element::Literal(Spanned::new(text));
@@ -59,6 +69,17 @@ impl VisitMut for Resolver<'_> {
 }
 
 impl Resolver<'_> {
+    /// Whether an expression is a reference that only a running task can resolve: a name that the file does not give
+    /// a value, be it `attr`, `node`, `NOMAD_...` or a variable of the task's own environment.
+    fn is_run_time(&self, expression: &Expression) -> bool {
+        let root = match expression {
+            Expression::Variable(name) => Some(&**name),
+            Expression::Traversal(traversal) => traversal.expr.as_variable(),
+            _ => None,
+        };
+        root.is_some_and(|root| !self.bound.contains(root.as_str()))
+    }
+
     /// The answer to a call that asks the world; `None` for every other one.
     fn answer(&self, call: &FuncCall) -> Result<Option<Value>, String> {
         let text = |index: usize| -> Result<String, String> {
@@ -87,14 +108,17 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether an expression is a reference that only a running task can resolve.
-fn is_run_time(expression: &Expression) -> bool {
-    match expression {
-        Expression::Variable(name) => name.as_str().starts_with("NOMAD_"),
-        Expression::Traversal(traversal) => match &traversal.expr {
-            Expression::Variable(root) => RUN_TIME.contains(&root.as_str()) || root.as_str().starts_with("NOMAD_"),
-            _ => false,
-        },
-        _ => false,
+/// Collects the names that `for` expressions and directives bind.
+struct Bound(BTreeSet<String>);
+
+impl Visit for Bound {
+    fn visit_for_intro(&mut self, intro: &ForIntro) {
+        self.0.extend(intro.key_var.iter().chain([&intro.value_var]).map(|name| name.as_str().to_owned()));
+        visit::visit_for_intro(self, intro);
+    }
+
+    fn visit_for_template_expr(&mut self, header: &ForTemplateExpr) {
+        self.0.extend(header.key_var.iter().chain([&header.value_var]).map(|name| name.as_str().to_owned()));
+        visit::visit_for_template_expr(self, header);
     }
 }

@@ -3,7 +3,7 @@
 use hcl_edit::{Span, expr::Expression, structure};
 
 use super::{Evaluator, name_span, parse};
-use crate::{Diagnostics, Problem, Source, body::Value};
+use crate::{Diagnostics, Problem, body::Value};
 
 /// A variable's type, as far as job files use them.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,12 +95,9 @@ fn number(text: &str) -> Result<Value, String> {
 }
 
 /// Puts `var` and `local` into the scope.
-pub(super) fn declare(
-    evaluator: &mut Evaluator<'_>,
-    file: &structure::Body,
-    source: &Source,
-) -> Result<(), Diagnostics> {
-    let failed = |problems| Diagnostics::new(source, problems);
+///
+/// The error is that of a variable file; the file's own problems are kept.
+pub(super) fn declare(evaluator: &mut Evaluator<'_>, file: &structure::Body) -> Result<(), Diagnostics> {
     let mut given = from_files(evaluator)?;
     let mut variables = hcl::Map::new();
     let blocks: Vec<&structure::Block> = file.get_blocks("variable").collect();
@@ -118,6 +115,7 @@ pub(super) fn declare(
         if let (Some(expression), None) = (written, &ty) {
             let span = expression.span().unwrap_or_default();
             evaluator.problems.push(Problem::at(span, format!("unknown type of variable {name:?}")));
+            variables.insert(name, Value::Null);
             continue;
         }
         let value = if let Some(index) = given.iter().position(|(known, _)| *known == name) {
@@ -131,6 +129,8 @@ pub(super) fn declare(
             let message = format!("variable {name:?} has no value");
             let hint = format!("give it one with -var '{name}=...', with -var-file, or with a default");
             evaluator.problems.push(Problem::at(name_span(block), message).hint(hint));
+            // So that its uses are no further problems.
+            variables.insert(name, Value::Null);
             continue;
         };
         match ty.unwrap_or(Variable::Any).convert(value) {
@@ -139,6 +139,7 @@ pub(super) fn declare(
             }
             Err(error) => {
                 evaluator.problems.push(Problem::at(name_span(block), format!("variable {name:?}: {error}")));
+                variables.insert(name, Value::Null);
             }
         }
     }
@@ -154,7 +155,7 @@ pub(super) fn declare(
     }
     evaluator.scope.insert("var".to_owned(), Value::Object(variables));
     locals(evaluator, file);
-    if evaluator.problems.is_empty() { Ok(()) } else { Err(failed(std::mem::take(&mut evaluator.problems))) }
+    Ok(())
 }
 
 enum Given {

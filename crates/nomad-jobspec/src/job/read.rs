@@ -73,8 +73,10 @@ const TASK_IGNORED: [&str; 16] = [
 ];
 
 /// Reads a whole file.
-pub(crate) fn read(body: &Body, source: &Source) -> Result<Parsed, Diagnostics> {
-    let findings = Findings::default();
+///
+/// `problems` are those of its evaluation, to be told with the others.
+pub(crate) fn read(body: &Body, source: &Source, problems: Vec<Problem>) -> Result<Parsed, Diagnostics> {
+    let findings = Findings { problems: problems.into(), ..Findings::default() };
     let job = file(body, &findings);
     let Findings { problems, ignored } = findings;
     let problems = problems.into_inner();
@@ -121,7 +123,8 @@ fn job(block: &Block, findings: &Findings) -> Job {
             JobKind::Service
         }
     };
-    let groups: Vec<Group> = reader.blocks("group").into_iter().map(|block| group(block, kind, findings)).collect();
+    let mut groups: Vec<Group> = reader.blocks("group").into_iter().map(|block| group(block, kind, findings)).collect();
+    groups.extend(reader.blocks("task").into_iter().map(|task| group(&around(task), kind, findings)));
     if groups.is_empty() {
         findings.problem(&block.span, "a job needs a group with a task");
     }
@@ -149,6 +152,12 @@ fn unique<'a>(span: &std::ops::Range<usize>, what: &str, names: impl Iterator<It
             findings.problem(span, format!("more than one {what} is called {name:?}"));
         }
     }
+}
+
+/// A task that stands in the job itself is a group of its name.
+fn around(task: &Block) -> Block {
+    let body = Body { attributes: Vec::new(), blocks: vec![task.clone()], span: task.span.clone() };
+    Block { name: "group".to_owned(), labels: task.labels.clone(), body, span: task.span.clone() }
 }
 
 fn group(block: &Block, kind: JobKind, findings: &Findings) -> Group {
@@ -236,7 +245,9 @@ fn port(block: &Block, findings: &Findings) -> Port {
     let reader = Reader::new(&block.body, findings);
     let number =
         |name| reader.number(name, 0..65_536).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
-    let port = Port { label: label(block, findings), fixed: number("static"), to: number("to") };
+    // -1 is Nomad's word for the host's own number, which is meant without `to` as well.
+    let to = if reader.is("to", -1) { None } else { number("to") };
+    let port = Port { label: label(block, findings), fixed: number("static"), to };
     reader.ignore(&["host_network", "ignore_collision"]);
     reader.end();
     port
@@ -268,7 +279,7 @@ fn constraints(reader: &Reader<'_>, findings: &Findings) -> Vec<Constraint> {
 fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
     let reader = Reader::new(&block.body, findings);
     let driver = reader.text("driver").unwrap_or_default();
-    if driver.is_empty() {
+    if driver.is_empty() && !reader.failed("driver") {
         findings.problem(&block.span, "a task needs a driver: `driver = \"docker\"`");
     }
     let hook = reader.block("lifecycle").map(|hook| {
@@ -349,10 +360,11 @@ fn template(block: &Block, findings: &Findings) -> Template {
         left_delimiter: reader.text("left_delimiter").unwrap_or_else(|| "{{".to_owned()),
         right_delimiter: reader.text("right_delimiter").unwrap_or_else(|| "}}".to_owned()),
     };
-    if template.destination.is_empty() {
+    if template.destination.is_empty() && !reader.failed("destination") {
         findings.problem(&block.span, "a template needs a destination");
     }
-    if template.data.is_some() == template.source.is_some() {
+    let failed = reader.failed("data") || reader.failed("source");
+    if template.data.is_some() == template.source.is_some() && !failed {
         findings.problem(&block.span, "a template needs either data or source");
     }
     // Nothing changes a template's inputs on one machine, so nothing has to happen when they change.

@@ -69,6 +69,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether an attribute is there without a value, because of a problem that is told already.
+    pub(super) fn failed(&self, name: &str) -> bool {
+        self.body.attribute(name).is_some_and(|attribute| attribute.failed)
+    }
+
+    /// Whether an attribute is this number.
+    pub(super) fn is(&self, name: &'static str, number: i64) -> bool {
+        self.value(name).and_then(|(value, _)| scalar(value)).is_some_and(|text| text == number.to_string())
+    }
+
     /// A whole number within a range.
     pub(super) fn number(&self, name: &'static str, range: Range<u32>) -> Option<u32> {
         let (value, span) = self.value(name)?;
