@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 pub mod docker;
+pub mod dockerd;
 pub mod lines;
 pub mod pipes;
 pub mod registry;

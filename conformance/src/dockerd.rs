@@ -1,0 +1,136 @@
+//! A Docker Engine of a test's own, to be stopped, killed and started again. It has its own containerd, as Debian's
+//! packages do, so that the containers' shims outlive dockerd, and a network namespace of its own.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::{DEADLINE, image, signal};
+
+/// An engine with live-restore.
+pub struct Dockerd {
+    directory: tempfile::TempDir,
+    containerd: Child,
+    engine: Option<Child>,
+}
+
+impl Dockerd {
+    /// Starts the engine and gives it the test image.
+    pub fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("longshore-dockerd-").tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        let config = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {:?}\n",
+            at("containerd-root"),
+            at("containerd-state"),
+            at("containerd.sock"),
+        );
+        fs::write(at("containerd.toml"), config).unwrap();
+        let log = File::create(at("containerd.log")).unwrap();
+        let containerd = Command::new("containerd")
+            .args(["--config", &at("containerd.toml")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut engine = Self { directory, containerd, engine: None };
+        engine.begin();
+        let made = Command::new("sh")
+            .args(["-c", "docker save \"$1\" | docker --host \"$2\" load", "sh", &image(), &engine.address()])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        engine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Where it listens, for `DOCKER_HOST`.
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.path("docker.sock").display())
+    }
+
+    /// Starts dockerd, and waits until it answers.
+    pub fn begin(&mut self) {
+        let log = File::options().append(true).create(true).open(self.path("dockerd.log")).unwrap();
+        let at = |name: &str| self.path(name).display().to_string();
+        let child = Command::new("unshare")
+            .args(["--net", "dockerd", "--live-restore", "--bridge", "none", "--iptables=false", "--ip-masq=false"])
+            .args(["--host", &self.address(), "--containerd", &at("containerd.sock"), "--pidfile", &at("dockerd.pid")])
+            .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        self.engine = Some(child);
+        let deadline = Instant::now() + DEADLINE;
+        while !self.docker(&["version"]) {
+            let said = fs::read_to_string(self.path("dockerd.log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "dockerd does not answer: {said}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Ends dockerd as a service manager does.
+    pub fn stop(&mut self) {
+        self.end("TERM");
+    }
+
+    /// Ends dockerd with SIGKILL.
+    pub fn kill(&mut self) {
+        self.end("KILL");
+    }
+
+    fn end(&mut self, how: &str) {
+        if let Some(mut child) = self.engine.take() {
+            // unshare(1) becomes dockerd, so that this is its own process id.
+            signal(i32::try_from(child.id()).unwrap(), how);
+            child.wait().unwrap();
+        }
+        if how == "KILL" {
+            // What dockerd removes itself when it ends in order.
+            let _gone = fs::remove_file(self.path("dockerd.pid"));
+        }
+    }
+
+    /// Runs `docker` against it.
+    fn docker(&self, args: &[&str]) -> bool {
+        let mut docker = Command::new("docker");
+        docker.args(["--host", &self.address()]).args(args);
+        docker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// What it has of a container's standard output.
+    pub fn logs(&self, container: &str) -> String {
+        let output = Command::new("docker").args(["--host", &self.address(), "logs", container]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Its files.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let all = format!("docker --host {0} ps --all --quiet | xargs -r docker --host {0} rm --force", self.address());
+        let _engine_gone = Command::new("sh").args(["-c", &all]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        self.end("TERM");
+        let _gone_already = self.containerd.kill();
+        let _reaped = self.containerd.wait();
+        // Mounts of containers that could not be removed in order.
+        let left = format!("grep -o '{}[^ ]*' /proc/mounts | sort -r | xargs -r umount", self.directory().display());
+        let _none_left = Command::new("sh").args(["-c", &left]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}

@@ -1,0 +1,97 @@
+//! An engine that stops, dies and comes back while tasks run: nothing is told that did not happen.
+
+use std::time::Duration;
+
+use conformance::{
+    Fixture,
+    dockerd::Dockerd,
+    lines::{Judgement, judge, last_number},
+    object,
+};
+use futures_util::{FutureExt, StreamExt};
+use nomad_plugin::driver::Health;
+
+#[tokio::test]
+async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_line() {
+    let mut engine = Dockerd::start();
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    let task = fixture.task("steady", "n=0; while :; do n=$((n+1)); echo \"a $n\"; sleep 0.01; done");
+    let started = fixture.run(&task).await;
+    let container = |inspected: nomad_plugin::driver::InspectedTask| inspected.attributes["container_id"].clone();
+    let before = container(fixture.driver.inspect_task(started.id.clone()).await.unwrap());
+    let mut waiting = Box::pin(fixture.driver.wait_task(started.id.clone()));
+    let lines = || last_number(&task.pipes.stdout.bytes(), "a");
+    let goes_on = |from: u64| task.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "a") >= from + 200);
+
+    goes_on(0);
+    for outage in [Dockerd::stop, Dockerd::kill, Dockerd::kill] {
+        outage(&mut engine);
+        assert!(waiting.as_mut().now_or_never().is_none(), "an end was told while the engine was away");
+        engine.begin();
+        goes_on(lines());
+        assert!(waiting.as_mut().now_or_never().is_none(), "an end was told after the engine came back");
+    }
+    let after = container(fixture.driver.inspect_task(started.id.clone()).await.unwrap());
+    fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();
+    let ended = waiting.await.unwrap();
+
+    assert_eq!(before, after);
+    assert_eq!(ended.result.exit_code, 137);
+    let bytes = task.pipes.stdout.bytes();
+    assert_eq!(judge(&bytes, "a", last_number(&bytes, "a")), Judgement::default());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_end_during_an_outage_is_told_with_its_code_when_the_engine_is_back() {
+    let mut engine = Dockerd::start();
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    let task = fixture.task("brief", "until [ -e /local/go ]; do sleep 0.05; done; echo last; exit 5");
+    let started = fixture.run(&task).await;
+
+    engine.kill();
+    std::fs::write(task.alloc_dir().join("brief/local/go"), "").unwrap();
+    let seen_by_the_kernel = || {
+        std::fs::read_dir("/proc").unwrap().flatten().all(|process| {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            !String::from_utf8_lossy(&command).contains("until [ -e /local/go ]")
+        })
+    };
+    let deadline = std::time::Instant::now() + conformance::DEADLINE;
+    while !seen_by_the_kernel() {
+        assert!(std::time::Instant::now() < deadline, "the task goes on");
+        tokio::task::yield_now().await;
+    }
+    engine.begin();
+    let ended = fixture.driver.wait_task(started.id.clone()).await.unwrap();
+
+    assert_eq!(ended.result.exit_code, 5);
+    // What the task wrote while no engine listened is in the engine's log or is not: collected is what is there.
+    assert_eq!(task.pipes.stdout.text(), engine.logs(&task.container()));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_missing_engine_is_told_and_its_start_as_well() {
+    let mut engine = Dockerd::start();
+    engine.stop();
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    let task = fixture.task("early", "exit 0");
+
+    let mut fingerprints = fixture.driver.fingerprint().await.unwrap();
+    let away = fingerprints.next().await.unwrap().unwrap();
+    let refused = fixture.driver.start_task(task.config.clone()).await.unwrap_err().to_string();
+    engine.begin();
+    let started = fixture.run(&task).await;
+    let ended = fixture.driver.wait_task(started.id).await.unwrap();
+
+    assert_eq!(away.health, Health::Undetected);
+    assert!(away.description.starts_with("Failed to connect to docker daemon"), "{}", away.description);
+    assert!(away.attributes.is_empty());
+    assert!(
+        refused.starts_with("failed to fetch docker daemon info: cannot connect to the Docker daemon at "),
+        "{refused}"
+    );
+    assert_eq!(ended.result.exit_code, 0);
+    fixture.end().await;
+}
