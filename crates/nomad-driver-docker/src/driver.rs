@@ -30,6 +30,9 @@ use crate::{
 
 type Answer<T> = Result<T, DriverError>;
 
+/// How long an orderly end may take; hosts give 2 s.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
 /// The Docker task driver.
 pub struct DockerDriver {
     tasks: TaskStore,
@@ -187,8 +190,8 @@ impl Driver for DockerDriver {
     }
 
     async fn shutdown(&self) -> Answer<()> {
-        // Containers go on; what was begun to be undone is.
-        self.around().finishing.finished().await;
+        // Containers go on, and so do commands in them; what was begun to be undone has its time.
+        let _commands_go_on = tokio::time::timeout(SHUTDOWN, self.around().finishing.finished()).await;
         Ok(())
     }
 }
