@@ -1,6 +1,7 @@
 //! HCL text to a [`Body`]: variables and locals resolved, functions called, dynamic blocks written out.
 
 mod functions;
+mod json;
 mod place;
 mod references;
 mod variables;
@@ -46,12 +47,17 @@ fn parse(source: &Source) -> Result<structure::Body, Problem> {
             return Err(Problem::at(offset..offset + 1, "nested too deeply"));
         }
     }
-    hcl_edit::parser::parse_body(&source.text).map_err(|error| {
-        let at = error.location().offset().min(source.text.len());
-        let end = (at + 1).min(source.text.len());
-        let message = error.message().replace('\n', ", ");
-        Problem::at(at..end.max(at), format!("syntax error: {message}"))
-    })
+    if json::is_json(&source.text) {
+        return json::parse(source);
+    }
+    hcl_edit::parser::parse_body(&source.text).map_err(|error| syntax_error(source, &error))
+}
+
+fn syntax_error(source: &Source, error: &hcl_edit::parser::Error) -> Problem {
+    let at = error.location().offset().min(source.text.len());
+    let end = (at + 1).min(source.text.len());
+    let message = error.message().replace('\n', ", ");
+    Problem::at(at..end, format!("syntax error: {message}"))
 }
 
 struct Evaluator<'a> {
@@ -174,8 +180,15 @@ impl Evaluator<'_> {
     }
 }
 
+/// Where a block's name stands; a block of a JSON file has no place but its first value's.
 fn name_span(block: &structure::Block) -> Range<usize> {
-    block.ident.span().unwrap_or_default()
+    let first = || {
+        block.body.iter().next().map(|first| match first {
+            Structure::Attribute(attribute) => attribute.value.span().unwrap_or_default(),
+            Structure::Block(block) => name_span(block),
+        })
+    };
+    block.ident.span().or_else(first).unwrap_or_default()
 }
 
 /// The value with every object's fields in the order in which HCL goes through them.

@@ -8,8 +8,8 @@ use std::{
 
 use hcl::eval::{Context, Evaluate};
 use hcl_edit::{
-    Span, Spanned,
-    expr::{Expression, ForIntro, FuncCall},
+    Decorate, Span, Spanned,
+    expr::{Expression, ForIntro, FuncCall, TraversalOperator},
     template::{Element, ForTemplateExpr},
     visit::{self, Visit},
     visit_mut::{self, VisitMut},
@@ -46,7 +46,7 @@ impl VisitMut for Resolver<'_> {
         if let Element::Interpolation(interpolation) = element
             && self.is_run_time(&interpolation.expr)
         {
-            let text = format!("${{{}}}", interpolation.expr.to_string().trim());
+            let text = format!("${{{}}}", plain(&mut interpolation.expr).trim());
             *element = Element::Literal(Spanned::new(text));
             return;
         }
@@ -106,6 +106,19 @@ impl Resolver<'_> {
         };
         Ok(Some(value))
     }
+}
+
+/// A reference as it is looked up: `env["HOME"]` also where it is written `env[ "HOME" ]`.
+fn plain(reference: &mut Expression) -> String {
+    if let Expression::Traversal(traversal) = reference {
+        for operator in &mut traversal.operators {
+            operator.decor_mut().clear();
+            if let TraversalOperator::Index(index) = operator.value_mut() {
+                index.decor_mut().clear();
+            }
+        }
+    }
+    reference.to_string()
 }
 
 /// Collects the names that `for` expressions and directives bind.

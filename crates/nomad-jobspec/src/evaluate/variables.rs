@@ -34,6 +34,10 @@ impl Variable {
                 "map" => Self::Map(Box::new(Self::Any)),
                 _ => return None,
             }),
+            // The form of JSON, and of HCL 1.
+            Expression::String(text) => {
+                hcl_edit::parser::parse_expr(text.as_str()).ok().filter(|ty| !ty.is_str()).as_ref().and_then(Self::of)
+            }
             Expression::FuncCall(call) => {
                 let of = || call.args.iter().next().and_then(Self::of).map(Box::new);
                 match call.name.name.as_str() {
