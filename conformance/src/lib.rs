@@ -74,6 +74,25 @@ pub struct Fixture {
     plugin_config: Value,
     env: Vec<(String, String)>,
     tasks: Mutex<Vec<TaskId>>,
+    remains: Remains,
+}
+
+/// What a test that fails leaves: the driver's process and its containers. They go with this.
+struct Remains {
+    directory: PathBuf,
+    pid: i32,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        let running = std::fs::read_link(format!("/proc/{}/exe", self.pid));
+        if running.is_ok_and(|program| program == driver_binary()) {
+            signal(self.pid, "KILL");
+        }
+        for container in docker::containers_of(&self.directory) {
+            docker::docker(&["rm", "--force", "--volumes", &container]);
+        }
+    }
 }
 
 impl Fixture {
@@ -88,7 +107,8 @@ impl Fixture {
         let log = Arc::default();
         let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let driver = launch(directory.path(), &env, &log, &plugin_config).await;
-        Self { driver, log, directory, plugin_config, env, tasks: Mutex::default() }
+        let remains = Remains { directory: directory.path().to_owned(), pid: driver.reattach_config().pid };
+        Self { driver, log, directory, plugin_config, env, tasks: Mutex::default(), remains }
     }
 
     /// Where the fixture keeps its files.
@@ -101,6 +121,7 @@ impl Fixture {
         signal(self.driver.reattach_config().pid, "KILL");
         self.driver.exited().await;
         self.driver = launch(self.directory.path(), &self.env, &self.log, &self.plugin_config).await;
+        self.remains.pid = self.driver.reattach_config().pid;
     }
 
     /// A task that runs a shell command, with its directories and pipes; not started yet.
