@@ -1,102 +1,12 @@
 //! `variable` and `locals` blocks.
 
+mod kind;
+
 use hcl_edit::{Span, expr::Expression, structure};
 
+pub use self::kind::Variable;
 use super::{Evaluator, name_span, parse};
 use crate::{Diagnostics, Problem, body::Value};
-
-/// A variable's type, as far as job files use them.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Variable {
-    /// `string`
-    String,
-    /// `number`
-    Number,
-    /// `bool`
-    Bool,
-    /// `list(T)`, `set(T)`
-    List(Box<Variable>),
-    /// `map(T)`
-    Map(Box<Variable>),
-    /// `any`, objects and tuples: taken as they are.
-    Any,
-}
-
-impl Variable {
-    fn of(expression: &Expression) -> Option<Self> {
-        match expression {
-            Expression::Variable(name) => Some(match name.as_str() {
-                "string" => Self::String,
-                "number" => Self::Number,
-                "bool" => Self::Bool,
-                "any" => Self::Any,
-                "list" | "set" => Self::List(Box::new(Self::Any)),
-                "map" => Self::Map(Box::new(Self::Any)),
-                _ => return None,
-            }),
-            // The form of JSON, and of HCL 1.
-            Expression::String(text) => {
-                hcl_edit::parser::parse_expr(text.as_str()).ok().filter(|ty| !ty.is_str()).as_ref().and_then(Self::of)
-            }
-            Expression::FuncCall(call) => {
-                let of = || call.args.iter().next().and_then(Self::of).map(Box::new);
-                match call.name.name.as_str() {
-                    "list" | "set" => of().map(Self::List),
-                    "map" => of().map(Self::Map),
-                    "object" | "tuple" | "optional" => Some(Self::Any),
-                    _ => None,
-                }
-            }
-            _ => None,
-        }
-    }
-
-    /// The value in this type, converted where HCL converts.
-    fn convert(&self, value: Value) -> Result<Value, String> {
-        match (self, value) {
-            (Self::Any, value) => Ok(value),
-            (_, Value::Null) => Ok(Value::Null),
-            (Self::String, Value::String(text)) => Ok(Value::String(text)),
-            (Self::String, Value::Bool(truth)) => Ok(Value::String(truth.to_string())),
-            (Self::String, Value::Number(number)) => Ok(Value::String(number.to_string())),
-            (Self::Number, Value::Number(number)) => Ok(Value::Number(number)),
-            (Self::Number, Value::String(text)) => number(&text),
-            (Self::Bool, Value::Bool(truth)) => Ok(Value::Bool(truth)),
-            (Self::Bool, Value::String(text)) => match text.as_str() {
-                "true" | "1" => Ok(Value::Bool(true)),
-                "false" | "0" => Ok(Value::Bool(false)),
-                _ => Err(format!("a bool is needed, this is {text:?}")),
-            },
-            (Self::List(of), Value::Array(items)) => {
-                Ok(Value::Array(items.into_iter().map(|item| of.convert(item)).collect::<Result<_, _>>()?))
-            }
-            (Self::Map(of), Value::Object(items)) => {
-                let items = items.into_iter().map(|(key, item)| Ok((key, of.convert(item)?)));
-                Ok(Value::Object(items.collect::<Result<_, String>>()?))
-            }
-            (ty, value) => Err(format!("{} is needed, this is {value}", ty.article())),
-        }
-    }
-
-    fn article(&self) -> &'static str {
-        match self {
-            Self::String => "a string",
-            Self::Number => "a number",
-            Self::Bool => "a bool",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a map",
-            Self::Any => "a value",
-        }
-    }
-}
-
-fn number(text: &str) -> Result<Value, String> {
-    if let Ok(int) = text.parse::<i64>() {
-        return Ok(int.into());
-    }
-    let float = text.parse::<f64>().ok().and_then(hcl::Number::from_f64);
-    float.map(Value::Number).ok_or_else(|| format!("a number is needed, this is {text:?}"))
-}
 
 /// Puts `var` and `local` into the scope.
 ///
@@ -137,8 +47,10 @@ pub(super) fn declare(evaluator: &mut Evaluator<'_>, file: &structure::Body) -> 
             variables.insert(name, Value::Null);
             continue;
         };
+        known_arguments(evaluator, block);
         match ty.unwrap_or(Variable::Any).convert(value) {
             Ok(value) => {
+                validate(evaluator, block, &name, &value);
                 variables.insert(name, value);
             }
             Err(error) => {
@@ -160,6 +72,47 @@ pub(super) fn declare(evaluator: &mut Evaluator<'_>, file: &structure::Body) -> 
     evaluator.scope.insert("var".to_owned(), Value::Object(variables));
     locals(evaluator, file);
     Ok(())
+}
+
+/// Only what a variable has is accepted in its block.
+fn known_arguments(evaluator: &mut Evaluator<'_>, variable: &structure::Block) {
+    for part in &variable.body {
+        let (name, span) = match part {
+            structure::Structure::Attribute(attribute) => (attribute.key.as_str(), attribute.key.span()),
+            structure::Structure::Block(block) => (block.ident.as_str(), block.ident.span()),
+        };
+        if !["type", "default", "description", "sensitive", "nullable", "validation"].contains(&name) {
+            let message = format!("unsupported argument {name:?} of a variable");
+            evaluator.problems.push(Problem::at(span.unwrap_or_default(), message));
+        }
+    }
+}
+
+/// `validation { condition = ..., error_message = "..." }`
+fn validate(evaluator: &mut Evaluator<'_>, variable: &structure::Block, name: &str, value: &Value) {
+    for validation in variable.body.get_blocks("validation") {
+        let Some(condition) = validation.body.get_attribute("condition") else {
+            evaluator.problems.push(Problem::at(name_span(validation), "a validation needs a condition"));
+            continue;
+        };
+        let this = [(name.to_owned(), value.clone())].into_iter().collect();
+        let hidden = evaluator.scope.insert("var".to_owned(), Value::Object(this));
+        let before = evaluator.problems.len();
+        let holds = evaluator.value(&condition.value);
+        let message = validation.body.get_attribute("error_message").map(|message| evaluator.value(&message.value));
+        evaluator.scope.remove("var");
+        evaluator.scope.extend(hidden.map(|hidden| ("var".to_owned(), hidden)));
+        if holds != Value::Bool(true) && evaluator.problems.len() == before {
+            let problem = Problem::at(
+                condition.value.span().unwrap_or_default(),
+                format!("variable {name:?} is {value}, which its validation refuses"),
+            );
+            evaluator.problems.push(match message.as_ref().and_then(Value::as_str) {
+                Some(message) => problem.hint(message),
+                None => problem,
+            });
+        }
+    }
 }
 
 enum Given {
