@@ -1,9 +1,13 @@
-//! How long a start takes beside the same work done by hand on the engine's command line, in turns.
+//! How long a start takes beside the same work done by hand on the engine's socket, in turns.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 
 use bench::{median_ms, row};
-use conformance::{Fixture, docker::docker, image, text};
+use conformance::{Fixture, LABEL, docker::docker, image, text};
 use nomad_plugin::driver::Force;
 
 const RUNS: usize = 15;
@@ -31,22 +35,29 @@ async fn main() {
 
 /// Create and start alone, over the engine's socket.
 fn by_hand(network: &str) -> Duration {
-    let curl = |method: &str, path: &str, body: &str| {
-        let output = std::process::Command::new("curl")
-            .args(["-s", "--unix-socket", "/var/run/docker.sock", "-X", method, "-H", "Content-Type: application/json"])
-            .args(["-d", body, &format!("http://docker{path}")])
-            .output();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
-    };
     let body = format!(
-        r#"{{"Image":"{}","Cmd":["sleep","1000"],"Labels":{{"longshore.test":"bench"}},"HostConfig":{{"NetworkMode":"{network}"}}}}"#,
+        r#"{{"Image":"{}","Cmd":["sleep","1000"],"Labels":{{"{LABEL}":"bench"}},"HostConfig":{{"NetworkMode":"{network}"}}}}"#,
         image()
     );
     let begin = Instant::now();
-    let created = curl("POST", "/containers/create", &body);
-    let id = created.split('"').nth(3).unwrap_or_default().to_owned();
-    curl("POST", &format!("/containers/{id}/start"), "");
+    let created = post("/containers/create", &body);
+    let id = created.split("\"Id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default().to_owned();
+    post(&format!("/containers/{id}/start"), "");
     let took = begin.elapsed();
     docker(&["rm", "--force", &id]);
     took
+}
+
+fn post(path: &str, body: &str) -> String {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let asked = UnixStream::connect("/var/run/docker.sock").and_then(|mut stream| {
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    });
+    asked.unwrap_or_default()
 }

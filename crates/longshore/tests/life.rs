@@ -1,0 +1,374 @@
+//! Jobs run by the real program with the real driver, as a person does it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Instant,
+};
+
+use conformance::{
+    DEADLINE,
+    docker::docker,
+    driver_binary, image,
+    lines::{Judgement, judge, last_number},
+    signal,
+};
+use serde_json::Value;
+
+/// A data directory and the program that uses it. What a failed test leaves running is ended with it.
+struct Machine {
+    directory: tempfile::TempDir,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { directory: tempfile::Builder::new().prefix("longshore-cli-").tempdir().unwrap() }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        command.args(args).env("LONGSHORE_DATA_DIR", self.path().join("data")).env("LONGSHORE_PLUGIN", driver_binary());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn state(&self, job: &str) -> Value {
+        serde_json::from_str(&self.ok(&["status", "-json", job])).unwrap()
+    }
+
+    fn task<'a>(state: &'a Value, name: &str) -> &'a Value {
+        &state["allocs"][0]["tasks"][name]
+    }
+
+    fn logs(&self, job: &str) -> String {
+        self.ok(&["logs", job])
+    }
+
+    /// The containers of all allocations in the data directory.
+    fn containers(&self) -> Vec<String> {
+        let allocs = std::fs::read_dir(self.path().join("data/alloc")).into_iter().flatten().flatten();
+        let of = |alloc: String| {
+            docker(&["ps", "--all", "--quiet", "--filter", &format!("label=com.hashicorp.nomad.alloc_id={alloc}")])
+        };
+        let found: String = allocs.map(|alloc| of(alloc.file_name().into_string().unwrap())).collect();
+        found.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for job in std::fs::read_dir(self.path().join("data/jobs")).into_iter().flatten().flatten() {
+            let _ended = self.run(&["stop", job.file_name().to_str().unwrap_or_default()]);
+        }
+        for container in self.containers() {
+            docker(&["rm", "--force", "--volumes", &container]);
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn job(id: &str, script: &str, more: &str) -> String {
+    format!(
+        "job \"{id}\" {{\n  group \"g\" {{\n    task \"t\" {{\n      driver = \"docker\"\n      {more}\n      config {{\n        \
+         image = \"{}\"\n        network_mode = \"none\"\n        command = \"/bin/sh\"\n        args = [\"-c\", <<-EOF\n{script}\nEOF\n        ]\n      }}\n    }}\n  }}\n}}\n",
+        image()
+    )
+}
+
+const STEADY: &str = "n=0; while :; do n=$((n+1)); echo \"a $n\"; sleep 0.005; done";
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// A job in the foreground.
+struct Foreground(Child);
+
+impl Foreground {
+    fn start(machine: &Machine, file: &Path) -> Self {
+        let mut command = machine.command(&["run", file.to_str().unwrap()]);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    fn signal(&self, name: &str) {
+        signal(i32::try_from(self.0.id()).unwrap(), name);
+    }
+
+    /// Its exit code and what it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.0.wait().unwrap().code(), said)
+    }
+}
+
+#[test]
+fn the_example_runs_answers_and_stops_without_a_trace() {
+    let machine = Machine::new();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/web.nomad.hcl");
+    let variable = format!("image={}", image());
+
+    let alloc = machine.ok(&["run", "-detach", "-var", &variable, example]).trim().to_owned();
+    let state = machine.state("web");
+    let port = state["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
+    assert_eq!(
+        (state["allocs"][0]["id"].as_str(), Machine::task(&state, "server")["phase"].as_str()),
+        (Some(alloc.as_str()), Some("running"))
+    );
+    let answer = answer(port);
+    assert!(answer.contains("Hello from Longshore: web.front[0] listens on 127.0.0.1"), "{answer}");
+
+    let exec = machine.run(&["exec", "web", "/bin/sh", "-c", "echo out; echo err >&2; echo $NOMAD_TASK_NAME; exit 7"]);
+    assert_eq!(
+        (exec.status.code(), text(&exec.stdout), text(&exec.stderr)),
+        (Some(7), "out\nserver\n".into(), "err\n".into())
+    );
+    let mut wc = machine
+        .command(&["exec", "-i", &alloc[..8], "wc", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wc.stdin.take().unwrap().write_all(b"hello").unwrap();
+    assert_eq!(text(&wc.wait_with_output().unwrap().stdout).trim(), "5");
+
+    machine.ok(&["signal", "-s", "SIGUSR1", "web"]);
+    wait_until("the signal's line", || machine.logs("web").contains("got SIGUSR1"));
+    let usage: Value = serde_json::from_str(&machine.ok(&["stats", "-json", "web"])).unwrap();
+    assert!(usage["memory_bytes"].as_u64() > Some(0), "{usage}");
+
+    let mut following = machine.command(&["logs", "-f", "web"]).stdout(Stdio::piped()).spawn().unwrap();
+    machine.ok(&["stop", "web"]);
+    let mut followed = String::new();
+    following.stdout.take().unwrap().read_to_string(&mut followed).unwrap();
+    assert!(following.wait().unwrap().success());
+
+    assert!(followed.ends_with("bye\n"), "{followed}");
+    let state = machine.state("web");
+    let task = Machine::task(&state, "server");
+    assert_eq!((task["phase"].as_str(), task["exit_code"].as_i64()), (Some("complete"), Some(0)));
+    let kinds: Vec<&str> =
+        task["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
+    assert_eq!(kinds, ["Started", "Killing", "Killed"]);
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+fn answer(port: i64) -> String {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        });
+        match asked {
+            Ok(answer) if !answer.is_empty() => return answer,
+            _ => assert!(Instant::now() < deadline, "nothing answers on port {port}"),
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_stops_a_foreground_job_within_its_time_and_says_so() {
+    let machine = Machine::new();
+    let file =
+        machine.file("job.hcl", &job("polite", "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done", ""));
+    let foreground = Foreground::start(&machine, &file);
+    wait_until("the task", || {
+        machine.containers().len() == 1 && machine.ok(&["status", "polite"]).contains("is running")
+    });
+
+    foreground.signal("INT");
+    let (code, said) = foreground.end();
+
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("stopping the job; once more to kill it"), "{said}");
+    assert!(said.contains("t: Killed: Exit Code: 0"), "{said}");
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_interrupt_kills_a_job_that_takes_its_time() {
+    let machine = Machine::new();
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let file = machine.file("job.hcl", &job("stubborn", script, "kill_timeout = \"10m\""));
+    let foreground = Foreground::start(&machine, &file);
+    wait_until("the task", || text(&machine.run(&["logs", "stubborn"]).stdout).contains("ready"));
+
+    foreground.signal("INT");
+    wait_until("the first interrupt", || machine.ok(&["events", "stubborn"]).contains("Sent interrupt"));
+    foreground.signal("INT");
+    let (_, said) = foreground.end();
+
+    assert!(said.contains("killing the job"), "{said}");
+    assert!(said.contains("t: Killed: Exit Code: 137"), "{said}");
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_killed_driver_is_started_again_and_the_log_has_no_gap() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("steady", STEADY, ""));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let containers = machine.containers();
+    let driver = || machine.state("steady")["driver"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+
+    for round in 1..=2 {
+        wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
+        let killed = driver().unwrap();
+        signal(killed, "KILL");
+        wait_until("another driver", || driver().is_some_and(|pid| pid != killed));
+    }
+    wait_until("lines after the last kill", || last_number(machine.logs("steady").as_bytes(), "a") > 700);
+    assert_eq!(machine.containers(), containers);
+    assert_eq!(machine.state("steady")["allocs"][0]["tasks"]["t"]["restarts"], 0);
+    machine.ok(&["stop", "steady"]);
+
+    let log = machine.logs("steady");
+    assert_eq!(judge(log.as_bytes(), "a", last_number(log.as_bytes(), "a")), Judgement::default());
+}
+
+#[test]
+fn a_killed_host_finds_its_tasks_again_and_loses_nothing() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("steady", STEADY, ""));
+    let path = file.to_str().unwrap();
+    machine.ok(&["run", "-detach", path]);
+    let containers = machine.containers();
+    let host = || machine.state("steady")["host_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
+    let driver = machine.state("steady")["driver"]["pid"].clone();
+
+    for round in 1..=2 {
+        wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
+        let killed = host();
+        signal(killed, "KILL");
+        assert_eq!(machine.ok(&["exec", "steady", "echo", "still here"]), "still here\n");
+        machine.ok(&["run", "-detach", path]);
+        assert_ne!(host(), killed);
+    }
+    wait_until("lines after the last kill", || last_number(machine.logs("steady").as_bytes(), "a") > 700);
+    assert_eq!((machine.containers(), &machine.state("steady")["driver"]["pid"]), (containers, &driver));
+    machine.ok(&["stop", "steady"]);
+
+    let log = machine.logs("steady");
+    assert_eq!(judge(log.as_bytes(), "a", last_number(log.as_bytes(), "a")), Judgement::default());
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_job_whose_host_was_killed_can_be_stopped() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("orphan", "exec sleep 1000", "kill_timeout = \"1s\""));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    signal(i32::try_from(machine.state("orphan")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+
+    machine.ok(&["stop", "orphan"]);
+
+    assert_eq!(machine.containers(), Vec::<String>::new());
+    assert_eq!(Machine::task(&machine.state("orphan"), "t")["phase"], "complete");
+}
+
+#[test]
+fn a_failing_task_is_started_again_as_often_as_its_job_says() {
+    let machine = Machine::new();
+    let restart = "restart {\n attempts = 2\n delay = \"10ms\"\n interval = \"1h\"\n }";
+    let file = machine.file("job.hcl", &job("failing", "echo try; exit 3", restart));
+
+    let output = machine.run(&["run", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(machine.logs("failing"), "try\ntry\ntry\n");
+    let state = machine.state("failing");
+    let task = Machine::task(&state, "t");
+    assert_eq!(
+        (task["phase"].as_str(), task["restarts"].as_i64(), task["exit_code"].as_i64()),
+        (Some("failed"), Some(2), Some(3))
+    );
+    assert!(text(&output.stderr).contains("Not Restarting: Exceeded allowed attempts"), "{}", text(&output.stderr));
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn every_mistake_is_one_clear_error_with_its_exit_code_and_leaves_nothing() {
+    let machine = Machine::new();
+    let good = job("job", "exit 0", "restart {\n attempts = 0\n }");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port();
+    let port = format!("group \"g\" {{\n network {{\n port \"http\" {{ static = {taken} }}\n }}");
+    let constraint = "group \"g\" {\n constraint {\n attribute = \"${attr.kernel.name}\"\n value = \"plan9\"\n }";
+    for (what, content, code, expected) in [
+        ("option", good.replace("command =", "comand ="), 2, "An argument named \"comand\" is not expected here."),
+        ("type", good.replace("command = \"/bin/sh\"", "command = [1]"), 2, "a string is needed"),
+        ("missing image", good.replace("image =", "labels = {}\n hostname ="), 2, "The argument \"image\" is required"),
+        ("absent image", good.replace(&image(), "127.0.0.1:9/none:1"), 1, "Failed to pull `127.0.0.1:9/none:1`"),
+        ("port", good.replace("group \"g\" {", &port), 2, "is taken"),
+        ("constraint", good.replace("group \"g\" {", constraint), 2, "is not met: it is \"linux\" here"),
+        ("driver", good.replace("\"docker\"", "\"java\""), 2, "needs the driver \"java\""),
+        ("syntax", good.replace("group \"g\" {", "group \"g\" "), 2, "syntax error"),
+    ] {
+        assert_ne!(content, good, "{what}");
+        let file = machine.file("job.hcl", &content);
+        let output = machine.run(&["run", file.to_str().unwrap()]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{what}: {said}");
+        assert!(said.contains(expected), "{what}: {said}");
+        assert_eq!(machine.containers(), Vec::<String>::new(), "{what}");
+    }
+    let unreadable = machine.run(&["run", "/no/such/file"]);
+    assert_eq!(unreadable.status.code(), Some(2));
+    assert!(text(&unreadable.stderr).starts_with("Error: failed to read /no/such/file: No such file"));
+    let file = machine.file("job.hcl", &good);
+    let away =
+        machine.command(&["run", file.to_str().unwrap()]).env("DOCKER_HOST", "unix:///no/such.sock").output().unwrap();
+    assert_eq!(away.status.code(), Some(3));
+    assert!(text(&away.stderr).contains("hint: start dockerd, or set DOCKER_HOST"), "{}", text(&away.stderr));
+    assert_eq!(machine.run(&["stop", "nothing"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_job_is_validated_and_the_machine_is_fingerprinted() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("job", "exit 0", "service { name = \"x\" }"));
+
+    let validated = machine.run(&["validate", file.to_str().unwrap()]);
+    let fingerprint: Value = serde_json::from_str(&machine.ok(&["fingerprint", "-json"])).unwrap();
+
+    assert_eq!((validated.status.code(), text(&validated.stdout)), (Some(0), "Job validation successful\n".into()));
+    assert_eq!(text(&validated.stderr), "==> `service` is ignored on one machine\n");
+    assert_eq!(
+        (&fingerprint["driver.docker"], &fingerprint["driver.docker.os_type"]),
+        (&"true".into(), &"linux".into())
+    );
+}
