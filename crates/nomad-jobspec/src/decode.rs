@@ -112,18 +112,23 @@ impl Decoder<'_> {
     }
 
     fn attr(&mut self, body: &Body, name: &str, ty: &Type, required: bool) -> msgpack::Value {
+        let blocks: Vec<&Block> = body.blocks(name).collect();
         if let Some(attribute) = body.attribute(name) {
+            if let Some(block) = blocks.first() {
+                self.problem(&block.span, format!("{name} is written as an argument as well"));
+            }
             return self.convert(&attribute.value, ty, &attribute.value_span);
         }
+        self.no_labels(&blocks);
         // A list of maps may also be written as blocks.
-        let blocks: Vec<&Block> = body.blocks(name).collect();
-        if let (Type::List(item), Some(first)) = (ty, blocks.first()) {
+        if let (Type::List(item) | Type::Set(item), Some(first)) = (ty, blocks.first()) {
             if let Type::Map(value) = &**item {
                 let maps = blocks.iter().map(|block| self.map_of(&block.body, value)).collect();
                 return msgpack::Value::List(maps);
             }
             self.problem(&first.span, format!("{name} is an argument, not a block: write `{name} = ...`"));
         } else if let (Type::Map(value), Some(first)) = (ty, blocks.first()) {
+            self.only_one(name, blocks.iter().map(|block| &block.span));
             return self.map_of(&first.body, value);
         } else if let Some(first) = blocks.first() {
             self.problem(&first.span, format!("{name} is an argument, not a block: write `{name} = ...`"));
@@ -140,11 +145,23 @@ impl Decoder<'_> {
         msgpack::Value::Map(entries.collect())
     }
 
+    fn only_one<'s>(&mut self, name: &str, mut spans: impl Iterator<Item = &'s Range<usize>>) {
+        if let Some(second) = spans.nth(1) {
+            self.problem(second, format!("only one {name} block is allowed"));
+        }
+    }
+
+    fn no_labels(&mut self, blocks: &[&Block]) {
+        for block in blocks.iter().filter(|block| !block.labels.is_empty()) {
+            let name = &block.name;
+            let message = format!("Extraneous label for {name}; No labels are expected for {name} blocks.");
+            self.problem(&block.span, message);
+        }
+    }
+
     fn block(&mut self, body: &Body, name: &str, required: bool, nested: &Spec) -> msgpack::Value {
         let bodies = self.bodies(body, name);
-        if let Some((_, span)) = bodies.get(1) {
-            self.problem(span, format!("only one {name} block is allowed"));
-        }
+        self.only_one(name, bodies.iter().map(|(_, span)| span));
         match bodies.into_iter().next() {
             Some((inner, _)) => {
                 self.unknown(&inner, nested);
@@ -156,7 +173,9 @@ impl Decoder<'_> {
     }
 
     fn block_attrs(&mut self, body: &Body, name: &str, ty: &Type, required: bool) -> msgpack::Value {
-        match self.bodies(body, name).into_iter().next() {
+        let bodies = self.bodies(body, name);
+        self.only_one(name, bodies.iter().map(|(_, span)| span));
+        match bodies.into_iter().next() {
             Some((inner, _)) => self.map_of(&inner, ty),
             None if required => self.missing(body, name),
             None => msgpack::Value::Null,
@@ -166,8 +185,16 @@ impl Decoder<'_> {
     fn block_list(&mut self, body: &Body, name: &str, (min, max): (u64, u64), nested: &Spec) -> msgpack::Value {
         let bodies = self.bodies(body, name);
         let count = bodies.len() as u64;
-        if count < min || (max > 0 && count > max) {
-            self.problem(&body.span, format!("{count} {name} blocks are too few or too many: {min} to {max}"));
+        if count < min {
+            self.problem(
+                &body.span,
+                format!("Insufficient {name} blocks; At least {min} {name:?} blocks are required."),
+            );
+        }
+        if max > 0 && count > max {
+            let message = format!("Too many {name} blocks; No more than {max} {name:?} blocks are allowed.");
+            let further = usize::try_from(max).ok().and_then(|max| bodies.get(max));
+            self.problem(further.map_or(&body.span, |(_, span)| span), message);
         }
         let list = bodies.into_iter().map(|(inner, _)| {
             self.unknown(&inner, nested);
@@ -183,6 +210,7 @@ impl Decoder<'_> {
                 self.problem(&block.span, format!("{name} needs {labels} labels"));
                 continue;
             }
+            self.unknown(&block.body, nested);
             let value = self.spec(&block.body, nested);
             insert(&mut root, &block.labels, value);
         }
@@ -200,6 +228,7 @@ impl Decoder<'_> {
             };
             return items.iter().filter_map(|item| Some((self.as_body(item, span)?, span.clone()))).collect();
         }
+        self.no_labels(&body.blocks(name).collect::<Vec<_>>());
         body.blocks(name).map(|block| (block.body.clone(), block.span.clone())).collect()
     }
 
@@ -222,14 +251,17 @@ impl Decoder<'_> {
         match (ty, value) {
             (_, Value::Null) => msgpack::Value::Null,
             (Type::String, Value::String(text)) => msgpack::Value::String(interpolate(text, self.resolve)),
-            (Type::String, Value::Number(number)) => msgpack::Value::String(number.to_string()),
+            (Type::String, Value::Number(number)) => msgpack::Value::String(match from_number(number) {
+                msgpack::Value::Int(whole) => whole.to_string(),
+                _ => number.to_string(),
+            }),
             (Type::String, Value::Bool(truth)) => msgpack::Value::String(truth.to_string()),
             (Type::Number, Value::Number(number)) => from_number(number),
             (Type::Number, Value::String(text)) => {
                 let text = interpolate(text, self.resolve);
-                let float = || text.parse().ok().map(msgpack::Value::Float);
-                match text.parse().ok().map(msgpack::Value::Int).or_else(float) {
-                    Some(number) => number,
+                let float = || text.parse().ok().and_then(hcl::Number::from_f64);
+                match text.parse::<i64>().ok().map(hcl::Number::from).or_else(float) {
+                    Some(number) => from_number(&number),
                     None => self.wrong("a number", value, span),
                 }
             }
@@ -240,15 +272,26 @@ impl Decoder<'_> {
                 _ => self.wrong("a bool", value, span),
             },
             (Type::Any, value) => self.any(value),
-            (Type::List(item) | Type::Set(item), Value::Array(items)) => {
+            (Type::List(item), Value::Array(items)) => {
                 msgpack::Value::List(items.iter().map(|value| self.convert(value, item, span)).collect())
             }
+            (Type::Set(item), Value::Array(items)) => {
+                let mut kept = Vec::new();
+                for value in items {
+                    let value = self.convert(value, item, span);
+                    if !kept.contains(&value) {
+                        kept.push(value);
+                    }
+                }
+                msgpack::Value::List(kept)
+            }
             // One map stands for a list of one.
-            (Type::List(item), Value::Object(_)) if matches!(**item, Type::Map(_)) => {
+            (Type::List(item) | Type::Set(item), Value::Object(_)) if matches!(**item, Type::Map(_)) => {
                 msgpack::Value::List(vec![self.convert(value, item, span)])
             }
             (Type::Map(item), Value::Object(fields)) => {
-                let fields = fields.iter().map(|(name, value)| (name.clone(), self.convert(value, item, span)));
+                let named = |name: &str| interpolate(name, self.resolve);
+                let fields = fields.iter().map(|(name, value)| (named(name), self.convert(value, item, span)));
                 msgpack::Value::Map(fields.collect())
             }
             (Type::String, _) => self.wrong("a string", value, span),
@@ -296,8 +339,13 @@ fn insert(map: &mut BTreeMap<String, msgpack::Value>, labels: &[String], value: 
 fn from_number(number: &hcl::Number) -> msgpack::Value {
     match (number.as_i64(), number.as_f64()) {
         (Some(int), _) => msgpack::Value::Int(int),
-        (None, Some(float)) => msgpack::Value::Float(float),
-        (None, None) => msgpack::Value::String(number.to_string()),
+        // cty does not tell 1.0 from 1.
+        (None, Some(float)) if number.is_f64() => match format!("{float:.0}").parse() {
+            Ok(whole) if float.fract() == 0.0 => msgpack::Value::Int(whole),
+            _ => msgpack::Value::Float(float),
+        },
+        // Beyond i64 the decimal form keeps every digit.
+        _ => msgpack::Value::String(number.to_string()),
     }
 }
 

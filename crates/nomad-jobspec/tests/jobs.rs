@@ -490,6 +490,47 @@ fn maps_and_blocks_may_be_written_in_each_of_their_forms() {
 }
 
 #[test]
+fn numbers_sets_and_keys_are_converted_as_cty_does() {
+    let spec = Spec::object([
+        ("whole", Spec::attr("whole", Type::Number)),
+        ("half", Spec::attr("half", Type::Number)),
+        ("huge", Spec::attr("huge", Type::Number)),
+        ("text", Spec::attr("text", Type::String)),
+        ("set", Spec::attr("set", Type::Set(Box::new(Type::String)))),
+        ("map", Spec::attr("map", Type::Map(Box::new(Type::String)))),
+    ]);
+    let config = "whole = \"12.0\"\nhalf = 0.5\nhuge = 18446744073709551615\ntext = 2.0\nset = [\"a\", \"a\", 1]\nmap = { \"p${NOMAD_PORT_http}\" = 1 }";
+    let parsed = read(&task(&format!("config {{\n{config}\n}}")), &[], None).unwrap_or_else(|error| panic!("{error}"));
+    let resolve = |name: &str| (name == "NOMAD_PORT_http").then(|| "8080".to_owned());
+
+    let value = decode(&parsed.job.groups[0].tasks[0].config, &spec, &resolve);
+
+    let expected = object(&[
+        ("whole", Value::Int(12)),
+        ("half", Value::Float(0.5)),
+        ("huge", text("18446744073709551615")),
+        ("text", text("2")),
+        ("set", Value::List(vec![text("a"), text("1")])),
+        ("map", object(&[("p8080", text("1"))])),
+    ]);
+    assert_eq!(value, Ok(expected));
+}
+
+#[test]
+fn blocks_that_are_too_many_or_labelled_are_refused() {
+    for (config, expected) in [
+        ("auth {}\nauth {}", "only one auth block is allowed"),
+        ("mount \"a\" {}", "Extraneous label for mount; No labels are expected for mount blocks."),
+        ("labels = {}\nlabels {}", "labels is written as an argument as well"),
+        ("size = \"nan\"", "a number is needed, this is \"nan\""),
+        ("args { a = 1 }", "args is an argument, not a block: write `args = ...`"),
+    ] {
+        let told = decoded(&format!("image = \"x\"\n{config}")).unwrap_err();
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
 fn what_the_schema_does_not_know_is_refused() {
     let problems = decoded("imag = \"x\"\nauth { usr = 1 }\ntty = 3\n").unwrap_err();
     for expected in [

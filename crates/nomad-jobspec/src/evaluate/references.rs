@@ -9,7 +9,7 @@ use std::{
 use hcl::eval::{Context, Evaluate};
 use hcl_edit::{
     Decorate, Span, Spanned,
-    expr::{Expression, ForIntro, FuncCall, TraversalOperator},
+    expr::{Expression, ForIntro, FuncCall, Object, ObjectKey, TraversalOperator},
     template::{Element, ForTemplateExpr},
     visit::{self, Visit},
     visit_mut::{self, VisitMut},
@@ -51,6 +51,18 @@ impl VisitMut for Resolver<'_> {
             return;
         }
         visit_mut::visit_element_mut(self, element);
+    }
+
+    fn visit_object_mut(&mut self, object: &mut Object) {
+        // Keys cannot be changed in their place.
+        let entries = std::mem::replace(object, Object::new());
+        for (mut key, mut value) in entries {
+            if let ObjectKey::Expression(key) = &mut key {
+                self.visit_expr_mut(key);
+            }
+            self.visit_expr_mut(value.expr_mut());
+            object.insert(key, value);
+        }
     }
 
     fn visit_expr_mut(&mut self, expression: &mut Expression) {
