@@ -182,6 +182,31 @@ fn dynamic_blocks_are_written_out() {
 }
 
 #[test]
+fn a_dynamic_block_reads_a_file_for_each_of_a_set() {
+    let parsed = read(
+        &task(
+            r#"dynamic "template" {
+              for_each = fileset(".", "*.txt")
+              iterator = found
+              content {
+                data        = file(found.value)
+                destination = "local/${found.key}-${found.value}"
+              }
+            }"#,
+        ),
+        &[],
+        None,
+    );
+    let job = parsed.unwrap_or_else(|error| panic!("{error}")).job;
+    let templates = job.groups[0].tasks[0].templates.iter();
+
+    assert_eq!(
+        templates.map(|made| (made.destination.as_str(), made.data.as_deref())).collect::<Vec<_>>(),
+        [("local/0-motd.txt", Some("  hello\n")), ("local/1-other.txt", Some("x"))]
+    );
+}
+
+#[test]
 fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
     let text = format!(
         "variable \"unset\" {{}}\n{}",
@@ -272,6 +297,30 @@ fn what_is_no_job_is_told_so() {
     let unknown = read(&task(""), &[("y", "1")], None).unwrap_err().to_string();
     assert!(unknown.contains("no variable is called \"y\""), "{unknown}");
     assert!(errors(&"[".repeat(100_000)).contains("nested too deeply"));
+}
+
+#[test]
+fn the_projects_example_is_read_whole() {
+    let Parsed { job, .. } = read(include_str!("../../../../examples/web.nomad.hcl"), &[], None).unwrap();
+
+    assert_eq!((job.id.as_str(), job.groups[0].tasks[0].driver.as_str()), ("web", "docker"));
+}
+
+#[test]
+fn text_that_nests_without_end_is_refused() {
+    for text in [
+        "a = ".to_owned() + &"1 + ".repeat(50_000) + "1",
+        "a = ".to_owned() + &"!".repeat(50_000) + "true",
+        "a = ".to_owned() + &"-".repeat(50_000) + "1",
+        "a = ".to_owned() + &"true ? 1 : ".repeat(50_000) + "1",
+        "a = ".to_owned() + &"\"${".repeat(50_000),
+        "{\"a\": ".repeat(50_000),
+        "a {\n".repeat(50_000),
+        "a = b".to_owned() + &".c".repeat(50_000),
+        "a = <<EOF\n".to_owned() + &"%{ if true }".repeat(50_000) + "EOF\n",
+    ] {
+        assert!(!errors(&text).is_empty());
+    }
 }
 
 proptest! {
