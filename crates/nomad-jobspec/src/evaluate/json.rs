@@ -44,8 +44,17 @@ pub(super) fn parse(source: &Source) -> Result<Body, Problem> {
         let at = (line + error.column().saturating_sub(1)).min(source.text.len().saturating_sub(1));
         return Err(Problem::at(at..at + 1, format!("invalid JSON: {error}")));
     }
-    let text = without_quotes_escaped(&source.text);
+    // An expression has no space around it, but in parentheses; so all of it keeps its place.
+    let object = without_quotes_escaped(source.text.trim());
+    let text = match source.text.len() - source.text.trim_start().len() {
+        0 => object,
+        space => format!("({}{object})", " ".repeat(space - 1)),
+    };
     let expression = hcl_edit::parser::parse_expr(&text).map_err(|error| super::syntax_error(source, &error))?;
+    let expression = match expression {
+        Expression::Parenthesis(inside) => inside.into_inner(),
+        other => other,
+    };
     match expression {
         Expression::Object(file) if file.iter().any(|(key, _)| name_of(key) == Some("Job")) => {
             let problem = Problem::new("this is the form of Nomad's HTTP API, not that of a job file");

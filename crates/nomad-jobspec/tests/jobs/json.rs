@@ -6,7 +6,8 @@ use crate::{decode::schema, errors, read, task};
 
 #[test]
 fn a_json_file_is_read_as_the_native_form_is() {
-    let json = r#"{
+    let json = r#"
+    {
       "variable": { "image": { "type": "string", "default": "busybox:1" } },
       "locals": { "who": "${upper(\"me\")}!" },
       "job": { "web": {
@@ -28,7 +29,8 @@ fn a_json_file_is_read_as_the_native_form_is() {
           } }]
         } }
       } }
-    }"#;
+    }
+    "#;
     let native = r#"
       variable "image" {
         type    = string
@@ -93,9 +95,9 @@ fn what_is_wrong_in_a_json_file_is_told_with_its_line() {
     assert!(wrong.contains("test.nomad.hcl:3:10"), "{wrong}");
 
     let unknown =
-        errors("{\"job\": {\"j\": {\n\"tpye\": 1,\n\"group\": {\"g\": {\"task\": {\"t\": {\"driver\": \"d\"}}}}}}}");
+        errors("\n{\"job\": {\"j\": {\n\"tpye\": 1,\n\"group\": {\"g\": {\"task\": {\"t\": {\"driver\": \"d\"}}}}}}}");
     assert!(unknown.contains("unsupported argument \"tpye\""), "{unknown}");
-    assert!(unknown.contains("test.nomad.hcl:2:9"), "{unknown}");
+    assert!(unknown.contains("test.nomad.hcl:3:9"), "{unknown}");
 
     assert!(errors("{\"Job\": {\"ID\": \"x\"}}").contains("this is the form of Nomad's HTTP API"));
 }
