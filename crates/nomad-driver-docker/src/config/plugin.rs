@@ -212,7 +212,7 @@ impl PluginConfig {
                 .and_then(|attempts| u32::try_from(attempts).ok())
                 .unwrap_or(default.container_exists_attempts),
             pull_activity_timeout,
-            pids_limit: reader.uint("pids_limit").filter(|limit| *limit > 0),
+            pids_limit: reader.limit("pids_limit"),
             disable_log_collection: reader.truth("disable_log_collection").unwrap_or_default(),
             allowed_modes: reader
                 .block("allowed_modes")

@@ -70,7 +70,8 @@ fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
         Value::Bool(_) => "a bool",
-        Value::Int(_) | Value::Float(_) => "a number",
+        Value::Int(_) => "a number",
+        Value::Float(_) => "a fraction",
         Value::String(_) => "a string",
         Value::List(_) => "a list",
         Value::Map(_) => "an object",
@@ -104,9 +105,10 @@ impl<'a> Reader<'a> {
         self.findings.add("", message);
     }
 
-    /// A problem with a field, in words that stand alone.
+    /// A problem with a field, in words that stand alone; of one block among several, they say which.
     pub(super) fn problem(&self, message: impl Into<String>) {
-        self.findings.add("", message);
+        let one_of_several = self.prefix.contains('[');
+        self.findings.add(if one_of_several { self.prefix.trim_end_matches('.') } else { "" }, message);
     }
 
     /// A problem with a field, told with its path.
@@ -167,11 +169,23 @@ impl<'a> Reader<'a> {
         Some(int)
     }
 
+    /// A limit of which 0 and -1, by which Docker says "no limit", are unset.
+    pub(super) fn limit(&self, name: &str) -> Option<i64> {
+        let limit = self.int(name)?;
+        if limit < -1 {
+            self.problem_at(name, format!("must not be negative, this is {limit}"));
+        }
+        (limit > 0).then_some(limit)
+    }
+
     /// A list of texts; `None` is unset.
     pub(super) fn texts(&self, name: &str) -> Option<Vec<String>> {
         let path = self.path(name);
         match self.get(name)? {
-            Value::List(items) => Some(items.iter().filter_map(|item| self.scalar(item, &path)).collect()),
+            Value::List(items) => {
+                let items = items.iter().enumerate();
+                Some(items.filter_map(|(index, item)| self.scalar(item, &format!("{path}[{index}]"))).collect())
+            }
             other => {
                 self.wrong(&path, "a list of strings", other);
                 None
@@ -198,13 +212,27 @@ impl<'a> Reader<'a> {
     pub(super) fn text_map(&self, name: &str) -> Option<BTreeMap<String, String>> {
         let path = self.path(name);
         let entries = self.merged(name)?.into_iter();
-        Some(entries.filter_map(|(key, value)| Some((key, self.scalar(value, &path)?))).collect())
+        Some(
+            entries
+                .filter_map(|(key, value)| {
+                    let text = self.scalar(value, &format!("{path}.{key}"))?;
+                    Some((key, text))
+                })
+                .collect(),
+        )
     }
 
     pub(super) fn int_map(&self, name: &str) -> Option<BTreeMap<String, i64>> {
         let path = self.path(name);
         let entries = self.merged(name)?.into_iter();
-        Some(entries.filter_map(|(key, value)| Some((key, self.whole(value, &path)?))).collect())
+        Some(
+            entries
+                .filter_map(|(key, value)| {
+                    let whole = self.whole(value, &format!("{path}.{key}"))?;
+                    Some((key, whole))
+                })
+                .collect(),
+        )
     }
 
     /// A block's fields.

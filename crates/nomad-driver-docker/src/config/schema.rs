@@ -160,7 +160,7 @@ pub fn task_schema() -> Spec {
         texts("cap_add"),
         texts("cap_drop"),
         truth("cpu_hard_limit"),
-        number("cpu_cfs_period"),
+        number("cpu_cfs_period").or("100000"),
         text("cpuset_cpus"),
         number("container_exists_attempts"),
         number("memory_hard_limit"),

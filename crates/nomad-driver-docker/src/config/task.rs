@@ -251,6 +251,7 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
     }
     // Accepted, without effect: the plugin's own option of this name decides.
     let _ = reader.int("container_exists_attempts");
+    let cpu_hard_limit = truth("cpu_hard_limit");
     TaskOptions {
         image: image(reader),
         image_pull_timeout: pull_timeout(reader),
@@ -280,11 +281,11 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
         mac_address: mac_address(reader),
         cap_add: texts("cap_add"),
         cap_drop: texts("cap_drop"),
-        cpu_hard_limit: truth("cpu_hard_limit"),
-        cpu_cfs_period: cfs_period(reader),
+        cpu_hard_limit,
+        cpu_cfs_period: cfs_period(reader, cpu_hard_limit),
         memory_hard_limit: reader.uint("memory_hard_limit").unwrap_or_default(),
         oom_score_adj: reader.int("oom_score_adj").filter(|adjustment| *adjustment != 0),
-        pids_limit: reader.uint("pids_limit").unwrap_or_default(),
+        pids_limit: reader.limit("pids_limit").unwrap_or_default(),
         ulimit: ulimits(reader),
         devices: devices(reader),
         dns_servers: texts("dns_servers"),
@@ -344,7 +345,8 @@ fn command(reader: &Reader<'_>) -> Option<String> {
 fn mac_address(reader: &Reader<'_>) -> Option<String> {
     let text = reader.text("mac_address")?;
     let parts: Vec<&str> = text.split([':', '-']).collect();
-    let valid = parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && u8::from_str_radix(part, 16).is_ok());
+    let valid = parts.len() == 6
+        && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if !valid {
         reader.problem(format!("failed to parse mac_address {text:?}: six pairs of hexadecimal digits are needed"));
     }
@@ -356,9 +358,10 @@ fn address<A: std::str::FromStr<Err = std::net::AddrParseError>>(reader: &Reader
     text.parse().map_err(|error| reader.problem(format!("failed to parse {name} {text:?}: {error}"))).ok()
 }
 
-fn cfs_period(reader: &Reader<'_>) -> i64 {
+fn cfs_period(reader: &Reader<'_>, counts: bool) -> i64 {
     let period = reader.int("cpu_cfs_period").unwrap_or(100_000);
-    if !(0..=1_000_000).contains(&period) {
+    // Without a hard limit the period has no effect, and the built-in driver does not look at it.
+    if counts && !(0..=1_000_000).contains(&period) {
         reader.problem("invalid value for cpu_cfs_period");
     }
     period
@@ -385,12 +388,12 @@ fn ulimits(reader: &Reader<'_>) -> Vec<Ulimit> {
 fn devices(reader: &Reader<'_>) -> Vec<Device> {
     let device = |device: Reader<'_>| {
         let Some(host_path) = device.text("host_path") else {
-            reader.problem("host path must be set in configuration for devices");
+            device.problem("host path must be set in configuration for devices");
             return None;
         };
         let cgroup_permissions = device.text("cgroup_permissions").unwrap_or_else(|| "rwm".to_owned());
         if !cgroup_permissions.chars().all(|permission| "rwm".contains(permission)) {
-            reader.problem(format!("invalid cgroup permission string: {cgroup_permissions:?}"));
+            device.problem(format!("invalid cgroup permission string: {cgroup_permissions:?}"));
         }
         let container_path = device.text("container_path").unwrap_or_else(|| host_path.clone());
         Some(Device { host_path, container_path, cgroup_permissions })
@@ -458,10 +461,14 @@ fn port_map(reader: &Reader<'_>) -> BTreeMap<String, i32> {
 
 #[cfg(test)]
 mod tests {
-    use nomad_plugin::msgpack::{Value, encode, encode_go};
+    use nomad_plugin::{
+        hclspec::Spec,
+        msgpack::{Value, encode, encode_go},
+    };
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::{PluginConfig, plugin_schema, task_schema};
 
     fn object(fields: &[(&str, Value)]) -> Value {
         Value::Map(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
@@ -534,10 +541,10 @@ mod tests {
             "pids_limit: must not be negative, this is -5",
             "failed to parse ulimit configuration: Malformed soft ulimit nofile: a:b",
             "failed to parse ulimit configuration: Malformed ulimit specification nproc: \"\", cannot be empty",
-            "invalid mount type, must be \"bind\", \"volume\", \"tmpfs\": \"nfs\"",
-            "failed to decode driver config: shm_size: a whole number is needed, this is a number",
+            "mount[0]: invalid mount type, must be \"bind\", \"volume\", \"tmpfs\": \"nfs\"",
+            "failed to decode driver config: shm_size: a whole number is needed, this is a fraction",
             "Failed to create container configuration, cannot use isolation mode \"hyperv\" on linux",
-            "host path must be set in configuration for devices",
+            "devices[0]: host path must be set in configuration for devices",
         ] {
             assert!(errors.contains(expected), "{expected} is not in {errors}");
         }
@@ -552,11 +559,41 @@ mod tests {
         assert!(!format!("{options:?}").contains("hunter2"));
     }
 
+    #[test]
+    fn a_process_limit_of_minus_one_is_none() {
+        assert_eq!(parse(&[("pids_limit", Value::Int(-1))]).unwrap().pids_limit, 0);
+        assert_eq!(parse(&[("pids_limit", Value::Int(7))]).unwrap().pids_limit, 7);
+    }
+
+    #[test]
+    fn the_period_is_looked_at_only_where_it_has_an_effect() {
+        let period = ("cpu_cfs_period", Value::Int(2_000_000));
+
+        assert_eq!(parse(std::slice::from_ref(&period)).unwrap().cpu_cfs_period, 2_000_000);
+        let errors = parse(&[period, ("cpu_hard_limit", Value::Bool(true))]).unwrap_err();
+        assert_eq!(errors.to_string(), "invalid value for cpu_cfs_period");
+    }
+
+    #[test]
+    fn an_error_within_a_list_or_a_map_names_the_element() {
+        let args = Value::List(vec![text("a"), Value::Int(1)]);
+        let ports = Value::List(vec![object(&[("http", text("80"))])]);
+        let errors = parse(&[("args", args), ("port_map", ports), ("mac_address", text("+1:02:03:04:05:06"))]);
+
+        assert_eq!(
+            errors.unwrap_err().to_string(),
+            "failed to decode driver config: args[1]: a string is needed, this is a number; \
+             failed to parse mac_address \"+1:02:03:04:05:06\": six pairs of hexadecimal digits are needed; \
+             failed to decode driver config: port_map.http: a whole number is needed, this is a string"
+        );
+    }
+
     fn values() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),
+            prop::num::f64::NORMAL.prop_map(Value::Float),
             "[a-z0-9:/ ]{0,12}".prop_map(Value::String),
         ];
         leaf.prop_recursive(3, 24, 4, |inner| {
@@ -567,18 +604,27 @@ mod tests {
         })
     }
 
+    /// An object of some of a schema's keys, with whatever in them.
+    fn configs(schema: Spec) -> impl Strategy<Value = Value> {
+        let Spec::Object(children) = schema else { panic!("a configuration is an object") };
+        let names: Vec<String> = children.into_keys().collect();
+        prop::collection::btree_map(prop::sample::select(names), values(), 0..8).prop_map(Value::Map)
+    }
+
     proptest! {
         #[test]
-        fn both_dialects_mean_the_same_whatever_is_in_them(
-            fields in prop::collection::btree_map(
-                prop::sample::select(vec!["image", "command", "args", "mount", "labels", "ulimit", "logging", "auth",
-                    "port_map", "volumes", "devices", "tty", "shm_size", "ipv4_address"]),
-                values(),
-                0..8,
-            ),
-        ) {
-            let value = Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        fn both_dialects_of_a_task_mean_the_same_whatever_is_in_them(value in configs(task_schema())) {
             prop_assert_eq!(TaskOptions::parse(&encode(&value)), TaskOptions::parse(&encode_go(&value)));
+        }
+
+        #[test]
+        fn both_dialects_of_the_plugin_mean_the_same_whatever_is_in_them(value in configs(plugin_schema())) {
+            prop_assert_eq!(PluginConfig::parse(&encode(&value)), PluginConfig::parse(&encode_go(&value)));
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+            let _either = (TaskOptions::parse(&bytes), PluginConfig::parse(&bytes));
         }
     }
 }
