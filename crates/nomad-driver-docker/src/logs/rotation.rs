@@ -233,3 +233,59 @@ impl Queue {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn container(directory: &std::path::Path) -> (LogFiles, impl Fn(&str)) {
+        let files = LogFiles::new("id", directory.to_owned(), Bound { files: 2, bytes: 1 << 20 });
+        let at = directory.to_owned();
+        let rotate = move |content: &str| {
+            let _first_has_no_older = fs::rename(at.join("id-json.log"), at.join("id-json.log.1"));
+            fs::write(at.join("id-json.log"), content).unwrap();
+        };
+        (files, rotate)
+    }
+
+    fn sizes(files: &LogFiles) -> Vec<u64> {
+        std::iter::from_fn(|| files.next()).map(|file| file.len().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_file_is_queued_once_and_a_file_that_came_and_went_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (files, rotate) = container(directory.path());
+
+        rotate("1");
+        files.look(1);
+        files.look(0);
+        assert_eq!((sizes(&files), files.take_losses()), (vec![1], Losses::default()));
+        rotate("22");
+        rotate("333");
+        files.look(2);
+        assert_eq!((sizes(&files), files.take_losses()), (vec![2, 3], Losses::default()));
+        rotate("4444");
+        rotate("55555");
+        rotate("666666");
+        files.look(3);
+        assert_eq!((sizes(&files), files.take_losses().missed), (vec![5, 6], 1));
+    }
+
+    #[test]
+    fn beyond_the_bound_the_oldest_are_given_up_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (files, rotate) = container(directory.path());
+
+        for content in ["1", "22", "333", "4444"] {
+            rotate(content);
+            files.look(1);
+        }
+
+        let losses = files.take_losses();
+        assert_eq!((losses.given_up, losses.given_up_bytes, losses.missed), (2, 3, 0));
+        assert_eq!(sizes(&files), [3, 4]);
+    }
+}

@@ -1,0 +1,270 @@
+//! Log collection from files that are written, rotated and emptied as an engine does it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use nomad_driver_docker::logs::{Bound, Collector, LogReport, LogSink, LogSource, LogTask};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const ID: &str = "0123abcd";
+
+/// An engine's directory of one container, and a host's pipes.
+struct Container {
+    directory: tempfile::TempDir,
+    stdout: File,
+    reports: Arc<Mutex<Vec<LogReport>>>,
+}
+
+impl Container {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("stdout");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        fs::write(directory.path().join("stderr"), "").unwrap();
+        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+        let stdout = OpenOptions::new().read(true).write(true).custom_flags(nonblock).open(&pipe).unwrap();
+        Self { directory, stdout, reports: Arc::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path(&format!("{ID}-json.log"))
+    }
+
+    fn write(&self, lines: impl IntoIterator<Item = String>) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.log()).unwrap();
+        let text: String = lines.into_iter().map(|line| object(&line)).collect();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// As an engine with `max-file = 2` does it.
+    fn rotate(&self) {
+        fs::rename(self.log(), self.path(&format!("{ID}-json.log.1"))).unwrap();
+        File::create(self.log()).unwrap();
+    }
+
+    fn parts(&self) -> (LogSource, LogSink, PathBuf) {
+        let source = LogSource { container_id: ID.into(), directory: self.directory.path().to_owned() };
+        (source, LogSink { stdout: self.path("stdout"), stderr: self.path("stderr") }, self.path("position"))
+    }
+
+    fn watch(&self, collector: &Collector) -> LogTask {
+        let (source, sink, position) = self.parts();
+        collector.watch(source, &sink, &position, self.report()).unwrap()
+    }
+
+    fn resume(&self, collector: &Collector) -> LogTask {
+        let (source, sink, position) = self.parts();
+        collector.resume(source, &sink, &position, self.report()).unwrap()
+    }
+
+    fn report(&self) -> impl Fn(LogReport) + Send + Sync + 'static {
+        let reports = self.reports.clone();
+        move |report| reports.lock().unwrap().push(report)
+    }
+
+    fn reports(&self) -> Vec<LogReport> {
+        self.reports.lock().unwrap().clone()
+    }
+
+    /// Reads the pipe until a text has come, or the time is over.
+    async fn read_until(&self, text: &str, so_far: &mut String) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut buffer = vec![0; 1 << 16];
+        while !so_far.contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} did not come; {} bytes did", so_far.len());
+            match (&self.stdout).read(&mut buffer) {
+                Ok(count) => so_far.push_str(std::str::from_utf8(&buffer[..count]).unwrap()),
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+}
+
+fn object(line: &str) -> String {
+    format!("{{\"log\":\"{line}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.678Z\"}}\n")
+}
+
+fn numbered(numbers: std::ops::Range<u32>) -> impl Iterator<Item = String> {
+    numbers.map(|number| format!("line {number}"))
+}
+
+fn expected(numbers: std::ops::Range<u32>) -> String {
+    numbered(numbers).map(|line| line + "\n").collect()
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not in time");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotated_files_are_read_in_order_to_the_last_line() {
+    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    let task = container.watch(&collector);
+    let mut came = String::new();
+
+    for part in 0..20 {
+        container.write(numbered(part * 100..part * 100 + 100));
+        container.read_until(&format!("line {}\n", part * 100), &mut came).await;
+        container.rotate();
+    }
+    container.write(numbered(2000..2010));
+    let summary = task.finish().await;
+    container.read_until("line 2009\n", &mut came).await;
+
+    assert_eq!(came, expected(0..2010));
+    assert!(summary.complete && summary.lost_files == 0, "{summary:?}");
+    assert_eq!(container.reports(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_goes_on_with_the_very_next_line() {
+    let container = Container::new();
+    let mut came = String::new();
+    container.write(numbered(0..1000));
+    {
+        let collector = Collector::start().unwrap();
+        let _stopped_somewhere = container.watch(&collector);
+        container.read_until("line 10\n", &mut came).await;
+    }
+    container.write(numbered(1000..1100));
+    container.rotate();
+    container.write(numbered(1100..1200));
+
+    let collector = Collector::start().unwrap();
+    let task = container.resume(&collector);
+    container.read_until("line 1199\n", &mut came).await;
+    assert!(task.finish().await.complete);
+
+    assert_eq!(came, expected(0..1200));
+    assert_eq!(container.reports(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
+    let container = Container::new();
+    let mut came = String::new();
+    container.write(numbered(0..10));
+    {
+        let collector = Collector::start().unwrap();
+        let _stopped = container.watch(&collector);
+        container.read_until("line 9\n", &mut came).await;
+        until("the position", || fs::read_to_string(container.path("position")).unwrap().contains("\"first\":[")).await;
+    }
+    for part in 0..3 {
+        container.rotate();
+        container.write(numbered(part * 10 + 10..part * 10 + 20));
+    }
+
+    let collector = Collector::start().unwrap();
+    let task = container.resume(&collector);
+    container.read_until("line 39\n", &mut came).await;
+    task.finish().await;
+
+    assert_eq!(came, expected(0..10) + &expected(20..40));
+    assert_eq!(container.reports(), [LogReport::PositionGone]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_emptied_in_place_is_told_and_read_from_its_start() {
+    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    let task = container.watch(&collector);
+    let mut came = String::new();
+    container.write(numbered(0..100));
+    container.read_until("line 99\n", &mut came).await;
+
+    OpenOptions::new().write(true).truncate(true).open(container.log()).unwrap();
+    container.write(numbered(100..110));
+    container.read_until("line 109\n", &mut came).await;
+    task.finish().await;
+
+    assert_eq!(came, expected(0..110));
+    assert_eq!(container.reports(), [LogReport::Truncated]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_for_a_reader_that_stays_away_has_a_bound() {
+    let container = Container::new();
+    let collector = Collector::start().unwrap().with_bound(Bound { files: 3, bytes: 1 << 30 });
+    let task = container.watch(&collector);
+    // More than the pipe takes, so that the first file is stuck.
+    container.write(numbered(0..20_000));
+    let held = |count: u32| {
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let ours =
+            open.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(container.directory.path())));
+        ours.filter(|fd| fs::read_link(fd.path()).unwrap().to_string_lossy().contains("json.log")).count()
+            >= count as usize
+    };
+    until("the first file", || held(1)).await;
+    for part in 0..8 {
+        container.rotate();
+        container.write(numbered(part..part + 1));
+        let opened = container.log();
+        until("the next file", || is_open(&opened)).await;
+    }
+
+    let summary = task.with_patience(Duration::from_millis(200)).finish().await;
+
+    assert!(!summary.complete, "{summary:?}");
+    let reports = container.reports();
+    assert!(matches!(reports.last(), Some(LogReport::ReaderAway { .. })), "{reports:?}");
+    let mut came = String::new();
+    let collector = Collector::start().unwrap();
+    let task = container.resume(&collector);
+    container.read_until("line 7\n", &mut came).await;
+    task.finish().await;
+    assert!(came.starts_with("line 0\nline 1\n"), "what was in the pipe is kept");
+}
+
+/// Whether this process holds a file open.
+fn is_open(path: &Path) -> bool {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|to| to == path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_line_of_a_dead_engine_is_told_and_the_next_one_is_whole() {
+    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    let task = container.watch(&collector);
+    let mut came = String::new();
+    container.write(["one".to_owned()]);
+    container.read_until("one\n", &mut came).await;
+
+    let mut file = OpenOptions::new().append(true).open(container.log()).unwrap();
+    file.write_all(format!("{{\"log\":\"tw{}", object("three")).as_bytes()).unwrap();
+    container.read_until("three\n", &mut came).await;
+    task.finish().await;
+
+    assert_eq!(came, "one\nthree\n");
+    assert_eq!(container.reports(), [LogReport::CutLine]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_not_there_is_an_error_that_names_it() {
+    let container = Container::new();
+    let collector = Collector::start().unwrap();
+    let (mut source, sink, position) = container.parts();
+    source.directory = "/no/such/directory".into();
+
+    let error = collector.watch(source, &sink, &position, |_| {}).err().unwrap();
+
+    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    assert!(error.to_string().starts_with("failed to watch `/no/such/directory`: "), "{error}");
+}
