@@ -165,7 +165,7 @@ impl Driver {
 
     /// The first fingerprint; a driver whose engine does not answer is an error.
     pub(crate) async fn fingerprint(&self) -> Result<Fingerprint, Failure> {
-        healthy(&self.current()).await
+        judged(self.call(|client| async move { first_fingerprint(&client).await }).await)
     }
 
     /// Ends the process. No task runs any more.
@@ -183,10 +183,16 @@ impl Driver {
 
 /// A driver's first fingerprint, where its engine answers.
 pub(crate) async fn healthy(driver: &DriverClient) -> Result<Fingerprint, Failure> {
+    judged(first_fingerprint(driver).await)
+}
+
+async fn first_fingerprint(driver: &DriverClient) -> Result<Option<Fingerprint>, ClientError> {
     use futures_util::StreamExt;
-    let failed = |error: ClientError| Failure::Engine(error.to_string());
-    let mut stream = driver.fingerprint().await.map_err(failed)?;
-    let fingerprint = stream.next().await.transpose().map_err(failed)?;
+    driver.fingerprint().await?.next().await.transpose()
+}
+
+fn judged(fingerprint: Result<Option<Fingerprint>, ClientError>) -> Result<Fingerprint, Failure> {
+    let fingerprint = fingerprint.map_err(|error| Failure::Engine(error.to_string()))?;
     let fingerprint = fingerprint.ok_or_else(|| Failure::Engine("the driver told no fingerprint".to_owned()))?;
     if fingerprint.health == nomad_plugin::driver::Health::Healthy {
         return Ok(fingerprint);
@@ -228,8 +234,10 @@ async fn keep(
 
 async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) {
     for (id, handle) in running {
-        if let Err(error) = client.recover_task(id.clone(), handle.clone()).await {
-            report::error(&format!("failed to take over {id}: {error}"));
+        match client.recover_task(id.clone(), handle.clone()).await {
+            // A process that dies meanwhile is followed by another one, which is asked the same.
+            Ok(()) | Err(ClientError::Transport(_)) => {}
+            Err(error) => report::error(&format!("failed to take over {id}: {error}")),
         }
     }
 }

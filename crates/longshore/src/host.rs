@@ -96,7 +96,9 @@ pub(crate) async fn run(
     for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }
-    let mut state = data.load(&job.id).map_err(usage)?.unwrap_or_default();
+    let before = data.load(&job.id).map_err(usage)?;
+    let mut state = before.clone().unwrap_or_default();
+    state.placed = false;
     let mut left: BTreeMap<String, BTreeMap<String, TaskHandle>> = BTreeMap::new();
     for alloc in &state.allocs {
         let running = left_running(&alloc.tasks);
@@ -130,18 +132,42 @@ pub(crate) async fn run(
         .collect();
     let driver = Arc::new(Driver::start(launcher, earlier, handles, on_new).await?);
 
-    let placed = place(&job, &source, &driver, &record, &data).await;
-    let result = match placed {
-        Ok(placed) => Ok(placed.run(left, &driver, &record, stop).await),
-        Err(failure) => Err(failure),
+    let kept: Vec<String> = left.keys().cloned().collect();
+    let result = match place(&job, &source, &driver, &record, &data).await {
+        Ok(placed) => {
+            record.change(|state| state.placed = true);
+            remove_dirs(&data, before.as_ref().map_or(&[], |before| &before.allocs), &kept);
+            Ok(placed.run(left, &driver, &record, stop).await)
+        }
+        Err(failure) => {
+            remove_dirs(&data, &record.snapshot().allocs, &kept);
+            record.change(|state| state.allocs.retain(|alloc| kept.contains(&alloc.id)));
+            Err(failure)
+        }
     };
     record.change(|state| state.driver = None);
+    if result.is_err() && kept.is_empty() {
+        // Nothing was run, so nothing is told of it but of the run before.
+        match before {
+            Some(before) => record.change(|state| *state = before),
+            None => data.forget(&job.id).map_err(usage)?,
+        }
+    }
     if let Some(driver) = Arc::into_inner(driver) {
         driver.end().await;
     }
     match result? {
         Phase::Failed => Err(Failure::Task),
         _ => Ok(()),
+    }
+}
+
+/// Removes the directories of allocations that are not kept.
+fn remove_dirs(data: &DataDir, allocs: &[AllocState], kept: &[String]) {
+    for alloc in allocs.iter().filter(|alloc| !kept.contains(&alloc.id)) {
+        if let Err(error) = AllocDir::new(data.path(), &alloc.id).remove() {
+            report::note(&format!("failed to remove the directory of allocation {}: {error}", alloc.id));
+        }
     }
 }
 
@@ -163,7 +189,7 @@ async fn place(
     data: &DataDir,
 ) -> Result<Placed, Failure> {
     let node = Arc::new(Node::new(&driver.fingerprint().await?));
-    let schema = driver.current().task_config_schema().await;
+    let schema = driver.call(|client| async move { client.task_config_schema().await }).await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
     check(job, source, &schema)?;
     check_constraints(job, &node)?;

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -26,6 +26,9 @@ pub(crate) struct JobState {
     pub(crate) source: String,
     /// The host's process.
     pub(crate) host_pid: u32,
+    /// Whether that host has placed all of the job.
+    #[serde(default)]
+    pub(crate) placed: bool,
     /// Where the driver's process is found.
     pub(crate) driver: Option<Reattach>,
     pub(crate) allocs: Vec<AllocState>,
@@ -146,10 +149,19 @@ impl DataDir {
         let directory = self.job(&state.id);
         fs::create_dir_all(&directory)?;
         let fresh = directory.join("state.json.new");
-        let mut file = File::create(&fresh)?;
+        // The tasks' environments are in it, and secrets in those.
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(&serde_json::to_vec_pretty(state)?)?;
         file.sync_data()?;
         fs::rename(fresh, directory.join("state.json"))
+    }
+
+    /// Forgets a job. Its lock stays: another host may wait for it.
+    pub(crate) fn forget(&self, id: &str) -> io::Result<()> {
+        match fs::remove_file(self.job(id).join("state.json")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The states of all jobs.

@@ -69,13 +69,18 @@ impl Machine {
         self.ok(&["logs", job])
     }
 
+    /// The allocations' directories.
+    fn allocs(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path().join("data/alloc")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    }
+
     /// The containers of all allocations in the data directory.
     fn containers(&self) -> Vec<String> {
-        let allocs = std::fs::read_dir(self.path().join("data/alloc")).into_iter().flatten().flatten();
         let of = |alloc: String| {
             docker(&["ps", "--all", "--quiet", "--filter", &format!("label=com.hashicorp.nomad.alloc_id={alloc}")])
         };
-        let found: String = allocs.map(|alloc| of(alloc.file_name().into_string().unwrap())).collect();
+        let found: String = self.allocs().into_iter().map(of).collect();
         found.lines().map(str::to_owned).collect()
     }
 }
@@ -340,8 +345,12 @@ fn every_mistake_is_one_clear_error_with_its_exit_code_and_leaves_nothing() {
     ] {
         assert_ne!(content, good, "{what}");
         let file = machine.file("job.hcl", &content);
+        let before = (machine.ok(&["status"]), machine.allocs());
         let output = machine.run(&["run", file.to_str().unwrap()]);
         let said = text(&output.stderr);
+        if code == 2 {
+            assert_eq!((machine.ok(&["status"]), machine.allocs()), before, "{what} left a trace");
+        }
         assert_eq!(output.status.code(), Some(code), "{what}: {said}");
         assert!(said.contains(expected), "{what}: {said}");
         assert_eq!(machine.containers(), Vec::<String>::new(), "{what}");

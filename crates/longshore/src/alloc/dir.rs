@@ -37,6 +37,14 @@ impl AllocDir {
         Ok(())
     }
 
+    /// Removes all of it.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole.
     pub(crate) fn path(&self) -> &Path {
         &self.0

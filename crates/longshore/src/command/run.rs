@@ -102,7 +102,7 @@ pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
                 _ => Err(Failure::Usage(last_error(&said))),
             };
         }
-        let state = data.load(&job).map_err(failed)?.filter(|state| state.host_pid == child.id());
+        let state = data.load(&job).map_err(failed)?.filter(|state| state.placed && state.host_pid == child.id());
         if let Some(state) = state {
             let tasks: Vec<Phase> =
                 state.allocs.iter().flat_map(|alloc| alloc.tasks.values().map(|task| task.phase)).collect();
