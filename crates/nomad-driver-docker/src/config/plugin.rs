@@ -351,7 +351,7 @@ mod tests {
         .to_string();
 
         for expected in [
-            "failed to parse 'image_pull_timeout' duration: time: invalid duration \"1d\"",
+            "failed to parse 'image_pull_timeout' duration: time: unknown unit \"d\" in duration \"1d\"",
             "pull_activity_timeout is less than minimum, 1m0s",
             "cannot apply allowed_modes configuration, \"private\" is not a valid utc_mode",
             "pids_limit: must not be negative, this is -5",
