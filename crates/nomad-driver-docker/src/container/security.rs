@@ -28,6 +28,51 @@ const DOCKER_CAPS: [&str; 14] = [
     "sys_chroot",
 ];
 
+/// What `all` stands for where it is checked against what the operator allows: all that Linux has since 5.9.
+const LINUX_CAPS: [&str; 41] = [
+    "audit_control",
+    "audit_read",
+    "audit_write",
+    "block_suspend",
+    "bpf",
+    "checkpoint_restore",
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "ipc_lock",
+    "ipc_owner",
+    "kill",
+    "lease",
+    "linux_immutable",
+    "mac_admin",
+    "mac_override",
+    "mknod",
+    "net_admin",
+    "net_bind_service",
+    "net_broadcast",
+    "net_raw",
+    "perfmon",
+    "setfcap",
+    "setgid",
+    "setpcap",
+    "setuid",
+    "sys_admin",
+    "sys_boot",
+    "sys_chroot",
+    "sys_module",
+    "sys_nice",
+    "sys_pacct",
+    "sys_ptrace",
+    "sys_rawio",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "syslog",
+    "wake_alarm",
+];
+
 /// Capabilities as the engine takes them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Capabilities {
@@ -54,7 +99,9 @@ fn for_engine(caps: BTreeSet<String>) -> Vec<String> {
 pub(super) fn capabilities(options: &TaskOptions, plugin: &PluginConfig) -> Result<Capabilities, ContainerError> {
     let (allowed, add) = (normal(&plugin.allow_caps), normal(&options.cap_add));
     if !allowed.contains("all") {
-        let refused: Vec<String> = add.difference(&allowed).cloned().collect();
+        let every: BTreeSet<String> = LINUX_CAPS.iter().map(|cap| (*cap).to_owned()).collect();
+        let asked = if add.contains("all") { &every } else { &add };
+        let refused: Vec<String> = asked.difference(&allowed).cloned().collect();
         if !refused.is_empty() {
             let refused = refused.join(", ");
             return Err(ContainerError(format!("driver does not allow the following capabilities: {refused}")));
@@ -165,6 +212,17 @@ mod tests {
         let all = PluginConfig { allow_caps: vec!["all".into()], ..PluginConfig::default() };
         let caps = capabilities(&options(&["net_admin"], &[]), &all).unwrap();
         assert_eq!(caps, Capabilities { add: vec!["CAP_NET_ADMIN".into()], drop: vec![] });
+    }
+
+    #[test]
+    fn all_capabilities_need_leave_for_each() {
+        let error = capabilities(&options(&["all"], &[]), &PluginConfig::default()).unwrap_err().0;
+        assert!(
+            error.starts_with("driver does not allow the following capabilities: audit_control, audit_read, block_")
+        );
+        let each = PluginConfig { allow_caps: LINUX_CAPS.map(str::to_owned).into(), ..PluginConfig::default() };
+        let caps = capabilities(&options(&["all"], &[]), &each).unwrap();
+        assert_eq!(caps, Capabilities { add: vec!["ALL".into()], drop: vec![] });
     }
 
     #[test]
