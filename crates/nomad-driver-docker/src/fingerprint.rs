@@ -63,7 +63,7 @@ pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health
     }
     match engine.bridge_address().await {
         Ok(Some(address)) => {
-            set(".bridge_ip", Attribute::String(address));
+            set(".bridge_ip", Attribute::String(address.to_string()));
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "the engine does not tell about its bridge"),
