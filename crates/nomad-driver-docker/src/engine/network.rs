@@ -50,8 +50,8 @@ mod tests {
     use super::*;
 
     fn network(gateways: &[Option<&str>]) -> NetworkInspect {
-        let pool = |gateway: &Option<&str>| IpamConfig { gateway: gateway.map(str::to_owned), ..IpamConfig::default() };
-        let ipam = Ipam { config: Some(gateways.iter().map(pool).collect()), ..Ipam::default() };
+        let pool = |gateway: Option<&str>| IpamConfig { gateway: gateway.map(str::to_owned), ..IpamConfig::default() };
+        let ipam = Ipam { config: Some(gateways.iter().copied().map(pool).collect()), ..Ipam::default() };
         let options = [(INTERFACE.to_owned(), "docker7".to_owned())].into();
         NetworkInspect { ipam: Some(ipam), options: Some(options), ..NetworkInspect::default() }
     }
