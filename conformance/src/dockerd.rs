@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{DEADLINE, image, signal};
+use crate::{DEADLINE, docker::docker, image, signal};
 
 /// An engine with live-restore.
 pub struct Dockerd {
@@ -108,6 +108,11 @@ impl Dockerd {
         let mut docker = Command::new("docker");
         docker.args(["--host", &self.address()]).args(args);
         docker.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// Runs `docker` against it and returns its output; fails with its error.
+    pub fn run(&self, args: &[&str]) -> String {
+        docker(&[&["--host", self.address().as_str()], args].concat())
     }
 
     /// What it has of a container's standard output.

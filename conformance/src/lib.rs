@@ -241,6 +241,7 @@ impl Task {
             job_id: "test".into(),
             task_group_name: "group".into(),
             namespace: "default".into(),
+            node_id: root.display().to_string(),
             ..TaskConfig::default()
         };
         let mut task = Self { config, options: BTreeMap::new(), pipes };

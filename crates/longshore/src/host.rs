@@ -52,6 +52,11 @@ impl Record {
         }
     }
 
+    /// What tells the job's containers from those of other hosts on the same engine, each of which has a driver of its own.
+    pub(crate) fn node_id(&self) -> String {
+        self.data.job(&self.snapshot().id).display().to_string()
+    }
+
     /// Changes a task's state.
     pub(crate) fn task(&self, alloc: &str, task: &str, change: impl FnOnce(&mut TaskState)) {
         self.change(|state| {

@@ -227,7 +227,7 @@ impl TaskRunner {
             alloc_id: alloc_id.as_str().into(),
             namespace: job.namespace.clone(),
             node_name: node.get("node.unique.name").unwrap_or_default(),
-            node_id: node.get("node.unique.id").unwrap_or_default(),
+            node_id: self.record.node_id(),
             dns: group.network.dns.clone().map(|dns| Dns {
                 servers: dns.servers,
                 searches: dns.searches,

@@ -206,6 +206,29 @@ fn answer(port: i64) -> String {
 }
 
 #[test]
+fn each_jobs_container_is_known_from_those_of_other_hosts() {
+    let machine = Machine::new();
+    for id in ["one", "other"] {
+        let file = machine.file(&format!("{id}.hcl"), &job(id, "sleep 60", ""));
+        machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    }
+
+    let nodes: Vec<String> = ["one", "other"]
+        .map(|id| {
+            let alloc = machine.state(id)["allocs"][0]["id"].as_str().unwrap().to_owned();
+            let label = "{{index .Config.Labels \"com.hashicorp.nomad.node_id\"}}";
+            docker(&["inspect", "--format", label, &format!("t-{alloc}")]).trim().to_owned()
+        })
+        .into();
+
+    let jobs = machine.path().join("data/jobs");
+    assert_eq!(nodes, ["one", "other"].map(|id| jobs.join(id).display().to_string()));
+    for id in ["one", "other"] {
+        machine.ok(&["stop", id]);
+    }
+}
+
+#[test]
 fn an_interrupt_stops_a_foreground_job_within_its_time_and_says_so() {
     let machine = Machine::new();
     let file =

@@ -14,7 +14,7 @@ mod security;
 
 use std::collections::BTreeMap;
 
-pub(crate) use labels::ALLOC_ID;
+pub(crate) use labels::{ALLOC_ID, NODE_ID};
 pub use names::container_name;
 pub use network::driver_network;
 use nomad_plugin::driver::TaskConfig;

@@ -1,7 +1,7 @@
 //! The driver: each call goes to the part that does it.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -17,14 +17,14 @@ use nomad_plugin::{
 };
 
 use crate::{
-    background::Finishing,
+    background::{Background, Finishing},
     config::{self, PluginConfig},
     container::Machine,
     engine::{Endpoint, Engine},
     events::TaskEvents,
     exec, fingerprint,
     image::Images,
-    network,
+    network, reaper,
     task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
 };
 
@@ -37,7 +37,9 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 pub struct DockerDriver {
     tasks: TaskStore,
     /// Replaced as a whole by each configuration; tasks keep the engine that runs them.
-    surroundings: Mutex<Surroundings>,
+    surroundings: Arc<Mutex<Surroundings>>,
+    /// Looks for dangling containers from the first fingerprint on: a process that only tells its schema removes nothing.
+    reaper: OnceLock<Background>,
 }
 
 impl Default for DockerDriver {
@@ -54,14 +56,18 @@ impl Default for DockerDriver {
             events,
             finishing: Finishing::default(),
         };
-        Self { tasks: TaskStore::default(), surroundings: Mutex::new(surroundings) }
+        Self { tasks: TaskStore::default(), surroundings: Arc::new(Mutex::new(surroundings)), reaper: OnceLock::new() }
     }
 }
 
 impl DockerDriver {
     fn around(&self) -> Surroundings {
-        self.surroundings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        current(&self.surroundings)
     }
+}
+
+fn current(surroundings: &Mutex<Surroundings>) -> Surroundings {
+    surroundings.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// What the agent says of the machine's processors.
@@ -124,6 +130,10 @@ impl Driver for DockerDriver {
     }
 
     async fn fingerprint(&self) -> Answer<BoxStream<Fingerprint>> {
+        self.reaper.get_or_init(|| {
+            let surroundings = self.surroundings.clone();
+            Background::spawn(reaper::reap(move || current(&surroundings), self.tasks.clone()))
+        });
         let around = self.around();
         Ok(fingerprint::stream(around.engine, around.plugin))
     }

@@ -11,6 +11,7 @@ pub mod fingerprint;
 pub mod image;
 pub mod logs;
 pub mod network;
+pub mod reaper;
 pub mod stats;
 pub mod task;
 

@@ -28,8 +28,16 @@ const HOSTNAME: &str = "docker_sandbox_hostname";
 /// A pause container needs no time to end.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
+/// How the names of pause containers begin.
+const NAME: &str = "nomad_init_";
+
 fn name(alloc: &AllocId) -> String {
-    format!("nomad_init_{alloc}")
+    format!("{NAME}{alloc}")
+}
+
+/// Whether a container of this name, as the engine lists it, is a pause container.
+pub fn is_pause_container(name: &str) -> bool {
+    name.trim_start_matches('/').starts_with(NAME)
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {

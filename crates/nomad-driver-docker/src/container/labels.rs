@@ -9,13 +9,20 @@ use crate::config::{PluginConfig, TaskOptions};
 
 const PREFIX: &str = "com.hashicorp.nomad.";
 
+/// The label that says whose node a container belongs to.
+pub(crate) const NODE_ID: &str = "com.hashicorp.nomad.node_id";
+
 /// The label by which Nomad's containers are known.
 pub(crate) const ALLOC_ID: &str = "com.hashicorp.nomad.alloc_id";
 
-/// The labels. Nomad's win over the job's.
+/// The labels. Nomad's win over the job's. The node's is always there: by it a container is known from another agent's
+/// on the same engine.
 pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> BTreeMap<String, String> {
     let mut labels = options.labels.clone();
     labels.insert(ALLOC_ID.to_owned(), task.alloc_id.to_string());
+    if !task.node_id.is_empty() {
+        labels.insert(NODE_ID.to_owned(), task.node_id.clone());
+    }
     let extra = [
         ("job_name", &task.job_name),
         ("job_id", &task.job_id),

@@ -1,7 +1,7 @@
 //! The tasks that this process knows.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,7 +11,11 @@ use super::Task;
 
 /// The tasks that this process knows, by id.
 #[derive(Clone, Default)]
-pub struct TaskStore(Arc<Mutex<HashMap<TaskId, Known>>>);
+pub struct TaskStore {
+    tasks: Arc<Mutex<HashMap<TaskId, Known>>>,
+    /// The node's id, as the last task told it.
+    node: Arc<Mutex<String>>,
+}
 
 #[derive(Clone)]
 enum Known {
@@ -27,7 +31,7 @@ pub struct Reservation {
 
 impl TaskStore {
     fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The task, or the error that hosts know.
@@ -48,6 +52,20 @@ impl TaskStore {
         Some(Reservation { store: self.clone(), id: id.clone() })
     }
 
+    /// The full ids of the tasks' containers.
+    pub fn containers(&self) -> HashSet<String> {
+        let container = |known: &Known| match known {
+            Known::Task(task) => Some(task.container.clone()),
+            Known::Starting => None,
+        };
+        self.lock().values().filter_map(container).collect()
+    }
+
+    /// The id of the node that the tasks run on; empty before the first one.
+    pub fn node(&self) -> String {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Forgets a task.
     pub fn remove(&self, id: &TaskId) {
         self.lock().remove(id);
@@ -57,6 +75,9 @@ impl TaskStore {
 impl Reservation {
     /// Puts the task in its place.
     pub fn fill(self, task: Arc<Task>) {
+        if !task.config.node_id.is_empty() {
+            self.store.node.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&task.config.node_id);
+        }
         self.store.lock().insert(self.id.clone(), Known::Task(task));
     }
 }

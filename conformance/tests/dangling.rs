@@ -1,0 +1,79 @@
+//! Containers of Nomad's that no task owns any more. The tests have engines of their own, for the driver looks at all that
+//! an engine has.
+
+use std::time::{Duration, Instant};
+
+use conformance::{Fixture, dockerd::Dockerd, image, object, text};
+use nomad_plugin::msgpack::Value;
+
+/// The shortest grace that the driver takes, a look, and time for a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60 + 60);
+
+const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000001";
+
+async fn driver(engine: &Dockerd, dry_run: bool) -> Fixture {
+    let dangling = [("period", text("1s")), ("creation_grace", text("1m")), ("dry_run", Value::Bool(dry_run))];
+    let config = object(&[("gc", object(&[("dangling_containers", object(&dangling))]))]);
+    let fixture = Fixture::with(config, &[("DOCKER_HOST", &engine.address())]).await;
+    // The first fingerprint is where looking begins.
+    let _closed_again = fixture.driver.fingerprint().await.expect("the driver answers");
+    fixture
+}
+
+/// Makes a container that no driver knows.
+fn make(engine: &Dockerd, how: &str, name: &str, labels: &[&str]) {
+    let common = [how, "--name", name, "--network", "none"];
+    let detach: &[&str] = if how == "run" { &["--detach"] } else { &[] };
+    engine.run(&[&common, detach, labels, &[&image(), "sleep", "1000"]].concat());
+}
+
+fn names(engine: &Dockerd) -> Vec<String> {
+    let mut names: Vec<_> = engine.run(&["ps", "--all", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test]
+async fn dangling_containers_go_and_everyone_elses_stay() {
+    let engine = Dockerd::start();
+    let fixture = driver(&engine, false).await;
+    let task = fixture.task("web", "sleep 1000");
+    fixture.run(&task).await;
+    let ours = format!("--label=com.hashicorp.nomad.node_id={}", task.config.node_id);
+    make(&engine, "run", "running-6cf1", &[ALLOC, &ours]);
+    make(&engine, "create", "created-6cf1", &[ALLOC, &ours]);
+    make(&engine, "run", "built-in-6cf1", &[ALLOC]);
+    make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
+    make(&engine, "run", "nomad_init_6cf1", &[ALLOC]);
+    make(&engine, "run", "no-nomads", &[]);
+    make(&engine, "create", "no-nomads-either", &[]);
+
+    let expected = ["no-nomads", "no-nomads-either", "nomad_init_6cf1", "other-agents-6cf1", &task.container()];
+    until("the dangling ones are gone", || names(&engine) == expected).await;
+
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_names_dangling_containers_and_leaves_them() {
+    let engine = Dockerd::start();
+    let fixture = driver(&engine, true).await;
+    make(&engine, "run", "running-6cf1", &[ALLOC]);
+
+    let named = || {
+        let log = fixture.log.lock().unwrap();
+        log.iter().filter(|line| line.contains("running-6cf1") && line.contains("dry_run leaves it")).count() > 1
+    };
+    until("it is named twice", named).await;
+
+    assert_eq!(names(&engine), ["running-6cf1"]);
+    fixture.end().await;
+}

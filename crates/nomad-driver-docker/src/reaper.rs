@@ -1,0 +1,136 @@
+//! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
+//!
+//! A container is this node's where its label says so, or where it has no such label, as the containers of the driver
+//! that is built into Nomad. Containers of another node's agent that shares the engine are left alone, and so are pause
+//! containers.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
+
+use crate::{
+    config::{DanglingContainers, GarbageCollection},
+    container::{ALLOC_ID, NODE_ID},
+    engine::FoundContainer,
+    network,
+    task::{Surroundings, TaskStore},
+};
+
+/// Looks again and again, for ever. `around` gives what holds at that time.
+pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
+    let mut began = false;
+    loop {
+        let DanglingContainers { period, creation_grace, .. } = around().plugin.gc.dangling;
+        // Tasks that are to be recovered are given that time.
+        let pause = if began { period } else { period.max(creation_grace) };
+        began = true;
+        tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
+        let around = around();
+        if around.plugin.gc.dangling.enabled {
+            pass(&around, &tasks).await;
+        }
+    }
+}
+
+async fn pass(around: &Surroundings, tasks: &TaskStore) {
+    let found = match around.engine.containers_with_label(ALLOC_ID).await {
+        Ok(found) => found,
+        Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
+    };
+    // Asked after the list was made, so that what was started meanwhile is known.
+    let owned = Owned { containers: tasks.containers(), node: tasks.node() };
+    for container in found.into_iter().filter(|found| is_dangling(found, &owned, &around.plugin.gc, SystemTime::now()))
+    {
+        let (id, names) = (container.id.unwrap_or_default(), container.names.unwrap_or_default().join(", "));
+        if around.plugin.gc.dangling.dry_run {
+            tracing::info!(container = id, names, "this container is dangling; dry_run leaves it");
+            continue;
+        }
+        match around.engine.remove_container(&id).await {
+            Ok(()) => tracing::info!(container = id, names, "removed a dangling container"),
+            Err(error) => tracing::error!(container = id, names, %error, "failed to remove a dangling container"),
+        }
+    }
+}
+
+/// What this process knows to be in use.
+struct Owned {
+    /// Full ids.
+    containers: HashSet<String>,
+    /// This node's id; empty until a task has told it.
+    node: String,
+}
+
+fn is_dangling(found: &FoundContainer, owned: &Owned, gc: &GarbageCollection, now: SystemTime) -> bool {
+    let id = found.id.as_deref().unwrap_or_default();
+    let node = found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str);
+    let created = Duration::from_secs(found.created.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX));
+    let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().checked_sub(created);
+    let runs = found.state.is_some_and(|state| !matches!(state.as_ref(), "created" | "exited" | "dead"));
+    let is_pause = found.names.iter().flatten().any(|name| network::is_pause_container(name));
+    !owned.containers.contains(id)
+        && !is_pause
+        && (node.is_empty() || node == owned.node)
+        && age.is_some_and(|age| age >= gc.dangling.creation_grace)
+        // An operator who keeps the containers of ended tasks wants to look at them.
+        && (runs || gc.container)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{config::PluginConfig, engine::model::ContainerSummaryStateEnum as State};
+
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn found(id: &str, name: &str, state: State, age: u64, node: Option<&str>) -> FoundContainer {
+        let node = node.map(|node| (NODE_ID.to_owned(), node.to_owned()));
+        FoundContainer {
+            id: Some(id.to_owned()),
+            names: Some(vec![format!("/{name}")]),
+            state: Some(state),
+            created: Some((NOW - age).try_into().unwrap()),
+            labels: Some(node.into_iter().collect()),
+            ..FoundContainer::default()
+        }
+    }
+
+    fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
+        let owned = Owned { containers: ["mine".to_owned()].into(), node: "here".to_owned() };
+        let mut gc = PluginConfig::default().gc;
+        change(&mut gc);
+        is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
+    }
+
+    #[test]
+    fn what_no_task_owns_is_dangling_in_any_state() {
+        for state in [State::RUNNING, State::PAUSED, State::CREATED, State::EXITED, State::DEAD] {
+            assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), |_| ()), "{state}");
+            assert!(dangling(&found("lost", "web-1", state, 300, None), |_| ()), "{state}, of the built-in driver");
+        }
+    }
+
+    #[test]
+    fn tasks_young_ones_strangers_and_pause_containers_are_not() {
+        let not = [
+            found("mine", "web-1", State::RUNNING, 300, Some("here")),
+            found("young", "web-1", State::RUNNING, 299, Some("here")),
+            found("strange", "web-1", State::RUNNING, 300, Some("there")),
+            found("pause", "nomad_init_1", State::EXITED, 300, None),
+            FoundContainer::default(),
+        ];
+        for found in not {
+            assert!(!dangling(&found, |_| ()), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn ended_containers_stay_where_the_operator_keeps_them() {
+        let keep = |gc: &mut GarbageCollection| gc.container = false;
+
+        assert!(!dangling(&found("lost", "web-1", State::EXITED, 300, None), keep));
+        assert!(dangling(&found("lost", "web-1", State::RUNNING, 300, None), keep));
+    }
+}
