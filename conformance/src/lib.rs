@@ -165,7 +165,12 @@ async fn launch(
         log: Arc::new(move |line| sink.lock().unwrap().push(format!("{line:?}"))),
     };
     let driver = DriverClient::launch(options).await.unwrap();
-    let config = SetConfig { msgpack: encode(config), nomad: None, api_version: "v0.1.0".into() };
+    // What it keeps, it keeps with the test's files.
+    let mut config = config.clone();
+    if let Value::Map(options) = &mut config {
+        options.entry("state_dir".to_owned()).or_insert_with(|| text(&directory.join("state").display().to_string()));
+    }
+    let config = SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() };
     driver.set_config(config).await.unwrap();
     driver
 }

@@ -89,6 +89,24 @@ impl Registry {
         full
     }
 
+    /// Pushes an image that no other name stands for: the test image with a label of its own.
+    pub fn push_anew(&mut self, name: &str) -> String {
+        let full = format!("{}/longshore-test/{name}", self.address);
+        let label = format!("LABEL {}={full}", crate::LABEL);
+        let script = format!(
+            "made=$(docker create --label {0} {1} true) && docker export $made | docker import --change '{label}' - {full}; \
+             docker rm $made",
+            crate::LABEL,
+            image()
+        );
+        let made = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
+        docker(&["rmi", &full]);
+        self.images.push(full.clone());
+        full
+    }
+
     /// Another name for something that was pushed, to be removed from the engine in the end.
     pub fn also(&mut self, image: String) -> String {
         self.images.push(image.clone());

@@ -24,7 +24,8 @@ use crate::{
     events::TaskEvents,
     exec, fingerprint,
     image::Images,
-    network, reaper,
+    network::{self, PauseImages},
+    reaper,
     task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
 };
 
@@ -49,6 +50,7 @@ impl Default for DockerDriver {
         let surroundings = Surroundings {
             plugin: Arc::default(),
             images: Arc::new(Images::new(engine.clone(), events.clone())),
+            pause_images: PauseImages::default(),
             exits: Arc::new(Exits::new(engine.clone())),
             engine,
             machine: machine(None),
@@ -104,6 +106,7 @@ impl Driver for DockerDriver {
         if let Some(nomad) = &config.nomad {
             around.machine = machine(nomad.topology.as_ref());
         }
+        around.images.configure(&plugin.gc);
         around.plugin = Arc::new(plugin);
         Ok(())
     }
@@ -135,6 +138,7 @@ impl Driver for DockerDriver {
             Background::spawn(reaper::reap(move || current(&surroundings), self.tasks.clone()))
         });
         let around = self.around();
+        around.images.tidy(&around.plugin.state_dir);
         Ok(fingerprint::stream(around.engine, around.plugin))
     }
 

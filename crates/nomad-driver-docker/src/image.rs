@@ -1,6 +1,8 @@
 //! A task's image: taken where it is, loaded from an archive, or pulled, at most once at a time for each image and credential.
 
 mod auth;
+mod lease;
+mod ledger;
 mod load;
 mod progress;
 mod pull;
@@ -9,19 +11,22 @@ mod reference;
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+pub use lease::ImageLease;
+use lease::Leases;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 pub use pull::Limits;
 pub use reference::ImageReference;
 
 use crate::{
-    config::{Auth, PluginAuth, PluginConfig, TaskOptions},
+    background::Background,
+    config::{Auth, GarbageCollection, PluginAuth, PluginConfig, TaskOptions},
     engine::{Credentials, Engine, EngineError},
     events::{EventSubject, TaskEvents},
 };
@@ -90,13 +95,15 @@ impl ImageRequest {
     }
 }
 
-/// An image that the engine has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An image that the engine has, and keeps for as long as this lives.
+#[derive(Clone, Debug)]
 pub struct LocalImage {
     /// Its id, `sha256:...`.
     pub id: String,
     /// The name that was asked for, by which containers are made.
     pub name: String,
+    /// What keeps it.
+    pub lease: ImageLease,
 }
 
 /// A pull under way, of the same image with the same credentials.
@@ -112,12 +119,31 @@ pub struct Images {
     events: TaskEvents,
     /// A pull whose every waiter went away is dropped, and ends thereby.
     under_way: Mutex<HashMap<Key, (WeakShared<Pulling>, Owners)>>,
+    leases: Leases,
+    tidying: OnceLock<Background>,
 }
 
 impl Images {
     /// Gets images into `engine`, telling of pulls to `events`.
     pub fn new(engine: Engine, events: TaskEvents) -> Self {
-        Self { engine, events, under_way: Mutex::default() }
+        Self { engine, events, under_way: Mutex::default(), leases: Leases::default(), tidying: OnceLock::new() }
+    }
+
+    /// Takes the operator's wishes.
+    pub fn configure(&self, gc: &GarbageCollection) {
+        self.leases.set_delay(gc.image.then_some(gc.image_delay));
+    }
+
+    /// From now on removes the images that this driver brought when no task uses them; what earlier processes brought is
+    /// kept in `state_dir`.
+    pub fn tidy(&self, state_dir: &Path) {
+        let work = || Background::spawn(self.leases.clone().tidy(self.engine.clone(), state_dir.to_owned()));
+        self.tidying.get_or_init(work);
+    }
+
+    /// Uses the image of a container that an earlier process started.
+    pub async fn keep(&self, id: &str, name: &str) -> Option<ImageLease> {
+        self.leases.take_of_container(id, name).await
     }
 
     /// Makes sure that the engine has the image.
@@ -128,15 +154,16 @@ impl Images {
             DriverError::new(text)
         })?;
         if request.freshness == Freshness::Local && !reference.is_latest() {
-            match self.engine.inspect_image(image).await {
-                Ok(found) => return Ok(LocalImage { id: found.id.unwrap_or_default(), name: image.clone() }),
+            match look(&self.engine, &self.leases, image).await {
+                Ok(found) => return Ok(found),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(inspect_failed(&error)),
             }
         }
         if let Some(archive) = &request.archive {
+            let before = id_of(&self.engine, image).await?;
             load::load(&self.engine, archive, request.limits.whole).await?;
-            return inspect(&self.engine, image).await;
+            return brought(&self.engine, &self.leases, image, before.as_deref()).await;
         }
         self.pull(request, &reference).await
     }
@@ -177,6 +204,7 @@ impl Images {
         let owners: Owners = Arc::new(Mutex::new(request.owner.iter().cloned().collect()));
         let pulling = pull(
             self.engine.clone(),
+            self.leases.clone(),
             reference.clone(),
             credentials,
             request.image.clone(),
@@ -203,12 +231,14 @@ fn reporter(events: TaskEvents, owners: Owners, image: String) -> impl Fn(String
 
 async fn pull(
     engine: Engine,
+    leases: Leases,
     reference: ImageReference,
     credentials: Option<Credentials>,
     image: String,
     limits: Limits,
     report: impl Fn(String) + Send,
 ) -> Result<LocalImage, DriverError> {
+    let before = id_of(&engine, &image).await?;
     let pulling = async {
         let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials).await?;
         pull::follow(messages, limits, report).await
@@ -216,12 +246,39 @@ async fn pull(
     if let Err(error) = pulling.await {
         return Err(DriverError::recoverable(format!("Failed to pull `{image}`: {error}")));
     }
-    inspect(&engine, &image).await
+    brought(&engine, &leases, &image, before.as_deref()).await
 }
 
-async fn inspect(engine: &Engine, image: &str) -> Result<LocalImage, DriverError> {
-    let found = engine.inspect_image(image).await.map_err(|error| inspect_failed(&error))?;
-    Ok(LocalImage { id: found.id.unwrap_or_default(), name: image.to_owned() })
+/// The id of an image, where the engine has it.
+async fn id_of(engine: &Engine, image: &str) -> Result<Option<String>, DriverError> {
+    match engine.inspect_image(image).await {
+        Ok(found) => Ok(found.id),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(inspect_failed(&error)),
+    }
+}
+
+/// An image that was just pulled or loaded; `before` is the id that its name stood for.
+async fn brought(
+    engine: &Engine,
+    leases: &Leases,
+    image: &str,
+    before: Option<&str>,
+) -> Result<LocalImage, DriverError> {
+    let found = look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
+    leases.brought(&found.id, image, before);
+    Ok(found)
+}
+
+/// An image that the engine has, leased.
+async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImage, EngineError> {
+    loop {
+        let id = engine.inspect_image(image).await?.id.unwrap_or_default();
+        // One that was just being removed is looked for again.
+        if let Some(lease) = leases.take(&id).await {
+            return Ok(LocalImage { id, name: image.to_owned(), lease });
+        }
+    }
 }
 
 fn inspect_failed(error: &EngineError) -> DriverError {

@@ -4,7 +4,11 @@
 //! absent -> created -> running -> removed
 //! ```
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use nomad_plugin::{
     driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
@@ -17,7 +21,7 @@ use crate::{
         EngineError,
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, RestartPolicy, RestartPolicyNameEnum},
     },
-    image::ImageRequest,
+    image::{ImageLease, ImageRequest},
     task::Surroundings,
 };
 
@@ -38,6 +42,20 @@ fn name(alloc: &AllocId) -> String {
 /// Whether a container of this name, as the engine lists it, is a pause container.
 pub fn is_pause_container(name: &str) -> bool {
     name.trim_start_matches('/').starts_with(NAME)
+}
+
+/// What keeps the images of the pause containers that this process started.
+#[derive(Clone, Default)]
+pub struct PauseImages(Arc<Mutex<HashMap<AllocId, ImageLease>>>);
+
+impl PauseImages {
+    fn keep(&self, alloc: &AllocId, lease: ImageLease) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(alloc.clone(), lease);
+    }
+
+    fn give_back(&self, alloc: &AllocId) {
+        let _lease = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(alloc);
+    }
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {
@@ -84,7 +102,10 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
         engine.inspect_container(&id).await
     };
     match started.await {
-        Ok(started) => Ok(CreatedNetwork { isolation: isolation(started, hostname), created: true }),
+        Ok(started) => {
+            around.pause_images.keep(alloc, image.lease);
+            Ok(CreatedNetwork { isolation: isolation(started, hostname), created: true })
+        }
         Err(error) => {
             if let Err(error) = engine.remove_container(&id).await {
                 tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
@@ -106,7 +127,9 @@ pub async fn destroy(
         tracing::warn!(container = id, %error, "failed to stop the pause container");
     }
     let removed = around.engine.remove_container(&id).await;
-    removed.map_err(|error| failed("failed to remove pause container", &error))
+    removed.map_err(|error| failed("failed to remove pause container", &error))?;
+    around.pause_images.give_back(alloc);
+    Ok(())
 }
 
 fn is_running(inspected: &ContainerInspectResponse) -> bool {

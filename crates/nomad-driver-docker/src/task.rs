@@ -40,8 +40,9 @@ use crate::{
     container::Machine,
     engine::Engine,
     events::{EventSubject, TaskEvents},
-    image::Images,
+    image::{ImageLease, Images},
     logs::LogTask,
+    network::PauseImages,
     stats::{self, ControlGroup, Sampler},
 };
 
@@ -54,6 +55,8 @@ pub struct Surroundings {
     pub engine: Engine,
     /// What gets images into it.
     pub images: Arc<Images>,
+    /// What keeps the images of pause containers.
+    pub pause_images: PauseImages,
     /// Who hears of ends.
     pub exits: Arc<exits::Exits>,
     /// Who collects logs.
@@ -83,6 +86,7 @@ struct Container {
     network: NetworkOverride,
     started_at: Option<SystemTime>,
     pid: Option<i64>,
+    image: Option<ImageLease>,
 }
 
 /// A task with its container.
@@ -103,6 +107,8 @@ pub struct Task {
     pub engine: Engine,
     /// How it stands.
     pub status: watch::Receiver<Status>,
+    /// What keeps its image.
+    _image: Option<ImageLease>,
     /// Its exit watcher.
     _watcher: Background,
 }
@@ -118,7 +124,7 @@ impl Task {
         ended: Option<Exit>,
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
-        let Container { id, network, started_at, pid } = container;
+        let Container { id, network, started_at, pid, image } = container;
         let watching = {
             let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
             let subject = EventSubject::from(&config);
@@ -148,6 +154,7 @@ impl Task {
             machine: surroundings.machine,
             engine: surroundings.engine.clone(),
             status,
+            _image: image,
             _watcher: Background::spawn(watching),
         })
     }

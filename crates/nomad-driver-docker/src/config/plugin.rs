@@ -1,6 +1,10 @@
 //! The plugin's own configuration: `plugin "docker" { config { ... } }`.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nomad_plugin::duration::parse_go_duration;
 
@@ -68,6 +72,8 @@ pub struct PluginConfig {
     pub disable_log_collection: bool,
     /// Globs of the namespace modes that tasks may name.
     pub allowed_modes: AllowedModes,
+    /// Where the driver keeps what must outlive its process.
+    pub state_dir: PathBuf,
 }
 
 /// Where registry credentials come from.
@@ -171,6 +177,7 @@ impl Default for PluginConfig {
             pids_limit: None,
             disable_log_collection: false,
             allowed_modes: AllowedModes::default(),
+            state_dir: default_state_dir(),
         }
     }
 }
@@ -217,9 +224,29 @@ impl PluginConfig {
             allowed_modes: reader
                 .block("allowed_modes")
                 .map_or_else(AllowedModes::default, |modes| allowed_modes(&modes)),
+            state_dir: state_dir(&reader, default.state_dir),
         };
         findings.or(config)
     }
+}
+
+fn state_dir(reader: &Reader<'_>, default: PathBuf) -> PathBuf {
+    let asked = reader.text("state_dir").filter(|path| !path.is_empty()).map_or(default, PathBuf::from);
+    if !asked.is_absolute() {
+        reader.problem(format!("state_dir: must be an absolute path, this is {:?}", asked.display()));
+    }
+    asked
+}
+
+/// Root's, or the user's own.
+fn default_state_dir() -> PathBuf {
+    const NAME: &str = "nomad-driver-docker";
+    if rustix::process::geteuid().is_root() {
+        return Path::new("/var/lib").join(NAME);
+    }
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
+    state.unwrap_or_else(std::env::temp_dir).join(NAME)
 }
 
 fn infra_image(image: String) -> String {

@@ -103,6 +103,7 @@ pub fn plugin_schema() -> Spec {
         truth("disable_log_collection"),
         truth("windows_allow_insecure_container_admin"),
         block("allowed_modes", modes),
+        text("state_dir"),
     ])
 }
 

@@ -11,7 +11,7 @@ use bollard::{
     },
 };
 
-use super::{Engine, EngineError, QUICK, SLOW};
+use super::{Engine, EngineError, QUICK, SLOW, error::gone_is_fine};
 
 /// A container that carries a label.
 pub type FoundContainer = ContainerSummary;
@@ -69,12 +69,5 @@ impl Engine {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
         self.connection.call(("list containers", label), QUICK, call).await
-    }
-}
-
-fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
-    match answer {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other,
     }
 }

@@ -85,6 +85,14 @@ impl EngineError {
     }
 }
 
+/// For a removal: what is not there need not be removed.
+pub(super) fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
+    }
+}
+
 /// A client library's error; `address` is where the engine should be.
 pub(super) fn cause(error: bollard::errors::Error, address: &str) -> Cause {
     use bollard::errors::Error;

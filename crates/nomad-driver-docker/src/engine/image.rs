@@ -3,12 +3,12 @@
 use bollard::{
     auth::DockerCredentials,
     models::{CreateImageInfo, ImageInspect},
-    query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder},
+    query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{Engine, EngineError, QUICK, error};
+use super::{Engine, EngineError, QUICK, SLOW, error, error::gone_is_fine};
 
 /// One message of a pull.
 pub type PullProgress = CreateImageInfo;
@@ -54,6 +54,14 @@ impl Engine {
         let address = self.address().to_owned();
         let progress = docker.create_image(Some(options), None, credentials);
         Ok(Box::pin(progress.map(move |message| message.map_err(|error| failed(error::cause(error, &address))))))
+    }
+
+    /// Takes a name away from an image, and with its last name the image. Given an id, removes the image. The engine refuses
+    /// where a container needs it. One that is gone is fine.
+    pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+        let options = RemoveImageOptionsBuilder::default().noprune(true).build();
+        let call = |docker: bollard::Docker| async move { docker.remove_image(image, Some(options), None).await };
+        gone_is_fine(self.connection.call(("remove image", image), SLOW, call).await.map(drop))
     }
 
     /// Loads an archive of images; returns when the engine has read it.

@@ -9,6 +9,8 @@ use super::{Engine, EngineError, QUICK};
 /// What the driver needs to know of the engine. It changes only when the engine restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineFacts {
+    /// The engine's own id, the same over its restarts.
+    pub id: String,
     /// Where the engine keeps its containers' files.
     pub root_dir: PathBuf,
     /// 1 or 2.
@@ -30,6 +32,7 @@ impl From<SystemInfo> for EngineFacts {
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
         Self {
+            id: info.id.unwrap_or_default(),
             root_dir: info.docker_root_dir.unwrap_or_default().into(),
             cgroup_version: if info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_2) { 2 } else { 1 },
             cgroup_systemd: info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD),

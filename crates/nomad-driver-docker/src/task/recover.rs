@@ -34,11 +34,14 @@ pub async fn recover(
     let subject =
         Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
     let logs = logging::collect(around, &facts, &subject, Begin::TakenOver)?;
+    let image = inspected.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
+    let image = around.images.keep(inspected.image.as_deref().unwrap_or_default(), image).await;
     let container = Container {
         id: state.container_id,
         network: state.network,
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
+        image,
     };
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
     place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));

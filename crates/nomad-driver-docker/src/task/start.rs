@@ -32,13 +32,14 @@ pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -
         return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
     };
     let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
-    let request = requested(around, &task, &options).await?;
+    let (request, image) = requested(around, &task, &options).await?;
     let config = TaskConfig { env: request.env.clone(), ..task };
 
     let created = Created::create(around, &request).await?;
     let signal = around.exits.watch(&created.id);
     match running(around, &created, &config, &options, &request).await {
         Ok((container, logs, ended)) => {
+            let container = Container { image: Some(image.lease), ..container };
             let id = created.keep();
             tracing::info!(container = id, task = config.id.as_str(), "started");
             let state = TaskState { container_id: id, network: container.network.clone(), logger: None };
@@ -59,7 +60,7 @@ async fn requested(
     around: &Surroundings,
     task: &TaskConfig,
     options: &TaskOptions,
-) -> Result<CreateRequest, DriverError> {
+) -> Result<(CreateRequest, LocalImage), DriverError> {
     let facts = facts(around).await?;
     let image = around.images.ensure(&ImageRequest::of_task(task, options, &around.plugin)).await?;
     let request = files::prepare(task, options, &around.plugin).and_then(|files| {
@@ -72,10 +73,14 @@ async fn requested(
             files,
         })
     });
-    request.map_err(|error| {
-        let LocalImage { name, id } = &image;
-        DriverError::new(format!("Failed to create container configuration for image {name:?} ({id:?}): {error}"))
-    })
+    match request {
+        Ok(request) => Ok((request, image)),
+        Err(error) => {
+            let LocalImage { name, id, .. } = &image;
+            let text = format!("Failed to create container configuration for image {name:?} ({id:?}): {error}");
+            Err(DriverError::new(text))
+        }
+    }
 }
 
 async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {
@@ -108,6 +113,7 @@ async fn running(
         network: container::driver_network(&inspected, options),
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
+        image: None,
     };
     Ok((container, logs, watch_exit::exit(&inspected)))
 }

@@ -1,0 +1,191 @@
+//! Images that the driver brought go when no task uses them any more; all others stay.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use conformance::{
+    Fixture, LABEL, Started, Task,
+    docker::docker,
+    image, object,
+    registry::{Access, Registry},
+    text,
+};
+use nomad_plugin::{driver::Force, msgpack::Value};
+
+async fn driver(delay: &str) -> Fixture {
+    Fixture::with(object(&[("gc", object(&[("image_delay", text(delay))]))]), &[]).await.looked_at().await
+}
+
+trait LookedAt {
+    async fn looked_at(self) -> Self;
+}
+
+impl LookedAt for Fixture {
+    /// The first fingerprint is where a driver begins to tidy.
+    async fn looked_at(self) -> Self {
+        let _closed_again = self.driver.fingerprint().await.expect("the driver answers");
+        self
+    }
+}
+
+fn task(fixture: &Fixture, image: &str) -> Task {
+    fixture.task("web", "sleep 1000").option("image", text(image))
+}
+
+async fn destroy(fixture: &Fixture, task: &Started) {
+    fixture.driver.destroy_task(task.id.clone(), Force::Yes).await.expect("it is destroyed");
+}
+
+fn is_local(image: &str) -> bool {
+    Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|output| output.status.success())
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + conformance::DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} within {:?}", conformance::DEADLINE);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until another image has come and gone: by then the driver has looked at all.
+async fn until_another_is_gone(fixture: &Fixture, registry: &mut Registry, name: &str) {
+    let other = registry.push_anew(name);
+    let started = fixture.run(&task(fixture, &other)).await;
+    destroy(fixture, &started).await;
+    until("the other image is gone", || !is_local(&other)).await;
+}
+
+#[tokio::test]
+async fn a_pulled_image_goes_with_its_last_task() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let image = registry.push_anew("app:1");
+    let fixture = driver("1s").await;
+    let first = fixture.run(&task(&fixture, &image)).await;
+    let second = fixture.run(&task(&fixture, &image)).await;
+
+    destroy(&fixture, &first).await;
+    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    assert!(is_local(&image), "the second task uses it");
+    destroy(&fixture, &second).await;
+    until("the image is gone", || !is_local(&image)).await;
+
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pulled_image_goes_when_its_task_fails_to_start() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let image = registry.push_anew("app:1");
+    let fixture = driver("1s").await;
+
+    let task = task(&fixture, &image).option("command", text("/no/such/program"));
+    assert!(fixture.driver.start_task(task.config.clone()).await.is_err());
+
+    until("the image is gone", || !is_local(&image)).await;
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_image_that_was_there_before_stays() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let (image, latest) = (registry.push_anew("app:1"), registry.push_anew("app:latest"));
+    docker(&["pull", "--quiet", &image]);
+    docker(&["pull", "--quiet", &latest]);
+    let fixture = driver("1s").await;
+
+    // The registry is asked for the latter, and has nothing new.
+    for image in [&image, &latest] {
+        let started = fixture.run(&task(&fixture, image)).await;
+        destroy(&fixture, &started).await;
+    }
+    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+
+    assert!(is_local(&image) && is_local(&latest));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn another_name_and_another_container_keep_what_they_need() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let (named, used) = (registry.push_anew("named:1"), registry.push_anew("used:1"));
+    let fixture = driver("1s").await;
+    let mut tasks = Vec::new();
+    for image in [&named, &used] {
+        tasks.push(fixture.run(&task(&fixture, image)).await);
+    }
+    let mine = registry.also(format!("longshore-test/mine-{}:1", std::process::id()));
+    docker(&["tag", &named, &mine]);
+    let label = format!("--label={LABEL}={}", fixture.directory().display());
+    let container = docker(&["create", &label, &used, "true"]);
+
+    for task in &tasks {
+        destroy(&fixture, task).await;
+    }
+    until("the driver's own name is gone", || !is_local(&named)).await;
+    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    assert!(is_local(&mine), "it has a name of somebody else's");
+    assert!(is_local(&used), "a container of somebody else's uses it");
+
+    docker(&["rm", container.trim()]);
+    until("nobody uses it any more", || !is_local(&used)).await;
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_new_process_of_the_driver_knows_what_the_old_one_brought() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let (ended, running) = (registry.push_anew("ended:1"), registry.push_anew("running:1"));
+    let mut fixture = driver("2s").await;
+    let gone = task(&fixture, &ended);
+    fixture.run(&gone).await;
+    let kept = fixture.run(&task(&fixture, &running)).await;
+
+    docker(&["rm", "--force", &gone.container()]);
+    fixture.kill_and_start_again().await;
+    fixture.driver.recover_task(kept.id.clone(), kept.handle.clone()).await.expect("it is recovered");
+    let fixture = fixture.looked_at().await;
+    until("the ended task's image is gone", || !is_local(&ended)).await;
+    assert!(is_local(&running), "its task runs");
+    destroy(&fixture, &kept).await;
+    until("the other is gone as well", || !is_local(&running)).await;
+
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_loaded_image_goes_as_a_pulled_one_does() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let name = registry.also(format!("longshore-test/archived-{}:1", std::process::id()));
+    let fixture = driver("1s").await;
+    let task = task(&fixture, &name).option("load", text("image.tar"));
+    let archive = task.alloc_dir().join("web/local/image.tar").display().to_string();
+    docker(&["tag", &image(), &name]);
+    docker(&["save", "--output", &archive, &name]);
+    docker(&["rmi", &name]);
+
+    let started = fixture.run(&task).await;
+    assert!(is_local(&name));
+    destroy(&fixture, &started).await;
+
+    // Its content is the test image, which keeps that name.
+    until("the name is gone", || !is_local(&name)).await;
+    assert!(is_local(&image()));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_operator_who_keeps_images_keeps_them() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let image = registry.push_anew("app:1");
+    let gc = object(&[("image", Value::Bool(false)), ("image_delay", text("0s"))]);
+    let fixture = Fixture::with(object(&[("gc", gc)]), &[]).await.looked_at().await;
+    let started = fixture.run(&task(&fixture, &image)).await;
+
+    destroy(&fixture, &started).await;
+    fixture.end().await;
+
+    assert!(is_local(&image));
+}

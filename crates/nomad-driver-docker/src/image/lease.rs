@@ -1,0 +1,269 @@
+//! Who uses which image, and when the images that this driver brought go again.
+//!
+//! ```text
+//! pulled -> leased -> idle -> (image_delay) -> removed
+//!              ^________|
+//! ```
+//!
+//! An image that was in the engine before is never removed. One that the driver pulled goes by the names under which it
+//! was pulled, and without force: what another name or somebody else's container needs, the engine keeps.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use super::ledger::Ledger;
+use crate::engine::{Engine, EngineError};
+
+/// How long to wait at least before an image that could not be removed is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(15);
+
+/// The engine's images, as far as this driver uses them or brought them.
+#[derive(Clone, Default)]
+pub(super) struct Leases(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    book: Mutex<Book>,
+    /// Something may be due earlier than it was.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Book {
+    images: HashMap<String, Image>,
+    /// After what time without use an image goes; `None` is never.
+    delay: Option<Duration>,
+    ledger: Option<Ledger>,
+}
+
+#[derive(Default)]
+struct Image {
+    leases: usize,
+    /// The names by which the driver pulled it; none where it was there before.
+    names: BTreeSet<String>,
+    /// Since when nobody has used it.
+    idle: Option<Instant>,
+    /// Open while it is being removed.
+    removal: Option<watch::Receiver<()>>,
+}
+
+/// An image's use: while one of these lives, the image stays.
+#[derive(Clone)]
+pub struct ImageLease(Arc<Lease>);
+
+impl std::fmt::Debug for ImageLease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ImageLease").field(&self.0.id).finish()
+    }
+}
+
+struct Lease {
+    id: String,
+    leases: Leases,
+}
+
+impl Leases {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets after what time without use an image goes; `None` is never.
+    pub(super) fn set_delay(&self, delay: Option<Duration>) {
+        self.book().delay = delay;
+        self.0.changed.notify_one();
+    }
+
+    /// Uses an image, by id. `None` where it is just being removed: by the time of that answer it may be gone.
+    pub(super) async fn take(&self, id: &str) -> Option<ImageLease> {
+        let mut removal = {
+            let mut book = self.book();
+            let image = book.images.entry(id.to_owned()).or_default();
+            match &image.removal {
+                None => {
+                    image.leases += 1;
+                    image.idle = None;
+                    let lease = Lease { id: id.to_owned(), leases: self.clone() };
+                    return Some(ImageLease(Arc::new(lease)));
+                }
+                Some(removal) => removal.clone(),
+            }
+        };
+        let _ended = removal.changed().await;
+        None
+    }
+
+    /// Uses the image of a container that was started earlier. Engines may know it by another id than the one that it was
+    /// pulled by; then its name tells.
+    pub(super) async fn take_of_container(&self, id: &str, name: &str) -> Option<ImageLease> {
+        let pulled = {
+            let book = self.book();
+            let named = |image: &Image| image.names.contains(name);
+            let known = book.images.get(id).is_some_and(|image| !image.names.is_empty());
+            let other = || book.images.iter().find(|(_, image)| named(image)).map(|(id, _)| id.clone());
+            if known { None } else { other() }
+        };
+        self.take(pulled.as_deref().unwrap_or(id)).await
+    }
+
+    /// Notes that this driver brought an image, under a name. `before` is what the engine had by that name.
+    pub(super) fn brought(&self, id: &str, name: &str, before: Option<&str>) {
+        let mut book = self.book();
+        let of_somebody_else =
+            before == Some(id) && !book.images.get(id).is_some_and(|image| image.names.contains(name));
+        if book.delay.is_none() || of_somebody_else {
+            return;
+        }
+        let image = book.images.entry(id.to_owned()).or_default();
+        image.names.insert(name.to_owned());
+        if image.leases == 0 {
+            image.idle = Some(Instant::now());
+        }
+        book.keep();
+        drop(book);
+        self.0.changed.notify_one();
+    }
+
+    /// Removes images as they become due, for ever. Those that an earlier process brought are in the ledger in
+    /// `state_dir`; they count as idle from now on, until their tasks are recovered.
+    pub(super) async fn tidy(self, engine: Engine, state_dir: PathBuf) {
+        let ledger = ledger(&engine, &state_dir).await;
+        {
+            let mut book = self.book();
+            for (id, names) in ledger.read() {
+                let image = book.images.entry(id).or_default();
+                image.names.extend(names);
+                if image.leases == 0 {
+                    image.idle.get_or_insert_with(Instant::now);
+                }
+            }
+            book.ledger = Some(ledger);
+            book.keep();
+        }
+        loop {
+            let (id, names, ended) = self.due().await;
+            let outcome = remove(&engine, &id, &names).await;
+            self.book().end_removal(&id, &outcome);
+            drop(ended);
+            match outcome {
+                Ok(()) => tracing::info!(image = id, ?names, "removed an image that no task has used of late"),
+                Err(error) => tracing::debug!(image = id, ?names, %error, "an image stays for now"),
+            }
+        }
+    }
+
+    /// Waits until an image is due, and marks it as being removed.
+    async fn due(&self) -> Removal {
+        loop {
+            let next = {
+                let mut book = self.book();
+                if let Some(removal) = book.begin_removal(Instant::now()) {
+                    return removal;
+                }
+                book.next_due()
+            };
+            let changed = self.0.changed.notified();
+            match next {
+                Some(next) => drop(tokio::time::timeout_at(next, changed).await),
+                None => changed.await,
+            }
+        }
+    }
+}
+
+/// An image to remove, by its id, with the names by which it was brought; dropping the sender tells that it is over.
+type Removal = (String, BTreeSet<String>, watch::Sender<()>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut book = self.leases.book();
+        if let Some(image) = book.images.get_mut(&self.id) {
+            image.leases -= 1;
+            if image.leases == 0 {
+                image.idle = Some(Instant::now());
+                if image.names.is_empty() {
+                    book.images.remove(&self.id);
+                }
+            }
+        }
+        drop(book);
+        self.leases.0.changed.notify_one();
+    }
+}
+
+impl Book {
+    fn due(&self, image: &Image) -> Option<Instant> {
+        let idle = image.idle.filter(|_| image.leases == 0 && image.removal.is_none() && !image.names.is_empty())?;
+        Some(idle + self.delay?)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.images.values().filter_map(|image| self.due(image)).min()
+    }
+
+    fn begin_removal(&mut self, now: Instant) -> Option<Removal> {
+        let due = |image: &Image| self.due(image).is_some_and(|due| due <= now);
+        let id = self.images.iter().find(|(_, image)| due(image)).map(|(id, _)| id.clone())?;
+        let image = self.images.get_mut(&id)?;
+        let (ended, removal) = watch::channel(());
+        image.removal = Some(removal);
+        Some((id, image.names.clone(), ended))
+    }
+
+    fn end_removal(&mut self, id: &str, outcome: &Result<(), EngineError>) {
+        if outcome.is_ok() {
+            self.images.remove(id);
+        } else if let Some(image) = self.images.get_mut(id) {
+            image.removal = None;
+            // A delay of nothing must not become a loop without pause.
+            let wait = TRY_AGAIN.saturating_sub(self.delay.unwrap_or_default());
+            image.idle = Some(Instant::now() + wait);
+        }
+        self.keep();
+    }
+
+    fn keep(&self) {
+        if let Some(ledger) = &self.ledger {
+            let brought = self.images.iter().filter(|(_, image)| !image.names.is_empty());
+            ledger.write(brought.map(|(id, image)| (id.as_str(), &image.names)));
+        }
+    }
+}
+
+/// The ledger of an engine, once that has told its id.
+async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
+    loop {
+        match engine.facts().await {
+            Ok(facts) => return Ledger::new(state_dir, &facts.id),
+            Err(_) => tokio::time::sleep(TRY_AGAIN / 3).await,
+        }
+    }
+}
+
+/// Takes an image's names away, and with the last one the image. One that is gone is fine.
+async fn remove(engine: &Engine, id: &str, names: &BTreeSet<String>) -> Result<(), EngineError> {
+    for name in names {
+        match engine.inspect_image(name).await {
+            // The name may be another image's by now.
+            Ok(found) if found.id.as_deref() == Some(id) => engine.remove_image(name).await?,
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match engine.inspect_image(id).await {
+        Ok(left) if left.repo_tags.as_ref().is_none_or(Vec::is_empty) => engine.remove_image(id).await,
+        // Somebody else has given it a name of his own.
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
