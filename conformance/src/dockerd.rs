@@ -73,7 +73,7 @@ impl Dockerd {
             .spawn()
             .unwrap();
         self.engine = Some(child);
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + *DEADLINE;
         while !self.docker(&["version"]) {
             let said = fs::read_to_string(self.path("dockerd.log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "dockerd does not answer: {said}");

@@ -14,7 +14,7 @@ pub mod registry;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -29,8 +29,26 @@ use nomad_plugin::{
 };
 use pipes::Pipes;
 
-/// How long anything may take before a test gives up.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long anything may take before a test gives up: a minute, `LONGSHORE_TEST_PATIENCE` times as long where that is set,
+/// as on an emulated machine.
+pub static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
+    let patience = std::env::var("LONGSHORE_TEST_PATIENCE").ok().and_then(|patience| patience.parse().ok());
+    Duration::from_secs(60) * patience.unwrap_or(1)
+});
+
+/// Waits for a condition; fails when it does not come within [`DEADLINE`].
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    until_within(*DEADLINE, what, condition).await;
+}
+
+/// Waits for a condition; fails when it does not come in time.
+pub async fn until_within(time: Duration, what: &str, condition: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + time;
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {time:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
 
 /// The label of everything that tests make.
 pub const LABEL: &str = "longshore.test";
@@ -161,7 +179,7 @@ async fn launch(
         args: Vec::new(),
         env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
         socket_dir: Some(directory.to_owned()),
-        start_timeout: DEADLINE,
+        start_timeout: *DEADLINE,
         log: Arc::new(move |line| sink.lock().unwrap().push(format!("{line:?}"))),
     };
     let driver = DriverClient::launch(options).await.unwrap();

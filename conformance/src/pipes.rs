@@ -69,7 +69,7 @@ impl Collected {
 
     /// Waits until what came satisfies a condition.
     pub fn wait_for(&self, what: &str, condition: impl Fn(&[u8]) -> bool) {
-        self.wait_within(DEADLINE, what, condition);
+        self.wait_within(*DEADLINE, what, condition);
     }
 
     /// Waits until what came satisfies a condition, not longer than `patience`.

@@ -85,7 +85,7 @@ async fn a_start_with_a_local_image_is_four_calls_and_a_stop_is_one() {
         let count = |wanted: &str| requests.iter().filter(|request| plain(request) == wanted).count();
         count("GET /events") == 1 && count("GET /containers/ID/json") == 2
     };
-    let deadline = std::time::Instant::now() + conformance::DEADLINE;
+    let deadline = std::time::Instant::now() + *conformance::DEADLINE;
     while !listens(&counter.requests.lock().unwrap()) {
         assert!(std::time::Instant::now() < deadline, "the driver does not listen to events");
         tokio::task::yield_now().await;

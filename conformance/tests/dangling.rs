@@ -1,13 +1,15 @@
 //! Containers of Nomad's that no task owns any more. The tests have engines of their own, for the driver looks at all that
 //! an engine has.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use conformance::{Fixture, dockerd::Dockerd, image, object, text};
+use conformance::{DEADLINE, Fixture, dockerd::Dockerd, image, object, text, until_within};
 use nomad_plugin::msgpack::Value;
 
-/// The shortest grace that the driver takes, a look, and time for a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60 + 60);
+/// The shortest grace that the driver takes, and time to look.
+fn patience() -> Duration {
+    Duration::from_secs(60) + *DEADLINE
+}
 
 const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000001";
 
@@ -33,14 +35,6 @@ fn names(engine: &Dockerd) -> Vec<String> {
     names
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} within {DEADLINE:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-}
-
 #[tokio::test]
 async fn dangling_containers_go_and_everyone_elses_stay() {
     let engine = Dockerd::start();
@@ -57,7 +51,7 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     make(&engine, "create", "no-nomads-either", &[]);
 
     let expected = ["no-nomads", "no-nomads-either", "nomad_init_6cf1", "other-agents-6cf1", &task.container()];
-    until("the dangling ones are gone", || names(&engine) == expected).await;
+    until_within(patience(), "the dangling ones are gone", || names(&engine) == expected).await;
 
     fixture.end().await;
 }
@@ -72,7 +66,7 @@ async fn a_dry_run_names_dangling_containers_and_leaves_them() {
         let log = fixture.log.lock().unwrap();
         log.iter().filter(|line| line.contains("running-6cf1") && line.contains("dry_run leaves it")).count() > 1
     };
-    until("it is named twice", named).await;
+    until_within(patience(), "it is named twice", named).await;
 
     assert_eq!(names(&engine), ["running-6cf1"]);
     fixture.end().await;

@@ -26,7 +26,7 @@ async fn exec(
     let setup = ExecSetup { task_id: started.id.clone(), command, tty };
     let mut events = fixture.driver.exec_task_streaming(setup, input).await.unwrap();
     let mut output = Output { stdout: Vec::new(), stderr: Vec::new(), code: -1 };
-    while let Some(event) = timeout(DEADLINE, events.next()).await.unwrap() {
+    while let Some(event) = timeout(*DEADLINE, events.next()).await.unwrap() {
         match event.unwrap() {
             ExecEvent::Stdout(bytes) => output.stdout.extend(bytes),
             ExecEvent::Stderr(bytes) => output.stderr.extend(bytes),

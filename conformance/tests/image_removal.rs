@@ -1,16 +1,13 @@
 //! Images that the driver brought go when no task uses them any more; all others stay.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
 use conformance::{
     Fixture, LABEL, Started, Task,
     docker::docker,
     image, object,
     registry::{Access, Registry},
-    text,
+    text, until,
 };
 use nomad_plugin::{driver::Force, msgpack::Value};
 
@@ -40,14 +37,6 @@ async fn destroy(fixture: &Fixture, task: &Started) {
 
 fn is_local(image: &str) -> bool {
     Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|output| output.status.success())
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + conformance::DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} within {:?}", conformance::DEADLINE);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 /// Waits until another image has come and gone: by then the driver has looked at all.

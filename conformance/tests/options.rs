@@ -126,7 +126,7 @@ async fn a_mapped_port_answers() {
 
 /// Asks until the server listens.
 fn answer(port: i32) -> String {
-    let deadline = std::time::Instant::now() + conformance::DEADLINE;
+    let deadline = std::time::Instant::now() + *conformance::DEADLINE;
     loop {
         let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
             stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;

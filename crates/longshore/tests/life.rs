@@ -111,9 +111,9 @@ fn job(id: &str, script: &str, more: &str) -> String {
 const STEADY: &str = "n=0; while :; do n=$((n+1)); echo \"a $n\"; sleep 0.005; done";
 
 fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + *DEADLINE;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        assert!(Instant::now() < deadline, "{what}: not within {:?}", *DEADLINE);
         std::thread::yield_now();
     }
 }
@@ -191,7 +191,7 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
 }
 
 fn answer(port: i64) -> String {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + *DEADLINE;
     loop {
         let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
             stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
