@@ -1,0 +1,78 @@
+package hashicorp_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"longshore/conformance/hashicorp/agent"
+	"longshore/conformance/hashicorp/gen/drivers"
+)
+
+// pauseImage makes an image that waits of the test image, which does not.
+func pauseImage(t *testing.T) string {
+	t.Helper()
+	name := "longshore-test/pause-go:" + agent.NewAllocID()[:8]
+	container := docker(t, "create", "--label", agent.Label+"=pause", agent.Image())
+	docker(t, "commit", "--change", `CMD ["sleep", "1000000"]`, container, name)
+	docker(t, "rm", container)
+	t.Cleanup(func() { docker(t, "rmi", name) })
+	return name
+}
+
+func TestTheTasksOfAGroupShareTheNetworkThatIsMadeForThem(t *testing.T) {
+	f := launch(t, fmt.Sprintf("infra_image = %q", pauseImage(t)))
+	task := f.task(t, "web", strings.Replace(agent.Shell("hostname; sleep 1000"), "network_mode = \"none\"", "", 1))
+	alloc := task.Config.AllocId
+	// Should the test fail in between; it is gone as a rule.
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "--force", "nomad_init_"+alloc).Run() })
+
+	made, err := f.CreateNetwork(alloc, "web-1")
+	must(t, err)
+	found, err := f.CreateNetwork(alloc, "web-1")
+	must(t, err)
+	spec := made.IsolationSpec
+	container := docker(t, "inspect", "--format", "{{.Id}} {{.NetworkSettings.SandboxKey}}", "nomad_init_"+alloc)
+	equal(t, "created", made.Created, true)
+	equal(t, "created the second time", found.Created, false)
+	equal(t, "the mode", spec.Mode, drivers.NetworkIsolationSpec_GROUP)
+	equal(t, "container and path", spec.Labels["docker_sandbox_container_id"]+" "+spec.Path, container)
+	equal(t, "the hostname", spec.Labels["docker_sandbox_hostname"], "web-1")
+
+	// As an agent does with the labels and the address that its network plugin gave.
+	spec.HostsConfig = &drivers.HostsConfig{Hostname: "web-1", Address: "192.0.2.7"}
+	task.Config.NetworkIsolationSpec = spec
+	_, err = f.StartTask(task.Config)
+	must(t, err)
+	mode := docker(t, "inspect", "--format", "{{.HostConfig.NetworkMode}}", task.Container())
+	equal(t, "the task's network", mode, "container:"+spec.Labels["docker_sandbox_container_id"])
+	must(t, task.Stdout.WaitFor("web-1\n"))
+	hosts, err := os.ReadFile(filepath.Join(task.Config.AllocDir, "hosts"))
+	must(t, err)
+	if !strings.Contains(string(hosts), "192.0.2.7 web-1") {
+		t.Errorf("/etc/hosts is %q", hosts)
+	}
+
+	f.destroy(t, task)
+	must(t, f.DestroyNetwork(alloc, spec))
+	equal(t, "what is left", docker(t, "ps", "--all", "--quiet", "--filter", "name=nomad_init_"+alloc), "")
+}
+
+func TestANetworkThatWasNeverMadeIsDestroyedWithoutAWord(t *testing.T) {
+	f := launch(t, "")
+
+	must(t, f.DestroyNetwork(agent.NewAllocID(), &drivers.NetworkIsolationSpec{Mode: drivers.NetworkIsolationSpec_GROUP}))
+}
+
+func TestAPauseImageThatIsNowhereIsNamed(t *testing.T) {
+	f := launch(t, `infra_image = "localhost:1/longshore-test/pause:1"`)
+
+	_, err := f.CreateNetwork(agent.NewAllocID(), "")
+
+	if err == nil || !strings.Contains(err.Error(), `unable to pull infra docker image "localhost:1/longshore-test/pause:1": `) {
+		t.Errorf("the error is %v", err)
+	}
+}
