@@ -10,6 +10,7 @@ mod stderr;
 
 use std::{ffi::OsString, io, path::PathBuf, sync::Arc, time::Duration};
 
+use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -21,7 +22,11 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
 
 use crate::{
     Handshake, HandshakeError, HandshakeLine, TlsError,
@@ -219,6 +224,14 @@ impl Plugin {
     /// What finds this plugin again from another host process.
     pub fn reattach_config(&self) -> &Reattach {
         &self.reattach
+    }
+
+    /// Calls a method of which neither the request nor the answer has a field that matters, by its full path.
+    pub async fn call_empty(&self, path: &'static str) -> Result<(), Status> {
+        let mut grpc = tonic::client::Grpc::new(self.channel());
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let codec = ProstCodec::<Empty, Empty>::default();
+        grpc.unary(Request::new(Empty {}), PathAndQuery::from_static(path), codec).await.map(|_answer| ())
     }
 
     /// Waits until the process has ended.

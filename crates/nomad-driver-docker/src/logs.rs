@@ -11,6 +11,7 @@ mod collector;
 mod delivery;
 mod engine_stream;
 mod follower;
+mod handover;
 mod json_file;
 mod opener;
 mod position;
@@ -21,7 +22,9 @@ mod task;
 mod wakeup;
 
 pub use collector::{Collector, LogSource};
-pub use engine_stream::{Frame, FrameError, FrameStream, follow_engine};
+pub use engine_stream::{Frame, FrameError, FrameStream, Since, follow_engine};
+pub use handover::Arrived;
+pub use position::has_position;
 pub use report::{LogReport, LogSummary, Report};
 pub use rotation::Bound;
 pub use sink::{LogSink, Stream};

@@ -9,6 +9,7 @@
 
 mod created;
 pub mod exits;
+mod logger;
 pub mod logging;
 mod recover;
 pub mod signal;

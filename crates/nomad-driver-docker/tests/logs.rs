@@ -11,11 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nomad_driver_docker::logs::{Bound, Collector, LogReport, LogSink, LogSource, LogTask};
+use nomad_driver_docker::logs::{Arrived, Bound, Collector, LogReport, LogSink, LogSource, LogTask};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const ID: &str = "0123abcd";
+/// As Nomad names it; what comes through goes to `web.stdout.0`.
+const PIPE: &str = ".web.stdout.fifo";
 
 /// An engine's directory of one container, and a host's pipes.
 struct Container {
@@ -27,7 +29,7 @@ struct Container {
 impl Container {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let pipe = directory.path().join("stdout");
+        let pipe = directory.path().join(PIPE);
         mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         fs::write(directory.path().join("stderr"), "").unwrap();
         let nonblock = OFlags::NONBLOCK.bits().cast_signed();
@@ -57,7 +59,7 @@ impl Container {
 
     fn parts(&self) -> (LogSource, LogSink, PathBuf) {
         let source = LogSource { container_id: ID.into(), directory: self.directory.path().to_owned() };
-        (source, LogSink { stdout: self.path("stdout"), stderr: self.path("stderr") }, self.path("position"))
+        (source, LogSink { stdout: self.path(PIPE), stderr: self.path("stderr") }, self.path("position"))
     }
 
     fn watch(&self, collector: &Collector) -> LogTask {
@@ -189,6 +191,60 @@ fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
 
     assert_eq!(came, expected(0..10) + &expected(20..40));
     assert_eq!(container.reports(), [LogReport::PositionGone]);
+}
+
+/// Goes on with a log of which this much has arrived at the host.
+async fn hand_over(container: &Container, collector: &Collector, arrived: &str) -> LogTask {
+    fs::write(container.path("web.stdout.0"), arrived).unwrap();
+    let (source, sink, position) = container.parts();
+    let arrived = Arrived::at(&sink).await;
+    collector.hand_over(source, &sink, &position, arrived, container.report()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_another_program_forwarded_goes_on_in_the_midst_of_the_line_where_that_left_off() {
+    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    container.write(numbered(0..100));
+    container.rotate();
+    container.write(numbered(100..200));
+    let mut came = String::new();
+
+    let forwarded = format!("an earlier life\n{}line 1", expected(0..150));
+    let task = hand_over(&container, &collector, &forwarded).await;
+    container.read_until("line 199\n", &mut came).await;
+    assert!(task.finish().await.complete);
+
+    assert_eq!(came, format!("50\n{}", expected(151..200)));
+    assert_eq!(container.reports(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_nothing_arrived_is_collected_from_its_first_line() {
+    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    container.write(numbered(0..10));
+    let mut came = String::new();
+
+    let task = hand_over(&container, &collector, "").await;
+    container.read_until("line 9\n", &mut came).await;
+    task.finish().await;
+
+    assert_eq!(came, expected(0..10));
+    assert_eq!(container.reports(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_which_who_knows_what_arrived_goes_on_at_its_end_and_says_so() {
+    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    container.write(numbered(0..10));
+    let mut came = String::new();
+
+    let task = hand_over(&container, &collector, "something that this container never wrote\n").await;
+    container.write(numbered(10..20));
+    container.read_until("line 19\n", &mut came).await;
+    task.finish().await;
+
+    assert_eq!(came, expected(10..20));
+    assert_eq!(container.reports(), [LogReport::PositionUnknown]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{
     delivery::Opened,
     follower::{Follower, is_at},
+    handover::{self, Arrived},
     opener::Opener,
     position::{Position, Source},
     report::{LogReport, Report},
@@ -74,6 +75,19 @@ impl Collector {
         self.follow(source, sink, position_file, Arc::new(report), Begin::TakenOver)
     }
 
+    /// Goes on with the log of a container that another program collected from, which kept no position: where what arrived
+    /// of it ends. That program must have ended.
+    pub fn hand_over(
+        &self,
+        source: LogSource,
+        sink: &LogSink,
+        position_file: &Path,
+        arrived: Arrived,
+        report: impl Fn(LogReport) + Send + Sync + 'static,
+    ) -> io::Result<LogTask> {
+        self.follow(source, sink, position_file, Arc::new(report), Begin::HandedOver(arrived))
+    }
+
     fn follow(
         &self,
         source: LogSource,
@@ -91,6 +105,11 @@ impl Collector {
 
         let start = Position::new(&container_id, Source::File { device: 0, inode: 0, first: None });
         let (position, resumed) = match (&opened.earlier, begin) {
+            // A position is older than what the other program collected.
+            (_, Begin::HandedOver(arrived)) => match begin_where_it_ends(&start, &files, &arrived) {
+                Some(found) => (found, true),
+                None => begin_at_end(start, &files, &report),
+            },
             (Some(earlier), _) => resume_at(earlier, &files, &report).map_or((start, false), |found| (found, true)),
             (None, Begin::TakenOver) => begin_at_end(start, &files, &report),
             (None, Begin::New) => {
@@ -106,10 +125,10 @@ impl Collector {
     }
 }
 
-#[derive(Clone, Copy)]
 enum Begin {
     New,
     TakenOver,
+    HandedOver(Arrived),
 }
 
 /// The earlier position, if its file is still there; the files from that one on are queued, else all.
@@ -127,6 +146,27 @@ fn resume_at(earlier: &Position, files: &LogFiles, report: &Report) -> Option<Po
         place.unwrap_or(0)
     });
     resumed
+}
+
+/// The place behind what arrived, if it is in these files.
+fn begin_where_it_ends(start: &Position, files: &LogFiles, arrived: &Arrived) -> Option<Position> {
+    let mut found = None;
+    files.take_over(|there| {
+        let place = handover::place_of(arrived, there).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the log files cannot be searched");
+            None
+        });
+        place.map_or(0, |place| {
+            found = Some(Position {
+                source: place.source,
+                offset: place.offset,
+                delivered: place.delivered,
+                ..start.clone()
+            });
+            place.file
+        })
+    });
+    found
 }
 
 /// The end of the newest file, for want of a position.

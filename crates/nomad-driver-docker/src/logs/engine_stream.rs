@@ -1,6 +1,11 @@
 //! The engine's log API, for logs that are in no file that can be read here: another logging driver, a remote engine.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -8,7 +13,7 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 use super::{
     delivery::{Delivery, Opened},
     position::{Position, Source},
-    report::LogReport,
+    report::{LogReport, Report},
     sink::{LogSink, Stream},
     task::{Control, LogTask},
 };
@@ -41,19 +46,44 @@ pub enum FrameError {
 /// Frames in the engine's order, from a given time on, followed until the container has exited.
 pub type FrameStream = BoxStream<'static, Result<Frame, FrameError>>;
 
+/// Where collection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// Where an earlier process of this driver left off, else with the first line: the container is new.
+    Beginning,
+    /// Where an earlier process of this driver left off, else with what is written from now on.
+    Position,
+    /// With what is written from now on: another program collected, and nobody knows how far it came.
+    Now,
+}
+
 /// Collects a container's log from the streams that `open` opens; it is given the time (nanoseconds since 1970) from which
 /// frames are wanted, `None` for all. Frames with that very time may come again. To be called inside the runtime.
 pub fn follow_engine(
     container_id: &str,
+    since: Since,
     open: impl Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
     sink: &LogSink,
     position_file: &Path,
     report: impl Fn(LogReport) + Send + Sync + 'static,
 ) -> io::Result<LogTask> {
     let mut opened = Opened::open(sink, position_file, container_id)?;
-    let earlier = opened.earlier.take().filter(|earlier| earlier.source == Source::Engine);
-    let delivery = opened.deliver_from(earlier.unwrap_or_else(|| Position::new(container_id, Source::Engine)));
-    Ok(LogTask::spawn(Arc::new(report), |control| run(delivery, open, control)))
+    let is_usable = |earlier: &Position| earlier.source == Source::Engine && since != Since::Now;
+    let earlier = opened.earlier.take().filter(is_usable);
+    let report: Report = Arc::new(report);
+    let position = earlier.unwrap_or_else(|| {
+        let mut start = Position::new(container_id, Source::Engine);
+        if since != Since::Beginning {
+            report(LogReport::PositionUnknown);
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            start.offset = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        }
+        start
+    });
+    let mut delivery = opened.deliver_from(position);
+    // A successor must find that this process began, even if it never wrote.
+    delivery.settle()?;
+    Ok(LogTask::spawn(report, |control| run(delivery, open, control)))
 }
 
 async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, mut control: Control) {

@@ -16,7 +16,7 @@ use super::{
 /// What is read at once, as a rule.
 const PIECE: usize = 64 * 1024;
 /// The longest line that is waited for; the engine splits lines so that one object is no longer than some 100 KiB.
-const LONGEST: usize = 1024 * 1024;
+pub(super) const LONGEST: usize = 1024 * 1024;
 
 /// One container's reader.
 pub(super) struct Follower {
@@ -215,7 +215,7 @@ pub(super) fn is_at(position: &Position, file: &HeldFile) -> bool {
 }
 
 /// Length and hash of the first line, which tells files apart: the time in it is exact to the nanosecond.
-fn first_line(piece: &[u8]) -> Option<(u64, u64)> {
+pub(super) fn first_line(piece: &[u8]) -> Option<(u64, u64)> {
     let length = memchr::memchr(b'\n', piece)? + 1;
     Some((length as u64, hash(&piece[..length])))
 }

@@ -128,6 +128,12 @@ impl PositionFile {
     }
 }
 
+/// Whether the file has a position of this container.
+pub fn has_position(path: &Path, container: &str) -> bool {
+    let noted = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Position>(&bytes).ok());
+    noted.is_some_and(|position| position.container == container)
+}
+
 /// A hash that stays the same over compilers and releases (FNV-1a), for it is kept on disk.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

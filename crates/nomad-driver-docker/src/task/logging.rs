@@ -10,22 +10,28 @@ use std::{
 use futures_util::StreamExt;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
-use super::{Surroundings, state::Logger, watch_exit};
+use super::{Surroundings, logger, state::Logger, watch_exit};
 use crate::{
     engine::{Engine, EngineError, EngineFacts, LogFrame},
     events::EventSubject,
-    logs::{Collector, Frame, FrameError, FrameStream, LogReport, LogSink, LogSource, LogTask, Stream, follow_engine},
+    logs::{
+        Arrived, Collector, Frame, FrameError, FrameStream, LogReport, LogSink, LogSource, LogTask, Since, Stream,
+        follow_engine, has_position,
+    },
 };
 
 /// The process's log collector, started with its first task.
 #[derive(Clone, Default)]
 pub struct Logs(Arc<OnceLock<Result<Collector, String>>>);
 
-/// Whether a container is new or was another process's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a container is new or was another's.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Begin {
     New,
+    /// Another process of this driver collected, and left its position.
     TakenOver,
+    /// The built-in driver's logger collected: what arrived of it says how far it came.
+    HandedOver(Arrived),
 }
 
 /// A container whose log is to be collected.
@@ -36,21 +42,42 @@ pub(super) struct Subject<'a> {
     pub(super) driver: &'a str,
 }
 
+fn sink(task: &TaskConfig) -> LogSink {
+    LogSink { stdout: PathBuf::from(&task.stdout_path), stderr: PathBuf::from(&task.stderr_path) }
+}
+
+/// In the task's own directory, of which the container sees parts, and not this one.
+fn position_file(task: &TaskConfig) -> PathBuf {
+    Path::new(&task.alloc_dir).join(&task.name).join(".docker-log-position.json")
+}
+
+/// How to go on with the log of a container that runs already. The built-in driver's loggers are ended first; `named` is the
+/// one in the task's state.
+pub(super) async fn take_over(task: &TaskConfig, container: &str, named: Option<&Logger>) -> Begin {
+    let sink = sink(task);
+    let ended = logger::end_all(named, &sink.stdout).await;
+    // Nomad's record names the logger for as long as the task lives: it says nothing once this driver has collected.
+    if ended || (named.is_some() && !has_position(&position_file(task), container)) {
+        Begin::HandedOver(Arrived::at(&sink).await)
+    } else {
+        Begin::TakenOver
+    }
+}
+
 /// Begins to collect; `None` where nobody wants the log. A new container must not have been started yet.
 pub(super) fn collect(
     around: &Surroundings,
     facts: &EngineFacts,
     subject: &Subject<'_>,
-    begin: Begin,
+    begin: &Begin,
 ) -> Result<Option<LogTask>, DriverError> {
     let Subject { task, container, driver } = *subject;
-    let sink = LogSink { stdout: PathBuf::from(&task.stdout_path), stderr: PathBuf::from(&task.stderr_path) };
+    let sink = sink(task);
     let nowhere = |path: &Path| path == Path::new("/dev/null");
     if around.plugin.disable_log_collection || (nowhere(&sink.stdout) && nowhere(&sink.stderr)) {
         return Ok(None);
     }
-    // In the task's own directory, of which the container sees parts, and not this one.
-    let position = Path::new(&task.alloc_dir).join(&task.name).join(".docker-log-position.json");
+    let position = position_file(task);
     let events = around.events.clone();
     let owner = EventSubject::from(task);
     let report = move |report: LogReport| {
@@ -65,9 +92,11 @@ pub(super) fn collect(
         let collector = around.logs.0.get_or_init(|| Collector::start().map_err(|error| error.to_string()));
         let collector = collector.as_ref().map_err(|error| failed(error))?;
         let source = LogSource { container_id: container.to_owned(), directory: directory.clone() };
+        let report = report.clone();
         let collected = match begin {
-            Begin::New => collector.watch(source, &sink, &position, report.clone()),
-            Begin::TakenOver => collector.resume(source, &sink, &position, report.clone()),
+            Begin::New => collector.watch(source, &sink, &position, report),
+            Begin::TakenOver => collector.resume(source, &sink, &position, report),
+            Begin::HandedOver(arrived) => collector.hand_over(source, &sink, &position, arrived.clone(), report),
         };
         match collected {
             Ok(collected) => return Ok(Some(collected)),
@@ -79,7 +108,12 @@ pub(super) fn collect(
     let engine = around.engine.clone();
     let id = container.to_owned();
     let open = move |since: Option<u64>| frames(&engine, &id, since);
-    follow_engine(container, open, &sink, &position, report).map(Some).map_err(|error| failed(&error))
+    let since = match begin {
+        Begin::New => Since::Beginning,
+        Begin::TakenOver => Since::Position,
+        Begin::HandedOver(_) => Since::Now,
+    };
+    follow_engine(container, since, open, &sink, &position, report).map(Some).map_err(|error| failed(&error))
 }
 
 fn readable(directory: &Path) -> bool {
@@ -115,15 +149,4 @@ fn frame_of(frame: Result<LogFrame, EngineError>) -> Result<Option<Frame>, Frame
         at: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
         bytes: stamped.slice(blank + 1..),
     }))
-}
-
-/// Ends the process that forwarded a task's log for the driver built into Nomad, or every line would come twice.
-pub(super) fn end_logger(logger: &Logger) {
-    let Ok(pid) = i32::try_from(logger.pid) else { return };
-    // A number is used again; only the helper's own command line has this word.
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let is_logger = command.split(|byte| *byte == 0).any(|argument| argument == b"docker_logger");
-    if let (true, Some(pid)) = (is_logger, rustix::process::Pid::from_raw(pid)) {
-        let _ended_meanwhile = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
 }

@@ -5,7 +5,7 @@ use nomad_plugin::id::TaskId;
 
 use super::{
     Container, Surroundings, Task, TaskStore,
-    logging::{self, Begin, Subject},
+    logging::{self, Subject},
     state::TaskState,
     watch_exit,
 };
@@ -24,16 +24,14 @@ pub async fn recover(
     let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {
         DriverError::new(format!("failed to inspect container for id {:?}: {error}", state.container_id))
     })?;
-    if let Some(logger) = &state.logger {
-        logging::end_logger(logger);
-    }
     let config = TaskConfig { id, ..handle.config };
+    let begin = logging::take_over(&config, &state.container_id, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;
     let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
     let subject =
         Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
-    let logs = logging::collect(around, &facts, &subject, Begin::TakenOver)?;
+    let logs = logging::collect(around, &facts, &subject, &begin)?;
     let image = inspected.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
     let image = around.images.keep(inspected.image.as_deref().unwrap_or_default(), image).await;
     let container = Container {

@@ -99,8 +99,8 @@ async fn running(
     let facts = facts(around).await?;
     let driver = request.body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.as_deref());
     let subject = Subject { task: config, container: &created.id, driver: driver.unwrap_or_default() };
-    let begin = if created.running { Begin::TakenOver } else { Begin::New };
-    let logs = logging::collect(around, &facts, &subject, begin)?;
+    let begin = if created.running { logging::take_over(config, &created.id, None).await } else { Begin::New };
+    let logs = logging::collect(around, &facts, &subject, &begin)?;
     if !created.running {
         created.start(around).await?;
     }

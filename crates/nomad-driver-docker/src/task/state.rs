@@ -128,12 +128,13 @@ mod tests {
 
     #[test]
     fn the_built_in_drivers_form_is_read() {
-        // {"ReattachConfig": nil, "ContainerID": "ab", "DriverNetwork": {"PortMap": nil, "IP": "", "AutoAdvertise": false}}
-        let bytes = b"\x83\xaeReattachConfig\xc0\xabContainerID\xa2ab\xadDriverNetwork\x83\xa7PortMap\xc0\xa2IP\xa0\xadAutoAdvertise\xc2";
+        // In the order in which the fields are declared, and in that of their names, as its encoder writes them.
+        let declared = b"\x83\xaeReattachConfig\xc0\xabContainerID\xa2ab\xadDriverNetwork\x83\xa7PortMap\xc0\xa2IP\xa0\xadAutoAdvertise\xc2";
+        let sorted = b"\x83\xabContainerID\xa2ab\xadDriverNetwork\x83\xadAutoAdvertise\xc2\xa2IP\xa0\xa7PortMap\xc0\xaeReattachConfig\xc0";
 
-        let state = TaskState::decode(bytes).unwrap();
-
-        assert_eq!(state, TaskState { container_id: "ab".into(), ..TaskState::default() });
+        let expected = TaskState { container_id: "ab".into(), ..TaskState::default() };
+        assert_eq!(TaskState::decode(declared).unwrap(), expected);
+        assert_eq!(TaskState::decode(sorted).unwrap(), expected);
     }
 
     #[test]

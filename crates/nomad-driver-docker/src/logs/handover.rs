@@ -1,0 +1,302 @@
+//! Where another program left off that kept no position: found by what arrived of it.
+//!
+//! The driver built into Nomad forwards each log with a process of its own. What that process wrote to the pipes stands at
+//! the end of the host's log files; the place of those bytes in the engine's files is where it left off.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use memchr::{memchr, memmem};
+use rustix::fs::OFlags;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    follower::{LONGEST, first_line},
+    json_file::{After, Decoded, decode},
+    position::Source,
+    rotation::HeldFile,
+    sink::{LogSink, Stream},
+};
+
+/// How much of what arrived is looked up; a log that repeats itself word for word over more than this has many such places,
+/// of which the last is taken.
+const TAIL: u64 = 64 * 1024;
+/// How many bytes are found by no chance.
+const CERTAIN: usize = 32;
+/// How far back the engine's files are searched.
+const WINDOW: u64 = 16 * 1024 * 1024;
+/// For how long the host's file must not have grown: Nomad's log collector writes its buffer out every 100 ms.
+const QUIET: Duration = Duration::from_millis(300);
+/// For how long the host is given time to read what is in the pipe.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The end of what arrived in the host's log files, for each stream; `None` where there is no such file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrived([Option<Vec<u8>>; 2]);
+
+impl Arrived {
+    /// Reads it when the host has taken everything. Nobody may write to the pipes meanwhile.
+    pub async fn at(sink: &LogSink) -> Self {
+        let (stdout, stderr) = tokio::join!(arrived_through(&sink.stdout), arrived_through(&sink.stderr));
+        Self([stdout, stderr])
+    }
+}
+
+async fn arrived_through(pipe: &Path) -> Option<Vec<u8>> {
+    let files = HostFiles::of(pipe)?;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let pipe = OpenOptions::new().read(true).write(true).custom_flags(flags).open(pipe).ok()?;
+    let begin = Instant::now();
+    let mut quiet = (begin, None);
+    loop {
+        let state = (rustix::io::ioctl_fionread(&pipe).ok()?, files.size());
+        let now = Instant::now();
+        if quiet.1 != Some(state) {
+            quiet = (now, Some(state));
+        } else if state.0 == 0 && now - quiet.0 >= QUIET {
+            return files.tail().ok();
+        }
+        if now - begin > PATIENCE {
+            return None;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The files that the host keeps of what comes through a pipe: `.web.stdout.fifo` goes to `web.stdout.<number>`.
+struct HostFiles {
+    directory: PathBuf,
+    prefix: String,
+}
+
+impl HostFiles {
+    fn of(pipe: &Path) -> Option<Self> {
+        let name = pipe.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".fifo")?;
+        Some(Self { directory: pipe.parent()?.to_owned(), prefix: format!("{name}.") })
+    }
+
+    /// Oldest first.
+    fn paths(&self) -> io::Result<Vec<PathBuf>> {
+        let mut numbered = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&self.prefix)?.parse::<u64>().ok());
+            numbered.extend(number.map(|number| (number, self.directory.join(&name))));
+        }
+        numbered.sort();
+        Ok(numbered.into_iter().map(|(_, path)| path).collect())
+    }
+
+    fn size(&self) -> u64 {
+        let sizes = self.paths().unwrap_or_default().into_iter();
+        sizes.filter_map(|path| Some(fs::symlink_metadata(path).ok()?.len())).sum()
+    }
+
+    fn tail(&self) -> io::Result<Vec<u8>> {
+        let paths = self.paths()?;
+        if paths.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let mut tail = Vec::new();
+        for path in paths.iter().rev() {
+            let wanted = TAIL - tail.len() as u64;
+            if wanted == 0 {
+                break;
+            }
+            let file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+            let length = file.metadata()?.len();
+            let mut piece = read(&file, length.saturating_sub(wanted), length)?;
+            piece.append(&mut tail);
+            tail = piece;
+        }
+        Ok(tail)
+    }
+}
+
+fn read(file: &File, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(to - from).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
+}
+
+/// A place in the engine's files.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Index of the file.
+    pub(super) file: usize,
+    pub(super) source: Source,
+    /// Where a line begins.
+    pub(super) offset: u64,
+    /// How many bytes of each stream behind the offset have arrived.
+    pub(super) delivered: [u64; 2],
+}
+
+/// The place behind what arrived, in an engine's files (oldest first); `None` when it is not there.
+pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result<Option<Place>> {
+    let text = Text::read(files)?;
+    let known: Vec<(usize, usize)> = Stream::BOTH
+        .into_iter()
+        .filter_map(|stream| {
+            let index = stream.index();
+            let came = behind(&text.bytes[index], arrived.0[index].as_deref()?)?;
+            Some((index, came))
+        })
+        .collect();
+    // The first line of which something has not arrived. The other program took the lines in their order.
+    let Some(line) = known.iter().map(|(stream, came)| text.line_with(*stream, *came)).min() else { return Ok(None) };
+    let Some(line) = text.lines.get(line) else { return Ok(None) };
+    let mut delivered = [0, 0];
+    for (stream, came) in known {
+        delivered[stream] = came.saturating_sub(line.before[stream]) as u64;
+    }
+    let file = &files[line.file];
+    let first = first_line(&read(&file.file, 0, file.len()?.min(LONGEST as u64))?);
+    let source = Source::File { device: file.device, inode: file.inode, first };
+    Ok(Some(Place { file: line.file, source, offset: line.offset, delivered }))
+}
+
+/// How much of `text` has arrived, when what arrived last is `tail`: up to the last place of as much of its end as is there.
+fn behind(text: &[u8], tail: &[u8]) -> Option<usize> {
+    if tail.is_empty() || text.is_empty() {
+        return Some(0);
+    }
+    if let Some(at) = memmem::rfind(text, tail) {
+        return Some(at + tail.len());
+    }
+    // What arrived before that may be an earlier container's of the same task, be rotated away, or have a gap.
+    let (mut there, mut not_there) = (0, tail.len());
+    while not_there - there > 1 {
+        let length = usize::midpoint(there, not_there);
+        if memmem::find(text, &tail[tail.len() - length..]).is_some() {
+            there = length;
+        } else {
+            not_there = length;
+        }
+    }
+    let end = &tail[tail.len() - there..];
+    if there >= CERTAIN {
+        return memmem::rfind(text, end).map(|at| at + there);
+    }
+    // So little is found anywhere; but a text that has just begun has no more.
+    (there > 0 && text.starts_with(end)).then_some(there)
+}
+
+/// What the engine's files say, and where.
+#[derive(Default)]
+struct Text {
+    bytes: [Vec<u8>; 2],
+    /// The lines, and the place behind the last one.
+    lines: Vec<Line>,
+}
+
+struct Line {
+    file: usize,
+    offset: u64,
+    /// How many bytes of each stream stand before it.
+    before: [usize; 2],
+}
+
+impl Text {
+    fn read(files: &[Arc<HeldFile>]) -> io::Result<Self> {
+        let lengths = files.iter().map(|file| file.len()).collect::<io::Result<Vec<u64>>>()?;
+        let mut skipped = lengths.iter().sum::<u64>().saturating_sub(WINDOW);
+        let mut text = Self::default();
+        let mut decoded = Decoded::default();
+        for (index, (file, length)) in files.iter().zip(lengths).enumerate() {
+            let is_newest = index + 1 == files.len();
+            let from = skipped.min(length);
+            skipped -= from;
+            let piece = read(&file.file, from, length)?;
+            // The line in which the window begins is not whole.
+            let mut at = if from == 0 { 0 } else { memchr(b'\n', &piece).map_or(piece.len(), |end| end + 1) };
+            let mut note = |at: usize, decoded: &Decoded| {
+                let before = [decoded.bytes[0].len(), decoded.bytes[1].len()];
+                text.lines.push(Line { file: index, offset: from + at as u64, before });
+            };
+            while at < piece.len() {
+                let end = memchr(b'\n', &piece[at..]).map(|length| at + length + 1);
+                if end.is_none() && is_newest {
+                    break;
+                }
+                note(at, &decoded);
+                let end = end.unwrap_or(piece.len());
+                decode(&piece[at..end], After::Nothing, &mut decoded);
+                at = end;
+            }
+            if is_newest {
+                note(at, &decoded);
+            }
+        }
+        text.bytes = decoded.bytes;
+        Ok(text)
+    }
+
+    /// The line that has a stream's byte of this number; the place behind all lines when none has.
+    fn line_with(&self, stream: usize, byte: usize) -> usize {
+        if byte >= self.bytes[stream].len() {
+            return self.lines.len() - 1;
+        }
+        self.lines.partition_point(|line| line.before[stream] <= byte) - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrived_ends_where_it_stands_last_in_the_text() {
+        assert_eq!(behind(b"one\ntwo\nthree\n", b"one\ntwo\n"), Some(8));
+        assert_eq!(behind(b"one\ntwo\nthree\n", b"one\ntw"), Some(6));
+        assert_eq!(behind(b"tick\ntick\ntick\n", b"tick\n"), Some(15));
+    }
+
+    #[test]
+    fn the_beginning_of_the_text_may_be_the_end_of_what_arrived() {
+        assert_eq!(behind(b"one\ntwo\n", b"an earlier life\none\n"), Some(4));
+        assert_eq!(behind(b"aab", b"xaaab"), Some(3));
+    }
+
+    #[test]
+    fn what_arrived_may_have_a_gap() {
+        let line = |number: u32| format!("a line of which the number is {number}\n");
+        let text: String = (1..=9).map(line).collect();
+        let arrived: String = [2, 3, 5, 6].map(line).concat();
+
+        assert_eq!(behind(text.as_bytes(), arrived.as_bytes()), Some(6 * line(1).len()));
+    }
+
+    #[test]
+    fn nothing_arrived_of_a_text_when_nothing_ever_did_and_who_knows_when_it_is_not_there() {
+        assert_eq!(behind(b"one\n", b""), Some(0));
+        assert_eq!(behind(b"", b"an earlier life\n"), Some(0));
+        assert_eq!(behind(b"one\ntwo\n", b"something else\ntwo\n"), None);
+    }
+
+    #[test]
+    fn the_host_keeps_a_pipes_bytes_in_numbered_files_of_which_the_end_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("web.stdout.9", "nine\n"),
+            ("web.stdout.10", "ten\n"),
+            ("web.stderr.11", "x"),
+            ("web.stdout.next", "x"),
+            ("web2.stdout.12", "x"),
+        ] {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+
+        let files = HostFiles::of(&directory.path().join(".web.stdout.fifo")).unwrap();
+
+        assert_eq!((files.tail().unwrap().as_slice(), files.size()), (&b"nine\nten\n"[..], 9));
+        assert!(HostFiles::of(&directory.path().join("web.stdout")).is_none());
+        let none = HostFiles::of(&directory.path().join(".other.stdout.fifo")).unwrap();
+        assert_eq!(none.tail().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

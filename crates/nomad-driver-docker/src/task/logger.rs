@@ -1,0 +1,74 @@
+//! Ends the processes that forward a task's log for the driver built into Nomad, or every line would come twice.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use go_plugin::client::{Plugin, Reattach};
+use tokio::time::{sleep, timeout};
+
+use super::state::Logger;
+
+const STOP: &str = "/hashicorp.nomad.drivers.docker.docklog.proto.DockerLogger/Stop";
+/// How long it may take to each answer.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// Ends the logger that the task's state names, and any other that writes to the task's pipe: the built-in driver starts a
+/// new one for a task that it takes over, and Nomad's record of the task does not change. Says whether there was one.
+pub(super) async fn end_all(named: Option<&Logger>, pipe: &Path) -> bool {
+    let mut found = false;
+    if let Some(logger) = named
+        && let Some(pid) = i32::try_from(logger.pid).ok().filter(|pid| is_logger(*pid))
+    {
+        found = true;
+        ask(pid, logger).await;
+        end(pid).await;
+    }
+    for pid in writers(pipe) {
+        found = true;
+        end(pid).await;
+    }
+    found
+}
+
+/// Asks it to stop forwarding, and to end; it is killed if it does not within 2 s.
+async fn ask(pid: i32, logger: &Logger) {
+    let reattach = Reattach { pid, address: PathBuf::from(&logger.address), app_version: 2 };
+    let Ok(Ok(plugin)) = timeout(ANSWER, Plugin::reattach(reattach)).await else { return };
+    if let Ok(Err(error)) = timeout(ANSWER, plugin.call_empty(STOP)).await {
+        tracing::debug!(%error, pid, "the logger of the built-in driver does not stop when asked");
+    }
+    plugin.kill().await;
+}
+
+/// Kills it, and waits until it is gone.
+async fn end(pid: i32) {
+    while is_logger(pid) {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            let _ended_meanwhile = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A number is used again; only a logger's own command line has this word. That of a dead process is empty.
+fn is_logger(pid: i32) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|byte| *byte == 0).any(|argument| argument == b"docker_logger")
+}
+
+/// The loggers that have a pipe open.
+fn writers(pipe: &Path) -> Vec<i32> {
+    let Ok(pipe) = fs::metadata(pipe) else { return Vec::new() };
+    let has_open = |pid: &i32| {
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut opened = descriptors.filter_map(|descriptor| fs::metadata(descriptor.path()).ok());
+        opened.any(|opened| (opened.dev(), opened.ino()) == (pipe.dev(), pipe.ino()))
+    };
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    numbers.filter(|pid| is_logger(*pid)).filter(has_open).collect()
+}
