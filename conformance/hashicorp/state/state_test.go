@@ -12,7 +12,7 @@ func TestAStateHasTheBuiltInDriversBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The same bytes stand in crates/nomad-driver-docker/src/task/state.rs.
+	// The same bytes are read in crates/nomad-driver-docker/src/task/state.rs.
 	expected := "\x83\xabContainerID\xa2ab\xadDriverNetwork\x83\xadAutoAdvertise\xc2\xa2IP\xa0\xa7PortMap\xc0\xaeReattachConfig\xc0"
 	if string(bytes) != expected {
 		t.Fatalf("got %q", bytes)
