@@ -67,6 +67,9 @@ func runAgentToBeKilled() {
 		fail(err)
 		found.Handles = append(found.Handles, handle)
 	}
+	for _, violation := range started.Found.All() {
+		fail(violation)
+	}
 	fail(json.NewEncoder(os.Stdout).Encode(found))
 	_, _ = io.Copy(io.Discard, os.Stdin) // for ever, unless the test itself is gone
 	os.Exit(1)

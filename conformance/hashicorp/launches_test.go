@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -285,4 +286,17 @@ func TestMultiplexingOfTheBrokerIsDeclinedInTheHandshake(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "multiplexing") {
 		t.Errorf("the client says %v", err)
 	}
+}
+
+func TestWhatNoAgentAsksForIsUnimplemented(t *testing.T) {
+	plugin := start(t, "base")
+	ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+	defer cancel()
+
+	list := plugin.Conn.Invoke(ctx, "/grpc.health.v1.Health/List", &emptypb.Empty{}, &emptypb.Empty{})
+	reflection := openStream(t, ctx, plugin, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").RecvMsg(&emptypb.Empty{})
+	ends(t, plugin)
+
+	equal(t, "the code of Health.List", status.Code(list), codes.Unimplemented)
+	equal(t, "the code of reflection", status.Code(reflection), codes.Unimplemented)
 }

@@ -68,7 +68,7 @@ func program(t *testing.T, name string) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	if output, err := exec.Command("go", "build", "-o", path, "./"+name).CombinedOutput(); err != nil {
+	if output, err := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./"+name).CombinedOutput(); err != nil {
 		t.Fatalf("go build ./%s: %v\n%s", name, err, output)
 	}
 	return path
@@ -179,6 +179,12 @@ func (f *fixture) end(t *testing.T) {
 	f.streams.Close(f.Found)
 	f.streams = nil
 	f.Kill()
+	f.judge(t)
+}
+
+// judge asks what the driver broke.
+func (f *fixture) judge(t *testing.T) {
+	t.Helper()
 	for _, violation := range f.Found.All() {
 		t.Error(violation)
 	}
@@ -194,6 +200,7 @@ func (f *fixture) kill(t *testing.T) {
 	<-f.Process.Exited()
 	f.streams = nil
 	f.CleanUp()
+	f.judge(t)
 }
 
 // task makes a task from the text of its `config` block; it is gone when the test is.

@@ -12,19 +12,19 @@ import (
 	"longshore/conformance/hashicorp/gen/drivers"
 )
 
-// pauseImage makes an image that waits of the test image, which does not.
-func pauseImage(t *testing.T) string {
+// pauseImage makes an image of the test image that runs a command; the test image's own does not wait.
+func pauseImage(t *testing.T, command string) string {
 	t.Helper()
 	name := "longshore-test/pause-go:" + agent.NewAllocID()[:8]
 	container := docker(t, "create", "--label", agent.Label+"=pause", agent.Image())
-	docker(t, "commit", "--change", `CMD ["sleep", "1000000"]`, container, name)
+	docker(t, "commit", "--change", "CMD "+command, container, name)
 	docker(t, "rm", container)
 	t.Cleanup(func() { docker(t, "rmi", name) })
 	return name
 }
 
 func TestTheTasksOfAGroupShareTheNetworkThatIsMadeForThem(t *testing.T) {
-	f := launch(t, fmt.Sprintf("infra_image = %q", pauseImage(t)))
+	f := launch(t, fmt.Sprintf("infra_image = %q", pauseImage(t, `["sleep", "1000000"]`)))
 	task := f.task(t, "web", strings.Replace(agent.Shell("hostname; sleep 1000"), "network_mode = \"none\"", "", 1))
 	alloc := task.Config.AllocId
 	// Should the test fail in between; it is gone as a rule.
@@ -75,4 +75,16 @@ func TestAPauseImageThatIsNowhereIsNamed(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `unable to pull infra docker image "localhost:1/longshore-test/pause:1": `) {
 		t.Errorf("the error is %v", err)
 	}
+}
+
+func TestAPauseContainerThatDoesNotStartIsRemoved(t *testing.T) {
+	f := launch(t, fmt.Sprintf("infra_image = %q", pauseImage(t, `["/nowhere"]`)))
+	alloc := agent.NewAllocID()
+
+	_, err := f.CreateNetwork(alloc, "")
+
+	if err == nil || !strings.Contains(err.Error(), "/nowhere") {
+		t.Errorf("the error is %v", err)
+	}
+	equal(t, "what is left", docker(t, "ps", "--all", "--quiet", "--filter", "name=nomad_init_"+alloc), "")
 }

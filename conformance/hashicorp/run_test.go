@@ -188,6 +188,10 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			must(t, err)
 			equal(t, "the code", got.Result.ExitCode, 7)
 		}},
+		{"StopTask of an ended task is no error, by whatever signal", func(t *testing.T) {
+			must(t, f.StopTask(id, time.Second, ""))
+			must(t, f.StopTask(id, time.Second, "SIGINT"))
+		}},
 		{"InspectTask has the end's time", func(t *testing.T) {
 			inspected, err := f.InspectTask(id)
 			must(t, err)
@@ -220,6 +224,15 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			break
 		}
 	}
+}
+
+func TestCapabilitiesSayThatLogCollectionIsDisabled(t *testing.T) {
+	f := launch(t, "disable_log_collection = true")
+
+	capabilities, err := f.Capabilities()
+	must(t, err)
+
+	equal(t, "disable_log_collection", capabilities.DisableLogCollection, true)
 }
 
 // recoverable reads what the error says of another attempt, from the bytes that hosts look at.
@@ -413,4 +426,17 @@ func TestStatisticsEndInOrderWithTheTask(t *testing.T) {
 		t.Errorf("it ended with %v", err)
 	}
 	f.destroy(t, task)
+}
+
+func TestFingerprintsComeEveryHalfMinuteOnTheSameStream(t *testing.T) {
+	t.Parallel()
+	f := launch(t, "")
+
+	count := 0
+	_, err := f.streams.Fingerprints.Wait(func(*drivers.FingerprintResponse) bool {
+		count++
+		return count == 2
+	})
+
+	must(t, err)
 }

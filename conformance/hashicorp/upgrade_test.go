@@ -128,6 +128,7 @@ func upgraded(t *testing.T, b *builtIn, f *fixture) {
 func TestATaskOfTheBuiltInDriverIsTakenOverAndNoLineIsLostOrDoubled(t *testing.T) {
 	for attempt := range 3 {
 		t.Run(fmt.Sprintf("attempt %d", attempt+1), func(t *testing.T) {
+			t.Parallel()
 			f := launch(t, "")
 			upgraded(t, builtInTask(t, f.root, agent.Shell(counting)), f)
 		})
@@ -135,11 +136,13 @@ func TestATaskOfTheBuiltInDriverIsTakenOverAndNoLineIsLostOrDoubled(t *testing.T
 }
 
 func TestALoggerThatDoesNotEndWhenAskedIsKilledBeforeOursForwards(t *testing.T) {
+	t.Parallel()
 	f := launch(t, "")
 	upgraded(t, builtInTask(t, f.root, agent.Shell(counting), "LONGSHORE_LOGGER_DEAF=1"), f)
 }
 
 func TestALoggerThatAnswersNothingIsKilledBeforeOursForwards(t *testing.T) {
+	t.Parallel()
 	f := launch(t, "")
 	b := builtInTask(t, f.root, agent.Shell(counting))
 	b.wrote(t, 200)
@@ -149,6 +152,7 @@ func TestALoggerThatAnswersNothingIsKilledBeforeOursForwards(t *testing.T) {
 }
 
 func TestALoggerThatDiedLongAgoLeavesNoGap(t *testing.T) {
+	t.Parallel()
 	f := launch(t, "")
 	b := builtInTask(t, f.root, agent.Shell(counting))
 	b.wrote(t, 200)
@@ -159,6 +163,7 @@ func TestALoggerThatDiedLongAgoLeavesNoGap(t *testing.T) {
 }
 
 func TestATaskThatFloodsItsLogIsTakenOverAndNoLineIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
 	f := launch(t, "")
 	const last = 200000
 	script := fmt.Sprintf(`awk 'BEGIN { for (n = 1; n <= %d; n++) print "a " n }'; echo end; exec sleep 1000`, last)
@@ -180,6 +185,7 @@ func TestATaskThatFloodsItsLogIsTakenOverAndNoLineIsLostOrDoubled(t *testing.T) 
 
 // A way back and forth: the built-in driver starts a logger for a task of ours, and no record of the task names it.
 func TestALoggerThatNoStateNamesIsEndedBeforeOursForwards(t *testing.T) {
+	t.Parallel()
 	f := launch(t, "")
 	task, handle := f.run(t, "web", agent.Shell(counting))
 	b := &builtIn{task: task, handle: handle}
@@ -207,6 +213,7 @@ func TestALoggerThatNoStateNamesIsEndedBeforeOursForwards(t *testing.T) {
 
 // Where the engine keeps the log in another form, where the old logger left off cannot be looked up.
 func TestALogInAnotherFormIsTakenOverWithoutDoublingALine(t *testing.T) {
+	t.Parallel()
 	f := launch(t, "")
 	local := "\nlogging {\n type = \"local\"\n}"
 	b := builtInTask(t, f.root, agent.Shell(counting)+local)

@@ -175,9 +175,6 @@ func (a *Agent) CleanUp() {
 	}
 }
 
-// Log is what HashiCorp's client logged, the plugin's own log lines among it.
-func (a *Agent) Log() string { return a.log.text() }
-
 type logWriter lockedText
 
 func (w *logWriter) Write(bytes []byte) (int, error) {
