@@ -1,0 +1,39 @@
+//! The image: its name, its registry's credentials, the time that it may take.
+
+use std::time::Duration;
+
+use nomad_plugin::duration::parse_go_duration;
+
+use super::Reader;
+
+/// Credentials for a registry. Never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Auth {
+    /// The user's name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+    /// The registry.
+    pub server_address: String,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Auth(..)")
+    }
+}
+
+pub(super) fn image(reader: &Reader<'_>) -> String {
+    let image = reader.text("image").unwrap_or_default();
+    if image.is_empty() {
+        reader.problem("image name required for docker driver");
+    }
+    image.strip_prefix("https://").map(str::to_owned).unwrap_or(image)
+}
+
+pub(super) fn pull_timeout(reader: &Reader<'_>) -> Option<Duration> {
+    let text = reader.text("image_pull_timeout")?;
+    parse_go_duration(&text)
+        .map_err(|error| reader.problem(format!("Failed to parse image_pull_timeout: {error}")))
+        .ok()
+}

@@ -1,0 +1,41 @@
+//! What the task may use.
+
+use super::Reader;
+
+/// A resource limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ulimit {
+    /// For example `nofile`.
+    pub name: String,
+    /// What the process may raise up to `hard`.
+    pub soft: i64,
+    /// The most.
+    pub hard: i64,
+}
+
+pub(super) fn ulimits(reader: &Reader<'_>) -> Vec<Ulimit> {
+    let wrong = |problem: String| reader.problem(format!("failed to parse ulimit configuration: {problem}"));
+    let mut limits = Vec::new();
+    for (name, value) in reader.text_map("ulimit").unwrap_or_default() {
+        if value.is_empty() {
+            wrong(format!("Malformed ulimit specification {name}: {value:?}, cannot be empty"));
+            continue;
+        }
+        let (soft, hard) = value.split_once(':').unwrap_or((&value, &value));
+        match (soft.parse(), hard.parse()) {
+            (Ok(soft), Ok(hard)) => limits.push(Ulimit { name, soft, hard }),
+            (Err(_), _) => wrong(format!("Malformed soft ulimit {name}: {value}")),
+            (_, Err(_)) => wrong(format!("Malformed hard ulimit {name}: {value}")),
+        }
+    }
+    limits
+}
+
+pub(super) fn cfs_period(reader: &Reader<'_>, counts: bool) -> i64 {
+    let period = reader.int("cpu_cfs_period").unwrap_or(100_000);
+    // Without a hard limit the period has no effect, and the built-in driver does not look at it.
+    if counts && !(0..=1_000_000).contains(&period) {
+        reader.problem("invalid value for cpu_cfs_period");
+    }
+    period
+}

@@ -1,0 +1,168 @@
+//! Configurations as a host sends them.
+
+use nomad_plugin::{
+    hclspec::Spec,
+    msgpack::{Value, encode, encode_go},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{PluginConfig, plugin_schema, task_schema};
+
+fn object(fields: &[(&str, Value)]) -> Value {
+    Value::Map(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn parse(fields: &[(&str, Value)]) -> Result<TaskOptions, ConfigErrors> {
+    TaskOptions::parse(&encode(&object(&[&[("image", text("busybox:1"))], fields].concat())))
+}
+
+#[test]
+fn maps_in_a_list_are_merged_and_later_ones_win() {
+    let first = object(&[("a", text("1")), ("b", text("1"))]);
+    let options = parse(&[("labels", Value::List(vec![first, Value::Null, object(&[("b", text("2"))])]))]).unwrap();
+
+    assert_eq!(options.labels, [("a".into(), "1".into()), ("b".into(), "2".into())].into());
+}
+
+#[test]
+fn an_empty_logging_config_is_set_and_a_missing_one_is_not() {
+    let logging = |config: Value| parse(&[("logging", object(&[("config", config)]))]).unwrap().logging;
+
+    assert_eq!(logging(Value::Null), None);
+    let empty = Some(TaskLogging { driver: String::new(), options: Some(BTreeMap::new()) });
+    assert_eq!(logging(Value::List(vec![])), empty);
+    assert_eq!(logging(Value::List(vec![Value::Null])), empty);
+}
+
+#[test]
+fn mounts_of_every_kind_are_read() {
+    let bind = object(&[
+        ("type", text("bind")),
+        ("source", text("x")),
+        ("target", text("/x")),
+        ("bind_options", object(&[("propagation", text("rshared"))])),
+    ]);
+    let tmpfs = object(&[
+        ("type", text("tmpfs")),
+        ("target", text("/t")),
+        ("tmpfs_options", object(&[("size", Value::Int(1000))])),
+    ]);
+    let options = parse(&[("mount", Value::List(vec![bind])), ("mounts", Value::List(vec![tmpfs]))]).unwrap();
+
+    assert_eq!(options.mounts[0].kind, MountKind::Bind(BindOptions { propagation: Some("rshared".into()) }));
+    assert_eq!(options.mounts[1].kind, MountKind::Tmpfs(TmpfsOptions { size: Some(1000), mode: None }));
+}
+
+#[test]
+fn every_error_is_told_at_once_in_known_words() {
+    let errors = TaskOptions::parse(&encode(&object(&[
+        ("command", text(" ls")),
+        ("image_pull_timeout", text("soon")),
+        ("pids_limit", Value::Int(-5)),
+        ("ulimit", Value::List(vec![object(&[("nofile", text("a:b")), ("nproc", text(""))])])),
+        ("mount", Value::List(vec![object(&[("type", text("nfs"))])])),
+        ("shm_size", Value::Float(1.5)),
+        ("isolation", text("hyperv")),
+        ("devices", Value::List(vec![object(&[("container_path", text("/d"))])])),
+    ])))
+    .unwrap_err()
+    .to_string();
+
+    for expected in [
+        "image name required for docker driver",
+        "command contains extra white space: \" ls\"",
+        "Failed to parse image_pull_timeout: time: invalid duration \"soon\"",
+        "pids_limit: must not be negative, this is -5",
+        "failed to parse ulimit configuration: Malformed soft ulimit nofile: a:b",
+        "failed to parse ulimit configuration: Malformed ulimit specification nproc: \"\", cannot be empty",
+        "mount[0]: invalid mount type, must be \"bind\", \"volume\", \"tmpfs\": \"nfs\"",
+        "failed to decode driver config: shm_size: a whole number is needed, this is a fraction",
+        "Failed to create container configuration, cannot use isolation mode \"hyperv\" on linux",
+        "devices[0]: host path must be set in configuration for devices",
+    ] {
+        assert!(errors.contains(expected), "{expected} is not in {errors}");
+    }
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let auth = object(&[("username", text("u")), ("password", text("hunter2"))]);
+    let options = parse(&[("auth", auth)]).unwrap();
+
+    assert_eq!(options.auth.as_ref().unwrap().password, "hunter2");
+    assert!(!format!("{options:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_process_limit_of_minus_one_is_none() {
+    assert_eq!(parse(&[("pids_limit", Value::Int(-1))]).unwrap().pids_limit, 0);
+    assert_eq!(parse(&[("pids_limit", Value::Int(7))]).unwrap().pids_limit, 7);
+}
+
+#[test]
+fn the_period_is_looked_at_only_where_it_has_an_effect() {
+    let period = ("cpu_cfs_period", Value::Int(2_000_000));
+
+    assert_eq!(parse(std::slice::from_ref(&period)).unwrap().cpu_cfs_period, 2_000_000);
+    let errors = parse(&[period, ("cpu_hard_limit", Value::Bool(true))]).unwrap_err();
+    assert_eq!(errors.to_string(), "invalid value for cpu_cfs_period");
+}
+
+#[test]
+fn an_error_within_a_list_or_a_map_names_the_element() {
+    let args = Value::List(vec![text("a"), Value::Int(1)]);
+    let ports = Value::List(vec![object(&[("http", text("80"))])]);
+    let errors = parse(&[("args", args), ("port_map", ports), ("mac_address", text("+1:02:03:04:05:06"))]);
+
+    assert_eq!(
+        errors.unwrap_err().to_string(),
+        "failed to decode driver config: args[1]: a string is needed, this is a number; \
+         failed to parse mac_address \"+1:02:03:04:05:06\": six pairs of hexadecimal digits are needed; \
+         failed to decode driver config: port_map.http: a whole number is needed, this is a string"
+    );
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Bool),
+        any::<i64>().prop_map(Value::Int),
+        prop::num::f64::NORMAL.prop_map(Value::Float),
+        "[a-z0-9:/ ]{0,12}".prop_map(Value::String),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::btree_map("[a-z_]{1,8}", inner, 0..4).prop_map(Value::Map),
+        ]
+    })
+}
+
+/// An object of some of a schema's keys, with whatever in them.
+fn configs(schema: Spec) -> impl Strategy<Value = Value> {
+    let Spec::Object(children) = schema else { panic!("a configuration is an object") };
+    let names: Vec<String> = children.into_keys().collect();
+    prop::collection::btree_map(prop::sample::select(names), values(), 0..8).prop_map(Value::Map)
+}
+
+proptest! {
+    #[test]
+    fn both_dialects_of_a_task_mean_the_same_whatever_is_in_them(value in configs(task_schema())) {
+        prop_assert_eq!(TaskOptions::parse(&encode(&value)), TaskOptions::parse(&encode_go(&value)));
+    }
+
+    #[test]
+    fn both_dialects_of_the_plugin_mean_the_same_whatever_is_in_them(value in configs(plugin_schema())) {
+        prop_assert_eq!(PluginConfig::parse(&encode(&value)), PluginConfig::parse(&encode_go(&value)));
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
+        let _either = (TaskOptions::parse(&bytes), PluginConfig::parse(&bytes));
+    }
+}
