@@ -11,5 +11,6 @@ pub use plugin::{AllowedModes, DanglingContainers, GarbageCollection, Logging, P
 pub use reader::{ConfigError, ConfigErrors};
 pub use schema::{plugin_schema, task_schema};
 pub use task::{
-    Auth, BindOptions, Device, MountKind, MountOptions, TaskLogging, TaskOptions, TmpfsOptions, Ulimit, VolumeOptions,
+    Auth, BindOptions, CgroupNamespace, Device, MountKind, MountOptions, Propagation, TaskLogging, TaskOptions,
+    TmpfsOptions, Ulimit, Volume, VolumeOptions,
 };

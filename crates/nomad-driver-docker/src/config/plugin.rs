@@ -11,6 +11,7 @@ use nomad_plugin::duration::parse_go_duration;
 use super::{
     reader::{ConfigErrors, Findings, Reader, fields},
     schema::default_infra_image,
+    task::OOM_SCORE_ADJ,
 };
 use crate::engine::{Endpoint, Tls};
 
@@ -64,6 +65,8 @@ pub struct PluginConfig {
     pub image_pull_timeout: Duration,
     /// How often to try to create a container whose name is taken.
     pub container_exists_attempts: u32,
+    /// How readily the kernel kills tasks that do not say: -1000 to 1000.
+    pub oom_score_adj: i64,
     /// How long a pull may be silent.
     pub pull_activity_timeout: Duration,
     /// The most processes a task may have; `None` is no limit.
@@ -173,6 +176,7 @@ impl Default for PluginConfig {
             infra_image_pull_timeout: 5 * ONE_MINUTE,
             image_pull_timeout: 5 * ONE_MINUTE,
             container_exists_attempts: 5,
+            oom_score_adj: 0,
             pull_activity_timeout: 2 * ONE_MINUTE,
             pids_limit: None,
             disable_log_collection: false,
@@ -189,6 +193,8 @@ impl PluginConfig {
         let findings = Findings::default();
         let reader = Reader::new(&fields, &findings);
         let default = Self::default();
+        // Only Windows has such administrators; accepted so that one configuration serves all clients.
+        let _windows_only = reader.truth("windows_allow_insecure_container_admin");
         let gc = gc(&reader, default.gc);
         let pull_activity_timeout = at_least_a_minute(&reader, "pull_activity_timeout", default.pull_activity_timeout);
         let config = Self {
@@ -215,9 +221,9 @@ impl PluginConfig {
             infra_image_pull_timeout: time(&reader, "infra_image_pull_timeout", default.infra_image_pull_timeout),
             image_pull_timeout: time(&reader, "image_pull_timeout", default.image_pull_timeout),
             container_exists_attempts: reader
-                .uint("container_exists_attempts")
-                .and_then(|attempts| u32::try_from(attempts).ok())
+                .attempts("container_exists_attempts")
                 .unwrap_or(default.container_exists_attempts),
+            oom_score_adj: reader.within("oom_score_adj", OOM_SCORE_ADJ).unwrap_or(default.oom_score_adj),
             pull_activity_timeout,
             pids_limit: reader.limit("pids_limit"),
             disable_log_collection: reader.truth("disable_log_collection").unwrap_or_default(),

@@ -1,6 +1,6 @@
 //! Reads a decoded configuration field by field, and remembers every error with its path.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt};
+use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive};
 
 use nomad_plugin::msgpack::{Value, decode};
 
@@ -167,6 +167,22 @@ impl<'a> Reader<'a> {
             return None;
         }
         Some(int)
+    }
+
+    /// A number between two others, both included.
+    pub(super) fn within(&self, name: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let int = self.int(name)?;
+        if !range.contains(&int) {
+            let (least, most) = (range.start(), range.end());
+            self.problem_at(name, format!("must be between {least} and {most}, this is {int}"));
+            return None;
+        }
+        Some(int)
+    }
+
+    /// How often to try: a number that is no more than 32 bits.
+    pub(super) fn attempts(&self, name: &str) -> Option<u32> {
+        self.within(name, 0..=u32::MAX.into()).and_then(|attempts| u32::try_from(attempts).ok())
     }
 
     /// A limit of which 0 and -1, by which Docker says "no limit", are unset.

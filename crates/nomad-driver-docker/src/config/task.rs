@@ -5,10 +5,12 @@ mod image;
 mod limits;
 mod logging;
 mod mounts;
+mod namespaces;
 mod network;
 mod process;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +18,15 @@ use std::{
     time::Duration,
 };
 
+pub(super) use self::limits::OOM_SCORE_ADJ;
 pub use self::{
     devices::Device,
     image::Auth,
     limits::Ulimit,
     logging::TaskLogging,
-    mounts::{BindOptions, MountKind, MountOptions, TmpfsOptions, VolumeOptions},
+    mounts::{BindOptions, MountKind, MountOptions, Propagation, TmpfsOptions, VolumeOptions},
+    namespaces::CgroupNamespace,
+    volumes::Volume,
 };
 use super::reader::{ConfigErrors, Findings, Reader, fields};
 
@@ -67,11 +72,13 @@ pub struct TaskOptions {
     pub storage_opt: BTreeMap<String, String>,
     /// Kernel settings.
     pub sysctl: BTreeMap<String, String>,
-    /// `host` or `private`.
-    pub cgroupns: Option<String>,
+    /// The control group namespace.
+    pub cgroupns: Option<CgroupNamespace>,
     /// The runtime's name.
     pub runtime: Option<String>,
-    /// The network card's address.
+    /// How often to try to create the container where its name is taken; where unset, the plugin's.
+    pub container_exists_attempts: Option<u32>,
+    /// The network card's address, six pairs of hexadecimal digits with colons.
     pub mac_address: Option<String>,
     /// Capabilities beyond the default, as written.
     pub cap_add: Vec<String>,
@@ -83,7 +90,7 @@ pub struct TaskOptions {
     pub cpu_cfs_period: i64,
     /// MiB; 0 is unset.
     pub memory_hard_limit: i64,
-    /// -1000 to 1000.
+    /// -1000 to 1000; where unset, the plugin's.
     pub oom_score_adj: Option<i64>,
     /// 0 is unset.
     pub pids_limit: i64,
@@ -107,8 +114,8 @@ pub struct TaskOptions {
     pub logging: Option<TaskLogging>,
     /// Mounts: of the `mount` blocks, then of the `mounts` list.
     pub mounts: Vec<MountOptions>,
-    /// `source:destination[:mode]` texts.
-    pub volumes: Vec<String>,
+    /// Mounts in the short form.
+    pub volumes: Vec<Volume>,
     /// The driver of named volumes.
     pub volume_driver: Option<String>,
     /// The network's name or mode.
@@ -163,8 +170,7 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
     if reader.text("cpuset_cpus").is_some() {
         tracing::warn!("cpuset_cpus has no effect: reserve cores in the job's resources instead");
     }
-    // Accepted, without effect: the plugin's own option of this name decides.
-    let _ = reader.int("container_exists_attempts");
+    let mut targets = mounts::Targets::default();
     let cpu_hard_limit = truth("cpu_hard_limit");
     TaskOptions {
         image: image::image(reader),
@@ -190,15 +196,16 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
         shm_size: reader.uint("shm_size").filter(|size| *size != 0),
         storage_opt: reader.text_map("storage_opt").unwrap_or_default(),
         sysctl: reader.text_map("sysctl").unwrap_or_default(),
-        cgroupns: reader.text("cgroupns"),
+        cgroupns: namespaces::cgroupns(reader),
         runtime: reader.text("runtime"),
+        container_exists_attempts: reader.attempts("container_exists_attempts").filter(|attempts| *attempts > 0),
         mac_address: network::mac_address(reader),
         cap_add: texts("cap_add"),
         cap_drop: texts("cap_drop"),
         cpu_hard_limit,
         cpu_cfs_period: limits::cfs_period(reader, cpu_hard_limit),
         memory_hard_limit: reader.uint("memory_hard_limit").unwrap_or_default(),
-        oom_score_adj: reader.int("oom_score_adj").filter(|adjustment| *adjustment != 0),
+        oom_score_adj: reader.within("oom_score_adj", limits::OOM_SCORE_ADJ),
         pids_limit: reader.limit("pids_limit").unwrap_or_default(),
         ulimit: limits::ulimits(reader),
         devices: devices::devices(reader),
@@ -212,19 +219,15 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
             .unwrap_or_default(),
         labels: reader.text_map("labels").unwrap_or_default(),
         logging: logging::logging(reader),
-        mounts: ["mount", "mounts"]
-            .iter()
-            .flat_map(|name| reader.blocks(name))
-            .filter_map(|m| mounts::mount(&m))
-            .collect(),
-        volumes: texts("volumes"),
+        mounts: mounts::mounts(reader, &mut targets),
+        volumes: volumes::volumes(reader, &mut targets),
         volume_driver: reader.text("volume_driver"),
         network_mode: reader.text("network_mode"),
-        network_aliases: texts("network_aliases"),
+        network_aliases: network::aliases(reader),
         ipv4_address: network::address(reader, "ipv4_address"),
         ipv6_address: network::address(reader, "ipv6_address"),
         advertise_ipv6_address: truth("advertise_ipv6_address"),
-        ports: texts("ports"),
+        ports: network::ports(reader),
         port_map: network::port_map(reader),
         privileged: truth("privileged"),
         pid_mode: reader.text("pid_mode"),

@@ -6,7 +6,7 @@ use nomad_plugin::driver::TaskConfig;
 
 use super::{ContainerError, Request};
 use crate::{
-    config::{MountKind, MountOptions, TaskOptions},
+    config::{MountKind, MountOptions, Propagation, TaskOptions},
     engine::model::{
         Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
         MountVolumeOptionsDriverConfig,
@@ -48,28 +48,19 @@ fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
     clean(&task_dir(task).join(source))
 }
 
-/// The parts of a `volumes` entry.
-fn parts(volume: &str) -> Result<(&str, &str, Option<&str>), ContainerError> {
-    let mut parts = volume.splitn(4, ':');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(source), Some(target), mode) => Ok((source, target, mode)),
-        _ => Err(ContainerError(format!("invalid docker volume {volume:?}: not <src>:<destination> format"))),
-    }
-}
-
 /// The paths of the host that a task mounts, which must be inside of its allocation where volumes are not enabled.
-pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Result<Vec<HostPath>, ContainerError> {
+pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPath> {
     let mut paths = Vec::new();
     let refusal = |what: &str| format!("volumes are not enabled; cannot mount host path: {what:?}");
     for volume in options.volumes.iter().filter(|_| options.volume_driver.is_none()) {
-        paths.push(HostPath { path: on_host(task, parts(volume)?.0), refusal: refusal(volume) });
+        paths.push(HostPath { path: on_host(task, &volume.source), refusal: refusal(&volume.text) });
     }
     for mount in &options.mounts {
         if let MountKind::Bind(_) = mount.kind {
             paths.push(HostPath { path: on_host(task, &mount.source), refusal: refusal(&mount.source) });
         }
     }
-    Ok(paths)
+    paths
 }
 
 /// The binds: the allocation's directories, then the task's volumes.
@@ -94,12 +85,11 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
         return Err(ContainerError(format!("volumes are not enabled; cannot use volume driver {driver:?}")));
     }
     for volume in &options.volumes {
-        let (source, target, mode) = parts(volume)?;
         let source = match options.volume_driver {
-            None => on_host(task, source),
-            Some(_) => clean(Path::new(source)),
+            None => on_host(task, &volume.source),
+            Some(_) => clean(Path::new(&volume.source)),
         };
-        binds.push(bind(&source, target, mode));
+        binds.push(bind(&source, &volume.target, volume.mode.as_deref()));
     }
     Ok(binds)
 }
@@ -113,7 +103,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError
             let problem = format!("volumes are not enabled; cannot mount volume: {:?}", mount.source);
             return Err(ContainerError(problem));
         }
-        mounts.push(configured(task, mount)?);
+        mounts.push(configured(task, mount));
     }
     let made = |path: &Path, target: &str, read_only: bool| Mount {
         typ: Some(MountType::BIND),
@@ -148,27 +138,22 @@ fn propagated(propagation: MountBindOptionsPropagationEnum) -> MountBindOptions 
     MountBindOptions { propagation: Some(propagation), ..MountBindOptions::default() }
 }
 
-fn configured(task: &TaskConfig, mount: &MountOptions) -> Result<Mount, ContainerError> {
+fn configured(task: &TaskConfig, mount: &MountOptions) -> Mount {
     let common = Mount {
         target: Some(mount.target.clone()),
         source: Some(mount.source.clone()),
         read_only: Some(mount.readonly),
         ..Mount::default()
     };
-    Ok(match &mount.kind {
-        MountKind::Bind(bind) => {
-            let parse =
-                |text: &String| text.parse().map_err(|_| ContainerError(format!("invalid bind propagation {text:?}")));
-            Mount {
-                typ: Some(MountType::BIND),
-                source: Some(on_host(task, &mount.source).display().to_string()),
-                bind_options: Some(MountBindOptions {
-                    propagation: bind.propagation.as_ref().map(parse).transpose()?,
-                    ..MountBindOptions::default()
-                }),
-                ..common
-            }
-        }
+    match &mount.kind {
+        MountKind::Bind(bind) => Mount {
+            typ: Some(MountType::BIND),
+            source: Some(on_host(task, &mount.source).display().to_string()),
+            bind_options: Some(
+                bind.propagation.map_or_else(MountBindOptions::default, |mode| propagated(engines(mode))),
+            ),
+            ..common
+        },
         MountKind::Volume(volume) => Mount {
             typ: Some(MountType::VOLUME),
             volume_options: Some(MountVolumeOptions {
@@ -192,7 +177,18 @@ fn configured(task: &TaskConfig, mount: &MountOptions) -> Result<Mount, Containe
             }),
             ..common
         },
-    })
+    }
+}
+
+fn engines(propagation: Propagation) -> MountBindOptionsPropagationEnum {
+    match propagation {
+        Propagation::Private => MountBindOptionsPropagationEnum::PRIVATE,
+        Propagation::RPrivate => MountBindOptionsPropagationEnum::RPRIVATE,
+        Propagation::Shared => MountBindOptionsPropagationEnum::SHARED,
+        Propagation::RShared => MountBindOptionsPropagationEnum::RSHARED,
+        Propagation::Slave => MountBindOptionsPropagationEnum::SLAVE,
+        Propagation::RSlave => MountBindOptionsPropagationEnum::RSLAVE,
+    }
 }
 
 #[cfg(test)]
@@ -206,12 +202,5 @@ mod tests {
         {
             assert_eq!(clean(Path::new(path)), Path::new(cleaned), "{path}");
         }
-    }
-
-    #[test]
-    fn a_volume_has_a_source_and_a_destination() {
-        assert_eq!(parts("a:b:ro:x").unwrap(), ("a", "b", Some("ro")));
-        let error = parts("a").unwrap_err();
-        assert_eq!(error.0, "invalid docker volume \"a\": not <src>:<destination> format");
     }
 }

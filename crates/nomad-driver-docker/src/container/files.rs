@@ -30,7 +30,7 @@ pub struct HostFiles {
 /// Reads, checks and writes what a task needs.
 pub fn prepare(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostFiles, ContainerError> {
     if !plugin.volumes.enabled {
-        for path in binds::host_paths(task, options)? {
+        for path in binds::host_paths(task, options) {
             if !is_inside(Path::new(&task.alloc_dir), &path.path) {
                 return Err(ContainerError(path.refusal));
             }

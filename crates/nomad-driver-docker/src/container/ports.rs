@@ -36,13 +36,14 @@ pub(super) fn ports(task: &TaskConfig, options: &TaskOptions) -> Result<Ports, C
     let resources = task.resources.as_ref().ok_or_else(|| ContainerError("task.Resources is empty".to_owned()))?;
     let mut ports = Ports::default();
     if !options.ports.is_empty() {
-        if network::mode(task, options).starts_with("container:") {
-            return Ok(ports);
-        }
+        let published_elsewhere = network::mode(task, options).starts_with("container:");
         for label in &options.ports {
             let mapping = resources.ports.iter().find(|mapping| mapping.label == *label);
             let mapping =
                 mapping.ok_or_else(|| ContainerError(format!("Port {label:?} not found, check network block")))?;
+            if published_elsewhere {
+                continue;
+            }
             let inside = if mapping.to == 0 { mapping.value } else { mapping.to };
             ports.publish(&mapping.host_ip, mapping.value, inside)?;
         }

@@ -35,7 +35,8 @@ pub(super) fn apply(host: &mut HostConfig, request: &Request<'_>) -> Result<(), 
     }
     host.cpuset_cpus.clone_from(&request.files.cpuset);
     host.pids_limit = Some(pids_limit(request.options.pids_limit, request.plugin.pids_limit)?);
-    host.oom_score_adj = request.options.oom_score_adj;
+    let adjustment = request.options.oom_score_adj.unwrap_or(request.plugin.oom_score_adj);
+    host.oom_score_adj = Some(adjustment).filter(|adjustment| *adjustment != 0);
     let limits = request.options.ulimit.iter().map(|limit| ResourcesUlimits {
         name: Some(limit.name.clone()),
         soft: Some(limit.soft),
@@ -57,16 +58,16 @@ struct Memory {
 fn memory(allocated: &AllocatedResources, hard_limit: i64) -> Result<Memory, ContainerError> {
     let AllocatedResources { memory_mb: reserve, memory_max_mb: max, .. } = *allocated;
     if max == -1 {
-        return Ok(Memory { hard: 0, reservation: reserve * MIB });
+        return Ok(Memory { hard: 0, reservation: reserve.saturating_mul(MIB) });
     }
     let hard = hard_limit.max(max);
     if hard == 0 {
-        return Ok(Memory { hard: reserve * MIB, reservation: 0 });
+        return Ok(Memory { hard: reserve.saturating_mul(MIB), reservation: 0 });
     }
     if reserve > hard {
         return Err(ContainerError(format!("task memory requirements exceed driver hard limit of {hard_limit} MB")));
     }
-    Ok(Memory { hard: hard * MIB, reservation: reserve * MIB })
+    Ok(Memory { hard: hard.saturating_mul(MIB), reservation: reserve.saturating_mul(MIB) })
 }
 
 /// The weight: MHz, scaled down on machines that have more of them than the kernel has weights.

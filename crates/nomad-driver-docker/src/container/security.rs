@@ -6,7 +6,7 @@ use nomad_plugin::driver::TaskConfig;
 
 use super::{ContainerError, glob};
 use crate::{
-    config::{PluginConfig, TaskOptions},
+    config::{CgroupNamespace, PluginConfig, TaskOptions},
     engine::model::HostConfigCgroupnsModeEnum,
 };
 
@@ -147,13 +147,11 @@ pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig) -> Result
 }
 
 /// The control group namespace.
-pub(super) fn cgroupns(options: &TaskOptions) -> Result<Option<HostConfigCgroupnsModeEnum>, ContainerError> {
-    match options.cgroupns.as_deref() {
-        None => Ok(None),
-        Some("host") => Ok(Some(HostConfigCgroupnsModeEnum::HOST)),
-        Some("private") => Ok(Some(HostConfigCgroupnsModeEnum::PRIVATE)),
-        Some(other) => Err(ContainerError(format!("invalid cgroup namespace mode: {other:?}"))),
-    }
+pub(super) fn cgroupns(options: &TaskOptions) -> Option<HostConfigCgroupnsModeEnum> {
+    Some(match options.cgroupns? {
+        CgroupNamespace::Host => HostConfigCgroupnsModeEnum::HOST,
+        CgroupNamespace::Private => HostConfigCgroupnsModeEnum::PRIVATE,
+    })
 }
 
 /// The runtime: the job's, or the GPUs'.

@@ -36,7 +36,7 @@ impl Created {
                 Err(error) => error,
             };
             let said = error.response().unwrap_or_default().to_lowercase();
-            if error.is_conflict() && taken < around.plugin.container_exists_attempts {
+            if error.is_conflict() && taken < request.attempts {
                 if let Some(running) = purge(around, &request.name).await? {
                     return Ok(Self::new(around, running, true));
                 }

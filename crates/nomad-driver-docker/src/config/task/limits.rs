@@ -1,6 +1,11 @@
 //! What the task may use.
 
+use std::ops::RangeInclusive;
+
 use super::Reader;
+
+/// What the kernel takes.
+pub(in crate::config) const OOM_SCORE_ADJ: RangeInclusive<i64> = -1000..=1000;
 
 /// A resource limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +28,20 @@ pub(super) fn ulimits(reader: &Reader<'_>) -> Vec<Ulimit> {
         }
         let (soft, hard) = value.split_once(':').unwrap_or((&value, &value));
         match (soft.parse(), hard.parse()) {
+            (Ok(soft), Ok(hard)) if is_above(soft, hard) => {
+                wrong(format!("ulimit soft limit must be less than or equal to hard limit: {name}: {soft} > {hard}"));
+            }
             (Ok(soft), Ok(hard)) => limits.push(Ulimit { name, soft, hard }),
             (Err(_), _) => wrong(format!("Malformed soft ulimit {name}: {value}")),
             (_, Err(_)) => wrong(format!("Malformed hard ulimit {name}: {value}")),
         }
     }
     limits
+}
+
+/// Whether one limit is more than another; -1 is no limit.
+fn is_above(soft: i64, hard: i64) -> bool {
+    hard != -1 && (soft == -1 || soft > hard)
 }
 
 pub(super) fn cfs_period(reader: &Reader<'_>, counts: bool) -> i64 {

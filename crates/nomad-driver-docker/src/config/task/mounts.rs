@@ -1,6 +1,6 @@
 //! What is mounted into the task, but for the `volumes` texts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::Reader;
 
@@ -31,8 +31,70 @@ pub enum MountKind {
 /// How a directory of the host is mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindOptions {
-    /// `private`, `rshared` and so on.
-    pub propagation: Option<String>,
+    /// Where unset, the engine's default.
+    pub propagation: Option<Propagation>,
+}
+
+/// Which way mounts below a mount are seen; with `R` also below those.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the kernel's words")]
+pub enum Propagation {
+    Private,
+    RPrivate,
+    Shared,
+    RShared,
+    Slave,
+    RSlave,
+}
+
+impl Propagation {
+    const ALL: [Self; 6] = [Self::Private, Self::RPrivate, Self::Shared, Self::RShared, Self::Slave, Self::RSlave];
+
+    /// In the words of mount(8) and of Docker.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::RPrivate => "rprivate",
+            Self::Shared => "shared",
+            Self::RShared => "rshared",
+            Self::Slave => "slave",
+            Self::RSlave => "rslave",
+        }
+    }
+
+    fn read(bind: &Reader<'_>) -> Option<Self> {
+        let text = bind.text("propagation")?;
+        let found = Self::ALL.into_iter().find(|propagation| propagation.as_str() == text);
+        if found.is_none() {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            bind.problem_at("propagation", format!("invalid propagation mode {text:?}, it is one of {known}"));
+        }
+        found
+    }
+}
+
+/// Where the task's mounts go so far, with the option that says so.
+#[derive(Default)]
+pub(super) struct Targets(BTreeMap<PathBuf, String>);
+
+impl Targets {
+    /// Takes one more, if it can be mounted to and nothing is yet: the engine refuses both.
+    pub(super) fn add(&mut self, reader: &Reader<'_>, name: &str, target: &str) {
+        let path = PathBuf::from(target);
+        if !target.starts_with('/') || path.parent().is_none() {
+            reader.problem_at(name, format!("the target must be an absolute path below /, this is {target:?}"));
+        } else if let Some(earlier) = self.0.get(&path) {
+            reader.problem_at(name, format!("duplicate mount point {target:?}: {earlier} has it already"));
+        } else {
+            self.0.insert(path, reader.path(name));
+        }
+    }
+}
+
+/// The `mount` blocks, then the `mounts` list.
+pub(super) fn mounts(reader: &Reader<'_>, targets: &mut Targets) -> Vec<MountOptions> {
+    let blocks = ["mount", "mounts"].into_iter().flat_map(|name| reader.blocks(name));
+    blocks.filter_map(|block| mount(&block, targets)).collect()
 }
 
 /// How a volume is made.
@@ -57,11 +119,11 @@ pub struct TmpfsOptions {
     pub mode: Option<i64>,
 }
 
-pub(super) fn mount(reader: &Reader<'_>) -> Option<MountOptions> {
+fn mount(reader: &Reader<'_>, targets: &mut Targets) -> Option<MountOptions> {
     let source = reader.text("source").unwrap_or_default();
     let kind = match reader.text("type").as_deref().unwrap_or("volume") {
         "bind" => {
-            let propagation = reader.block("bind_options").and_then(|bind| bind.text("propagation"));
+            let propagation = reader.block("bind_options").and_then(|bind| Propagation::read(&bind));
             MountKind::Bind(BindOptions { propagation })
         }
         "volume" => MountKind::Volume(reader.block("volume_options").map_or_else(VolumeOptions::default, |volume| {
@@ -87,10 +149,7 @@ pub(super) fn mount(reader: &Reader<'_>) -> Option<MountOptions> {
             return None;
         }
     };
-    Some(MountOptions {
-        kind,
-        target: reader.text("target").unwrap_or_default(),
-        source,
-        readonly: reader.truth("readonly").unwrap_or_default(),
-    })
+    let target = reader.text("target").unwrap_or_default();
+    targets.add(reader, "target", &target);
+    Some(MountOptions { kind, target, source, readonly: reader.truth("readonly").unwrap_or_default() })
 }

@@ -1,5 +1,7 @@
 //! Configurations as a host sends them.
 
+use std::collections::BTreeSet;
+
 use nomad_plugin::{
     hclspec::Spec,
     msgpack::{Value, encode, encode_go},
@@ -54,7 +56,7 @@ fn mounts_of_every_kind_are_read() {
     ]);
     let options = parse(&[("mount", Value::List(vec![bind])), ("mounts", Value::List(vec![tmpfs]))]).unwrap();
 
-    assert_eq!(options.mounts[0].kind, MountKind::Bind(BindOptions { propagation: Some("rshared".into()) }));
+    assert_eq!(options.mounts[0].kind, MountKind::Bind(BindOptions { propagation: Some(Propagation::RShared) }));
     assert_eq!(options.mounts[1].kind, MountKind::Tmpfs(TmpfsOptions { size: Some(1000), mode: None }));
 }
 
@@ -87,6 +89,102 @@ fn every_error_is_told_at_once_in_known_words() {
     ] {
         assert!(errors.contains(expected), "{expected} is not in {errors}");
     }
+}
+
+#[test]
+fn what_cannot_be_meant_is_an_error_with_its_path() {
+    let maps = |fields: &[(&str, Value)]| Value::List(vec![object(fields)]);
+    let bind = |target: &str, propagation: &str| {
+        object(&[
+            ("type", text("bind")),
+            ("target", text(target)),
+            ("bind_options", object(&[("propagation", text(propagation))])),
+        ])
+    };
+    let tmpfs = object(&[
+        ("type", text("tmpfs")),
+        ("source", text("x")),
+        ("target", text("/t")),
+        ("tmpfs_options", object(&[("size", Value::Int(-1)), ("mode", Value::Int(-1))])),
+    ]);
+    let texts = |texts: &[&str]| Value::List(texts.iter().map(|item| text(item)).collect());
+    let errors = parse(&[
+        ("volumes", texts(&["nowhere", "a:b", "a:/a", "b:/a/", "c:"])),
+        ("mount", Value::List(vec![bind("/a", "rprivate"), bind("", "sideways"), bind("/", ""), tmpfs.clone()])),
+        ("mounts", Value::List(vec![tmpfs])),
+        ("oom_score_adj", Value::Int(-1001)),
+        ("shm_size", Value::Int(-1)),
+        ("memory_hard_limit", Value::Int(-1)),
+        ("container_exists_attempts", Value::Int(-1)),
+        ("network_aliases", texts(&["web", " "])),
+        ("ports", texts(&["http", "db", "http"])),
+        ("port_map", maps(&[("db", Value::Int(0)), ("http", Value::Int(70_000))])),
+        ("cgroupns", text("public")),
+        ("mac_address", text("02:00-5e:00:53:01")),
+        ("ipv4_address", text("10.0.0")),
+        ("ipv6_address", text("10.0.0.1")),
+        ("ulimit", maps(&[("nofile", text("20:10")), ("nproc", text("-1:10")), ("core", text("10:-1"))])),
+    ]);
+
+    let expected = [
+        "volumes[0]: invalid docker volume \"nowhere\": not <src>:<destination> format",
+        "volumes[1]: the target must be an absolute path below /, this is \"b\"",
+        "volumes[2]: duplicate mount point \"/a\": mount[0].target has it already",
+        "volumes[3]: duplicate mount point \"/a/\": mount[0].target has it already",
+        "volumes[4]: the target must be an absolute path below /, this is \"\"",
+        "mount[1].bind_options.propagation: invalid propagation mode \"sideways\", it is one of private, rprivate, \
+         shared, rshared, slave, rslave",
+        "mount[1].target: the target must be an absolute path below /, this is \"\"",
+        "mount[2].target: the target must be an absolute path below /, this is \"/\"",
+        "mount[3]: invalid source, must be \"\" for tmpfs",
+        "mount[3].tmpfs_options.size: must not be negative, this is -1",
+        "mount[3].tmpfs_options.mode: must not be negative, this is -1",
+        "mounts[0]: invalid source, must be \"\" for tmpfs",
+        "mounts[0].tmpfs_options.size: must not be negative, this is -1",
+        "mounts[0].tmpfs_options.mode: must not be negative, this is -1",
+        "mounts[0].target: duplicate mount point \"/t\": mount[3].target has it already",
+        "oom_score_adj: must be between -1000 and 1000, this is -1001",
+        "shm_size: must not be negative, this is -1",
+        "memory_hard_limit: must not be negative, this is -1",
+        "container_exists_attempts: must be between 0 and 4294967295, this is -1",
+        "network_aliases[1]: must be a name, this is \" \"",
+        "ports[2]: \"http\" is there already",
+        "port_map.db: 0 is no port",
+        "port_map.http: 70000 is no port",
+        "cgroupns: invalid cgroup namespace mode: \"public\"",
+        "failed to parse mac_address \"02:00-5e:00:53:01\": six pairs of hexadecimal digits are needed",
+        "failed to parse ipv4_address \"10.0.0\": invalid IPv4 address syntax",
+        "failed to parse ipv6_address \"10.0.0.1\": invalid IPv6 address syntax",
+        "failed to parse ulimit configuration: ulimit soft limit must be less than or equal to hard limit: nofile: \
+         20 > 10",
+        "failed to parse ulimit configuration: ulimit soft limit must be less than or equal to hard limit: nproc: \
+         -1 > 10",
+    ];
+    let told: BTreeSet<String> = errors.unwrap_err().0.iter().map(ToString::to_string).collect();
+    assert_eq!(told, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn an_address_of_a_network_card_has_any_of_its_usual_forms() {
+    for form in ["02:00:5e:00:53:01", "02-00-5E-00-53-01", "0200.5e00.5301"] {
+        assert_eq!(parse(&[("mac_address", text(form))]).unwrap().mac_address.as_deref(), Some("02:00:5e:00:53:01"));
+    }
+    for wrong in ["02:00:5e:00:53", "0200.5e00", "02005e005301", "02:00:5e:00:53:01:02", "é2:00:5e:00:53:01", ":::::"]
+    {
+        assert!(parse(&[("mac_address", text(wrong))]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_volume_has_a_source_a_target_and_a_mode() {
+    let volumes = parse(&[("volumes", Value::List(vec![text("a:/b:ro:x"), text("c:/d")]))]).unwrap().volumes;
+    let volume = |text: &str, source: &str, target: &str, mode: Option<&str>| Volume {
+        text: text.into(),
+        source: source.into(),
+        target: target.into(),
+        mode: mode.map(str::to_owned),
+    };
+    assert_eq!(volumes, [volume("a:/b:ro:x", "a", "/b", Some("ro")), volume("c:/d", "c", "/d", None)]);
 }
 
 #[test]
