@@ -52,6 +52,7 @@ impl Default for DockerDriver {
             images: Arc::new(Images::new(engine.clone(), events.clone())),
             pause_images: PauseImages::default(),
             exits: Arc::new(Exits::new(engine.clone())),
+            cpusets: Arc::default(),
             engine,
             machine: machine(None),
             logs: Logs::default(),

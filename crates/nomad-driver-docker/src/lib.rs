@@ -3,6 +3,7 @@
 pub mod background;
 pub mod config;
 pub mod container;
+pub mod cpuset;
 mod driver;
 pub mod engine;
 pub mod events;

@@ -14,6 +14,7 @@ use nomad_plugin::driver::{BoxStream, CpuUsage, DriverError, MemoryUsage, TaskUs
 use tokio::time::MissedTickBehavior;
 
 pub use cgroup::ControlGroup;
+pub(crate) use cgroup::group_of;
 
 use crate::container::Machine;
 

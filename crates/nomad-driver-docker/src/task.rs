@@ -39,6 +39,7 @@ use crate::{
     background::{Background, Finishing},
     config::PluginConfig,
     container::Machine,
+    cpuset::Cpusets,
     engine::Engine,
     events::{EventSubject, TaskEvents},
     image::{ImageLease, Images},
@@ -58,6 +59,8 @@ pub struct Surroundings {
     pub images: Arc<Images>,
     /// What keeps the images of pause containers.
     pub pause_images: PauseImages,
+    /// Who keeps tasks on their processors.
+    pub cpusets: Arc<Cpusets>,
     /// Who hears of ends.
     pub exits: Arc<exits::Exits>,
     /// Who collects logs.
@@ -126,6 +129,9 @@ impl Task {
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
         let Container { id, network, started_at, pid, image } = container;
+        let follower = pid
+            .filter(|_| surroundings.engine.is_local())
+            .and_then(|process| surroundings.cpusets.follow(&config, process));
         let watching = {
             let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
             let subject = EventSubject::from(&config);
@@ -138,6 +144,7 @@ impl Task {
                     Some(exit) => exit,
                     None => watch_exit::watch(&engine, &id, &signal, out_of_memory).await,
                 };
+                drop(follower);
                 writer.send_replace(Status::Ended(exit.clone()));
                 if let Some(logs) = logs {
                     let summary = logs.finish().await;

@@ -10,7 +10,10 @@ use std::{
 use nomad_plugin::driver::{Dns, NetworkMode, TaskConfig};
 
 use super::{ContainerError, binds};
-use crate::config::{PluginConfig, TaskOptions};
+use crate::{
+    config::{PluginConfig, TaskOptions},
+    cpuset,
+};
 
 /// What was read and written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -182,17 +185,12 @@ fn security_opt(option: &str) -> Result<String, ContainerError> {
 
 /// The processors: those that Nomad reserved, or those that all tasks share.
 fn cpuset(task: &TaskConfig) -> Option<String> {
-    let linux = task.resources.as_ref()?.linux.as_ref()?;
-    if !linux.cpuset_cpus.is_empty() {
-        return Some(linux.cpuset_cpus.clone());
-    }
-    let group = Path::new(&linux.cpuset_cgroup);
-    if group.as_os_str().is_empty() {
-        return None;
-    }
-    let read = |name: &str| fs::read_to_string(group.join(name));
-    match read("cpuset.cpus.effective").or_else(|_| read("cpuset.effective_cpus")) {
-        Ok(cpus) => Some(cpus.trim().to_owned()).filter(|cpus| !cpus.is_empty()),
+    let Some(group) = cpuset::shared_group(task) else {
+        let reserved = &task.resources.as_ref()?.linux.as_ref()?.cpuset_cpus;
+        return Some(reserved.clone()).filter(|cpus| !cpus.is_empty());
+    };
+    match cpuset::processors(group) {
+        Ok(cpus) => Some(cpus).filter(|cpus| !cpus.is_empty()),
         Err(error) => {
             tracing::warn!(group = %group.display(), %error, "failed to read the processors that tasks share");
             None

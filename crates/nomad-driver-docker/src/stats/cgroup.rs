@@ -34,15 +34,9 @@ impl ControlGroup {
         Self::parse(&lines, Path::new(MOUNT)).ok_or_else(missing)
     }
 
-    /// From the lines of `/proc/<pid>/cgroup`: `hierarchy:controllers:path`.
+    /// From the lines of `/proc/<pid>/cgroup`.
     pub fn parse(lines: &str, mount: &Path) -> Option<Self> {
-        let of = |controller: &str| {
-            lines.lines().find_map(|line| {
-                let mut fields = line.splitn(3, ':').skip(1);
-                let (controllers, path) = (fields.next()?, fields.next()?);
-                controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/'))
-            })
-        };
+        let of = |controller: &str| path(lines, controller);
         if let (Some(cpuacct), Some(cpu), Some(memory)) = (of("cpuacct"), of("cpu"), of("memory")) {
             return Some(Self::V1 {
                 cpuacct: mount.join("cpuacct").join(cpuacct),
@@ -60,6 +54,23 @@ impl ControlGroup {
             Self::V2(group) => cgroup_v2::read(group),
         }
     }
+}
+
+/// The group in which a controller has a process of this host: of the controller's own tree, or of the one tree.
+pub(crate) fn group_of(pid: i64, controller: &str) -> io::Result<PathBuf> {
+    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let own = path(&lines, controller).map(|path| Path::new(MOUNT).join(controller).join(path));
+    let group = own.or_else(|| path(&lines, "").map(|path| Path::new(MOUNT).join(path)));
+    group.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is in no {controller} group")))
+}
+
+/// A controller's path in the lines of `/proc/<pid>/cgroup`: `hierarchy:controllers:path`.
+fn path<'a>(lines: &'a str, controller: &str) -> Option<&'a str> {
+    lines.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next()?, fields.next()?);
+        controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/'))
+    })
 }
 
 /// The number in a file of one.
