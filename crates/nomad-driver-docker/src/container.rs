@@ -23,7 +23,10 @@ use nomad_plugin::driver::TaskConfig;
 
 use crate::{
     config::{PluginConfig, TaskOptions},
-    engine::model::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig},
+    engine::{
+        ApiVersion,
+        model::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig},
+    },
 };
 
 /// Why no container can be made of a task, in the words that operators know.
@@ -56,6 +59,8 @@ pub struct Request<'a> {
     pub machine: Machine,
     /// The runtimes that the engine has.
     pub runtimes: &'a [String],
+    /// The version of the engine's API.
+    pub api: ApiVersion,
     /// What was read and written beforehand.
     pub files: files::HostFiles,
 }
@@ -128,7 +133,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
             .healthchecks_disable
             .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         exposed_ports: Some(ports.exposed).filter(|exposed| !exposed.is_empty()),
-        networking_config: network::networking_config(options, &network_mode),
+        networking_config: network::networking_config(options, &network_mode, request.api)?,
         host_config: Some(host),
         ..ContainerCreateBody::default()
     };

@@ -21,7 +21,7 @@ pub use events::{ContainerEvent, ContainerEventKind};
 pub use exec::{ExecOutput, ExecStream, ExecTerminal};
 pub use image::{Credentials, PullProgress};
 pub use logs::LogFrame;
-pub use system::EngineFacts;
+pub use system::{ApiVersion, EngineFacts};
 
 /// The engine's own data shapes.
 pub mod model {

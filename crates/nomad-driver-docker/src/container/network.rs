@@ -4,13 +4,20 @@ use std::{collections::HashMap, net::IpAddr};
 
 use nomad_plugin::driver::{NetworkOverride, TaskConfig};
 
+use super::ContainerError;
 use crate::{
     config::TaskOptions,
-    engine::model::{ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, NetworkingConfig},
+    engine::{
+        ApiVersion,
+        model::{ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, NetworkingConfig},
+    },
 };
 
 /// The label under which a group's network names its pause container; Nomad reads it as well.
 const SANDBOX_CONTAINER: &str = "docker_sandbox_container_id";
+
+/// Older engines take an address of a network card for a container's one network only, and not from here.
+const MAC_OF_A_NETWORK: ApiVersion = ApiVersion { major: 1, minor: 44 };
 
 /// The network mode: the job's, the group's, or the engine's default.
 pub(super) fn mode(task: &TaskConfig, options: &TaskOptions) -> String {
@@ -37,10 +44,20 @@ pub(super) fn dns_servers(options: &TaskOptions) -> Vec<String> {
 }
 
 /// Names and addresses that the job asks for.
-pub(super) fn networking_config(options: &TaskOptions, mode: &str) -> Option<NetworkingConfig> {
+pub(super) fn networking_config(
+    options: &TaskOptions,
+    mode: &str,
+    api: ApiVersion,
+) -> Result<Option<NetworkingConfig>, ContainerError> {
     let TaskOptions { network_aliases, ipv4_address, ipv6_address, mac_address, .. } = options;
     if network_aliases.is_empty() && ipv4_address.is_none() && ipv6_address.is_none() && mac_address.is_none() {
-        return None;
+        return Ok(None);
+    }
+    if mac_address.is_some() && api < MAC_OF_A_NETWORK {
+        return Err(ContainerError(format!(
+            "\"specify mac-address per network\" requires API version {MAC_OF_A_NETWORK}, but the Docker daemon API \
+             version is {api}"
+        )));
     }
     let ipam = (ipv4_address.is_some() || ipv6_address.is_some()).then(|| EndpointIpamConfig {
         ipv4_address: ipv4_address.map(|address| address.to_string()),
@@ -53,7 +70,7 @@ pub(super) fn networking_config(options: &TaskOptions, mode: &str) -> Option<Net
         mac_address: mac_address.clone(),
         ..EndpointSettings::default()
     };
-    Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(mode.to_owned(), endpoint)])) })
+    Ok(Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(mode.to_owned(), endpoint)])) }))
 }
 
 /// The address that a started container has: the first by its network's name.

@@ -23,6 +23,7 @@ struct Case {
     machine: Machine,
     files: files::HostFiles,
     runtimes: Vec<String>,
+    api: ApiVersion,
     plugin: String,
     config: String,
 }
@@ -54,6 +55,7 @@ impl Case {
             machine: Machine { total_mhz: 8000, cores: 2, cgroup_version: 1, cpus: 2 },
             files: files::HostFiles::default(),
             runtimes: vec!["runc".into(), "nvidia".into()],
+            api: ApiVersion { major: 1, minor: 44 },
             plugin: String::new(),
             config: config.to_owned(),
         }
@@ -95,8 +97,8 @@ impl Case {
         let options = options.map_err(|errors| errors.to_string())?;
         let plugin = PluginConfig::parse(&msgpack(&self.plugin, &plugin_schema())).unwrap();
         let files = files::HostFiles { security_opt: options.security_opt.clone(), ..self.files.clone() };
-        let (task, machine, runtimes) = (&self.task, self.machine, self.runtimes.as_slice());
-        create_request(&Request { task, options: &options, plugin: &plugin, machine, runtimes, files })
+        let (task, machine, runtimes, api) = (&self.task, self.machine, self.runtimes.as_slice(), self.api);
+        create_request(&Request { task, options: &options, plugin: &plugin, machine, runtimes, api, files })
             .map_err(|error| error.0)
     }
 

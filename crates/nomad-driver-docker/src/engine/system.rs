@@ -25,10 +25,27 @@ pub struct EngineFacts {
     pub os_type: String,
     /// The engine's version.
     pub version: String,
+    /// The version of its API that is spoken.
+    pub api: ApiVersion,
 }
 
-impl From<SystemInfo> for EngineFacts {
-    fn from(info: SystemInfo) -> Self {
+/// A version of the engine's API, for example 1.41.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ApiVersion {
+    /// Before the point.
+    pub major: usize,
+    /// Behind it.
+    pub minor: usize,
+}
+
+impl std::fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl EngineFacts {
+    fn new(info: SystemInfo, api: ApiVersion) -> Self {
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
         Self {
@@ -39,6 +56,7 @@ impl From<SystemInfo> for EngineFacts {
             runtimes,
             logging_driver: info.logging_driver.unwrap_or_default(),
             os_type: info.os_type.unwrap_or_default(),
+            api,
             version: info.server_version.unwrap_or_default(),
         }
     }
@@ -55,8 +73,12 @@ impl Engine {
 
     /// Asks the engine anew.
     pub async fn ask_facts(&self) -> Result<Arc<EngineFacts>, EngineError> {
-        let info = self.connection.call(("info", ""), QUICK, |docker| async move { docker.info().await }).await?;
-        let facts = Arc::new(EngineFacts::from(info));
+        let call = |docker: bollard::Docker| async move {
+            let spoken = docker.client_version();
+            let api = ApiVersion { major: spoken.major_version, minor: spoken.minor_version };
+            Ok(EngineFacts::new(docker.info().await?, api))
+        };
+        let facts = Arc::new(self.connection.call(("info", ""), QUICK, call).await?);
         self.connection.remember(facts.clone());
         Ok(facts)
     }

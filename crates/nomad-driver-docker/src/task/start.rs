@@ -70,6 +70,7 @@ async fn requested(
             plugin: &around.plugin,
             machine: Machine { cgroup_version: facts.cgroup_version, ..around.machine },
             runtimes: &facts.runtimes,
+            api: facts.api,
             files,
         })
     });

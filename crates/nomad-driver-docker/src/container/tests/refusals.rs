@@ -40,6 +40,14 @@ fn volumes_need_the_operators_leave() {
 }
 
 #[test]
+fn an_engine_before_25_takes_no_address_of_a_network_card() {
+    let old = Case { api: ApiVersion { major: 1, minor: 43 }, ..Case::new("mac_address = \"02:00:5e:00:53:01\"") };
+    let expected = "\"specify mac-address per network\" requires API version 1.44, but the Docker daemon API version \
+                    is 1.43";
+    assert_eq!(refusal(&old), expected);
+}
+
+#[test]
 fn a_mount_of_nomad_has_a_propagation_that_is_known() {
     let mount = nomad_plugin::driver::Mount { propagation_mode: "sideways".into(), ..Default::default() };
     let case = Case::new("").task(|task| task.mounts = vec![mount]);
