@@ -7,6 +7,7 @@
 
 pub mod docker;
 pub mod dockerd;
+pub mod hcl;
 pub mod lines;
 pub mod pipes;
 pub mod registry;
@@ -19,10 +20,10 @@ use std::{
 };
 
 use nomad_plugin::{
-    client::{DriverClient, LaunchOptions},
+    client::{ClientError, DriverClient, LaunchOptions},
     driver::{
-        AllocatedResources, Force, LinuxResources, PortMapping, Resources, SetConfig, StartedTask, TaskConfig,
-        TaskHandle,
+        AllocatedResources, DriverError, Force, LinuxResources, PortMapping, Resources, SetConfig, StartedTask,
+        TaskConfig, TaskHandle,
     },
     id::TaskId,
     msgpack::{Value, encode},
@@ -129,6 +130,61 @@ impl Fixture {
         Self { driver, log, directory, plugin_config, env, tasks: Mutex::default(), remains }
     }
 
+    /// Starts the driver with a `config` block of an agent's configuration, as the agent sends it.
+    pub async fn configured(config: &str) -> Self {
+        let mut fixture = Self::start().await;
+        let refused = fixture.configure(config).await.err();
+        assert_eq!(refused, None);
+        fixture
+    }
+
+    /// Configures the driver anew; what it says where it refuses.
+    pub async fn configure(&mut self, config: &str) -> Result<(), String> {
+        let schema = self.driver.config_schema().await.unwrap();
+        self.plugin_config = hcl::decoded(config, &schema);
+        let config = set_config(&self.plugin_config, self.directory.path());
+        self.driver.set_config(config).await.map_err(|error| error.to_string())
+    }
+
+    /// A task that runs a shell command, with options of a job file's `config` block.
+    pub async fn job(&self, name: &str, script: &str, config: &str) -> Task {
+        let mut task = self.task(name, script);
+        let schema = self.driver.task_config_schema().await.unwrap();
+        let image = if config.starts_with("image ") { String::new() } else { format!("image = {:?}\n", image()) };
+        let Value::Map(decoded) = hcl::decoded(&format!("{image}{config}"), &schema) else {
+            panic!("a task's options are an object")
+        };
+        let mut options = std::mem::take(&mut task.options);
+        for (name, value) in decoded {
+            let unset = matches!(value, Value::Null) || value == Value::List(Vec::new());
+            match (options.get_mut(&name), value) {
+                (Some(_), _) if unset => {}
+                // The label by which the container is found stays.
+                (Some(Value::List(ours)), Value::List(theirs)) if name == "labels" => ours.extend(theirs),
+                (_, value) => {
+                    options.insert(name, value);
+                }
+            }
+        }
+        task.set(options);
+        task
+    }
+
+    /// Starts a task that must be refused; why it is.
+    pub async fn refused(&self, task: &Task) -> DriverError {
+        match self.driver.start_task(task.config.clone()).await {
+            Err(ClientError::Driver(error)) => error,
+            other => panic!("it was not refused: {:?}", other.map(|started| started.handle.version)),
+        }
+    }
+
+    /// Runs a task to its end; what it wrote.
+    pub async fn output(&self, task: &Task) -> String {
+        let started = self.run(task).await;
+        self.driver.wait_task(started.id).await.unwrap();
+        task.pipes.stdout.text()
+    }
+
     /// Where the fixture keeps its files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -183,14 +239,19 @@ async fn launch(
         log: Arc::new(move |line| sink.lock().unwrap().push(format!("{line:?}"))),
     };
     let driver = DriverClient::launch(options).await.unwrap();
-    // What it keeps, it keeps with the test's files.
-    let mut config = config.clone();
-    if let Value::Map(options) = &mut config {
-        options.entry("state_dir".to_owned()).or_insert_with(|| text(&directory.join("state").display().to_string()));
-    }
-    let config = SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() };
-    driver.set_config(config).await.unwrap();
+    driver.set_config(set_config(config, directory)).await.unwrap();
     driver
+}
+
+/// A configuration on its way to the driver. What the driver keeps, it keeps with the test's files.
+fn set_config(config: &Value, directory: &Path) -> SetConfig {
+    let mut config = config.clone();
+    if let Value::Map(options) = &mut config
+        && options.get("state_dir").is_none_or(|directory| *directory == Value::Null)
+    {
+        options.insert("state_dir".to_owned(), text(&directory.join("state").display().to_string()));
+    }
+    SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() }
 }
 
 /// Sends a signal to a process of the test's own.

@@ -1,0 +1,167 @@
+//! A task's place in networks, its ports and its names.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    time::Instant,
+};
+
+use conformance::{
+    DEADLINE, Fixture, LABEL,
+    docker::{docker, inspect},
+};
+use nomad_plugin::driver::{NetworkPort, NetworkResource};
+use serde_json::json;
+
+/// A free port of the loopback address.
+fn free_port() -> i32 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().into()
+}
+
+/// Asks until the server listens.
+fn answer(port: i32) -> String {
+    let deadline = Instant::now() + *DEADLINE;
+    loop {
+        let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
+            stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        });
+        match asked {
+            Ok(answer) if !answer.is_empty() => return answer,
+            _ => assert!(Instant::now() < deadline, "nothing answers on port {port}"),
+        }
+    }
+}
+
+const SERVER: &str = "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
+
+#[tokio::test]
+async fn a_mapped_port_answers() {
+    let fixture = Fixture::start().await;
+    let port = free_port();
+    let task = fixture.job("web", SERVER, "network_mode = \"\"\nports = [\"http\"]").await.port("http", port, 8080);
+
+    let started = fixture.run(&task).await;
+
+    assert!(started.address.parse::<Ipv4Addr>().is_ok(), "{:?}", started.address);
+    let answer = answer(port);
+    assert!(answer.starts_with("HTTP/1.") && answer.ends_with("hello\n"), "{answer}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_port_of_a_legacy_network_is_mapped_by_its_label() {
+    let fixture = Fixture::start().await;
+    let port = free_port();
+    let config = "network_mode = \"bridge\"\nport_map {\n  my-http = 8080\n}";
+    let mut task = fixture.job("web", &format!("echo $NOMAD_PORT_my_http; {SERVER}"), config).await;
+    task.config.resources.as_mut().unwrap().allocated.as_mut().unwrap().networks = vec![NetworkResource {
+        ip: "127.0.0.1".into(),
+        dynamic_ports: vec![NetworkPort { label: "my-http".into(), value: port }],
+        ..NetworkResource::default()
+    }];
+
+    let started = fixture.driver.start_task(task.config.clone()).await.unwrap();
+
+    assert!(answer(port).ends_with("hello\n"));
+    assert_eq!(started.network.port_map, [("my-http".to_owned(), 8080)].into());
+    task.pipes.stdout.wait_for_text("8080\n");
+    fixture.driver.destroy_task(task.config.id.clone(), nomad_plugin::driver::Force::Yes).await.unwrap();
+    fixture.end().await;
+}
+
+/// A network with both kinds of addresses, removed on drop.
+struct Network(String);
+
+impl Network {
+    fn make() -> Self {
+        let name = format!("longshore-test-{}", std::process::id());
+        let subnets = ["--subnet", "172.29.77.0/24", "--ipv6", "--subnet", "fd77::/64"];
+        docker(&[&["network", "create", "--label", LABEL], &subnets[..], &[&name]].concat());
+        Self(name)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        docker(&["network", "rm", &self.0]);
+    }
+}
+
+#[tokio::test]
+async fn a_task_has_its_names_and_addresses_in_the_network_of_its_job() {
+    let network = Network::make();
+    let fixture = Fixture::start().await;
+    let config = format!(
+        r#"
+        network_mode           = "{}"
+        network_aliases        = ["front", "www"]
+        ipv4_address           = "172.29.77.9"
+        ipv6_address           = "fd77::9"
+        advertise_ipv6_address = true
+        "#,
+        network.0
+    );
+    let task = fixture.job("web", "ip addr show eth0; exec sleep 1000", &config).await;
+
+    let started = fixture.run(&task).await;
+
+    task.pipes.stdout.wait_for_text("inet 172.29.77.9/24");
+    task.pipes.stdout.wait_for_text("inet6 fd77::9/64");
+    assert_eq!(started.address, "fd77::9");
+    let inside = inspect(&task.container())["NetworkSettings"]["Networks"][&network.0].clone();
+    let aliases = inside["Aliases"].as_array().unwrap();
+    assert!(aliases.contains(&json!("front")) && aliases.contains(&json!("www")), "{aliases:?}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_network_cards_address_arrives_or_the_engine_is_too_old_for_it() {
+    let network = Network::make();
+    let fixture = Fixture::start().await;
+    let config = format!("network_mode = \"{}\"\nmac_address = \"02-00-5E-00-53-01\"", network.0);
+    let task = fixture.job("web", "ip addr show eth0; exec sleep 1000", &config).await;
+
+    match fixture.driver.start_task(task.config.clone()).await {
+        Ok(_) => task.pipes.stdout.wait_for_text("link/ether 02:00:5e:00:53:01"),
+        Err(error) => {
+            let expected = "\"specify mac-address per network\" requires API version 1.44, but the Docker daemon API \
+                            version is 1.";
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn names_are_resolved_as_the_job_says() {
+    let fixture = Fixture::start().await;
+    let config = r#"
+        network_mode       = "bridge"
+        dns_servers        = ["10.1.1.1", "nonsense"]
+        dns_search_domains = ["corp"]
+        dns_options        = ["ndots:2"]
+        extra_hosts        = ["db:10.0.0.9", "six:fd00::9"]
+    "#;
+    let task = fixture.job("web", "grep -v '^#' /etc/resolv.conf; cat /etc/hosts", config).await;
+
+    let said = fixture.output(&task).await;
+
+    for line in ["nameserver 10.1.1.1", "search corp", "options ndots:2", "10.0.0.9\tdb", "fd00::9\tsix"] {
+        assert!(said.lines().any(|said| said == line), "{line:?} is not in {said}");
+    }
+    assert!(!said.contains("nonsense"), "{said}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_port_that_the_group_does_not_have_is_refused_in_any_network() {
+    let fixture = Fixture::start().await;
+    for mode in ["", "bridge", "host", "container:other"] {
+        let task = fixture.job("web", "", &format!("network_mode = \"{mode}\"\nports = [\"typo\"]")).await;
+        let refusal = fixture.refused(&task.port("http", free_port(), 80)).await.message;
+        assert!(refusal.ends_with("Port \"typo\" not found, check network block"), "{mode}: {refusal}");
+    }
+    fixture.end().await;
+}

@@ -1,0 +1,94 @@
+//! Options of the plugin that no single container shows.
+
+use conformance::{
+    Fixture,
+    docker::{docker, inspect},
+};
+use nomad_plugin::driver::Force;
+
+#[tokio::test]
+async fn a_container_that_is_to_stay_stays() {
+    let fixture = Fixture::configured("gc {\n  container = false\n}").await;
+    let task = fixture.job("web", "echo done", "").await;
+    let started = fixture.run(&task).await;
+    fixture.driver.wait_task(started.id.clone()).await.unwrap();
+
+    fixture.driver.destroy_task(started.id, Force::No).await.unwrap();
+
+    assert_eq!(inspect(&task.container())["State"]["Status"], "exited");
+    docker(&["rm", &task.container()]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn logs_that_are_not_to_be_collected_stay_with_the_engine() {
+    let fixture = Fixture::configured("disable_log_collection = true").await;
+    let task = fixture.job("web", "echo hello", "").await;
+
+    let collected = fixture.output(&task).await;
+
+    assert_eq!(collected, "");
+    assert_eq!(docker(&["logs", &task.container()]), "hello\n");
+    assert!(fixture.driver.capabilities().await.unwrap().disable_log_collection);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn every_mistake_of_the_operator_is_told_at_once_and_the_old_configuration_stays() {
+    let mut fixture = Fixture::configured("pids_limit = 7").await;
+    let wrong = r#"
+        image_pull_timeout        = "1d"
+        infra_image_pull_timeout  = "soon"
+        pull_activity_timeout     = "10s"
+        pids_limit                = -5
+        oom_score_adj             = 2000
+        container_exists_attempts = -1
+        gc {
+          image_delay = "x"
+          dangling_containers {
+            period         = "y"
+            creation_grace = "10s"
+          }
+        }
+        allowed_modes {
+          pid    = ["container:"]
+          ipc    = ["public"]
+          userns = ["private"]
+          uts    = ["private"]
+        }
+    "#;
+
+    let refusal = fixture.configure(wrong).await.unwrap_err();
+
+    for expected in [
+        "SetConfig failed: ",
+        "failed to parse 'image_delay' duration: time: invalid duration \"x\"",
+        "failed to parse 'period' duration: time: invalid duration \"y\"",
+        "creation_grace is less than minimum, 1m0s",
+        "pull_activity_timeout is less than minimum, 1m0s",
+        "failed to parse 'infra_image_pull_timeout' duration: time: invalid duration \"soon\"",
+        "failed to parse 'image_pull_timeout' duration: time: unknown unit \"d\" in duration \"1d\"",
+        "cannot apply allowed_modes configuration, \"container:\" is not a valid pid_mode",
+        "cannot apply allowed_modes configuration, \"public\" is not a valid ipc_mode",
+        "cannot apply allowed_modes configuration, \"private\" is not a valid userns_mode",
+        "cannot apply allowed_modes configuration, \"private\" is not a valid utc_mode",
+        "pids_limit: must not be negative, this is -5",
+        "oom_score_adj: must be between -1000 and 1000, this is 2000",
+        "container_exists_attempts: must be between 0 and 4294967295, this is -1",
+    ] {
+        assert!(refusal.contains(expected), "{expected} is not in {refusal}");
+    }
+    let task = fixture.job("web", "exec sleep 1000", "").await;
+    fixture.run(&task).await;
+    assert_eq!(inspect(&task.container())["HostConfig"]["PidsLimit"], 7);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn what_only_windows_knows_is_accepted() {
+    let fixture = Fixture::configured("windows_allow_insecure_container_admin = true").await;
+    let task = fixture.job("web", "echo hello", "").await;
+
+    assert_eq!(fixture.output(&task).await, "hello\n");
+    fixture.end().await;
+}
