@@ -9,6 +9,7 @@ pub mod docker;
 pub mod dockerd;
 pub mod hcl;
 pub mod lines;
+pub mod peer;
 pub mod pipes;
 pub mod registry;
 
@@ -207,8 +208,13 @@ impl Fixture {
     pub async fn run(&self, task: &Task) -> Started {
         let started = self.driver.start_task(task.config.clone()).await;
         let StartedTask { handle, network } = started.unwrap_or_else(|error| panic!("{error}\n{:?}", self.log));
-        self.tasks.lock().unwrap().push(task.config.id.clone());
+        self.adopt(task);
         Started { id: task.config.id.clone(), address: network.addr, handle }
+    }
+
+    /// Has a task that was started destroyed in the end.
+    pub fn adopt(&self, task: &Task) {
+        self.tasks.lock().unwrap().push(task.config.id.clone());
     }
 
     /// Destroys all tasks and ends the driver.

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod compatibility;
+mod differences;
 mod limits;
 mod mounts;
 mod network;
 mod operator;
 mod process;
 mod security;
+mod tls;
 
 use conformance::{Fixture, docker::inspect, object, text, texts};
 use nomad_plugin::{driver::Recoverability, msgpack::Value};
@@ -28,8 +31,6 @@ async fn what_the_operator_does_not_allow_is_refused_and_leaves_nothing() {
         (task().option("volumes", texts(&["../../../etc:/x"])), "volumes are not enabled; cannot mount host path: "),
         (task().option("mount", Value::List(vec![bind])), "volumes are not enabled; cannot mount host path: \"/etc\""),
         (task().option("runtime", text("kata")), "requested runtime \"kata\" is not allowed"),
-        (task().option("ports", texts(&["http"])), "Port \"http\" not found, check network block"),
-        (task().option("pids_limit", Value::Int(-5)), "pids_limit: must not be negative, this is -5"),
         (task().option("image", text("")), "image name required for docker driver"),
         (
             task().option("image", text("bad image")),

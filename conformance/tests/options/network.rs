@@ -72,45 +72,53 @@ async fn a_port_of_a_legacy_network_is_mapped_by_its_label() {
 }
 
 /// A network with both kinds of addresses, removed on drop.
-struct Network(String);
+struct Network {
+    name: String,
+    ipv4: String,
+    ipv6: String,
+}
 
 impl Network {
-    fn make() -> Self {
-        let name = format!("longshore-test-{}", std::process::id());
-        let subnets = ["--subnet", "172.29.77.0/24", "--ipv6", "--subnet", "fd77::/64"];
-        docker(&[&["network", "create", "--label", LABEL], &subnets[..], &[&name]].concat());
-        Self(name)
+    /// Of several at one time each has a number of its own.
+    fn make(number: u32) -> Self {
+        let id = std::process::id().wrapping_mul(2).wrapping_add(number);
+        let name = format!("longshore-test-{id}");
+        let (ipv4, ipv6) = (format!("10.213.{}", id % 256), format!("fd77:{:x}:", id % 0xffff + 1));
+        let (subnet4, subnet6) = (format!("{ipv4}.0/24"), format!("{ipv6}:/64"));
+        let args = ["--subnet", &subnet4, "--ipv6", "--subnet", &subnet6];
+        docker(&[&["network", "create", "--label", LABEL], &args[..], &[&name]].concat());
+        Self { name, ipv4: format!("{ipv4}.9"), ipv6: format!("{ipv6}:9") }
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        docker(&["network", "rm", &self.0]);
+        docker(&["network", "rm", &self.name]);
     }
 }
 
 #[tokio::test]
 async fn a_task_has_its_names_and_addresses_in_the_network_of_its_job() {
-    let network = Network::make();
+    let network = Network::make(0);
     let fixture = Fixture::start().await;
     let config = format!(
         r#"
         network_mode           = "{}"
         network_aliases        = ["front", "www"]
-        ipv4_address           = "172.29.77.9"
-        ipv6_address           = "fd77::9"
+        ipv4_address           = "{}"
+        ipv6_address           = "{}"
         advertise_ipv6_address = true
         "#,
-        network.0
+        network.name, network.ipv4, network.ipv6
     );
     let task = fixture.job("web", "ip addr show eth0; exec sleep 1000", &config).await;
 
     let started = fixture.run(&task).await;
 
-    task.pipes.stdout.wait_for_text("inet 172.29.77.9/24");
-    task.pipes.stdout.wait_for_text("inet6 fd77::9/64");
-    assert_eq!(started.address, "fd77::9");
-    let inside = inspect(&task.container())["NetworkSettings"]["Networks"][&network.0].clone();
+    task.pipes.stdout.wait_for_text(&format!("inet {}/24", network.ipv4));
+    task.pipes.stdout.wait_for_text(&format!("inet6 {}/64", network.ipv6));
+    assert_eq!(started.address, network.ipv6);
+    let inside = inspect(&task.container())["NetworkSettings"]["Networks"][&network.name].clone();
     let aliases = inside["Aliases"].as_array().unwrap();
     assert!(aliases.contains(&json!("front")) && aliases.contains(&json!("www")), "{aliases:?}");
     fixture.end().await;
@@ -118,9 +126,9 @@ async fn a_task_has_its_names_and_addresses_in_the_network_of_its_job() {
 
 #[tokio::test]
 async fn a_network_cards_address_arrives_or_the_engine_is_too_old_for_it() {
-    let network = Network::make();
+    let network = Network::make(1);
     let fixture = Fixture::start().await;
-    let config = format!("network_mode = \"{}\"\nmac_address = \"02-00-5E-00-53-01\"", network.0);
+    let config = format!("network_mode = \"{}\"\nmac_address = \"02-00-5E-00-53-01\"", network.name);
     let task = fixture.job("web", "ip addr show eth0; exec sleep 1000", &config).await;
 
     match fixture.driver.start_task(task.config.clone()).await {

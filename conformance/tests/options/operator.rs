@@ -4,7 +4,7 @@ use conformance::{
     Fixture,
     docker::{docker, inspect},
 };
-use nomad_plugin::driver::Force;
+use nomad_plugin::driver::{Force, Recoverability};
 
 #[tokio::test]
 async fn a_container_that_is_to_stay_stays() {
@@ -30,6 +30,35 @@ async fn logs_that_are_not_to_be_collected_stay_with_the_engine() {
     assert_eq!(collected, "");
     assert_eq!(docker(&["logs", &task.container()]), "hello\n");
     assert!(fixture.driver.capabilities().await.unwrap().disable_log_collection);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pull_has_the_time_that_it_is_given() {
+    // A registry that never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/longshore-test/silent:1", silent.local_addr().unwrap());
+    let plugin =
+        format!("image_pull_timeout = \"300ms\"\ninfra_image = \"{image}\"\ninfra_image_pull_timeout = \"250ms\"");
+    let fixture = Fixture::configured(&plugin).await;
+    let plugins = fixture.job("plugins", "", &format!("image = \"{image}\"")).await;
+    let own = fixture.job("own", "", &format!("image = \"{image}\"\nimage_pull_timeout = \"400ms\"")).await;
+    let wrong = fixture.job("wrong", "", "image_pull_timeout = \"1d\"").await;
+
+    let plugins = fixture.refused(&plugins).await;
+    let own = fixture.refused(&own).await;
+    let wrong = fixture.refused(&wrong).await.message;
+    let network = fixture.driver.create_network("pull-without-end".to_owned().into(), String::new()).await;
+    let network = network.unwrap_err().to_string();
+
+    for (refusal, time) in [(&plugins, "0.3"), (&own, "0.4")] {
+        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{refusal}");
+        assert!(refusal.message.contains(time), "{refusal}");
+        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    }
+    assert!(network.contains("0.25"), "{network}");
+    let expected = "Failed to parse image_pull_timeout: time: unknown unit \"d\" in duration \"1d\"";
+    assert_eq!(wrong, expected, "the image is there");
     fixture.end().await;
 }
 
