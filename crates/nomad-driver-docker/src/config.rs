@@ -2,6 +2,8 @@
 //!
 //! All errors come at once, each with its path. After this there is no text left to check.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod plugin;
 mod reader;
 mod schema;

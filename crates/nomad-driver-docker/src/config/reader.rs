@@ -105,10 +105,9 @@ impl<'a> Reader<'a> {
         self.findings.add("", message);
     }
 
-    /// A problem with a field, in words that stand alone; of one block among several, they say which.
+    /// A problem with a field, in words that name it; the block that it is in stands before them.
     pub(super) fn problem(&self, message: impl Into<String>) {
-        let one_of_several = self.prefix.contains('[');
-        self.findings.add(if one_of_several { self.prefix.trim_end_matches('.') } else { "" }, message);
+        self.findings.add(self.prefix.trim_end_matches('.'), message);
     }
 
     /// A problem with a field, told with its path.

@@ -1,5 +1,6 @@
 //! Requests that come of job files' `config` blocks, compared with that of a plain task.
 
+mod arbitrary;
 mod combinations;
 mod options;
 mod refusals;

@@ -21,7 +21,8 @@ pub(super) fn devices(reader: &Reader<'_>) -> Vec<Device> {
         };
         let cgroup_permissions = device.text("cgroup_permissions").unwrap_or_else(|| "rwm".to_owned());
         if !cgroup_permissions.chars().all(|permission| "rwm".contains(permission)) {
-            device.problem(format!("invalid cgroup permission string: {cgroup_permissions:?}"));
+            device
+                .problem_at("cgroup_permissions", format!("invalid cgroup permission string: {cgroup_permissions:?}"));
         }
         let container_path = device.text("container_path").unwrap_or_else(|| host_path.clone());
         Some(Device { host_path, container_path, cgroup_permissions })

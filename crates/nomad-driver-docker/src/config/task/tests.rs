@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use nomad_plugin::{
-    hclspec::Spec,
-    msgpack::{Value, encode, encode_go},
-};
+use nomad_plugin::msgpack::{Value, encode, encode_go};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{PluginConfig, plugin_schema, task_schema};
+use crate::config::{
+    ConfigError, PluginConfig,
+    arbitrary::{configs, options},
+    plugin_schema, task_schema,
+};
 
 fn object(fields: &[(&str, Value)]) -> Value {
     Value::Map(fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
@@ -225,42 +226,41 @@ fn an_error_within_a_list_or_a_map_names_the_element() {
     );
 }
 
-fn values() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::Bool),
-        any::<i64>().prop_map(Value::Int),
-        prop::num::f64::NORMAL.prop_map(Value::Float),
-        "[a-z0-9:/ ]{0,12}".prop_map(Value::String),
-    ];
-    leaf.prop_recursive(3, 24, 4, |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
-            prop::collection::btree_map("[a-z_]{1,8}", inner, 0..4).prop_map(Value::Map),
-        ]
-    })
-}
-
-/// An object of some of a schema's keys, with whatever in them.
-fn configs(schema: Spec) -> impl Strategy<Value = Value> {
-    let Spec::Object(children) = schema else { panic!("a configuration is an object") };
-    let names: Vec<String> = children.into_keys().collect();
-    prop::collection::btree_map(prop::sample::select(names), values(), 0..8).prop_map(Value::Map)
+/// Whether an error names an option, by its path or in its words.
+fn names(error: &ConfigError, option: &str) -> bool {
+    error.to_string().contains(option)
 }
 
 proptest! {
     #[test]
-    fn both_dialects_of_a_task_mean_the_same_whatever_is_in_them(value in configs(task_schema())) {
+    fn both_dialects_of_a_task_mean_the_same_whatever_is_in_them(value in configs(&task_schema())) {
         prop_assert_eq!(TaskOptions::parse(&encode(&value)), TaskOptions::parse(&encode_go(&value)));
     }
 
     #[test]
-    fn both_dialects_of_the_plugin_mean_the_same_whatever_is_in_them(value in configs(plugin_schema())) {
+    fn both_dialects_of_the_plugin_mean_the_same_whatever_is_in_them(value in configs(&plugin_schema())) {
         prop_assert_eq!(PluginConfig::parse(&encode(&value)), PluginConfig::parse(&encode_go(&value)));
     }
 
     #[test]
     fn arbitrary_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..256)) {
         let _either = (TaskOptions::parse(&bytes), PluginConfig::parse(&bytes));
+    }
+
+    #[test]
+    fn every_error_of_a_task_names_its_option((option, value) in options(task_schema())) {
+        let image = ("image".to_owned(), text("busybox:1"));
+        let value = Value::Map([image, (option.clone(), value)].into());
+        for error in TaskOptions::parse(&encode(&value)).err().map(|errors| errors.0).unwrap_or_default() {
+            prop_assert!(names(&error, &option), "{} does not name {}", error, option);
+        }
+    }
+
+    #[test]
+    fn every_error_of_the_plugin_names_its_option((option, value) in options(plugin_schema())) {
+        let value = Value::Map([(option.clone(), value)].into());
+        for error in PluginConfig::parse(&encode(&value)).err().map(|errors| errors.0).unwrap_or_default() {
+            prop_assert!(names(&error, &option), "{} does not name {}", error, option);
+        }
     }
 }
