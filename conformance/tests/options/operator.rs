@@ -114,6 +114,21 @@ async fn every_mistake_of_the_operator_is_told_at_once_and_the_old_configuration
 }
 
 #[tokio::test]
+async fn what_can_have_no_effect_is_warned_of() {
+    let fixture = Fixture::configured("extra_labels = [\"jobname\"]\nallow_caps = [\"net-raw\"]").await;
+    let task = fixture.job("web", "echo hello", "").await;
+
+    assert_eq!(fixture.output(&task).await, "hello\n");
+
+    let log = fixture.log.lock().unwrap().join("\n");
+    for warning in ["extra_labels[0]", "allow_caps[0]"] {
+        let warned = log.lines().any(|line| line.contains(warning) && line.contains("warn"));
+        assert!(warned, "{warning} is not in {log}");
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn what_only_windows_knows_is_accepted() {
     let fixture = Fixture::configured("windows_allow_insecure_container_admin = true").await;
     let task = fixture.job("web", "echo hello", "").await;

@@ -2,6 +2,7 @@
 //! request needs of the host.
 
 mod binds;
+mod doubts;
 mod environment;
 pub mod files;
 mod glob;
@@ -16,6 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use doubts::doubts;
 pub(crate) use labels::{ALLOC_ID, NODE_ID};
 pub use names::container_name;
 pub use network::driver_network;

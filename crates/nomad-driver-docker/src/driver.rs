@@ -19,7 +19,7 @@ use nomad_plugin::{
 use crate::{
     background::{Background, Finishing},
     config::{self, PluginConfig},
-    container::Machine,
+    container::{self, Machine},
     engine::{Endpoint, Engine},
     events::TaskEvents,
     exec, fingerprint,
@@ -98,6 +98,9 @@ impl Driver for DockerDriver {
 
     async fn set_config(&self, config: SetConfig) -> Answer<()> {
         let plugin = PluginConfig::parse(&config.msgpack).map_err(|errors| DriverError::new(errors.to_string()))?;
+        for doubt in container::doubts(&plugin) {
+            tracing::warn!("{doubt}");
+        }
         let mut around = self.surroundings.lock().unwrap_or_else(PoisonError::into_inner);
         if plugin.endpoint != around.plugin.endpoint {
             around.engine = Engine::new(plugin.endpoint.clone());

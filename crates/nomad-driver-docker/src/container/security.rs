@@ -88,6 +88,11 @@ fn normal(caps: &[String]) -> BTreeSet<String> {
     caps.iter().map(normal).filter(|cap| !cap.is_empty()).collect()
 }
 
+/// Whether a name is a capability's, or stands for all.
+pub(super) fn is_capability(name: &str) -> bool {
+    normal(&[name.to_owned()]).iter().all(|name| name == "all" || LINUX_CAPS.contains(&name.as_str()))
+}
+
 fn for_engine(caps: BTreeSet<String>) -> Vec<String> {
     if caps.contains("all") {
         return vec!["ALL".to_owned()];

@@ -1,0 +1,44 @@
+//! What of the plugin's configuration can have no effect, though it is allowed: a warning, since agents run with it today.
+
+use super::{glob, labels, security};
+use crate::config::PluginConfig;
+
+/// A sentence for each doubt, with the path.
+pub fn doubts(plugin: &PluginConfig) -> Vec<String> {
+    let mut doubts = Vec::new();
+    for (index, pattern) in plugin.extra_labels.iter().enumerate() {
+        if !labels::EXTRA.iter().any(|name| glob::matches(pattern, name)) {
+            let known = labels::EXTRA.join(", ");
+            doubts.push(format!("extra_labels[{index}]: {pattern:?} matches none of {known}"));
+        }
+    }
+    for (index, capability) in plugin.allow_caps.iter().enumerate() {
+        if !security::is_capability(capability) {
+            doubts.push(format!("allow_caps[{index}]: {capability:?} is no capability"));
+        }
+    }
+    doubts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_and_a_capability_that_do_not_exist_are_doubted() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let plugin = PluginConfig {
+            extra_labels: texts(&["job_*", "jobname", "*"]),
+            allow_caps: texts(&["CAP_CHOWN", "all", "net-raw"]),
+            ..PluginConfig::default()
+        };
+
+        let expected = [
+            "extra_labels[1]: \"jobname\" matches none of job_name, job_id, parent_job_id, task_group_name, task_name, \
+             namespace, node_name, node_id",
+            "allow_caps[2]: \"net-raw\" is no capability",
+        ];
+        assert_eq!(doubts(&plugin), expected);
+        assert_eq!(doubts(&PluginConfig::default()), Vec::<String>::new());
+    }
+}
