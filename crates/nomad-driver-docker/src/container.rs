@@ -80,29 +80,46 @@ pub struct CreateRequest {
     pub attempts: u32,
 }
 
-/// The request for a task's container.
+/// All that is refused of a task.
+#[derive(Default)]
+struct Refusals(Vec<String>);
+
+impl Refusals {
+    /// What is allowed; where it is refused, nothing of it.
+    fn or_nothing<T: Default>(&mut self, allowed: Result<T, ContainerError>) -> T {
+        allowed.unwrap_or_else(|ContainerError(refusal)| {
+            if !self.0.contains(&refusal) {
+                self.0.push(refusal);
+            }
+            T::default()
+        })
+    }
+}
+
+/// The request for a task's container, or all that is refused of it.
 pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerError> {
     let Request { task, options, plugin, .. } = request;
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let env = environment::environment(task, options);
-    let ports = ports::ports(task, options)?;
+    let mut refusals = Refusals::default();
+    let ports = refusals.or_nothing(ports::ports(task, options));
     let network_mode = network::mode(task, options);
-    let namespaces = security::namespaces(options, plugin)?;
-    let capabilities = security::capabilities(options, plugin)?;
+    let namespaces = refusals.or_nothing(security::namespaces(options, plugin));
+    let capabilities = refusals.or_nothing(security::capabilities(options, plugin));
     let mut host = HostConfig {
-        binds: Some(binds::binds(request)?),
-        mounts: Some(binds::mounts(request)?).filter(|mounts| !mounts.is_empty()),
+        binds: Some(refusals.or_nothing(binds::binds(request))),
+        mounts: Some(refusals.or_nothing(binds::mounts(request))).filter(|mounts| !mounts.is_empty()),
         log_config: Some(log_config(options, plugin)),
         network_mode: Some(network_mode.clone()),
         port_bindings: Some(ports.bindings).filter(|bindings| !bindings.is_empty()),
-        privileged: Some(security::privileged(options, plugin)?),
+        privileged: Some(refusals.or_nothing(security::privileged(options, plugin))),
         cap_add: Some(capabilities.add),
         cap_drop: Some(capabilities.drop),
         ipc_mode: namespaces.ipc,
         pid_mode: namespaces.pid,
         uts_mode: namespaces.uts,
         userns_mode: namespaces.userns,
-        runtime: security::runtime(task, options, plugin, request.runtimes)?,
+        runtime: refusals.or_nothing(security::runtime(task, options, plugin, request.runtimes)),
         security_opt: Some(request.files.security_opt.clone()).filter(|opts| !opts.is_empty()),
         init: options.init.then_some(true),
         readonly_rootfs: Some(options.readonly_rootfs),
@@ -114,11 +131,15 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
         extra_hosts: if request.files.hosts.is_some() { None } else { some(&options.extra_hosts) },
         ..HostConfig::default()
     };
-    resources::apply(&mut host, request)?;
+    refusals.or_nothing(resources::apply(&mut host, request));
     if task.dns.is_none() {
         host.dns = Some(network::dns_servers(options)).filter(|servers| !servers.is_empty());
         host.dns_search = some(&options.dns_search_domains);
         host.dns_options = some(&options.dns_options);
+    }
+    let networking = refusals.or_nothing(network::networking_config(options, &network_mode, request.api));
+    if !refusals.0.is_empty() {
+        return Err(ContainerError(refusals.0.join("; ")));
     }
     let body = ContainerCreateBody {
         image: Some(options.image.clone()),
@@ -135,7 +156,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
             .healthchecks_disable
             .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         exposed_ports: Some(ports.exposed).filter(|exposed| !exposed.is_empty()),
-        networking_config: network::networking_config(options, &network_mode, request.api)?,
+        networking_config: networking,
         host_config: Some(host),
         ..ContainerCreateBody::default()
     };

@@ -74,7 +74,7 @@ const LINUX_CAPS: [&str; 41] = [
 ];
 
 /// Capabilities as the engine takes them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
     pub(super) add: Vec<String>,
     pub(super) drop: Vec<String>,
@@ -127,6 +127,7 @@ pub(super) fn privileged(options: &TaskOptions, plugin: &PluginConfig) -> Result
 }
 
 /// The namespaces that a task shares.
+#[derive(Default)]
 pub(super) struct Namespaces {
     pub(super) ipc: Option<String>,
     pub(super) pid: Option<String>,

@@ -32,6 +32,24 @@ fn a_task_without_resources_is_an_error() {
 }
 
 #[test]
+fn everything_that_is_refused_is_told_at_once() {
+    let case = Case::new(
+        "privileged = true\npid_mode = \"host\"\ncap_add = [\"net_admin\"]\nruntime = \"kata\"\nports = [\"typo\"]\n\
+         memory_hard_limit = 1\nvolume_driver = \"nfs\"",
+    );
+    let expected = [
+        "Port \"typo\" not found, check network block",
+        "cannot apply \"pid_mode\" configuration",
+        "driver does not allow the following capabilities: net_admin",
+        "volumes are not enabled; cannot use volume driver \"nfs\"",
+        "Docker privileged mode is disabled on this Nomad agent",
+        "requested runtime \"kata\" is not allowed",
+        "task memory requirements exceed driver hard limit of 1 MB",
+    ];
+    assert_eq!(refusal(&case), expected.join("; "));
+}
+
+#[test]
 fn volumes_need_the_operators_leave() {
     let driver = Case::new("volume_driver = \"local\"\nvolumes = [\"v:/v\"]");
     assert_eq!(refusal(&driver), "volumes are not enabled; cannot use volume driver \"local\"");
