@@ -9,6 +9,7 @@ mod glob;
 mod labels;
 mod names;
 mod network;
+pub mod paths;
 mod ports;
 mod resources;
 mod security;
@@ -78,6 +79,8 @@ pub struct CreateRequest {
     pub env: BTreeMap<String, String>,
     /// How often to try where the name is taken.
     pub attempts: u32,
+    /// The paths in it, to be looked at again before the container starts.
+    pub paths: paths::HostPaths,
 }
 
 /// All that is refused of a task.
@@ -161,7 +164,8 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
         ..ContainerCreateBody::default()
     };
     let attempts = options.container_exists_attempts.unwrap_or(plugin.container_exists_attempts);
-    Ok(CreateRequest { name: container_name(task), body, env, attempts })
+    let paths = request.files.paths.clone();
+    Ok(CreateRequest { name: container_name(task), body, env, attempts, paths })
 }
 
 fn command(options: &TaskOptions) -> Option<Vec<String>> {

@@ -1,6 +1,7 @@
 //! The Docker task driver for Nomad.
 
 pub mod background;
+pub mod beneath;
 pub mod config;
 pub mod container;
 pub mod cpuset;

@@ -4,7 +4,10 @@ use std::path::{Component, Path, PathBuf};
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::{ContainerError, Request};
+use super::{
+    ContainerError, Request,
+    paths::{HostPath, HostPaths, Origin},
+};
 use crate::{
     config::{MountKind, MountOptions, Propagation, TaskOptions},
     engine::model::{
@@ -12,12 +15,6 @@ use crate::{
         MountVolumeOptionsDriverConfig,
     },
 };
-
-/// A path of the host that a task asks for, and the words in which it is refused.
-pub(super) struct HostPath {
-    pub(super) path: PathBuf,
-    pub(super) refusal: String,
-}
 
 /// The task's own directory.
 pub(super) fn task_dir(task: &TaskConfig) -> PathBuf {
@@ -48,16 +45,24 @@ fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
     clean(&task_dir(task).join(source))
 }
 
+/// The directories that every task of an allocation is given.
+pub(super) fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
+    let (alloc, own) = (Path::new(&task.alloc_dir).join("alloc"), task_dir(task));
+    [alloc.clone(), own.join("local"), own.join("secrets"), alloc.join("logs")]
+}
+
 /// The paths of the host that a task mounts, which must be inside of its allocation where volumes are not enabled.
 pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPath> {
     let mut paths = Vec::new();
     let refusal = |what: &str| format!("volumes are not enabled; cannot mount host path: {what:?}");
     for volume in options.volumes.iter().filter(|_| options.volume_driver.is_none()) {
-        paths.push(HostPath { path: on_host(task, &volume.source), refusal: refusal(&volume.text) });
+        let path = on_host(task, &volume.source);
+        paths.push(HostPath { path, origin: Origin::Volume, refusal: refusal(&volume.text) });
     }
     for mount in &options.mounts {
         if let MountKind::Bind(_) = mount.kind {
-            paths.push(HostPath { path: on_host(task, &mount.source), refusal: refusal(&mount.source) });
+            let path = on_host(task, &mount.source);
+            paths.push(HostPath { path, origin: Origin::Mount, refusal: refusal(&mount.source) });
         }
     }
     paths
@@ -65,7 +70,7 @@ pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPa
 
 /// The binds: the allocation's directories, then the task's volumes.
 pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError> {
-    let Request { task, options, plugin, .. } = request;
+    let Request { task, options, plugin, files, .. } = request;
     let selinux = plugin.volumes.selinux_label.as_str();
     let bind = |source: &Path, target: &str, mode: Option<&str>| {
         let flags: Vec<&str> = mode.into_iter().chain([selinux]).filter(|flag| !flag.is_empty()).collect();
@@ -73,20 +78,20 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
         format!("{}:{target}{flags}", source.display())
     };
     let target = |name: &str| task.env.get(name).cloned().unwrap_or_default();
-    let (alloc, own) = (Path::new(&task.alloc_dir).join("alloc"), task_dir(task));
+    let [alloc, local, secrets, logs] = own_directories(task);
     let alloc_target = target("NOMAD_ALLOC_DIR");
     let mut binds = vec![
         bind(&alloc, &alloc_target, None),
-        bind(&own.join("local"), &target("NOMAD_TASK_DIR"), None),
-        bind(&own.join("secrets"), &target("NOMAD_SECRETS_DIR"), None),
-        bind(&alloc.join("logs"), &format!("{alloc_target}/logs"), Some("ro")),
+        bind(&local, &target("NOMAD_TASK_DIR"), None),
+        bind(&secrets, &target("NOMAD_SECRETS_DIR"), None),
+        bind(&logs, &format!("{alloc_target}/logs"), Some("ro")),
     ];
     if let Some(driver) = options.volume_driver.as_ref().filter(|_| !plugin.volumes.enabled) {
         return Err(ContainerError(format!("volumes are not enabled; cannot use volume driver {driver:?}")));
     }
     for volume in &options.volumes {
         let source = match options.volume_driver {
-            None => on_host(task, &volume.source),
+            None => files.paths.resolved(&on_host(task, &volume.source)).to_owned(),
             Some(_) => clean(Path::new(&volume.source)),
         };
         binds.push(bind(&source, &volume.target, volume.mode.as_deref()));
@@ -103,7 +108,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError
             let problem = format!("volumes are not enabled; cannot mount volume: {:?}", mount.source);
             return Err(ContainerError(problem));
         }
-        mounts.push(configured(task, mount));
+        mounts.push(configured(task, mount, &files.paths));
     }
     let made = |path: &Path, target: &str, read_only: bool| Mount {
         typ: Some(MountType::BIND),
@@ -138,7 +143,7 @@ fn propagated(propagation: MountBindOptionsPropagationEnum) -> MountBindOptions 
     MountBindOptions { propagation: Some(propagation), ..MountBindOptions::default() }
 }
 
-fn configured(task: &TaskConfig, mount: &MountOptions) -> Mount {
+fn configured(task: &TaskConfig, mount: &MountOptions, paths: &HostPaths) -> Mount {
     let common = Mount {
         target: Some(mount.target.clone()),
         source: Some(mount.source.clone()),
@@ -148,7 +153,7 @@ fn configured(task: &TaskConfig, mount: &MountOptions) -> Mount {
     match &mount.kind {
         MountKind::Bind(bind) => Mount {
             typ: Some(MountType::BIND),
-            source: Some(on_host(task, &mount.source).display().to_string()),
+            source: Some(paths.resolved(&on_host(task, &mount.source)).display().to_string()),
             bind_options: Some(
                 bind.propagation.map_or_else(MountBindOptions::default, |mode| propagated(engines(mode))),
             ),

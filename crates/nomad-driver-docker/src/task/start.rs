@@ -103,6 +103,7 @@ async fn running(
     let begin = if created.running { logging::take_over(config, &created.id, None).await } else { Begin::New };
     let logs = logging::collect(around, &facts, &subject, &begin)?;
     if !created.running {
+        request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
         created.start(around).await?;
     }
     let inspected =

@@ -1,0 +1,354 @@
+//! Paths that others choose, followed beneath a directory and never out of it, whatever is swapped meanwhile.
+//!
+//! Each part is opened from the descriptor of the part before, so that what was checked is what is used, on every kernel.
+//! The rules are those of Go's `os.Root`, by which Nomad's users know them: a symbolic link is followed where it stays
+//! beneath; an absolute one leads out, and so does a `..` at the top.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStringExt,
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, openat, readlinkat, unlinkat},
+    io::Errno,
+};
+
+/// How many symbolic links a path may go through, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// A name alone: nothing is read or written through it, no device is started by it.
+const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// What a symbolic link on the way means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// It is followed, as long as it stays beneath.
+    Followed,
+    /// Someone swapped a file for it that was made without.
+    Refused,
+}
+
+/// A directory that paths may not lead out of.
+#[derive(Debug)]
+pub struct Beneath {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+/// Where a path leads.
+struct Place {
+    /// The directories and the last part, each with its name.
+    parts: Vec<(OsString, OwnedFd)>,
+    /// The names behind them that do not exist.
+    missing: Vec<OsString>,
+}
+
+impl Beneath {
+    /// A directory, which must be there. What leads to it is trusted.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let directory = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { path: path.to_owned(), directory })
+    }
+
+    /// The path without links to what `path` stands for. What does not exist is where it would be made.
+    pub fn resolve(&self, path: &Path, links: Links) -> io::Result<PathBuf> {
+        let Place { parts, missing } = self.walk(self.relative(path)?, links)?;
+        let names = parts.iter().map(|(name, _)| name).chain(&missing);
+        Ok(names.fold(self.path.clone(), |resolved, name| resolved.join(name)))
+    }
+
+    /// The name of what is there, to be looked at before it is opened with [`reopen`].
+    pub fn find(&self, path: &Path, links: Links) -> io::Result<File> {
+        let Place { mut parts, missing } = self.walk(self.relative(path)?, links)?;
+        match parts.pop() {
+            _ if !missing.is_empty() => Err(Errno::NOENT.into()),
+            Some((_, found)) => Ok(found.into()),
+            None => Ok(self.directory.try_clone()?.into()),
+        }
+    }
+
+    /// Opens a regular file for reading.
+    pub fn read(&self, path: &Path, links: Links) -> io::Result<File> {
+        let found = self.find(path, links)?;
+        if !found.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        reopen(&found, OFlags::RDONLY)
+    }
+
+    /// Opens a regular file of ours, made where it is missing, without a link on the way.
+    pub fn open_own(&self, path: &Path, mode: Mode) -> io::Result<File> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(openat(&parent, name, flags, mode)?);
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    }
+
+    /// Makes a file of ours; one that is there already, whatever it is, is an error.
+    pub fn create_new(&self, path: &Path, mode: Mode) -> io::Result<File> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&parent, name, flags, mode)?.into())
+    }
+
+    /// Makes a file of ours in the place of whatever has its name.
+    pub fn replace(&self, path: &Path, mode: Mode) -> io::Result<File> {
+        let (parent, name) = self.parent(path)?;
+        match unlinkat(&parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => self.create_new(path, mode),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The directory of a file of ours, and the file's name in it.
+    fn parent<'a>(&self, path: &'a Path) -> io::Result<(File, &'a OsStr)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::ISDIR.into());
+        };
+        Ok((self.find(parent, Links::Refused)?, name))
+    }
+
+    fn relative<'a>(&self, path: &'a Path) -> io::Result<&'a Path> {
+        if path.is_relative() {
+            return Ok(path);
+        }
+        path.strip_prefix(&self.path).map_err(|_| self.leads_out())
+    }
+
+    fn leads_out(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::PermissionDenied, format!("it leads out of {}", self.path.display()))
+    }
+
+    fn walk(&self, path: &Path, links: Links) -> io::Result<Place> {
+        let mut place = Place { parts: Vec::new(), missing: Vec::new() };
+        let mut todo: Vec<OsString> = components(path);
+        let mut followed = 0;
+        while let Some(name) = todo.pop() {
+            match Path::new(&name).components().next() {
+                Some(Component::Normal(_)) => {}
+                Some(Component::ParentDir) if !place.missing.is_empty() => return Err(Errno::NOENT.into()),
+                Some(Component::ParentDir) => {
+                    place.parts.pop().ok_or_else(|| self.leads_out())?;
+                    continue;
+                }
+                Some(Component::RootDir | Component::Prefix(_)) => return Err(self.leads_out()),
+                Some(Component::CurDir) | None => continue,
+            }
+            if !place.missing.is_empty() {
+                place.missing.push(name);
+                continue;
+            }
+            let found = match openat(self.last(&place), &name, NAMED, Mode::empty()) {
+                Ok(found) => found,
+                Err(Errno::NOENT) => {
+                    place.missing.push(name);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::Symlink {
+                place.parts.push((name, found));
+                continue;
+            }
+            followed += 1;
+            if links == Links::Refused || followed > MAX_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            let target = readlinkat(&found, "", Vec::new())?;
+            todo.extend(components(Path::new(&OsString::from_vec(target.into_bytes()))));
+        }
+        Ok(place)
+    }
+
+    fn last<'a>(&'a self, place: &'a Place) -> BorrowedFd<'a> {
+        place.parts.last().map_or(self.directory.as_fd(), |(_, found)| found.as_fd())
+    }
+}
+
+/// A path's parts, the first one last.
+fn components(path: &Path) -> Vec<OsString> {
+    path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+}
+
+/// The name of what a path outside of every [`Beneath`] stands for, which may not be a link.
+pub fn find_anywhere(path: &Path) -> io::Result<File> {
+    let found = File::from(openat(CWD, path, NAMED, Mode::empty())?);
+    if found.metadata()?.is_symlink() { Err(Errno::LOOP.into()) } else { Ok(found) }
+}
+
+/// Opens what was found, itself: not whatever has its path by now.
+pub fn reopen(found: &File, flags: OFlags) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    Ok(open(path, flags | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        io::{Read, Write},
+        os::unix::fs::symlink,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A directory `in` with a secret beside it.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = Self(tempfile::tempdir().unwrap());
+            fs::create_dir_all(tree.at("web/local")).unwrap();
+            fs::write(tree.at("web/local/file"), "mine").unwrap();
+            fs::write(tree.0.path().join("secret"), "theirs").unwrap();
+            tree
+        }
+
+        fn root(&self) -> PathBuf {
+            self.0.path().join("in")
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.root().join(path)
+        }
+
+        fn link(&self, target: impl AsRef<Path>, link: &str) {
+            symlink(target.as_ref(), self.at(link)).unwrap();
+        }
+
+        fn resolve(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+            Beneath::open(&self.root())?.resolve(path.as_ref(), Links::Followed)
+        }
+    }
+
+    #[test]
+    fn links_that_stay_beneath_are_followed_to_the_path_without_links() {
+        let tree = Tree::new();
+        tree.link("local/../local", "web/chain");
+        tree.link("../web/chain/file", "web/twice");
+        tree.link("local/made-later", "web/dangling");
+
+        assert_eq!(tree.resolve("web/twice").unwrap(), tree.at("web/local/file"));
+        assert_eq!(tree.resolve(tree.at("web/chain")).unwrap(), tree.at("web/local"));
+        assert_eq!(tree.resolve("web/local/not/yet/there").unwrap(), tree.at("web/local/not/yet/there"));
+        assert_eq!(tree.resolve("web/dangling/x").unwrap(), tree.at("web/local/made-later/x"));
+        assert_eq!(tree.resolve("").unwrap(), tree.root());
+    }
+
+    #[test]
+    fn nothing_leads_out() {
+        let tree = Tree::new();
+        tree.link("../../..", "web/local/out");
+        tree.link("/etc", "web/local/absolute");
+        tree.link(tree.root(), "web/local/absolute-but-inside");
+        tree.link("out", "web/local/chain");
+        tree.link("chain/..", "web/local/longer-chain");
+        tree.link("loop", "web/local/loop");
+        tree.link("missing/../../../../secret", "web/local/through-nothing");
+
+        for path in [
+            "../secret",
+            "web/../../secret",
+            "web/local/out/secret",
+            "web/local/absolute",
+            "web/local/absolute/not/there",
+            "web/local/absolute-but-inside",
+            "web/local/chain",
+            "web/local/longer-chain",
+            "web/local/loop",
+            "web/local/through-nothing",
+            "web/local/file/below-a-file",
+            "/etc",
+        ] {
+            let resolved = tree.resolve(path);
+            assert!(resolved.is_err(), "{path} leads to {resolved:?}");
+        }
+        let sibling = tree.0.path().join("in-but-not-it");
+        assert!(tree.resolve(sibling).is_err());
+        assert!(Beneath::open(&tree.at("missing")).is_err());
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_none_through_a_swapped_link() {
+        let tree = Tree::new();
+        tree.link("local/file", "web/link");
+        tree.link("../../../secret", "web/local/out");
+        rustix::fs::mknodat(CWD, tree.at("web/pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let root = Beneath::open(&tree.root()).unwrap();
+        let read = |path: &str, links| {
+            let mut text = String::new();
+            root.read(Path::new(path), links)?.read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        };
+
+        assert_eq!(read("web/link", Links::Followed).unwrap(), "mine");
+        assert!(read("web/link", Links::Refused).is_err());
+        assert!(read("web/local/out", Links::Followed).is_err());
+        assert_eq!(read("web/pipe", Links::Followed).unwrap_err().to_string(), "it is no regular file");
+        assert_eq!(read("web", Links::Followed).unwrap_err().to_string(), "it is no regular file");
+        assert_eq!(read("web/missing", Links::Followed).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn files_of_ours_are_never_written_through_a_link() {
+        let tree = Tree::new();
+        tree.link("../../../secret", "web/local/out");
+        tree.link("../..", "web/up");
+        let root = Beneath::open(&tree.root()).unwrap();
+        let (out, through) = (Path::new("web/local/out"), Path::new("web/up/secret"));
+
+        assert!(root.open_own(out, Mode::RUSR).is_err());
+        assert!(root.create_new(out, Mode::RUSR).is_err());
+        for attempt in [Beneath::open_own, Beneath::create_new, Beneath::replace] {
+            assert!(attempt(&root, through, Mode::RUSR).is_err());
+        }
+        root.replace(out, Mode::RUSR | Mode::WUSR).unwrap().write_all(b"ours").unwrap();
+
+        assert_eq!(fs::read_to_string(tree.at("web/local/out")).unwrap(), "ours");
+        assert_eq!(fs::read_to_string(tree.0.path().join("secret")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn what_was_found_is_opened_though_its_name_was_swapped() {
+        let tree = Tree::new();
+        let found = Beneath::open(&tree.root()).unwrap().find(Path::new("web/local/file"), Links::Refused).unwrap();
+        fs::remove_file(tree.at("web/local/file")).unwrap();
+        tree.link(tree.0.path().join("secret"), "web/local/file");
+
+        let mut text = String::new();
+        reopen(&found, OFlags::RDONLY).unwrap().read_to_string(&mut text).unwrap();
+
+        assert_eq!(text, "mine");
+        assert!(find_anywhere(&tree.at("web/local/file")).is_err());
+    }
+
+    proptest! {
+        /// Two links with arbitrary targets, and an arbitrary path: where it leads anywhere, the kernel agrees that it is
+        /// beneath.
+        #[test]
+        fn whatever_is_linked_to_whatever_the_answer_is_beneath(
+            targets in prop::collection::vec("(/|(\\.\\./){0,4})((a|b|c|web|local|\\.\\.)/?){0,5}", 2),
+            path in "((a|b|c|web|local|\\.\\.)/){0,6}(a|b|file)?",
+        ) {
+            let tree = Tree::new();
+            for (target, link) in targets.iter().zip(["web/a", "web/local/b"]).filter(|(target, _)| !target.is_empty()) {
+                tree.link(target, link);
+            }
+            if let Ok(resolved) = tree.resolve(&path) {
+                prop_assert!(resolved.starts_with(tree.root()));
+                if let Ok(real) = resolved.canonicalize() {
+                    prop_assert_eq!(real, tree.root().canonicalize().unwrap().join(resolved.strip_prefix(tree.root()).unwrap()));
+                }
+            }
+        }
+    }
+}
