@@ -57,6 +57,20 @@ impl Beneath {
         Ok(Self { path: path.to_owned(), directory })
     }
 
+    /// The directory's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A directory below, reached without a link.
+    pub fn below(&self, path: &Path) -> io::Result<Self> {
+        let found = self.find(path, Links::Refused)?;
+        if !found.metadata()?.is_dir() {
+            return Err(Errno::NOTDIR.into());
+        }
+        Ok(Self { path: self.path.join(self.relative(path)?), directory: found.into() })
+    }
+
     /// The path without links to what `path` stands for. What does not exist is where it would be made.
     pub fn resolve(&self, path: &Path, links: Links) -> io::Result<PathBuf> {
         let Place { parts, missing } = self.walk(self.relative(path)?, links)?;
@@ -315,6 +329,23 @@ mod tests {
 
         assert_eq!(fs::read_to_string(tree.at("web/local/out")).unwrap(), "ours");
         assert_eq!(fs::read_to_string(tree.0.path().join("secret")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn a_directory_below_is_a_bound_of_its_own() {
+        let tree = Tree::new();
+        tree.link("local", "web/link");
+        fs::write(tree.at("web/beside"), "").unwrap();
+        tree.link("../beside", "web/local/out");
+        let root = Beneath::open(&tree.root()).unwrap();
+        let local = root.below(&tree.at("web/local")).unwrap();
+
+        assert!(local.read(Path::new("file"), Links::Followed).is_ok());
+        assert!(local.read(&tree.at("web/local/file"), Links::Followed).is_ok());
+        assert!(local.read(Path::new("out"), Links::Followed).is_err());
+        assert!(local.read(Path::new("../beside"), Links::Followed).is_err());
+        assert!(root.below(Path::new("web/link")).is_err());
+        assert!(root.below(Path::new("web/beside")).is_err());
     }
 
     #[test]

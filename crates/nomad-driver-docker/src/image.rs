@@ -10,7 +10,7 @@ mod reference;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -20,6 +20,7 @@ use futures_util::{
 };
 pub use lease::ImageLease;
 use lease::Leases;
+pub use load::Archive;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 pub use pull::Limits;
 pub use reference::ImageReference;
@@ -48,7 +49,7 @@ pub struct ImageRequest {
     /// Whether a local image will do.
     pub freshness: Freshness,
     /// Where to load it from instead of pulling it.
-    pub archive: Option<PathBuf>,
+    pub archive: Option<Archive>,
     /// The task's own credentials.
     pub auth: Option<Auth>,
     /// Where the operator keeps credentials.
@@ -64,11 +65,10 @@ pub struct ImageRequest {
 impl ImageRequest {
     /// The image of a task.
     pub fn of_task(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Self {
-        let local = Path::new(&task.alloc_dir).join(&task.name).join("local");
         Self {
             image: options.image.clone(),
             freshness: if options.force_pull { Freshness::Pulled } else { Freshness::Local },
-            archive: options.load.as_ref().map(|archive| local.join(archive)),
+            archive: options.load.as_ref().map(|path| Archive::of_task(task, path)),
             auth: options.auth.clone(),
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: options.auth_soft_fail,

@@ -59,7 +59,9 @@ impl Container {
 
     fn parts(&self) -> (LogSource, LogSink, PathBuf) {
         let source = LogSource { container_id: ID.into(), directory: self.directory.path().to_owned() };
-        (source, LogSink { stdout: self.path(PIPE), stderr: self.path("stderr") }, self.path("position"))
+        let alloc_dir = self.directory.path().to_owned();
+        let sink = LogSink { alloc_dir, stdout: self.path(PIPE), stderr: self.path("stderr") };
+        (source, sink, self.path("position"))
     }
 
     fn watch(&self, collector: &Collector) -> LogTask {

@@ -1,6 +1,6 @@
 //! Pulls that many wait for, against an engine that is faked at its socket.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
 use tokio::{

@@ -1,12 +1,13 @@
 //! Writes what was read to the host's pipes, and notes how far it got.
 
-use std::io;
+use std::{io, path::Path};
 
 use super::{
     position::{Announced, Position, PositionFile, To},
     sink::{LogSink, Outlet, Stream},
     task::Control,
 };
+use crate::beneath::Beneath;
 
 /// The two outlets of a task, and the position of what went through them.
 pub(super) struct Delivery {
@@ -35,15 +36,14 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn open(sink: &LogSink, position_file: &std::path::Path, container: &str) -> io::Result<Self> {
-        let open = |path: &std::path::Path| {
-            Outlet::open(path)
-                .map_err(|error| io::Error::new(error.kind(), format!("failed to open `{}`: {error}", path.display())))
+    pub(super) fn open(sink: &LogSink, position_file: &Path, container: &str) -> io::Result<Self> {
+        let failed = |path: &Path, error: io::Error| {
+            io::Error::new(error.kind(), format!("failed to open `{}`: {error}", path.display()))
         };
+        let alloc_dir = Beneath::open(&sink.alloc_dir).map_err(|error| failed(&sink.alloc_dir, error))?;
+        let open = |path: &Path| Outlet::open(&alloc_dir, path).map_err(|error| failed(path, error));
         let outlets = [open(&sink.stdout)?, open(&sink.stderr)?];
-        let file = PositionFile::open(position_file).map_err(|error| {
-            io::Error::new(error.kind(), format!("failed to open `{}`: {error}", position_file.display()))
-        })?;
+        let file = PositionFile::open(&alloc_dir, position_file).map_err(|error| failed(position_file, error))?;
         let earlier = file.load(container, &outlets)?;
         Ok(Self { outlets, file, earlier })
     }

@@ -10,17 +10,13 @@
 //! Where a file system keeps no such time (or the process may not set it) each write is noted right after it instead, and a
 //! kill between the two repeats at most 4 KiB.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
-use rustix::fs::OFlags;
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::sink::{Outlet, Stream};
+use crate::beneath::Beneath;
 
 /// The file's fixed size: a note overwrites the one before in one write.
 const SIZE: usize = 512;
@@ -94,17 +90,9 @@ impl Position {
 pub(super) struct PositionFile(File);
 
 impl PositionFile {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::NOFOLLOW.bits().cast_signed();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags)
-            .open(path)?;
-        Ok(Self(file))
+    /// Opens it, or makes it, in the allocation's directory.
+    pub(super) fn open(alloc_dir: &Beneath, path: &Path) -> io::Result<Self> {
+        alloc_dir.open_own(path, Mode::RUSR | Mode::WUSR).map(Self)
     }
 
     /// What is noted for this container, with its last write decided.

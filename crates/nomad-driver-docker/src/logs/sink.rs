@@ -1,9 +1,9 @@
 //! Where a container's output goes: the pipes that the host made, or files in their place.
 
 use std::{
-    fs::{File, FileTimes, Metadata, OpenOptions},
+    fs::{File, FileTimes, Metadata},
     io::{self, Write as _},
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -14,9 +14,13 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::beneath::{Beneath, Links, find_anywhere, reopen};
+
 /// The paths that the host names for a task's output. They exist already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSink {
+    /// The allocation's directory. What is below is reached without a link, for tasks can write there.
+    pub alloc_dir: PathBuf,
     /// Standard output's.
     pub stdout: PathBuf,
     /// Standard error's.
@@ -54,29 +58,27 @@ pub(super) enum Outlet {
 }
 
 impl Outlet {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let is_pipe = std::fs::symlink_metadata(path)?.file_type().is_fifo();
-        let mut options = OpenOptions::new();
-        let mut flags = OFlags::NOFOLLOW;
-        if is_pipe {
-            options.read(true).write(true);
-            flags |= OFlags::NONBLOCK;
+    /// Opens a pipe, a regular file or `/dev/null`, whatever else was put in its place or on the way to it. Nothing is
+    /// opened before it is known what it is: a disk's node would be written to.
+    pub(super) fn open(alloc_dir: &Beneath, path: &Path) -> io::Result<Self> {
+        let found = if path.starts_with(alloc_dir.path()) {
+            alloc_dir.find(path, Links::Refused)?
         } else {
-            options.append(true);
-        }
-        let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.file_type().is_fifo() != is_pipe {
-            return Err(io::Error::other("it was replaced while it was opened"));
-        }
-        if is_pipe {
+            find_anywhere(path)?
+        };
+        let metadata = found.metadata()?;
+        if metadata.file_type().is_fifo() {
+            let pipe = reopen(&found, OFlags::RDWR | OFlags::NONBLOCK)?;
             #[expect(
                 deprecated,
                 reason = "its successor is unsafe; an owned descriptor keeps what that one asks for"
             )]
-            return Ok(Self::Pipe(AsyncFd::new(file)?));
+            return Ok(Self::Pipe(AsyncFd::new(pipe)?));
         }
-        Ok(if is_null(&metadata) { Self::Nowhere } else { Self::File(file) })
+        if metadata.is_file() {
+            return Ok(Self::File(reopen(&found, OFlags::WRONLY | OFlags::APPEND)?));
+        }
+        if is_null(&metadata) { Ok(Self::Nowhere) } else { Err(io::Error::other("it is neither a pipe nor a file")) }
     }
 
     /// How much may be written at once: what goes in whole, so that a killed process leaves no half of it.
@@ -146,4 +148,51 @@ fn time_of(mark: u64) -> SystemTime {
 fn is_null(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device()
         && (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())) == (1, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+    use super::*;
+
+    fn make_pipe(path: &Path) {
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_what_the_host_made_is_opened_whatever_a_task_put_in_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        fs::create_dir_all(at("a1/logs")).unwrap();
+        fs::create_dir(at("other")).unwrap();
+        make_pipe(&at("other/out.fifo"));
+        make_pipe(&at("a1/logs/out.fifo"));
+        fs::write(at("a1/logs/file"), "").unwrap();
+        symlink("out.fifo", at("a1/logs/link")).unwrap();
+        symlink(at("other"), at("a1/swapped")).unwrap();
+        symlink(at("a1/logs/file"), at("link-outside")).unwrap();
+        fs::create_dir(at("a1/logs/directory")).unwrap();
+        let alloc_dir = Beneath::open(&at("a1")).unwrap();
+        let open = |path: PathBuf| Outlet::open(&alloc_dir, &path);
+
+        assert!(matches!(open(at("a1/logs/out.fifo")), Ok(Outlet::Pipe(_))));
+        assert!(matches!(open(at("other/out.fifo")), Ok(Outlet::Pipe(_))));
+        assert!(matches!(open(at("a1/logs/file")), Ok(Outlet::File(_))));
+        assert!(matches!(open("/dev/null".into()), Ok(Outlet::Nowhere)));
+        for refused in ["a1/logs/link", "a1/swapped/out.fifo", "link-outside", "a1/logs/directory", "a1/logs/missing"] {
+            assert!(open(at(refused)).is_err(), "{refused}");
+        }
+        let mut devices = vec![PathBuf::from("/dev/full")];
+        // Whoever may make devices; a task may, with the capabilities that Docker gives.
+        let mode = Mode::RUSR | Mode::WUSR;
+        if mknodat(CWD, at("a1/logs/disk"), FileType::BlockDevice, mode, makedev(7, 200)).is_ok() {
+            devices.push(at("a1/logs/disk"));
+        }
+        for device in devices {
+            assert_eq!(open(device).err().unwrap().to_string(), "it is neither a pipe nor a file");
+        }
+    }
 }

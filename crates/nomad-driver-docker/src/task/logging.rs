@@ -43,7 +43,11 @@ pub(super) struct Subject<'a> {
 }
 
 fn sink(task: &TaskConfig) -> LogSink {
-    LogSink { stdout: PathBuf::from(&task.stdout_path), stderr: PathBuf::from(&task.stderr_path) }
+    LogSink {
+        alloc_dir: PathBuf::from(&task.alloc_dir),
+        stdout: PathBuf::from(&task.stdout_path),
+        stderr: PathBuf::from(&task.stderr_path),
+    }
 }
 
 /// In the task's own directory, of which the container sees parts, and not this one.
