@@ -16,7 +16,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, open, openat, readlinkat, unlinkat},
+    fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, readlinkat, unlinkat},
     io::Errno,
 };
 
@@ -90,11 +90,7 @@ impl Beneath {
 
     /// Opens a regular file for reading.
     pub fn read(&self, path: &Path, links: Links) -> io::Result<File> {
-        let found = self.find(path, links)?;
-        if !found.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        reopen(&found, OFlags::RDONLY)
+        read_regular(&self.find(path, links)?)
     }
 
     /// Opens a regular file of ours, made where it is missing, without a link on the way.
@@ -191,10 +187,19 @@ fn components(path: &Path) -> Vec<OsString> {
     path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
 }
 
-/// The name of what a path outside of every [`Beneath`] stands for, which may not be a link.
-pub fn find_anywhere(path: &Path) -> io::Result<File> {
-    let found = File::from(openat(CWD, path, NAMED, Mode::empty())?);
+/// The name of what a path stands for anywhere; the links on the way to its last part are trusted.
+pub fn find_anywhere(path: &Path, links: Links) -> io::Result<File> {
+    let flags = if links == Links::Followed { NAMED.difference(OFlags::NOFOLLOW) } else { NAMED };
+    let found = File::from(open(path, flags, Mode::empty())?);
     if found.metadata()?.is_symlink() { Err(Errno::LOOP.into()) } else { Ok(found) }
+}
+
+/// Opens what was found for reading, if it is a regular file.
+pub fn read_regular(found: &File) -> io::Result<File> {
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    reopen(found, OFlags::RDONLY)
 }
 
 /// Opens what was found, itself: not whatever has its path by now.
@@ -212,6 +217,7 @@ mod tests {
     };
 
     use proptest::prelude::*;
+    use rustix::fs::CWD;
 
     use super::*;
 
@@ -359,7 +365,7 @@ mod tests {
         reopen(&found, OFlags::RDONLY).unwrap().read_to_string(&mut text).unwrap();
 
         assert_eq!(text, "mine");
-        assert!(find_anywhere(&tree.at("web/local/file")).is_err());
+        assert!(find_anywhere(&tree.at("web/local/file"), Links::Refused).is_err());
     }
 
     proptest! {

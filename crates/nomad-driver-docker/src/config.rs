@@ -2,6 +2,7 @@
 //!
 //! All errors come at once, each with its path. After this there is no text left to check.
 
+mod allowlists;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod plugin;
@@ -9,6 +10,7 @@ mod reader;
 mod schema;
 mod task;
 
+pub use allowlists::Allowlists;
 pub use plugin::{AllowedModes, DanglingContainers, GarbageCollection, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};
 pub use schema::{plugin_schema, task_schema};

@@ -1,6 +1,7 @@
 //! A task to the request that makes its container: pure, but for `files`, which reads and writes beforehand what the
 //! request needs of the host.
 
+mod allowlists;
 mod binds;
 mod doubts;
 mod environment;
@@ -13,6 +14,7 @@ pub mod paths;
 mod ports;
 mod resources;
 mod security;
+mod security_opt;
 #[cfg(test)]
 mod tests;
 

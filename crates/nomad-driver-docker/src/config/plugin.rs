@@ -9,6 +9,7 @@ use std::{
 use nomad_plugin::duration::parse_go_duration;
 
 use super::{
+    allowlists::Allowlists,
     reader::{ConfigErrors, Findings, Reader, fields},
     schema::default_infra_image,
     task::OOM_SCORE_ADJ,
@@ -77,6 +78,8 @@ pub struct PluginConfig {
     pub allowed_modes: AllowedModes,
     /// Where the driver keeps what must outlive its process.
     pub state_dir: PathBuf,
+    /// What else tasks may ask for.
+    pub allowlists: Allowlists,
 }
 
 /// Where registry credentials come from.
@@ -182,6 +185,7 @@ impl Default for PluginConfig {
             disable_log_collection: false,
             allowed_modes: AllowedModes::default(),
             state_dir: default_state_dir(),
+            allowlists: Allowlists::default(),
         }
     }
 }
@@ -231,6 +235,7 @@ impl PluginConfig {
                 .block("allowed_modes")
                 .map_or_else(AllowedModes::default, |modes| allowed_modes(&modes)),
             state_dir: state_dir(&reader, default.state_dir),
+            allowlists: Allowlists::read(&reader),
         };
         findings.or(config)
     }

@@ -80,7 +80,7 @@ pub fn plugin_schema() -> Spec {
     let logging = block("logging", [text("type"), Spec::block_attrs("config", Type::String)])
         .or("{ type = \"json-file\", config = { max-file = \"2\", max-size = \"2m\" } }");
     let caps = super::plugin::DEFAULT_CAPS.map(|cap| format!("\"{cap}\"")).join(", ");
-    let modes = ["pid", "ipc", "userns", "uts"].map(|kind| texts(kind).or("[]"));
+    let [pid, ipc, userns, uts] = ["pid", "ipc", "userns", "uts"].map(|kind| texts(kind).or("[]"));
     object([
         text("endpoint"),
         block("auth", [text("config"), text("helper")]),
@@ -102,7 +102,12 @@ pub fn plugin_schema() -> Spec {
         number("pids_limit"),
         truth("disable_log_collection"),
         truth("windows_allow_insecure_container_admin"),
-        block("allowed_modes", modes),
+        // Without defaults, as the next ones: a list that is not set allows everything, an empty one nothing.
+        block("allowed_modes", [pid, ipc, userns, uts, texts("network")]),
+        texts("allow_devices"),
+        texts("allow_security_opt"),
+        texts("allow_sysctls"),
+        texts("allow_seccomp_profiles"),
         text("state_dir"),
     ])
 }

@@ -11,7 +11,7 @@ use std::{
 use nomad_plugin::driver::{Dns, NetworkMode, TaskConfig};
 use rustix::fs::Mode;
 
-use super::{ContainerError, binds, paths::HostPaths};
+use super::{ContainerError, allowlists, binds, paths::HostPaths, security_opt};
 use crate::{
     beneath::{Beneath, Links},
     config::{PluginConfig, TaskOptions},
@@ -37,20 +37,17 @@ pub struct HostFiles {
 
 /// Reads, checks and writes what a task needs.
 pub fn prepare(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostFiles, ContainerError> {
+    allowlists::check(options, plugin)?;
+    let security_opt = options.security_opt.iter();
+    let security_opt = security_opt.map(|option| security_opt::for_engine(option, task, plugin));
+    let security_opt = security_opt.collect::<Result<_, _>>()?;
     let mut paths = HostPaths::look(task, options, plugin)?;
     let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf(task, dns)).transpose()?;
     let hosts = hosts(task, options)?;
     for made in resolv_conf.iter().chain(&hosts) {
         paths.add_own(made)?;
     }
-    Ok(HostFiles {
-        paths,
-        resolv_conf,
-        hosts,
-        security_opt: options.security_opt.iter().map(|option| security_opt(option)).collect::<Result<_, _>>()?,
-        cpuset: cpuset(task),
-        swappiness_zero: swappiness_zero(),
-    })
+    Ok(HostFiles { paths, resolv_conf, hosts, security_opt, cpuset: cpuset(task), swappiness_zero: swappiness_zero() })
 }
 
 fn resolv_conf(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerError> {
@@ -142,25 +139,6 @@ fn hosts(task: &TaskConfig, options: &TaskOptions) -> Result<Option<PathBuf>, Co
     Ok(Some(path))
 }
 
-/// A security option; a seccomp profile's file is replaced by its content.
-fn security_opt(option: &str) -> Result<String, ContainerError> {
-    let failed = |problem: String| ContainerError(format!("failed to parse security_opt configuration: {problem}"));
-    if option == "no-new-privileges" {
-        return Ok(option.to_owned());
-    }
-    let Some((key, value)) = option.split_once('=').or_else(|| option.split_once(':')) else {
-        return Err(failed(format!("invalid security_opt: {option:?}")));
-    };
-    if key != "seccomp" || value == "unconfined" {
-        return Ok(option.to_owned());
-    }
-    let profile = fs::read_to_string(value)
-        .map_err(|error| failed(format!("opening seccomp profile ({value}) failed: {error}")))?;
-    let profile: serde_json::Value = serde_json::from_str(&profile)
-        .map_err(|error| failed(format!("compacting json for seccomp profile ({value}) failed: {error}")))?;
-    Ok(format!("seccomp={profile}"))
-}
-
 /// The processors: those that Nomad reserved, or those that all tasks share.
 fn cpuset(task: &TaskConfig) -> Option<String> {
     let Some(group) = cpuset::shared_group(task) else {
@@ -228,20 +206,5 @@ mod tests {
         assert!(fs::read_to_string(hosts_file).unwrap().ends_with("10.0.0.1 web-1\n"));
         assert_eq!(found_again, alloc_dir.join("hosts"));
         assert_eq!(fs::read_to_string(secret).unwrap(), "theirs");
-    }
-
-    #[test]
-    fn security_options_are_checked_and_profiles_read() {
-        let profile = tempfile::NamedTempFile::new().unwrap();
-        fs::write(profile.path(), "{ \"a\": 1 }\n").unwrap();
-        let option = format!("seccomp={}", profile.path().display());
-
-        assert_eq!(security_opt(&option), Ok("seccomp={\"a\":1}".into()));
-        assert_eq!(security_opt("seccomp=unconfined"), Ok("seccomp=unconfined".into()));
-        assert_eq!(security_opt("label:disable"), Ok("label:disable".into()));
-        let error = security_opt("nonsense").unwrap_err();
-        assert_eq!(error.0, "failed to parse security_opt configuration: invalid security_opt: \"nonsense\"");
-        let error = security_opt("seccomp=/missing").unwrap_err().0;
-        assert!(error.contains("opening seccomp profile (/missing) failed"), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use nomad_plugin::driver::{AllocatedResources, LinuxResources};
 
-use super::{ContainerError, Request};
+use super::{ContainerError, Request, binds};
 use crate::engine::model::{DeviceMapping, HostConfig, ResourcesUlimits};
 
 const MIB: i64 = 1 << 20;
@@ -105,7 +105,11 @@ fn devices(request: &Request<'_>) -> Vec<DeviceMapping> {
         cgroup_permissions: Some(permissions.to_owned()),
     };
     let configured = request.options.devices.iter();
-    let configured = configured.map(|d| mapping(&d.host_path, &d.container_path, &d.cgroup_permissions));
+    let configured = configured.map(|d| {
+        // The path that the operator's globs were asked about.
+        let host_path = binds::clean(d.host_path.as_ref()).display().to_string();
+        mapping(&host_path, &d.container_path, &d.cgroup_permissions)
+    });
     let given = request.task.devices.iter().map(|d| mapping(&d.host_path, &d.task_path, &d.cgroup_permissions));
     configured.chain(given).collect()
 }

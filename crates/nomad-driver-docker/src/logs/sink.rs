@@ -64,7 +64,7 @@ impl Outlet {
         let found = if path.starts_with(alloc_dir.path()) {
             alloc_dir.find(path, Links::Refused)?
         } else {
-            find_anywhere(path)?
+            find_anywhere(path, Links::Refused)?
         };
         let metadata = found.metadata()?;
         if metadata.file_type().is_fifo() {

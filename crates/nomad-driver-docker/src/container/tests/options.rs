@@ -91,6 +91,10 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
     ("pids_limit = 100", ""),
     ("volumes {\n  enabled = true\n  selinuxlabel = \"z\"\n}", "volumes = [\"/etc/../srv:/srv\", \"in:/in:ro\"]"),
     // Nothing of these is the container's.
+    (
+        "allow_devices = []\nallow_seccomp_profiles = []\nallow_security_opt = []\nallow_sysctls = []\nallowed_modes {\n  network = []\n}",
+        "",
+    ),
     ("endpoint = \"unix:///x.sock\"\ntls {\n  ca = \"/ca\"\n}\nauth {\n  helper = \"x\"\n}", ""),
     (
         "gc {\n  image = false\n}\ndisable_log_collection = true\nwindows_allow_insecure_container_admin = true\nstate_dir = \"/state\"",

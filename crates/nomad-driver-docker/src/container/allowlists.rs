@@ -1,0 +1,113 @@
+//! What a job asks for against the lists of what the operator allows, where there are any.
+
+use super::{ContainerError, binds, glob, security_opt};
+use crate::config::{PluginConfig, TaskOptions};
+
+/// Checks a job's options against the operator's lists; everything that is refused is told at once.
+pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), ContainerError> {
+    let lists = &plugin.allowlists;
+    let mut refused = Vec::new();
+    let mut gate = |option: &str, value: &str, list: &Option<Vec<String>>, plugin_option: &str| {
+        if list.as_ref().is_some_and(|globs| !globs.iter().any(|pattern| glob::matches(pattern, value))) {
+            refused.push(format!("{option} {value:?} is not allowed by the plugin option {plugin_option}"));
+        }
+    };
+    if let Some(mode) = &options.network_mode {
+        gate("network_mode", mode, &lists.network_modes, "allowed_modes.network");
+    }
+    for device in &options.devices {
+        let path = binds::clean(device.host_path.as_ref()).display().to_string();
+        gate("devices.host_path", &path, &lists.devices, "allow_devices");
+    }
+    for option in &options.security_opt {
+        gate("security_opt", &security_opt::normal(option), &lists.security_opt, "allow_security_opt");
+    }
+    for name in options.sysctl.keys() {
+        gate("sysctl", name, &lists.sysctls, "allow_sysctls");
+    }
+    if refused.is_empty() { Ok(()) } else { Err(ContainerError(refused.join("; "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Allowlists, Device};
+
+    fn plugin(globs: &[&str]) -> PluginConfig {
+        let list = Some(globs.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        PluginConfig {
+            // Not a way around what is set on its own.
+            allow_privileged: true,
+            allowlists: Allowlists {
+                network_modes: list.clone(),
+                devices: list.clone(),
+                security_opt: list.clone(),
+                sysctls: list,
+                seccomp_profiles: None,
+            },
+            ..PluginConfig::default()
+        }
+    }
+
+    fn device(path: &str) -> TaskOptions {
+        let device = Device { host_path: path.into(), container_path: path.into(), cgroup_permissions: "r".into() };
+        TaskOptions { devices: vec![device], ..TaskOptions::default() }
+    }
+
+    fn security(option: &str) -> TaskOptions {
+        TaskOptions { security_opt: vec![option.into()], ..TaskOptions::default() }
+    }
+
+    fn everything() -> TaskOptions {
+        TaskOptions {
+            network_mode: Some("host".into()),
+            sysctl: [("net.core.somaxconn".to_owned(), "1".to_owned())].into(),
+            security_opt: vec!["seccomp=unconfined".into()],
+            ..device("/dev/fuse")
+        }
+    }
+
+    #[test]
+    fn without_lists_everything_passes_and_with_empty_ones_nothing() {
+        assert_eq!(check(&everything(), &PluginConfig::default()), Ok(()));
+        assert_eq!(check(&TaskOptions::default(), &plugin(&[])), Ok(()));
+        assert_eq!(
+            check(&everything(), &plugin(&[])).unwrap_err().0,
+            "network_mode \"host\" is not allowed by the plugin option allowed_modes.network; \
+             devices.host_path \"/dev/fuse\" is not allowed by the plugin option allow_devices; \
+             security_opt \"seccomp=unconfined\" is not allowed by the plugin option allow_security_opt; \
+             sysctl \"net.core.somaxconn\" is not allowed by the plugin option allow_sysctls"
+        );
+        assert_eq!(check(&everything(), &plugin(&["host", "/dev/fuse", "seccomp=unconfined", "net.*"])), Ok(()));
+    }
+
+    #[test]
+    fn no_other_spelling_passes_a_glob() {
+        let allowed = plugin(&["/dev/net/*", "seccomp=/etc/profiles/*", "no-new-privileges*", "web", "net.ipv4.*"]);
+        for refused in [
+            device("/dev/net/../sda"),
+            device("/dev/net"),
+            device("dev/net/tun"),
+            device("/dev//net/./../mem"),
+            security("seccomp=/etc/profiles/../shadow"),
+            security("seccomp:/etc/profiles/../shadow"),
+            security("seccomp:unconfined"),
+            security("SECCOMP=unconfined"),
+            security("apparmor:unconfined"),
+            TaskOptions { network_mode: Some("container:web".into()), ..TaskOptions::default() },
+            TaskOptions { network_mode: Some(" web".into()), ..TaskOptions::default() },
+            TaskOptions { sysctl: [("kernel.shmmax".to_owned(), "1".to_owned())].into(), ..TaskOptions::default() },
+            TaskOptions { sysctl: [("net/ipv4/x".to_owned(), "1".to_owned())].into(), ..TaskOptions::default() },
+        ] {
+            assert!(check(&refused, &allowed).is_err(), "{refused:?}");
+        }
+        for passes in [
+            device("/dev/net//tun"),
+            security("seccomp:/etc/profiles/web.json"),
+            security("no-new-privileges:true"),
+            security("no-new-privileges"),
+        ] {
+            assert_eq!(check(&passes, &allowed), Ok(()));
+        }
+    }
+}
