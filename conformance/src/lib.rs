@@ -12,6 +12,7 @@ pub mod lines;
 pub mod peer;
 pub mod pipes;
 pub mod registry;
+pub mod relay;
 
 use std::{
     collections::BTreeMap,

@@ -3,61 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    io::{Read, Write},
-    os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
 };
 
-use conformance::{Fixture, object};
+use conformance::{Fixture, object, relay::Relay};
 use futures_util::StreamExt;
 
-/// A socket in front of the engine's, which notes the first line of every request.
-struct Counter {
-    socket: PathBuf,
-    requests: Arc<Mutex<Vec<String>>>,
-}
+/// The first lines of all requests to the engine.
+#[derive(Clone, Default)]
+struct Counter(Arc<Mutex<Vec<String>>>);
 
 impl Counter {
-    fn start(directory: &Path) -> Self {
-        let socket = directory.join("counted.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
-        let noted = requests.clone();
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                let (client, noted) = (client.unwrap(), noted.clone());
-                let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
-                let (mut from_engine, mut to_client) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
-                thread::spawn(move || std::io::copy(&mut from_engine, &mut to_client));
-                thread::spawn(move || pass_on(client, engine, &noted));
-            }
-        });
-        Self { socket, requests }
-    }
-
     /// Requests since the last time, without the API's version.
     fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.requests.lock().unwrap())
+        std::mem::take(&mut self.0.lock().unwrap())
     }
-}
-
-/// The client sends a request's head in one write, so a read that begins with a method begins a request.
-fn pass_on(mut client: UnixStream, mut engine: UnixStream, noted: &Mutex<Vec<String>>) {
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(count @ 1..) = client.read(&mut buffer) {
-        let text = String::from_utf8_lossy(&buffer[..count]);
-        let line = text.lines().next().unwrap_or_default();
-        let is_request = ["GET ", "POST ", "DELETE ", "HEAD ", "PUT "].iter().any(|method| line.starts_with(method));
-        if is_request && line.ends_with("HTTP/1.1") {
-            noted.lock().unwrap().push(line.to_owned());
-        }
-        if engine.write_all(&buffer[..count]).is_err() {
-            return;
-        }
-    }
-    let _closed_already = engine.shutdown(std::net::Shutdown::Write);
 }
 
 /// `POST /v1.41/containers/<id>/start?x HTTP/1.1` as `POST /containers/ID/start`.
@@ -73,9 +34,10 @@ fn plain(request: &str) -> String {
 #[tokio::test]
 async fn a_start_with_a_local_image_is_four_calls_and_a_stop_is_one() {
     let directory = tempfile::tempdir().unwrap();
-    let counter = Counter::start(directory.path());
-    let endpoint = format!("unix://{}", counter.socket.display());
-    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &endpoint)]).await;
+    let counter = Counter::default();
+    let noted = counter.clone();
+    let relay = Relay::start(directory.path(), move |request| noted.0.lock().unwrap().push(request.to_owned()));
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &relay.address())]).await;
     // Nomad fingerprints before it starts anything; the first task makes the driver listen to the engine's events.
     fixture.driver.fingerprint().await.unwrap().next().await.unwrap().unwrap();
     let first = fixture.task("first", "exec sleep 1000");
@@ -86,7 +48,7 @@ async fn a_start_with_a_local_image_is_four_calls_and_a_stop_is_one() {
         count("GET /events") == 1 && count("GET /containers/ID/json") == 2
     };
     let deadline = std::time::Instant::now() + *conformance::DEADLINE;
-    while !listens(&counter.requests.lock().unwrap()) {
+    while !listens(&counter.0.lock().unwrap()) {
         assert!(std::time::Instant::now() < deadline, "the driver does not listen to events");
         tokio::task::yield_now().await;
     }

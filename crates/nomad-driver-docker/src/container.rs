@@ -8,6 +8,7 @@ mod environment;
 pub mod files;
 mod glob;
 mod labels;
+mod log_guard;
 mod names;
 mod network;
 pub mod paths;

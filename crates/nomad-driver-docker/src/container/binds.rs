@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use nomad_plugin::driver::TaskConfig;
 
 use super::{
-    ContainerError, Request,
-    paths::{HostPath, HostPaths, Origin},
+    ContainerError, Request, log_guard,
+    paths::{HostPath, Origin},
 };
 use crate::{
     config::{MountKind, MountOptions, Propagation, TaskOptions},
@@ -41,7 +41,7 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 }
 
 /// Where a source on the host is: relative ones are in the task's directory.
-fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
+pub(super) fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
     clean(&task_dir(task).join(source))
 }
 
@@ -94,7 +94,12 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
             None => files.paths.resolved(&on_host(task, &volume.source)).to_owned(),
             Some(_) => clean(Path::new(&volume.source)),
         };
-        binds.push(bind(&source, &volume.target, volume.mode.as_deref()));
+        let mode = if log_guard::holds(request, &source) {
+            Some(log_guard::read_only(volume.mode.as_deref()))
+        } else {
+            volume.mode.clone()
+        };
+        binds.push(bind(&source, &volume.target, mode.as_deref()));
     }
     Ok(binds)
 }
@@ -108,18 +113,20 @@ pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError
             let problem = format!("volumes are not enabled; cannot mount volume: {:?}", mount.source);
             return Err(ContainerError(problem));
         }
-        mounts.push(configured(task, mount, &files.paths));
+        mounts.push(configured(request, mount));
     }
-    let made = |path: &Path, target: &str, read_only: bool| Mount {
+    let made = |path: &Path, target: &Path, read_only: bool| Mount {
         typ: Some(MountType::BIND),
         source: Some(path.display().to_string()),
-        target: Some(target.to_owned()),
+        target: Some(target.display().to_string()),
         read_only: Some(read_only),
         bind_options: Some(propagated(MountBindOptionsPropagationEnum::PRIVATE)),
         ..Mount::default()
     };
-    mounts.extend(files.hosts.iter().map(|path| made(path, "/etc/hosts", false)));
-    mounts.extend(files.resolv_conf.iter().map(|path| made(path, "/etc/resolv.conf", true)));
+    let covers = log_guard::covers(request)?;
+    mounts.extend(covers.iter().map(|cover| made(&cover.source, &cover.target, cover.read_only)));
+    mounts.extend(files.hosts.iter().map(|path| made(path, Path::new("/etc/hosts"), false)));
+    mounts.extend(files.resolv_conf.iter().map(|path| made(path, Path::new("/etc/resolv.conf"), true)));
     for mount in &task.mounts {
         let propagation = match mount.propagation_mode.as_str() {
             "" | "private" => MountBindOptionsPropagationEnum::RPRIVATE,
@@ -143,7 +150,8 @@ fn propagated(propagation: MountBindOptionsPropagationEnum) -> MountBindOptions 
     MountBindOptions { propagation: Some(propagation), ..MountBindOptions::default() }
 }
 
-fn configured(task: &TaskConfig, mount: &MountOptions, paths: &HostPaths) -> Mount {
+fn configured(request: &Request<'_>, mount: &MountOptions) -> Mount {
+    let Request { task, files, .. } = request;
     let common = Mount {
         target: Some(mount.target.clone()),
         source: Some(mount.source.clone()),
@@ -151,14 +159,18 @@ fn configured(task: &TaskConfig, mount: &MountOptions, paths: &HostPaths) -> Mou
         ..Mount::default()
     };
     match &mount.kind {
-        MountKind::Bind(bind) => Mount {
-            typ: Some(MountType::BIND),
-            source: Some(paths.resolved(&on_host(task, &mount.source)).display().to_string()),
-            bind_options: Some(
-                bind.propagation.map_or_else(MountBindOptions::default, |mode| propagated(engines(mode))),
-            ),
-            ..common
-        },
+        MountKind::Bind(bind) => {
+            let source = files.paths.resolved(&on_host(task, &mount.source)).to_owned();
+            Mount {
+                typ: Some(MountType::BIND),
+                source: Some(source.display().to_string()),
+                read_only: Some(mount.readonly || log_guard::holds(request, &source)),
+                bind_options: Some(
+                    bind.propagation.map_or_else(MountBindOptions::default, |mode| propagated(engines(mode))),
+                ),
+                ..common
+            }
+        }
         MountKind::Volume(volume) => Mount {
             typ: Some(MountType::VOLUME),
             volume_options: Some(MountVolumeOptions {
