@@ -13,6 +13,7 @@ pub mod peer;
 pub mod pipes;
 pub mod registry;
 pub mod relay;
+pub mod user;
 
 use std::{
     collections::BTreeMap,
@@ -31,6 +32,7 @@ use nomad_plugin::{
     msgpack::{Value, encode},
 };
 use pipes::Pipes;
+use user::User;
 
 /// How long anything may take before a test gives up: a minute, `LONGSHORE_TEST_PATIENCE` times as long where that is set,
 /// as on an emulated machine.
@@ -92,8 +94,7 @@ pub struct Fixture {
     /// What it logged.
     pub log: Arc<Mutex<Vec<String>>>,
     directory: tempfile::TempDir,
-    plugin_config: Value,
-    env: Vec<(String, String)>,
+    launch: Launch,
     tasks: Mutex<Vec<TaskId>>,
     remains: Remains,
 }
@@ -101,13 +102,14 @@ pub struct Fixture {
 /// What a test that fails leaves: the driver's process and its containers. They go with this.
 struct Remains {
     directory: PathBuf,
+    program: PathBuf,
     pid: i32,
 }
 
 impl Drop for Remains {
     fn drop(&mut self) {
         let running = std::fs::read_link(format!("/proc/{}/exe", self.pid));
-        if running.is_ok_and(|program| program == driver_binary()) {
+        if running.is_ok_and(|program| program == self.program) {
             signal(self.pid, "KILL");
         }
         for container in docker::containers_of(&self.directory) {
@@ -124,12 +126,31 @@ impl Fixture {
 
     /// Starts the driver with a configuration and additions to its environment.
     pub async fn with(plugin_config: Value, env: &[(&str, &str)]) -> Self {
+        Self::launched(plugin_config, env, None).await
+    }
+
+    /// Starts the driver as another user, who owns the driver's program and all directories.
+    pub async fn as_user(user: User, env: &[(&str, &str)]) -> Self {
+        Self::launched(object(&[]), env, Some(user)).await
+    }
+
+    async fn launched(plugin_config: Value, env: &[(&str, &str)], user: Option<User>) -> Self {
         let directory = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
-        let log = Arc::default();
+        let mut program = driver_binary();
+        if let Some(user) = &user {
+            // The way to where it was built may be closed to others. It is copied by a process of its own: a descriptor
+            // of ours that writes would be in every child that another test starts meanwhile, and a busy text is not run.
+            let built = std::mem::replace(&mut program, directory.path().join("docker"));
+            assert!(std::process::Command::new("cp").args([&built, &program]).status().unwrap().success());
+            user.own(directory.path());
+        }
         let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let driver = launch(directory.path(), &env, &log, &plugin_config).await;
-        let remains = Remains { directory: directory.path().to_owned(), pid: driver.reattach_config().pid };
-        Self { driver, log, directory, plugin_config, env, tasks: Mutex::default(), remains }
+        let launch = Launch { program, user, env, plugin_config };
+        let log = Arc::default();
+        let driver = launch.driver(directory.path(), &log).await;
+        let (pid, program) = (driver.reattach_config().pid, launch.program.clone());
+        let remains = Remains { directory: directory.path().to_owned(), program, pid };
+        Self { driver, log, directory, launch, tasks: Mutex::default(), remains }
     }
 
     /// Starts the driver with a `config` block of an agent's configuration, as the agent sends it.
@@ -143,8 +164,8 @@ impl Fixture {
     /// Configures the driver anew; what it says where it refuses.
     pub async fn configure(&mut self, config: &str) -> Result<(), String> {
         let schema = self.driver.config_schema().await.unwrap();
-        self.plugin_config = hcl::decoded(config, &schema);
-        let config = set_config(&self.plugin_config, self.directory.path());
+        self.launch.plugin_config = hcl::decoded(config, &schema);
+        let config = set_config(&self.launch.plugin_config, self.directory.path());
         self.driver.set_config(config).await.map_err(|error| error.to_string())
     }
 
@@ -196,13 +217,18 @@ impl Fixture {
     pub async fn kill_and_start_again(&mut self) {
         signal(self.driver.reattach_config().pid, "KILL");
         self.driver.exited().await;
-        self.driver = launch(self.directory.path(), &self.env, &self.log, &self.plugin_config).await;
+        self.driver = self.launch.driver(self.directory.path(), &self.log).await;
         self.remains.pid = self.driver.reattach_config().pid;
     }
 
     /// A task that runs a shell command, with its directories and pipes; not started yet.
     pub fn task(&self, name: &str, script: &str) -> Task {
-        Task::new(self.directory.path(), name, &[("command", text("/bin/sh")), ("args", texts(&["-c", script]))])
+        let options = [("command", text("/bin/sh")), ("args", texts(&["-c", script]))];
+        let task = Task::new(self.directory.path(), name, &options);
+        if let Some(user) = &self.launch.user {
+            user.own(&task.alloc_dir());
+        }
+        task
     }
 
     /// Starts a task.
@@ -230,24 +256,31 @@ impl Fixture {
     }
 }
 
-async fn launch(
-    directory: &Path,
-    env: &[(String, String)],
-    log: &Arc<Mutex<Vec<String>>>,
-    config: &Value,
-) -> DriverClient {
-    let sink = log.clone();
-    let options = LaunchOptions {
-        program: driver_binary(),
-        args: Vec::new(),
-        env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-        socket_dir: Some(directory.to_owned()),
-        start_timeout: *DEADLINE,
-        log: Arc::new(move |line| sink.lock().unwrap().push(format!("{line:?}"))),
-    };
-    let driver = DriverClient::launch(options).await.unwrap();
-    driver.set_config(set_config(config, directory)).await.unwrap();
-    driver
+/// How the driver is started, each time.
+struct Launch {
+    program: PathBuf,
+    user: Option<User>,
+    env: Vec<(String, String)>,
+    plugin_config: Value,
+}
+
+impl Launch {
+    async fn driver(&self, directory: &Path, log: &Arc<Mutex<Vec<String>>>) -> DriverClient {
+        let sink = log.clone();
+        let (program, args) =
+            self.user.as_ref().map_or_else(|| (self.program.clone(), Vec::new()), |user| user.command(&self.program));
+        let options = LaunchOptions {
+            program,
+            args,
+            env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            socket_dir: Some(directory.to_owned()),
+            start_timeout: *DEADLINE,
+            log: Arc::new(move |line| sink.lock().unwrap().push(format!("{line:?}"))),
+        };
+        let driver = DriverClient::launch(options).await.unwrap();
+        driver.set_config(set_config(&self.plugin_config, directory)).await.unwrap();
+        driver
+    }
 }
 
 /// A configuration on its way to the driver. What the driver keeps, it keeps with the test's files.

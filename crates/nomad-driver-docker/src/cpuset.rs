@@ -8,7 +8,10 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,10 @@ use nomad_plugin::driver::TaskConfig;
 use tokio::sync::Notify;
 
 use crate::{background::Background, stats};
+
+/// What others than root cannot do.
+pub const NOT_ROOT: &str =
+    "not root: tasks stay on the processors that they were started on, whatever Nomad leaves them";
 
 /// As the built-in driver, which has a timer for each task.
 const PERIOD: Duration = Duration::from_secs(3);
@@ -25,6 +32,7 @@ const PERIOD: Duration = Duration::from_secs(3);
 pub struct Cpusets {
     followers: Arc<Followers>,
     keeper: OnceLock<Background>,
+    not_root_told: AtomicBool,
 }
 
 #[derive(Default)]
@@ -62,6 +70,12 @@ pub fn shared_group(task: &TaskConfig) -> Option<&Path> {
 }
 
 impl Cpusets {
+    /// What is to be told once a process, with the first task that would follow if only this were root.
+    pub fn limitation(&self, task: &TaskConfig) -> Option<&'static str> {
+        let limited = !rustix::process::geteuid().is_root() && shared_group(task).is_some();
+        (limited && !self.not_root_told.swap(true, Ordering::Relaxed)).then_some(NOT_ROOT)
+    }
+
     /// Has a container follow its task's shared group, given its first process. Only root may write what that takes.
     pub fn follow(&self, task: &TaskConfig, process: i64) -> Option<Follower> {
         let shared = shared_group(task).filter(|_| rustix::process::geteuid().is_root())?;

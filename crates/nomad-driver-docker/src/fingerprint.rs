@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{Attribute, BoxStream, Fingerprint, Health};
 
-use crate::{config::PluginConfig, engine::Engine};
+use crate::{config::PluginConfig, cpuset::NOT_ROOT, engine::Engine};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -51,8 +51,10 @@ pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health
     if plugin.volumes.enabled {
         set(".volumes.enabled", Attribute::Bool(true));
     }
+    let mut description = "Healthy".to_owned();
     if !rustix::process::geteuid().is_root() {
         set(".cpuset_management.disabled", Attribute::Bool(true));
+        description = format!("Healthy; {NOT_ROOT}");
     }
     match engine.ask_facts().await {
         Ok(facts) => {
@@ -68,7 +70,7 @@ pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "the engine does not tell about its bridge"),
     }
-    Fingerprint { attributes, health: Health::Healthy, description: "Healthy".to_owned() }
+    Fingerprint { attributes, health: Health::Healthy, description }
 }
 
 #[cfg(test)]
@@ -119,7 +121,9 @@ mod tests {
         let again = fingerprints.next().await.unwrap();
 
         assert_eq!(before.health, Health::Undetected);
-        assert_eq!((with.health, with.description.as_str()), (Health::Healthy, "Healthy"));
+        assert_eq!(with.health, Health::Healthy);
+        // Behind it stands what others than root cannot do.
+        assert_eq!(with.description.split("; ").next(), Some("Healthy"));
         assert_eq!(without.health, Health::Unhealthy);
         for fingerprint in [before, without] {
             assert!(fingerprint.attributes.is_empty());

@@ -132,6 +132,10 @@ impl Task {
         let follower = pid
             .filter(|_| surroundings.engine.is_local())
             .and_then(|process| surroundings.cpusets.follow(&config, process));
+        if let Some(limitation) = surroundings.cpusets.limitation(&config) {
+            tracing::warn!("{limitation}");
+            surroundings.events.emit(&EventSubject::from(&config), limitation, BTreeMap::new());
+        }
         let watching = {
             let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
             let subject = EventSubject::from(&config);
