@@ -51,10 +51,20 @@ impl Failure {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = cli::Cli::parse_from(cli::normalised(std::env::args()));
-    match command::run(cli).await {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::Engine(format!("failed to start: {error}"));
+            report::error(&failure.to_string());
+            return failure.exit_code().into();
+        }
+    };
+    let result = runtime.block_on(command::run(cli));
+    // A read of standard input goes on until a key is pressed; nobody waits for it.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Code(_)) {

@@ -1,122 +1,25 @@
-//! Jobs run by the real program with the real driver, as a person does it.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! A job's life: run, interrupted, killed, found again.
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Stdio},
     time::Instant,
 };
 
 use conformance::{
     DEADLINE,
     docker::docker,
-    driver_binary, image,
+    image,
     lines::{Judgement, judge, last_number},
     signal,
 };
 use serde_json::Value;
 
-/// A data directory and the program that uses it. What a failed test leaves running is ended with it.
-struct Machine {
-    directory: tempfile::TempDir,
-}
-
-impl Machine {
-    fn new() -> Self {
-        Self { directory: tempfile::Builder::new().prefix("longshore-cli-").tempdir().unwrap() }
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
-        command.args(args).env("LONGSHORE_DATA_DIR", self.path().join("data")).env("LONGSHORE_PLUGIN", driver_binary());
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Standard output of a command that must succeed.
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    fn file(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-
-    fn state(&self, job: &str) -> Value {
-        serde_json::from_str(&self.ok(&["status", "-json", job])).unwrap()
-    }
-
-    fn task<'a>(state: &'a Value, name: &str) -> &'a Value {
-        &state["allocs"][0]["tasks"][name]
-    }
-
-    fn logs(&self, job: &str) -> String {
-        self.ok(&["logs", job])
-    }
-
-    /// The allocations' directories.
-    fn allocs(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path().join("data/alloc")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
-    }
-
-    /// The containers of all allocations in the data directory.
-    fn containers(&self) -> Vec<String> {
-        let of = |alloc: String| {
-            docker(&["ps", "--all", "--quiet", "--filter", &format!("label=com.hashicorp.nomad.alloc_id={alloc}")])
-        };
-        let found: String = self.allocs().into_iter().map(of).collect();
-        found.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        for job in std::fs::read_dir(self.path().join("data/jobs")).into_iter().flatten().flatten() {
-            let _ended = self.run(&["stop", job.file_name().to_str().unwrap_or_default()]);
-        }
-        for container in self.containers() {
-            docker(&["rm", "--force", "--volumes", &container]);
-        }
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn job(id: &str, script: &str, more: &str) -> String {
-    format!(
-        "job \"{id}\" {{\n  group \"g\" {{\n    task \"t\" {{\n      driver = \"docker\"\n      {more}\n      config {{\n        \
-         image = \"{}\"\n        network_mode = \"none\"\n        command = \"/bin/sh\"\n        args = [\"-c\", <<-EOF\n{script}\nEOF\n        ]\n      }}\n    }}\n  }}\n}}\n",
-        image()
-    )
-}
+use crate::{Machine, job, text, wait_until};
 
 const STEADY: &str = "n=0; while :; do n=$((n+1)); echo \"a $n\"; sleep 0.005; done";
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + *DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {:?}", *DEADLINE);
-        std::thread::yield_now();
-    }
-}
 
 /// A job in the foreground.
 struct Foreground(Child);
@@ -346,61 +249,4 @@ fn a_failing_task_is_started_again_as_often_as_its_job_says() {
     );
     assert!(text(&output.stderr).contains("Not Restarting: Exceeded allowed attempts"), "{}", text(&output.stderr));
     assert_eq!(machine.containers(), Vec::<String>::new());
-}
-
-#[test]
-fn every_mistake_is_one_clear_error_with_its_exit_code_and_leaves_nothing() {
-    let machine = Machine::new();
-    let good = job("job", "exit 0", "restart {\n attempts = 0\n }");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = listener.local_addr().unwrap().port();
-    let port = format!("group \"g\" {{\n network {{\n port \"http\" {{ static = {taken} }}\n }}");
-    let constraint = "group \"g\" {\n constraint {\n attribute = \"${attr.kernel.name}\"\n value = \"plan9\"\n }";
-    for (what, content, code, expected) in [
-        ("option", good.replace("command =", "comand ="), 2, "An argument named \"comand\" is not expected here."),
-        ("type", good.replace("command = \"/bin/sh\"", "command = [1]"), 2, "a string is needed"),
-        ("missing image", good.replace("image =", "labels = {}\n hostname ="), 2, "The argument \"image\" is required"),
-        ("absent image", good.replace(&image(), "127.0.0.1:9/none:1"), 1, "Failed to pull `127.0.0.1:9/none:1`"),
-        ("port", good.replace("group \"g\" {", &port), 2, "is taken"),
-        ("constraint", good.replace("group \"g\" {", constraint), 2, "is not met: it is \"linux\" here"),
-        ("driver", good.replace("\"docker\"", "\"java\""), 2, "needs the driver \"java\""),
-        ("syntax", good.replace("group \"g\" {", "group \"g\" "), 2, "syntax error"),
-    ] {
-        assert_ne!(content, good, "{what}");
-        let file = machine.file("job.hcl", &content);
-        let before = (machine.ok(&["status"]), machine.allocs());
-        let output = machine.run(&["run", file.to_str().unwrap()]);
-        let said = text(&output.stderr);
-        if code == 2 {
-            assert_eq!((machine.ok(&["status"]), machine.allocs()), before, "{what} left a trace");
-        }
-        assert_eq!(output.status.code(), Some(code), "{what}: {said}");
-        assert!(said.contains(expected), "{what}: {said}");
-        assert_eq!(machine.containers(), Vec::<String>::new(), "{what}");
-    }
-    let unreadable = machine.run(&["run", "/no/such/file"]);
-    assert_eq!(unreadable.status.code(), Some(2));
-    assert!(text(&unreadable.stderr).starts_with("Error: failed to read /no/such/file: No such file"));
-    let file = machine.file("job.hcl", &good);
-    let away =
-        machine.command(&["run", file.to_str().unwrap()]).env("DOCKER_HOST", "unix:///no/such.sock").output().unwrap();
-    assert_eq!(away.status.code(), Some(3));
-    assert!(text(&away.stderr).contains("hint: start dockerd, or set DOCKER_HOST"), "{}", text(&away.stderr));
-    assert_eq!(machine.run(&["stop", "nothing"]).status.code(), Some(2));
-}
-
-#[test]
-fn a_job_is_validated_and_the_machine_is_fingerprinted() {
-    let machine = Machine::new();
-    let file = machine.file("job.hcl", &job("job", "exit 0", "service { name = \"x\" }"));
-
-    let validated = machine.run(&["validate", file.to_str().unwrap()]);
-    let fingerprint: Value = serde_json::from_str(&machine.ok(&["fingerprint", "-json"])).unwrap();
-
-    assert_eq!((validated.status.code(), text(&validated.stdout)), (Some(0), "Job validation successful\n".into()));
-    assert_eq!(text(&validated.stderr), "==> `service` is ignored on one machine\n");
-    assert_eq!(
-        (&fingerprint["driver.docker"], &fingerprint["driver.docker.os_type"]),
-        (&"true".into(), &"linux".into())
-    );
 }
