@@ -57,9 +57,17 @@ pub(crate) enum Command {
         /// Goes on as more is written
         #[arg(short, long)]
         follow: bool,
+        /// Standard output, which is what is shown if nothing is said
+        #[arg(long, conflicts_with = "stderr")]
+        stdout: bool,
         /// Standard error instead of standard output
         #[arg(long)]
         stderr: bool,
+        #[command(flatten)]
+        tail: Tail,
+        /// Any of the job's allocations will do
+        #[arg(long)]
+        job: bool,
     },
     /// Runs a command inside a task
     Exec {
@@ -72,6 +80,9 @@ pub(crate) enum Command {
         /// The task's name, where there are more than one
         #[arg(long)]
         task: Option<String>,
+        /// Any of the job's allocations will do
+        #[arg(long)]
+        job: bool,
         /// A job or an allocation
         target: String,
         /// The command and its arguments
@@ -90,6 +101,9 @@ pub(crate) enum Command {
     Stop {
         /// A job or an allocation
         target: String,
+        /// Forgets the job, with its logs and directories
+        #[arg(long)]
+        purge: bool,
     },
     /// Shows what tasks use
     Stats {
@@ -119,7 +133,7 @@ pub(crate) enum Command {
 /// A job file with its variables.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct JobFile {
-    /// The job file
+    /// The job file; - is standard input
     #[arg(value_name = "FILE")]
     pub(crate) path: PathBuf,
     /// A variable's value
@@ -130,47 +144,109 @@ pub(crate) struct JobFile {
     pub(crate) variable_files: Vec<PathBuf>,
 }
 
+impl JobFile {
+    /// Whether the file comes from standard input.
+    pub(crate) fn is_stdin(&self) -> bool {
+        self.path.as_os_str() == "-"
+    }
+}
+
 /// Tasks of a job.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TaskOf {
     /// A job or an allocation, or the beginning of one's id
     pub(crate) target: String,
     /// The task's name, where there are more than one
-    pub(crate) task: Option<String>,
+    #[arg(conflicts_with = "flag")]
+    task: Option<String>,
+    /// The same as TASK
+    #[arg(long = "task", id = "flag", value_name = "NAME")]
+    flag: Option<String>,
+}
+
+impl TaskOf {
+    /// The task's name, if one was given.
+    pub(crate) fn task(&self) -> Option<&str> {
+        self.task.as_deref().or(self.flag.as_deref())
+    }
+}
+
+/// The end of a log.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Tail {
+    /// The last lines only
+    #[arg(long = "tail", id = "tail")]
+    from_end: bool,
+    /// How many lines from the end [default with -tail: 10]
+    #[arg(short = 'n', value_name = "LINES", conflicts_with = "bytes")]
+    lines: Option<u64>,
+    /// How many bytes from the end
+    #[arg(short = 'c', value_name = "BYTES")]
+    bytes: Option<u64>,
+}
+
+/// Where in a log to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    /// At what is kept of its beginning.
+    Beginning,
+    /// So many lines before the end.
+    Lines(u64),
+    /// So many bytes before the end.
+    Bytes(u64),
+}
+
+impl Tail {
+    /// What the flags say together.
+    pub(crate) fn from(self) -> From {
+        const LINES: u64 = 10;
+        match self {
+            Self { lines: Some(lines), .. } => From::Lines(lines),
+            Self { bytes: Some(bytes), .. } => From::Bytes(bytes),
+            Self { from_end: true, .. } => From::Lines(LINES),
+            Self { .. } => From::Beginning,
+        }
+    }
 }
 
 /// Nomad writes long flags with one dash.
 pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
-    const LONG: [&str; 14] = [
-        "var",
-        "var-file",
+    const SWITCHES: [&str; 12] = [
         "detach",
         "json",
+        "stdout",
         "stderr",
-        "task",
         "follow",
+        "tail",
         "tty",
         "interactive",
-        "signal",
-        "data-dir",
-        "plugin",
-        "plugin-config",
+        "job",
+        "purge",
         "help",
+        "version",
     ];
-    let mut of_exec = false;
-    let mut positionals = 0;
-    let mut normalised = Vec::new();
+    const WITH_VALUE: [&str; 7] = ["var", "var-file", "task", "signal", "data-dir", "plugin", "plugin-config"];
+    // The program, the verb, the target and the command: what stands behind them is the command's own.
+    const OF_EXEC: usize = 3;
+    let mut positionals = Vec::new();
+    let mut normalised: Vec<String> = Vec::new();
+    let mut value = false;
     for arg in args {
-        // What stands behind the target of `exec` is the command's own.
-        let own = of_exec && positionals > 3;
-        let name = arg.strip_prefix('-').map(|name| name.split('=').next().unwrap_or_default());
-        if !own && name.is_some_and(|name| LONG.contains(&name)) {
-            normalised.push(format!("-{arg}"));
-        } else {
-            positionals += usize::from(!arg.starts_with('-'));
-            of_exec |= arg == "exec";
+        let own = positionals.get(1).is_some_and(|verb| verb == "exec") && positionals.len() > OF_EXEC;
+        if own || std::mem::take(&mut value) {
             normalised.push(arg);
+            continue;
         }
+        let Some(flag) = arg.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
+            positionals.push(arg.clone());
+            normalised.push(arg);
+            continue;
+        };
+        let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
+        let named = WITH_VALUE.contains(&name);
+        value = (named || matches!(name, "s" | "n" | "c")) && !flag.contains('=');
+        let long = !flag.starts_with('-') && (named || SWITCHES.contains(&name));
+        normalised.push(if long { format!("-{arg}") } else { arg });
     }
     normalised
 }
@@ -200,6 +276,16 @@ mod tests {
         };
         assert!(interactive && tty);
         assert_eq!(command, ["ls", "-task", "-l"]);
+    }
+
+    #[test]
+    fn a_flags_value_is_no_part_of_the_command() {
+        let line = "longshore -data-dir exec exec -task t -tty web ls -json";
+        let Cli { options, command: Command::Exec { command, task, tty, .. } } = parse(line) else {
+            panic!("no exec");
+        };
+        assert_eq!((task.as_deref(), tty, options.json), (Some("t"), true, false));
+        assert_eq!(command, ["ls", "-json"]);
     }
 
     #[test]

@@ -12,9 +12,11 @@ mod stop;
 mod target;
 mod validate;
 
+use self::target::{Wanted, Which};
 use crate::{
     Failure,
     cli::{Cli, Command},
+    log_files::Stream,
     state::DataDir,
 };
 
@@ -32,12 +34,18 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Run { file, detach: false } => run::foreground(&file, &options, data()?).await,
         Command::Run { file, detach: true } => run::detached(&file, &options, &data()?).await,
         Command::Status { target } => status::status(target.as_deref(), &data()?, options.json),
-        Command::Logs { task, follow, stderr } => logs::logs(&task, follow, stderr, &data()?).await,
-        Command::Exec { interactive, tty, task, target, command } => {
-            exec::exec(&target, task.as_deref(), command, exec::Terminal { interactive, tty }, &data()?).await
+        Command::Logs { task, follow, stdout: _, stderr, tail, job } => {
+            let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
+            let wanted = Wanted { target: &task.target, task: task.task(), alloc: Which::of(job) };
+            logs::logs(wanted, follow, stream, tail.from(), &data()?).await
+        }
+        Command::Exec { interactive, tty, task, job, target, command } => {
+            let wanted = Wanted { target: &target, task: task.as_deref(), alloc: Which::of(job) };
+            exec::exec(wanted, command, exec::Terminal { interactive, tty }, &data()?).await
         }
         Command::Signal { signal, task } => signal::signal(&task, &signal, &data()?).await,
-        Command::Stop { target } => stop::stop(&target, &options, &data()?).await,
+        Command::Stop { target, purge: false } => stop::stop(&target, &options, &data()?).await,
+        Command::Stop { target, purge: true } => stop::purge(&target, &options, &data()?).await,
         Command::Stats { task, follow } => stats::stats(&task, follow, &data()?, options.json).await,
         Command::Events { target, follow } => events::events(&target, follow, &data()?, options.json).await,
         Command::Validate { file } => validate::validate(&file, &options).await,

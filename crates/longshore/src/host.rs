@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -83,6 +84,15 @@ impl Record {
     }
 }
 
+/// Takes a job for this process.
+pub(crate) fn lock(data: &DataDir, job: &str) -> Result<File, Failure> {
+    let locked = data.lock(job).map_err(|error| data.failed(&error))?;
+    locked.ok_or_else(|| {
+        let pid = data.load(job).ok().flatten().map_or(0, |state| state.host_pid);
+        Failure::Usage(format!("job {job:?} runs already, under process {pid}\nhint: longshore stop {job}"))
+    })
+}
+
 /// Runs a job to its end. Tasks that an earlier host left are taken over.
 pub(crate) async fn run(
     loaded: Loaded,
@@ -90,14 +100,10 @@ pub(crate) async fn run(
     launcher: Launcher,
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Failure> {
-    let usage = |error: std::io::Error| Failure::Usage(format!("{}: {error}", data.path().display()));
+    let usage = |error: std::io::Error| data.failed(&error);
     let Loaded { source, parsed } = loaded;
     let job = Arc::new(parsed.job);
-    let Some(_lock) = data.lock(&job.id).map_err(usage)? else {
-        let pid = data.load(&job.id).ok().flatten().map_or(0, |state| state.host_pid);
-        let message = format!("job {:?} runs already, under process {pid}\nhint: longshore stop {}", job.id, job.id);
-        return Err(Failure::Usage(message));
-    };
+    let _lock = lock(&data, &job.id)?;
     for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }

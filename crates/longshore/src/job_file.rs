@@ -14,7 +14,7 @@ pub(crate) struct Loaded {
 
 /// Reads and parses a job file.
 pub(crate) fn load(file: &JobFile) -> Result<Loaded, Failure> {
-    let source = read(&file.path)?;
+    let source = if file.is_stdin() { read_stdin()? } else { read(&file.path)? };
     let variables = file.variables.iter().map(|variable| match variable.split_once('=') {
         Some((name, value)) => Ok((name.trim().to_owned(), value.to_owned())),
         None => Err(Failure::Usage(format!("-var needs NAME=VALUE, this is {variable:?}"))),
@@ -46,6 +46,12 @@ fn read(path: &Path) -> Result<Source, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Usage(format!("failed to read {}: {error}", path.display())))?;
     Ok(Source { name: path.display().to_string(), text })
+}
+
+fn read_stdin() -> Result<Source, Failure> {
+    let text = std::io::read_to_string(std::io::stdin());
+    let text = text.map_err(|error| Failure::Usage(format!("failed to read standard input: {error}")))?;
+    Ok(Source { name: "standard input".to_owned(), text })
 }
 
 /// Files relative to the job file's directory.

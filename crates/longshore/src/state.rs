@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -16,7 +16,7 @@ use nomad_plugin::client::Reattach;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::restart::History;
+use crate::{Failure, restart::History};
 
 /// A job that was run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,25 @@ pub(crate) struct JobState {
     /// Where the driver's process is found.
     pub(crate) driver: Option<Reattach>,
     pub(crate) allocs: Vec<AllocState>,
+}
+
+impl JobState {
+    /// A job is what its tasks are together.
+    pub(crate) fn phase(&self) -> Phase {
+        let has = |phase| self.allocs.iter().flat_map(|alloc| alloc.tasks.values()).any(|task| task.phase == phase);
+        match () {
+            () if has(Phase::Running) => Phase::Running,
+            () if has(Phase::Pending) => Phase::Pending,
+            () if has(Phase::Failed) => Phase::Failed,
+            () => Phase::Complete,
+        }
+    }
+
+    /// Whether the host's process is there.
+    pub(crate) fn has_host(&self) -> bool {
+        let pid = i32::try_from(self.host_pid).ok().and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+    }
 }
 
 /// An instance of a group.
@@ -128,6 +147,17 @@ impl DataDir {
         &self.0
     }
 
+    /// What a person is told when it cannot be used.
+    pub(crate) fn failed(&self, error: &io::Error) -> Failure {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "\nhint: run as the user whose jobs these are, or name another --data-dir"
+            }
+            _ => "",
+        };
+        Failure::Usage(format!("{}: {error}{hint}", self.0.display()))
+    }
+
     /// A job's directory.
     pub(crate) fn job(&self, id: &str) -> PathBuf {
         let safe: String =
@@ -164,6 +194,11 @@ impl DataDir {
         }
     }
 
+    /// Removes all that is kept of a job, whose lock this process holds.
+    pub(crate) fn purge(&self, id: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.job(id))
+    }
+
     /// The states of all jobs.
     pub(crate) fn all(&self) -> io::Result<Vec<JobState>> {
         let mut states = Vec::new();
@@ -184,6 +219,8 @@ impl DataDir {
         fs::create_dir_all(&directory)?;
         let file = File::options().write(true).create(true).truncate(false).open(directory.join("lock"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Its job was purged meanwhile.
+            Ok(()) if file.metadata()?.nlink() == 0 => self.lock(id),
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),

@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::json;
-
 use super::target;
 use crate::{
     Failure, report,
@@ -28,10 +26,9 @@ pub(super) async fn events(target: &str, follow: bool, data: &DataDir, json: boo
         for (key, event) in fresh {
             let (alloc, task) = &key;
             if json {
-                let at = event.at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-                report::json(&json!({
-                    "alloc": alloc, "task": task, "unix_time": at, "kind": event.kind, "message": event.message,
-                }));
+                let mut value = super::status::of_event(&event);
+                (value["alloc"], value["task"]) = (alloc.as_str().into(), task.as_str().into());
+                report::json(&value);
             } else {
                 let Event { at, kind, message } = &event;
                 report::line(&format!("{} {} {task}: {kind}: {message}", report::clock(*at), report::short(alloc)));

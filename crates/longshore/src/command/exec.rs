@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::target;
+use super::target::{self, Wanted};
 use crate::{Failure, report, state::DataDir};
 
 /// How the command is connected to this terminal.
@@ -19,14 +19,13 @@ pub(super) struct Terminal {
 }
 
 pub(super) async fn exec(
-    target: &str,
-    task: Option<&str>,
+    wanted: Wanted<'_>,
     command: Vec<String>,
     terminal: Terminal,
     data: &DataDir,
 ) -> Result<(), Failure> {
-    let job = target::job(target, data)?;
-    let found = target::running(&job, task)?;
+    let job = target::job(wanted.target, data)?;
+    let found = target::running(&job, wanted)?;
     let driver = target::driver(&job).await?;
     let setup = ExecSetup { task_id: found.id(), command, tty: terminal.tty };
     let raw = if terminal.tty { RawMode::enter() } else { None };

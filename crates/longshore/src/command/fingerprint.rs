@@ -1,6 +1,6 @@
 //! `fingerprint`: what the driver says of this machine.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     Failure,
@@ -18,7 +18,7 @@ pub(super) async fn fingerprint(options: &Options) -> Result<(), Failure> {
     if options.json {
         let attributes: Map<String, Value> =
             fingerprint.attributes.iter().map(|(name, value)| (name.clone(), text_of(value).into())).collect();
-        report::json(&attributes);
+        report::json(&json!({ "attributes": attributes, "health": fingerprint.description }));
         return Ok(());
     }
     for (name, value) in &fingerprint.attributes {

@@ -1,16 +1,17 @@
-//! `logs`: what a task wrote, from the oldest file that is kept on.
+//! `logs`: what a task wrote, from the oldest file that is kept on, or its end.
 
 use std::{
-    io::Read,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::target;
+use super::target::{self, Wanted};
 use crate::{
     Failure,
     alloc::dir::AllocDir,
-    cli::TaskOf,
+    cli::From,
     log_files::{Stream, files},
     report,
     state::DataDir,
@@ -19,25 +20,66 @@ use crate::{
 /// How often a followed file is looked at.
 const PERIOD: Duration = Duration::from_millis(100);
 
-pub(super) async fn logs(of: &TaskOf, follow: bool, stderr: bool, data: &DataDir) -> Result<(), Failure> {
-    let job = target::job(&of.target, data)?;
-    let found = target::tasks(&job, of.task.as_deref())?;
-    let [found] = found.as_slice() else {
-        let names: Vec<String> =
-            found.iter().map(|found| format!("{} {}", report::short(&found.alloc.id), found.task)).collect();
-        return Err(Failure::Usage(format!("whose logs are meant? {}", names.join(", "))));
-    };
+pub(super) async fn logs(
+    wanted: Wanted<'_>,
+    follow: bool,
+    stream: Stream,
+    from: From,
+    data: &DataDir,
+) -> Result<(), Failure> {
+    let job = target::job(wanted.target, data)?;
+    let found = target::one(target::tasks(&job, wanted.task)?, wanted.alloc)?;
     let directory = AllocDir::new(data.path(), &found.alloc.id).logs();
-    let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
-    let mut reader = Reader { directory, task: found.task.to_owned(), stream, at: None };
+    let failed = |error: std::io::Error| Failure::Usage(format!("failed to read {}: {error}", directory.display()));
+    let at = begin(&directory, found.task, stream, from).map_err(failed)?;
+    let mut reader = Reader { directory: directory.clone(), task: found.task.to_owned(), stream, at };
     loop {
         // Asked before reading: what was written until the end is read after it.
         let over = !follow || is_over(&job.id, &found.alloc.id, found.task, data);
-        if reader.print().is_err() || over {
-            return Ok(());
+        match reader.print() {
+            Ok(()) if over => return Ok(()),
+            Ok(()) => tokio::time::sleep(PERIOD).await,
+            // A reader that is gone wants no more.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(failed(error)),
         }
-        tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// Opens the file in which the log's part begins, at its place; `None` where that is the whole.
+fn begin(directory: &Path, task: &str, stream: Stream, from: From) -> std::io::Result<Option<(u64, File)>> {
+    if from == From::Beginning {
+        return Ok(None);
+    }
+    // A line's own newline ends it; the one before it begins it.
+    let mut newlines = 0;
+    let mut bytes = 0;
+    for (number, path) in files(directory, task, stream)?.into_iter().rev() {
+        let mut file = File::open(path)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let size = content.len() as u64;
+        let at = match from {
+            From::Beginning => Some(0),
+            From::Bytes(wanted) => (bytes + size >= wanted).then(|| size - (wanted - bytes)),
+            From::Lines(wanted) => {
+                let is_last = bytes == 0;
+                let ends =
+                    content.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at as u64);
+                let mut begins = ends.filter(|at| !(is_last && *at + 1 == size)).map(|at| {
+                    newlines += 1;
+                    (newlines, at + 1)
+                });
+                if wanted == 0 { Some(size) } else { begins.find(|(count, _)| *count == wanted).map(|(_, at)| at) }
+            }
+        };
+        if let Some(at) = at {
+            file.seek(SeekFrom::Start(at))?;
+            return Ok(Some((number, file)));
+        }
+        bytes += size;
+    }
+    Ok(None)
 }
 
 fn is_over(job: &str, alloc: &str, task: &str, data: &DataDir) -> bool {
@@ -51,7 +93,7 @@ struct Reader {
     task: String,
     stream: Stream,
     /// The file in hand and its number: an open file outlives its rotation.
-    at: Option<(u64, std::fs::File)>,
+    at: Option<(u64, File)>,
 }
 
 impl Reader {
@@ -67,7 +109,7 @@ impl Reader {
             if let Some((_, file)) = &mut self.at {
                 copy(file)?;
             }
-            self.at = Some((number, std::fs::File::open(path)?));
+            self.at = Some((number, File::open(path)?));
         }
     }
 }
@@ -77,12 +119,47 @@ fn next(directory: &Path, task: &str, stream: Stream, after: Option<u64>) -> std
     Ok(files.into_iter().find(|(number, _)| after.is_none_or(|after| *number > after)))
 }
 
-fn copy(file: &mut std::fs::File) -> std::io::Result<()> {
+fn copy(file: &mut File) -> std::io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok(()),
             count => report::bytes(&buffer[..count])?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(files: &[&str], from: From) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        for (number, text) in files.iter().enumerate() {
+            std::fs::write(directory.path().join(format!("t.stdout.{number}")), text).unwrap();
+        }
+        let Some((number, mut file)) = begin(directory.path(), "t", Stream::Stdout, from).unwrap() else {
+            return files.concat();
+        };
+        let mut shown = String::new();
+        file.read_to_string(&mut shown).unwrap();
+        let after = files.iter().skip(usize::try_from(number).unwrap() + 1);
+        after.fold(shown, |shown, text| shown + text)
+    }
+
+    #[test]
+    fn the_last_lines_and_bytes_are_found_over_files() {
+        let files = ["one\ntwo\nth", "ree\nfour\n"];
+        assert_eq!(tail(&files, From::Lines(1)), "four\n");
+        assert_eq!(tail(&files, From::Lines(2)), "three\nfour\n");
+        assert_eq!(tail(&files, From::Lines(3)), "two\nthree\nfour\n");
+        assert_eq!(tail(&files, From::Lines(9)), files.concat());
+        assert_eq!(tail(&["a\n", "b"], From::Lines(1)), "b");
+        assert_eq!((tail(&files, From::Lines(0)), tail(&files, From::Bytes(0))), (String::new(), String::new()));
+        assert_eq!(
+            (tail(&files, From::Bytes(5)), tail(&files, From::Bytes(10))),
+            ("four\n".into(), "hree\nfour\n".into())
+        );
+        assert_eq!(tail(&files, From::Bytes(99)), files.concat());
     }
 }

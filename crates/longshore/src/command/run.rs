@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::Write,
     os::unix::process::CommandExt,
     process::{Command, Stdio},
     time::Duration,
@@ -17,7 +18,9 @@ use crate::{
     Failure,
     cli::{JobFile, Options},
     driver::Launcher,
-    host, job_file, report,
+    host,
+    job_file::{self, Loaded},
+    report,
     state::{DataDir, Phase},
     task_runner::Stop,
 };
@@ -62,12 +65,12 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
 
 /// Starts a process of its own for the job, and returns once the job runs.
 pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) -> Result<(), Failure> {
-    let loaded = job_file::load(file)?;
-    let job = loaded.parsed.job.id;
+    let Loaded { source, parsed } = job_file::load(file)?;
+    let job = parsed.job.id;
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to go on in the background: {error}"));
-    let directory = data.job(&job);
-    std::fs::create_dir_all(&directory).map_err(failed)?;
-    let log = directory.join("host.log");
+    // What another host says must not be lost. It is asked again by the new process, which keeps the lock.
+    drop(host::lock(data, &job)?);
+    let log = data.job(&job).join("host.log");
     let output = File::create(&log).map_err(failed)?;
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("--data-dir").arg(data.path());
@@ -85,12 +88,15 @@ pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
     }
     let mut child = command
         .env(DETACHED, "1")
-        .stdin(Stdio::null())
+        .stdin(if file.is_stdin() { Stdio::piped() } else { Stdio::null() })
         .stdout(output.try_clone().map_err(failed)?)
         .stderr(output)
         .process_group(0)
         .spawn()
         .map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(source.text.as_bytes()).map_err(failed)?;
+    }
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
             report::note(&format!("what the host said: {}", log.display()));

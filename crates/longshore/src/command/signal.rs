@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) async fn signal(of: &TaskOf, signal: &str, data: &DataDir) -> Result<(), Failure> {
     let job = target::job(&of.target, data)?;
-    let found = target::tasks(&job, of.task.as_deref())?;
+    let found = target::tasks(&job, of.task())?;
     let driver = target::driver(&job).await?;
     let mut sent = 0;
     for found in found.iter().filter(|found| found.state.phase == Phase::Running) {

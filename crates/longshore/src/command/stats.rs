@@ -1,9 +1,9 @@
 //! `stats`: what tasks use.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{StreamExt, stream};
-use nomad_plugin::driver::TaskUsage;
+use nomad_plugin::{client::ClientError, driver::TaskUsage};
 use serde_json::json;
 
 use super::target;
@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn stats(of: &TaskOf, follow: bool, data: &DataDir, json: bool) -> Result<(), Failure> {
     let job = target::job(&of.target, data)?;
-    let found = target::tasks(&job, of.task.as_deref())?;
+    let found = target::tasks(&job, of.task())?;
     let driver = target::driver(&job).await?;
     let mut all = stream::SelectAll::new();
     for found in found.iter().filter(|found| found.state.phase == Phase::Running) {
@@ -31,8 +31,23 @@ pub(super) async fn stats(of: &TaskOf, follow: bool, data: &DataDir, json: bool)
     if all.is_empty() {
         return Err(Failure::Usage(format!("no task of job {:?} runs", job.id)));
     }
-    while let Some(((alloc, task), sample)) = all.next().await {
-        print(&alloc, &task, &sample.map_err(|error| Failure::Engine(error.to_string()))?, json);
+    let failed = |error: ClientError| Failure::Engine(error.to_string());
+    if follow {
+        while let Some(((alloc, task), sample)) = all.next().await {
+            print(&alloc, &task, &sample.map_err(failed)?, json);
+        }
+        return Ok(());
+    }
+    // One of each, in the order in which the job has them.
+    let mut samples = BTreeMap::new();
+    while let Some((name, sample)) = all.next().await {
+        samples.insert(name, sample.map_err(failed)?);
+    }
+    for found in &found {
+        let name = (found.alloc.id.clone(), found.task.to_owned());
+        if let Some(sample) = samples.get(&name) {
+            print(&name.0, &name.1, sample, json);
+        }
     }
     Ok(())
 }

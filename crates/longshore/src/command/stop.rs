@@ -1,6 +1,6 @@
 //! `stop`: asks the job's host to stop it, or does it where the host is gone.
 
-use std::time::Duration;
+use std::{fs::File, time::Duration};
 
 use nomad_plugin::driver::Force;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::target;
 use crate::{
     Failure,
+    alloc::dir::AllocDir,
     cli::Options,
     driver::{Driver, Launcher},
     report,
@@ -18,26 +19,48 @@ use crate::{
 /// How often to look whether the host has ended.
 const PERIOD: Duration = Duration::from_millis(50);
 
+/// Stops a job.
 pub(super) async fn stop(target: &str, options: &Options, data: &DataDir) -> Result<(), Failure> {
     let job = target::job(target, data)?;
-    let failed = |error: std::io::Error| Failure::Usage(format!("{}: {error}", data.path().display()));
+    end(&job, options, data).await?;
+    report::line(&format!("job {:?} is stopped", job.id));
+    Ok(())
+}
+
+/// Stops a job, and removes all that is kept of it.
+pub(super) async fn purge(target: &str, options: &Options, data: &DataDir) -> Result<(), Failure> {
+    let job = target::job(target, data)?;
+    let _lock = end(&job, options, data).await?;
+    let failed = |error: std::io::Error| data.failed(&error);
+    for alloc in data.load(&job.id).map_err(failed)?.into_iter().flat_map(|state| state.allocs) {
+        AllocDir::new(data.path(), &alloc.id).remove().map_err(failed)?;
+    }
+    data.purge(&job.id).map_err(failed)?;
+    report::line(&format!("job {:?} is stopped and forgotten", job.id));
+    Ok(())
+}
+
+/// Ends a job, and keeps other hosts from it.
+async fn end(job: &JobState, options: &Options, data: &DataDir) -> Result<File, Failure> {
+    let failed = |error: std::io::Error| data.failed(&error);
     let mut lock = data.lock(&job.id).map_err(failed)?;
     if lock.is_none()
         && let Some(pid) = i32::try_from(job.host_pid).ok().and_then(Pid::from_raw)
     {
         let _ended_meanwhile = kill_process(pid, Signal::TERM);
     }
-    while lock.is_none() {
-        tokio::time::sleep(PERIOD).await;
+    let lock = loop {
+        match lock {
+            Some(lock) => break lock,
+            None => tokio::time::sleep(PERIOD).await,
+        }
         lock = data.lock(&job.id).map_err(failed)?;
-    }
+    };
     // The host is gone: what it left, if it was killed, is ended here.
     if let Some(state) = data.load(&job.id).map_err(failed)? {
         end_what_is_left(state, options, data).await?;
     }
-    drop(lock);
-    report::line(&format!("job {:?} is stopped", job.id));
-    Ok(())
+    Ok(lock)
 }
 
 async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir) -> Result<(), Failure> {

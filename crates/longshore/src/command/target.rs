@@ -14,9 +14,33 @@ pub(super) struct Found<'a> {
     pub(super) state: &'a TaskState,
 }
 
+/// Whose task is meant, of several allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// There must be one only.
+    Only,
+    /// Any of them.
+    Any,
+}
+
+impl Which {
+    /// As the flag says.
+    pub(super) fn of(any: bool) -> Self {
+        if any { Self::Any } else { Self::Only }
+    }
+}
+
+/// What a person named.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) target: &'a str,
+    pub(super) task: Option<&'a str>,
+    pub(super) alloc: Which,
+}
+
 /// The job whose id, or one of whose allocations' ids, begins so. Allocations are narrowed down to that one.
 pub(super) fn job(target: &str, data: &DataDir) -> Result<JobState, Failure> {
-    let all = data.all().map_err(|error| Failure::Usage(format!("{}: {error}", data.path().display())))?;
+    let all = data.all().map_err(|error| data.failed(&error))?;
     if let Some(exact) = all.iter().find(|job| job.id == target) {
         return Ok(exact.clone());
     }
@@ -50,18 +74,27 @@ pub(super) fn tasks<'a>(job: &'a JobState, name: Option<&str>) -> Result<Vec<Fou
 }
 
 /// The one running task that is meant.
-pub(super) fn running<'a>(job: &'a JobState, name: Option<&str>) -> Result<Found<'a>, Failure> {
-    let mut found: Vec<Found<'a>> =
-        tasks(job, name)?.into_iter().filter(|found| found.state.phase == Phase::Running).collect();
-    match found.len() {
-        1 => Ok(found.remove(0)),
-        0 => Err(Failure::Usage(format!("no task of job {:?} runs", job.id))),
-        _ => {
-            let names: Vec<String> =
-                found.iter().map(|found| format!("{} {}", report::short(&found.alloc.id), found.task)).collect();
-            Err(Failure::Usage(format!("which task is meant? {}", names.join(", "))))
-        }
+pub(super) fn running<'a>(job: &'a JobState, wanted: Wanted<'_>) -> Result<Found<'a>, Failure> {
+    let all = tasks(job, wanted.task)?;
+    let found: Vec<Found<'a>> = all.into_iter().filter(|found| found.state.phase == Phase::Running).collect();
+    if found.is_empty() {
+        return Err(Failure::Usage(format!("no task of job {:?} runs", job.id)));
     }
+    one(found, wanted.alloc)
+}
+
+/// The one that is meant.
+pub(super) fn one(mut found: Vec<Found<'_>>, alloc: Which) -> Result<Found<'_>, Failure> {
+    let mut tasks: Vec<&str> = found.iter().map(|found| found.task).collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    if found.len() == 1 || (alloc == Which::Any && tasks.len() == 1) {
+        return Ok(found.swap_remove(0));
+    }
+    let names = found.iter().map(|found| format!("{} {}", report::short(&found.alloc.id), found.task));
+    let names: Vec<String> = names.collect();
+    let hint = if tasks.len() > 1 { "name the allocation and the task" } else { "name the allocation, or say -job" };
+    Err(Failure::Usage(format!("which task is meant? {}\nhint: {hint}", names.join(", "))))
 }
 
 impl Found<'_> {

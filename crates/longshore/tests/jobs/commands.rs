@@ -20,8 +20,8 @@ fn a_job_is_validated_and_the_machine_is_fingerprinted() {
     assert_eq!((validated.status.code(), text(&validated.stdout)), (Some(0), "Job validation successful\n".into()));
     assert_eq!(text(&validated.stderr), "==> `service` is ignored on one machine\n");
     assert_eq!(
-        (&fingerprint["driver.docker"], &fingerprint["driver.docker.os_type"]),
-        (&"true".into(), &"linux".into())
+        (&fingerprint["attributes"]["driver.docker"], &fingerprint["health"]),
+        (&"true".into(), &"Healthy".into())
     );
 }
 
@@ -41,4 +41,99 @@ fn a_command_ends_while_its_input_stays_open() {
 
     assert_eq!((exec.wait().unwrap().code(), output.as_str()), (Some(7), "out\n"));
     drop(input);
+}
+
+#[test]
+fn a_second_run_of_a_job_is_refused_and_leaves_the_first_ones_words_alone() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("once", "exec sleep 1000", "kill_timeout = \"1ms\""));
+    let path = file.to_str().unwrap();
+    machine.ok(&["run", "-detach", path]);
+    let said = || std::fs::read_to_string(machine.path().join("data/jobs/once/host.log")).unwrap();
+    let before = said();
+
+    for args in [["run", "-detach", path].as_slice(), &["run", path]] {
+        let again = machine.run(args);
+        assert_eq!(again.status.code(), Some(2));
+        assert!(text(&again.stderr).starts_with("Error: job \"once\" runs already"), "{}", text(&again.stderr));
+    }
+
+    assert!(before.contains("Started") && said() == before, "{}", said());
+}
+
+#[test]
+fn a_job_comes_from_standard_input() {
+    let machine = Machine::new();
+    for args in [["run", "-"].as_slice(), &["run", "-detach", "-"]] {
+        let mut run = machine.command(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        run.stdin
+            .take()
+            .unwrap()
+            .write_all(job("piped", "echo here", "").replace("group", "type = \"batch\"\n group").as_bytes())
+            .unwrap();
+
+        assert_eq!(run.wait().unwrap().code(), Some(0), "{args:?}");
+        wait_until("the end", || machine.state("piped")["status"] == "complete");
+        assert_eq!(machine.logs("piped"), "here\n");
+    }
+}
+
+#[test]
+fn a_tasks_last_lines_are_shown_whichever_way_it_is_named() {
+    let machine = Machine::new();
+    let text_of = job("many", "echo one; echo two; echo err >&2; exec sleep 1000", "kill_timeout = \"1ms\"");
+    let file = machine.file("job.hcl", &text_of.replace("task \"t\"", "count = 2\n task \"t\""));
+    let allocs = machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let alloc = &allocs[..8];
+    wait_until("the lines", || machine.ok(&["logs", "-stderr", alloc]).contains("err"));
+
+    assert_eq!(machine.ok(&["logs", alloc]), "one\ntwo\n");
+    assert_eq!(machine.ok(&["logs", "-tail", "-n", "1", alloc, "t"]), "two\n");
+    assert_eq!(machine.ok(&["logs", "-c=3", "-task", "t", alloc]), "wo\n");
+    assert_eq!(machine.ok(&["logs", "-stderr", "-task=t", alloc]), "err\n");
+    assert_eq!(machine.ok(&["exec", "-task", "t", alloc, "echo", "-task"]), "-task\n");
+    assert_eq!(machine.ok(&["exec", "-job", "many", "echo", "any"]), "any\n");
+    let which = machine.run(&["logs", "many"]);
+    assert_eq!(which.status.code(), Some(2));
+    assert!(text(&which.stderr).ends_with("hint: name the allocation, or say -job\n"), "{}", text(&which.stderr));
+    let usage = machine.ok(&["stats", "-json", "many", "t"]);
+    let order: Vec<Value> = usage.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        order.iter().map(|usage| usage["alloc"].as_str().unwrap()).collect::<Vec<_>>(),
+        allocs.lines().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_purged_job_leaves_nothing() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("gone", "exec sleep 1000", "kill_timeout = \"1ms\""));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let containers = machine.containers();
+
+    machine.ok(&["stop", "-purge", "gone"]);
+
+    assert_eq!(containers.len(), 1);
+    assert_eq!(
+        conformance::docker::docker(&["ps", "--all", "--quiet", "--filter", &format!("id={}", containers[0])]),
+        ""
+    );
+    assert_eq!(machine.allocs(), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(machine.path().join("data/jobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_jobs_status_tells_that_its_host_is_gone_and_keeps_secrets() {
+    let machine = Machine::new();
+    let more = "kill_timeout = \"1ms\"\n env { TOKEN = \"hunter2\" }";
+    let file = machine.file("job.hcl", &job("quiet", "exec sleep 1000", more));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let running = machine.state("quiet");
+
+    conformance::signal(i32::try_from(running["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    wait_until("the host's end", || machine.state("quiet")["host_pid"].is_null());
+
+    assert_eq!((&running["status"], &running["allocs"][0]["name"]), (&"running".into(), &"quiet.g[0]".into()));
+    assert!(machine.ok(&["status", "quiet"]).contains("Host        = gone; `longshore run FILE` takes its tasks over"));
+    assert!(!machine.ok(&["status", "-json"]).contains("hunter2"));
 }

@@ -52,7 +52,7 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
     let state = machine.state("web");
     let port = state["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
     assert_eq!(
-        (state["allocs"][0]["id"].as_str(), Machine::task(&state, "server")["phase"].as_str()),
+        (state["allocs"][0]["id"].as_str(), Machine::task(&state, "server")["status"].as_str()),
         (Some(alloc.as_str()), Some("running"))
     );
     let answer = answer(port);
@@ -86,7 +86,7 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
     assert!(followed.ends_with("bye\n"), "{followed}");
     let state = machine.state("web");
     let task = Machine::task(&state, "server");
-    assert_eq!((task["phase"].as_str(), task["exit_code"].as_i64()), (Some("complete"), Some(0)));
+    assert_eq!((task["status"].as_str(), task["exit_code"].as_i64()), (Some("complete"), Some(0)));
     let kinds: Vec<&str> =
         task["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
     assert_eq!(kinds, ["Started", "Killing", "Killed"]);
@@ -174,7 +174,7 @@ fn a_killed_driver_is_started_again_and_the_log_has_no_gap() {
     let file = machine.file("job.hcl", &job("steady", STEADY, ""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
     let containers = machine.containers();
-    let driver = || machine.state("steady")["driver"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    let driver = || machine.state("steady")["driver_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
 
     for round in 1..=2 {
         wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
@@ -199,7 +199,7 @@ fn a_killed_host_finds_its_tasks_again_and_loses_nothing() {
     machine.ok(&["run", "-detach", path]);
     let containers = machine.containers();
     let host = || machine.state("steady")["host_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
-    let driver = machine.state("steady")["driver"]["pid"].clone();
+    let driver = machine.state("steady")["driver_pid"].clone();
 
     for round in 1..=2 {
         wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
@@ -210,7 +210,7 @@ fn a_killed_host_finds_its_tasks_again_and_loses_nothing() {
         assert_ne!(host(), killed);
     }
     wait_until("lines after the last kill", || last_number(machine.logs("steady").as_bytes(), "a") > 700);
-    assert_eq!((machine.containers(), &machine.state("steady")["driver"]["pid"]), (containers, &driver));
+    assert_eq!((machine.containers(), &machine.state("steady")["driver_pid"]), (containers, &driver));
     machine.ok(&["stop", "steady"]);
 
     let log = machine.logs("steady");
@@ -228,7 +228,7 @@ fn a_job_whose_host_was_killed_can_be_stopped() {
     machine.ok(&["stop", "orphan"]);
 
     assert_eq!(machine.containers(), Vec::<String>::new());
-    assert_eq!(Machine::task(&machine.state("orphan"), "t")["phase"], "complete");
+    assert_eq!(Machine::task(&machine.state("orphan"), "t")["status"], "complete");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_failing_task_is_started_again_as_often_as_its_job_says() {
     let state = machine.state("failing");
     let task = Machine::task(&state, "t");
     assert_eq!(
-        (task["phase"].as_str(), task["restarts"].as_i64(), task["exit_code"].as_i64()),
+        (task["status"].as_str(), task["restarts"].as_i64(), task["exit_code"].as_i64()),
         (Some("failed"), Some(2), Some(3))
     );
     assert!(text(&output.stderr).contains("Not Restarting: Exceeded allowed attempts"), "{}", text(&output.stderr));
