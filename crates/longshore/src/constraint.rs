@@ -1,42 +1,71 @@
 //! Whether this machine is what a job asks for.
 
+mod version;
+
 use std::cmp::Ordering;
 
-use nomad_jobspec::{interpolate, job::Constraint};
+use nomad_jobspec::{
+    interpolate,
+    job::{Constraint, Operator},
+};
+use regex::bytes::{Regex, RegexBuilder};
+
+use self::version::{Prereleases, meets};
 
 /// Why a constraint does not hold; `None` where it does. `resolve` knows attributes of the node.
 pub(crate) fn unmet(constraint: &Constraint, resolve: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let Constraint { attribute, operator, value } = constraint;
-    let is_set = interpolate(attribute, resolve);
-    let left = Some(is_set).filter(|text| !text.contains("${"));
+    let left = Some(interpolate(attribute, resolve)).filter(|text| !text.contains("${"));
     let right = interpolate(value, resolve);
-    let holds = match (operator.as_str(), &left) {
-        // On one machine every instance is on the same one.
-        ("distinct_hosts", _) => right != "true",
-        ("is_set", left) => left.is_some(),
-        ("is_not_set", left) => left.is_none(),
-        ("!=" | "not", None) => true,
-        (_, None) => false,
-        ("=" | "==" | "is", Some(left)) => *left == right,
-        ("!=" | "not", Some(left)) => *left != right,
-        ("<", Some(left)) => order(left, &right) == Ordering::Less,
-        ("<=", Some(left)) => order(left, &right) != Ordering::Greater,
-        (">", Some(left)) => order(left, &right) == Ordering::Greater,
-        (">=", Some(left)) => order(left, &right) != Ordering::Less,
-        ("version" | "semver", Some(left)) => right.split(',').all(|part| version(left, part.trim())),
-        ("set_contains" | "set_contains_all", Some(left)) => {
-            right.split(',').all(|item| left.split(',').any(|known| known.trim() == item.trim()))
-        }
-        ("set_contains_any", Some(left)) => {
-            right.split(',').any(|item| left.split(',').any(|known| known.trim() == item.trim()))
-        }
-        ("regexp", _) => return Some("the operator \"regexp\" is not supported yet on one machine".to_owned()),
-        (other, _) => return Some(format!("unknown operator {other:?} in a constraint")),
+    let asked = || match operator {
+        Operator::IsSet | Operator::IsNotSet => format!("constraint {attribute} {}", operator.name()),
+        _ => format!("constraint {attribute} {} {right:?}", operator.name()),
     };
-    (!holds).then(|| {
-        let found = left.map_or_else(|| "not known here".to_owned(), |left| format!("{left:?} here"));
-        format!("constraint {attribute} {operator} {right:?} is not met: it is {found}")
+    match holds(*operator, left.as_deref(), &right) {
+        Ok(true) => None,
+        Ok(false) => {
+            let found = left.map_or_else(|| "not known here".to_owned(), |left| format!("{left:?} here"));
+            Some(format!("{} is not met: it is {found}", asked()))
+        }
+        Err(error) => Some(format!("{}: {error}", asked())),
+    }
+}
+
+/// What no machine can meet, since it cannot be read.
+pub(crate) fn malformed(constraint: &Constraint) -> Option<String> {
+    let Constraint { attribute, operator, value } = constraint;
+    // What is known only on a machine is judged there.
+    let judged = !value.contains("${");
+    let error = judged.then(|| holds(*operator, Some("1.0.0"), value).err()).flatten()?;
+    Some(format!("constraint {attribute} {} {value:?}: {error}", operator.name()))
+}
+
+fn holds(operator: Operator, left: Option<&str>, right: &str) -> Result<bool, String> {
+    let Some(left) = left else {
+        return Ok(matches!(operator, Operator::IsNotSet | Operator::NotEqual));
+    };
+    let items = |text: &str| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
+    Ok(match operator {
+        Operator::IsSet => true,
+        Operator::IsNotSet => false,
+        Operator::Equal => left == right,
+        Operator::NotEqual => left != right,
+        Operator::Less => order(left, right) == Ordering::Less,
+        Operator::LessOrEqual => order(left, right) != Ordering::Greater,
+        Operator::Greater => order(left, right) == Ordering::Greater,
+        Operator::GreaterOrEqual => order(left, right) != Ordering::Less,
+        Operator::Regexp => regexp(right)?.is_match(left.as_bytes()),
+        Operator::Version => meets(left, right, Prereleases::OnlyWhereNamed)?,
+        Operator::Semver => meets(left, right, Prereleases::InOrder)?,
+        Operator::ContainsAll => items(right).iter().all(|item| items(left).contains(item)),
+        Operator::ContainsAny => items(right).iter().any(|item| items(left).contains(item)),
     })
+}
+
+/// Nomad's expressions are RE2's, whose classes are ASCII.
+fn regexp(pattern: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(pattern).unicode(false).build();
+    built.map_err(|error| format!("no regular expression: {error}"))
 }
 
 /// Numbers by size, all else by letters.
@@ -47,37 +76,14 @@ fn order(left: &str, right: &str) -> Ordering {
     }
 }
 
-/// `>= 1.2`, `~> 1.2`, `= 1.2.3` and so on.
-fn version(left: &str, constraint: &str) -> bool {
-    let operator = constraint.trim_end_matches(|c: char| !matches!(c, '<' | '>' | '=' | '~' | '!'));
-    let right = constraint[operator.len()..].trim();
-    let parts = |text: &str| -> Vec<u64> {
-        let core = text.trim_start_matches('v').split(['-', '+']).next().unwrap_or_default();
-        core.split('.').map(|part| part.parse().unwrap_or_default()).collect()
-    };
-    let (left, wanted) = (parts(left), parts(right));
-    let at = |parts: &[u64], index: usize| parts.get(index).copied().unwrap_or_default();
-    let longest = left.len().max(wanted.len());
-    let order = (0..longest).map(|index| at(&left, index).cmp(&at(&wanted, index))).find(|order| order.is_ne());
-    let order = order.unwrap_or(Ordering::Equal);
-    match operator {
-        "" | "=" => order.is_eq(),
-        "!=" => order.is_ne(),
-        ">" => order.is_gt(),
-        ">=" => order.is_ge(),
-        "<" => order.is_lt(),
-        "<=" => order.is_le(),
-        // The last part that is named may grow.
-        "~>" => {
-            order.is_ge() && (0..wanted.len().saturating_sub(1)).all(|index| at(&left, index) == at(&wanted, index))
-        }
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn constraint(attribute: &str, operator: &str, value: &str) -> Constraint {
+        let operator = Operator::named(operator).unwrap();
+        Constraint { attribute: attribute.into(), operator, value: value.into() }
+    }
 
     fn holds(attribute: &str, operator: &str, value: &str) -> bool {
         let resolve = |name: &str| match name {
@@ -86,26 +92,42 @@ mod tests {
             "attr.driver.docker.runtimes" => Some("io.containerd.runc.v2,runc".to_owned()),
             _ => None,
         };
-        let constraint = Constraint { attribute: attribute.into(), operator: operator.into(), value: value.into() };
-        unmet(&constraint, &resolve).is_none()
+        unmet(&constraint(attribute, operator, value), &resolve).is_none()
     }
 
     #[test]
     fn versions_numbers_and_sets_are_compared_as_such() {
         let docker = "${attr.driver.docker.version}";
-        assert!(holds(docker, "version", ">= 20.9, < 21") && holds(docker, "version", "~> 20.10"));
-        assert!(!holds(docker, "version", ">= 26") && !holds(docker, "version", "~> 20.9.1"));
+        assert!(holds(docker, "version", ">= 20.9, < 21") && holds(docker, "semver", "> 20.10.2"));
+        assert!(!holds(docker, "version", ">= 26"));
         assert!(holds("${attr.cpu.numcores}", ">=", "4") && holds("${attr.cpu.numcores}", "<", "10.0"));
         assert!(holds("${attr.driver.docker.runtimes}", "set_contains", "runc"));
+        assert!(!holds("${attr.driver.docker.runtimes}", "set_contains_all", "runc,kata"));
+        assert!(holds("${attr.driver.docker.runtimes}", "set_contains_any", "kata, runc"));
         assert!(!holds("${attr.driver.docker.runtimes}", "set_contains_any", "kata,runsc"));
+    }
+
+    #[test]
+    fn an_expression_matches_anywhere() {
+        let docker = "${attr.driver.docker.version}";
+        assert!(holds(docker, "regexp", "^2\\d\\.10") && holds(docker, "regexp", "DFSG|dfsg"));
+        assert!(!holds(docker, "regexp", "^1\\d\\."));
     }
 
     #[test]
     fn what_is_not_known_is_not_set() {
         assert!(holds("${attr.gpu}", "is_not_set", "") && holds("${attr.gpu}", "!=", "x"));
         assert!(!holds("${attr.gpu}", "=", "x") && !holds("${attr.gpu}", "is_set", ""));
-        let constraint = Constraint { attribute: "${attr.gpu}".into(), operator: "=".into(), value: "x".into() };
-        let told = unmet(&constraint, &|_| None).unwrap();
+        assert!(!holds("${attr.gpu}", "regexp", ".*") && !holds("${attr.gpu}", "version", "> 0"));
+        let told = unmet(&constraint("${attr.gpu}", "==", "x"), &|_| None).unwrap();
         assert_eq!(told, "constraint ${attr.gpu} = \"x\" is not met: it is not known here");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_before_a_machine_is_asked() {
+        let told = |operator, value| malformed(&constraint("${attr.x}", operator, value)).unwrap_or_default();
+        assert!(told("regexp", "(").contains("constraint ${attr.x} regexp \"(\": no regular expression"));
+        assert_eq!(told("version", "about 3"), "constraint ${attr.x} version \"about 3\": \"about 3\" is no version");
+        assert_eq!((told("version", ">= 3").as_str(), told("=", "about 3").as_str()), ("", ""));
     }
 }

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use nomad_jobspec::{
     Diagnostics,
     decode::decode,
-    job::{Group, Job},
+    job::{Constraint, Group, Job},
 };
 use nomad_plugin::{
     client::Reattach,
@@ -273,18 +273,25 @@ pub(crate) fn check(job: &Job, source: &nomad_jobspec::Source, schema: &Spec) ->
         // References are resolved when the task starts; here each stands for a number, which is also a text.
         problems.extend(decode(&task.config, schema, &|_| Some("1".to_owned())).err().unwrap_or_default());
     }
+    let malformed = constraints(job).filter_map(constraint::malformed);
+    problems.extend(malformed.map(nomad_jobspec::Problem::new));
     if problems.is_empty() {
         return Ok(());
     }
     Err(Failure::Usage(Diagnostics::new(source, problems).to_string()))
 }
 
-fn check_constraints(job: &Job, node: &Node) -> Result<(), Failure> {
+/// The constraints of a job, its groups and their tasks.
+fn constraints(job: &Job) -> impl Iterator<Item = &Constraint> {
     let groups = job.groups.iter();
     let of_groups =
         groups.flat_map(|group| group.constraints.iter().chain(group.tasks.iter().flat_map(|task| &task.constraints)));
-    let all = job.constraints.iter().chain(of_groups);
-    let unmet: Vec<String> = all.filter_map(|each| constraint::unmet(each, &|name| node.get(name))).collect();
+    job.constraints.iter().chain(of_groups)
+}
+
+fn check_constraints(job: &Job, node: &Node) -> Result<(), Failure> {
+    let unmet = constraints(job).filter_map(|each| constraint::unmet(each, &|name| node.get(name)));
+    let unmet: Vec<String> = unmet.collect();
     if unmet.is_empty() { Ok(()) } else { Err(Failure::Usage(unmet.join("\n"))) }
 }
 

@@ -20,7 +20,12 @@ impl Node {
         };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let hostname = text(system.nodename());
+        let (os_name, os_version) = os();
         let mut known: BTreeMap<String, String> = [
+            ("attr.os.name", os_name),
+            ("attr.os.version", os_version),
+            ("attr.memory.totalbytes", total_memory().to_string()),
+            ("attr.cpu.totalcompute", format!("{:.0}", total_mhz())),
             ("attr.kernel.name", "linux".to_owned()),
             ("attr.kernel.version", text(system.release())),
             ("attr.kernel.arch", text(system.machine())),
@@ -57,6 +62,23 @@ pub(crate) fn text_of(value: &Attribute) -> String {
         Attribute::Float(value, unit) => format!("{value}{unit}"),
         Attribute::String(value) => value.clone(),
     }
+}
+
+/// The name and version of the distribution: `debian`, `13`.
+fn os() -> (String, String) {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    (value("ID"), value("VERSION_ID"))
+}
+
+/// Bytes of memory.
+fn total_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    kib.unwrap_or(0u64) << 10
 }
 
 /// MHz of all processors together, as the kernel tells them; a guess where it does not.

@@ -26,8 +26,19 @@ pub struct Attribute {
     pub span: Range<usize>,
     /// Where the value stands.
     pub value_span: Range<usize>,
+    /// The references in it that are known only at run time.
+    pub references: Vec<Reference>,
     /// Whether its expression has no value, which is a problem already told; the value is null then.
     pub failed: bool,
+}
+
+/// `${name}`, `${name.more}` or `${name["more"]}`, where the file itself gives the name no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The name.
+    pub name: String,
+    /// Where it stands.
+    pub span: Range<usize>,
 }
 
 /// `name "label" { ... }`

@@ -242,6 +242,7 @@ impl Decoder<'_> {
             value: value.clone(),
             span: span.clone(),
             value_span: span.clone(),
+            references: Vec::new(),
             failed: false,
         });
         Some(Body { attributes: attributes.collect(), blocks: Vec::new(), span: span.clone() })

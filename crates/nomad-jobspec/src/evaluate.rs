@@ -18,7 +18,7 @@ pub use variables::Variable;
 
 use crate::{
     Diagnostics, Inputs, Problem, Source,
-    body::{Attribute, Block, Body, Value},
+    body::{Attribute, Block, Body, Reference, Value},
 };
 
 /// How deep blocks and brackets may nest.
@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 64;
 /// Evaluates a whole file. What cannot be evaluated is null in the body, and told in the problems.
 pub(crate) fn evaluate(source: &Source, inputs: &Inputs<'_>) -> Result<(Body, Vec<Problem>), Diagnostics> {
     let parsed = parse(source).map_err(|problem| Diagnostics::new(source, vec![problem]))?;
-    let mut evaluator = Evaluator { inputs, scope: BTreeMap::new(), problems: Vec::new() };
+    let mut evaluator = Evaluator { inputs, scope: BTreeMap::new(), problems: Vec::new(), references: Vec::new() };
     variables::declare(&mut evaluator, &parsed)?;
     let body = evaluator.body(&parsed, &["variable", "variables", "locals"]);
     Ok((body, evaluator.problems))
@@ -65,6 +65,8 @@ struct Evaluator<'a> {
     /// `var`, `local` and what `dynamic` blocks iterate over.
     scope: BTreeMap<String, Value>,
     problems: Vec<Problem>,
+    /// The run-time references of what was evaluated last.
+    references: Vec<Reference>,
 }
 
 impl Evaluator<'_> {
@@ -83,10 +85,13 @@ impl Evaluator<'_> {
     fn value(&mut self, expression: &Expression) -> Value {
         let context = self.context();
         let mut resolved = expression.clone();
-        if let Err(problem) = references::resolve(&mut resolved, &context, &self.scope, self.inputs) {
-            let at = problem.span.clone().or_else(|| expression.span());
-            self.problems.push(Problem { span: at, ..problem });
-            return Value::Null;
+        match references::resolve(&mut resolved, &context, &self.scope, self.inputs) {
+            Ok(references) => self.references = references,
+            Err(problem) => {
+                let at = problem.span.clone().or_else(|| expression.span());
+                self.problems.push(Problem { span: at, ..problem });
+                return Value::Null;
+            }
         }
         match hcl::Expression::from(resolved).evaluate(&context) {
             Ok(value) => sorted(value),
@@ -130,6 +135,7 @@ impl Evaluator<'_> {
             value,
             span: attribute.key.span().unwrap_or_else(|| value_span.clone()),
             value_span,
+            references: std::mem::take(&mut self.references),
             failed: self.problems.len() > before,
         }
     }

@@ -1,7 +1,9 @@
 //! A job: what is to run, as its file says it.
 
+mod constraint;
 mod read;
 mod reader;
+mod references;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -199,8 +201,39 @@ pub struct Logs {
 pub struct Constraint {
     /// For example `${attr.driver.docker.version}`.
     pub attribute: String,
-    /// For example `>=`.
-    pub operator: String,
+    /// How it is compared.
+    pub operator: Operator,
     /// What to compare with.
     pub value: String,
+}
+
+/// How an attribute is compared with a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// `=`, `==`, `is`
+    Equal,
+    /// `!=`, `not`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `regexp`
+    Regexp,
+    /// `version`: a pre-release meets only what names one.
+    Version,
+    /// `semver`: a pre-release is ordered before its release.
+    Semver,
+    /// `set_contains`, `set_contains_all`
+    ContainsAll,
+    /// `set_contains_any`
+    ContainsAny,
+    /// `is_set`
+    IsSet,
+    /// `is_not_set`
+    IsNotSet,
 }

@@ -15,21 +15,24 @@ use hcl_edit::{
     visit_mut::{self, VisitMut},
 };
 
-use crate::{Inputs, Problem, body::Value};
+use crate::{
+    Inputs, Problem,
+    body::{Reference, Value},
+};
 
 pub(super) fn resolve(
     expression: &mut Expression,
     context: &Context<'_>,
     scope: &BTreeMap<String, Value>,
     inputs: &Inputs<'_>,
-) -> Result<(), Problem> {
+) -> Result<Vec<Reference>, Problem> {
     let mut bound = Bound(scope.keys().cloned().collect());
     bound.visit_expr(expression);
-    let mut resolver = Resolver { context, inputs, bound: bound.0, problem: None };
+    let mut resolver = Resolver { context, inputs, bound: bound.0, references: Vec::new(), problem: None };
     resolver.visit_expr_mut(expression);
     match resolver.problem {
         Some(problem) => Err(problem),
-        None => Ok(()),
+        None => Ok(resolver.references),
     }
 }
 
@@ -38,14 +41,17 @@ struct Resolver<'a> {
     inputs: &'a Inputs<'a>,
     /// The names that the file itself gives a value.
     bound: BTreeSet<String>,
+    references: Vec<Reference>,
     problem: Option<Problem>,
 }
 
 impl VisitMut for Resolver<'_> {
     fn visit_element_mut(&mut self, element: &mut Element) {
         if let Element::Interpolation(interpolation) = element
-            && self.is_run_time(&interpolation.expr)
+            && let Some(name) = self.run_time(&interpolation.expr)
         {
+            let span = interpolation.expr.span().unwrap_or_default();
+            self.references.push(Reference { name, span });
             let text = format!("${{{}}}", plain(&mut interpolation.expr).trim());
             *element = Element::Literal(Spanned::new(text));
             return;
@@ -81,15 +87,15 @@ impl VisitMut for Resolver<'_> {
 }
 
 impl Resolver<'_> {
-    /// Whether an expression is a reference that only a running task can resolve: a name that the file does not give
-    /// a value, be it `attr`, `node`, `NOMAD_...` or a variable of the task's own environment.
-    fn is_run_time(&self, expression: &Expression) -> bool {
+    /// The name of a reference that only a running task can resolve: one that the file does not give a value, be it
+    /// `attr`, `node`, `NOMAD_...` or a variable of the task's own environment.
+    fn run_time(&self, expression: &Expression) -> Option<String> {
         let root = match expression {
             Expression::Variable(name) => Some(&**name),
             Expression::Traversal(traversal) => traversal.expr.as_variable(),
             _ => None,
         };
-        root.is_some_and(|root| !self.bound.contains(root.as_str()))
+        root.map(hcl_edit::Ident::as_str).filter(|root| !self.bound.contains(*root)).map(str::to_owned)
     }
 
     /// The answer to a call that asks the world; `None` for every other one.

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Constraint, Dns, Group, Job, JobKind, Logs, Network, Port, Restart, RestartMode, Task, TaskResources, Template,
+    Dns, Group, Job, JobKind, Logs, Network, Port, Restart, RestartMode, Task, TaskResources, Template, constraint,
     reader::{Findings, Reader},
+    references,
 };
 use crate::{
     Diagnostics, Parsed, Problem, Source,
@@ -137,7 +138,7 @@ fn job(block: &Block, findings: &Findings) -> Job {
         region: reader.text("region").unwrap_or_else(|| "global".to_owned()),
         datacenters: reader.texts("datacenters").unwrap_or_else(|| vec!["dc1".to_owned()]),
         meta: reader.text_map("meta"),
-        constraints: constraints(&reader, findings),
+        constraints: constraint::constraints(&reader, findings),
         groups,
     };
     reader.ignore(&JOB_IGNORED);
@@ -172,7 +173,7 @@ fn group(block: &Block, kind: JobKind, findings: &Findings) -> Group {
         name: label(block, findings),
         count: reader.number("count", 0..1001).unwrap_or(1),
         meta: reader.text_map("meta"),
-        constraints: constraints(&reader, findings),
+        constraints: constraint::constraints(&reader, findings),
         network: reader.block("network").map(|block| network(&block.body, findings)).unwrap_or_default(),
         tasks,
     };
@@ -253,29 +254,6 @@ fn port(block: &Block, findings: &Findings) -> Port {
     port
 }
 
-fn constraints(reader: &Reader<'_>, findings: &Findings) -> Vec<Constraint> {
-    const SHORT: [&str; 6] = ["regexp", "version", "semver", "set_contains", "set_contains_any", "distinct_hosts"];
-    let constraint = |block: &Block| {
-        let reader = Reader::new(&block.body, findings);
-        let mut constraint = Constraint {
-            attribute: reader.text("attribute").unwrap_or_default(),
-            operator: reader.text("operator").unwrap_or_else(|| "=".to_owned()),
-            value: reader.text("value").unwrap_or_default(),
-        };
-        // `version = ">= 20"` stands for an operator and its value.
-        for operator in SHORT {
-            if let Some(value) = reader.text(operator) {
-                operator.clone_into(&mut constraint.operator);
-                constraint.value = value;
-            }
-        }
-        reader.ignore(&["distinct_property"]);
-        reader.end();
-        constraint
-    };
-    reader.blocks("constraint").into_iter().map(constraint).collect()
-}
-
 fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
     let reader = Reader::new(&block.body, findings);
     let driver = reader.text("driver").unwrap_or_default();
@@ -306,12 +284,13 @@ fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
         kill_timeout: reader.duration("kill_timeout").unwrap_or(Duration::from_secs(5)),
         kill_signal: reader.text("kill_signal").unwrap_or_default(),
         logs: reader.block("logs").map_or(DEFAULT_LOGS, |block| logs(&block.body, findings)),
-        constraints: constraints(&reader, findings),
+        constraints: constraint::constraints(&reader, findings),
         meta: reader.text_map("meta"),
         leader: reader.truth("leader").unwrap_or_default(),
     };
     reader.ignore(&TASK_IGNORED);
     reader.end();
+    references::check(&task, findings);
     task
 }
 

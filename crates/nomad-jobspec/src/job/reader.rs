@@ -20,6 +20,14 @@ impl Findings {
     pub(super) fn problem(&self, span: &Range<usize>, message: impl Into<String>) {
         self.problems.borrow_mut().push(Problem::at(span.clone(), message));
     }
+
+    /// Names what has no meaning on one machine, once.
+    pub(super) fn ignored(&self, name: &str) {
+        let mut ignored = self.ignored.borrow_mut();
+        if !ignored.iter().any(|known| known == name) {
+            ignored.push(name.to_owned());
+        }
+    }
 }
 
 pub(super) struct Reader<'a> {
@@ -159,10 +167,8 @@ impl<'a> Reader<'a> {
     pub(super) fn ignore(&self, names: &[&'static str]) {
         for name in names {
             self.asked.borrow_mut().push(name);
-            let mut ignored = self.findings.ignored.borrow_mut();
-            let there = self.body.attribute(name).is_some() || self.body.blocks(name).next().is_some();
-            if there && !ignored.iter().any(|known| known == name) {
-                ignored.push((*name).to_owned());
+            if self.body.attribute(name).is_some() || self.body.blocks(name).next().is_some() {
+                self.findings.ignored(name);
             }
         }
     }

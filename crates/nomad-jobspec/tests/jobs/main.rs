@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod blocks;
 mod decode;
 mod functions;
 mod json;
@@ -11,7 +12,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use nomad_jobspec::{
     Diagnostics, Files, Inputs, Parsed, Source,
-    job::{JobKind, RestartMode},
+    job::{JobKind, Operator, RestartMode},
     parse,
 };
 use proptest::prelude::*;
@@ -154,7 +155,7 @@ fn a_job_with_everything_is_read_whole() {
     assert_eq!(task.templates[0].perms, 0o600);
     assert_eq!((task.kill_timeout, task.kill_signal.as_str()), (Duration::from_secs(20), "SIGINT"));
     assert_eq!(task.constraints[0].attribute, "${attr.kernel.name}");
-    assert_eq!((task.constraints[1].operator.as_str(), task.constraints[1].value.as_str()), ("version", ">= 20"));
+    assert_eq!((task.constraints[1].operator, task.constraints[1].value.as_str()), (Operator::Version, ">= 20"));
 }
 
 #[test]

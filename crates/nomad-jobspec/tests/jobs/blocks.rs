@@ -1,0 +1,61 @@
+//! Blocks of a job, each with what it may hold.
+
+use nomad_jobspec::job::Operator;
+
+use crate::{errors, read, task};
+
+#[test]
+fn every_operator_of_a_constraint_is_read_and_others_are_refused() {
+    for (written, expected) in [
+        ("operator = \"==\"\n value = \"v\"", Operator::Equal),
+        ("value = \"v\"", Operator::Equal),
+        ("operator = \"not\"\n value = \"v\"", Operator::NotEqual),
+        ("operator = \"<=\"\n value = \"v\"", Operator::LessOrEqual),
+        ("regexp = \"v\"", Operator::Regexp),
+        ("semver = \"v\"", Operator::Semver),
+        ("set_contains_all = \"v\"", Operator::ContainsAll),
+        ("operator = \"set_contains_any\"\n value = \"v\"", Operator::ContainsAny),
+        ("operator = \"is_set\"\n value = \"v\"", Operator::IsSet),
+    ] {
+        let text = task(&format!("constraint {{\n attribute = \"${{attr.x}}\"\n {written}\n }}"));
+        let job = read(&text, &[], None).unwrap().job;
+        let constraint = &job.groups[0].tasks[0].constraints[0];
+        assert_eq!((constraint.operator, constraint.value.as_str()), (expected, "v"), "{written}");
+    }
+
+    let unknown = errors(&task("constraint {\n attribute = \"a\"\n operator = \"like\"\n value = \"v\"\n }"));
+    let bare = errors(&task("constraint { value = \"v\" }"));
+
+    assert!(unknown.contains("unknown operator \"like\" in a constraint"), "{unknown}");
+    assert!(bare.contains("a constraint needs an attribute"), "{bare}");
+}
+
+#[test]
+fn what_spreads_instances_over_machines_is_ignored_once() {
+    let text = task(
+        "constraint { distinct_hosts = true }\n constraint {\n operator = \"distinct_hosts\"\n value = \"true\"\n }\n \
+         constraint {\n distinct_property = \"${meta.rack}\"\n value = \"2\"\n }",
+    );
+
+    let parsed = read(&text, &[], None).unwrap();
+
+    assert!(parsed.job.groups[0].tasks[0].constraints.is_empty());
+    assert_eq!(parsed.ignored, ["distinct_hosts", "distinct_property"]);
+}
+
+#[test]
+fn a_name_that_nothing_gives_a_value_is_an_error_where_it_stands() {
+    let text = |config: &str, more: &str| task(&format!("config {{\n {config}\n }}\n {more}"));
+    let known =
+        "args = [\"${NOMAD_TASK_DIR}\", \"${attr.kernel.name}\", \"${env[\"HOME\"]}\", \"${OWN}\", \"$${SHELL_OWN}\"]";
+    let unknown = "labels { a = \"x ${unknown.thing}\" }";
+    let template = "template {\n data = \"unknown=1\"\n destination = \"local/e\"\n env = true\n }";
+
+    read(&text(known, "env { OWN = 1 }"), &[], None).unwrap();
+    read(&text(unknown, template), &[], None).unwrap();
+    let told = errors(&text(unknown, ""));
+
+    assert!(told.contains("nothing gives \"unknown\" a value when the task runs"), "{told}");
+    assert!(told.contains("for the text `${unknown}` itself write `$${unknown}`"), "{told}");
+    assert!(told.contains("labels { a = \"x ${unknown.thing}\" }"), "{told}");
+}
