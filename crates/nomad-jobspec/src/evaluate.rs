@@ -1,5 +1,6 @@
 //! HCL text to a [`Body`]: variables and locals resolved, functions called, dynamic blocks written out.
 
+mod files;
 mod functions;
 mod json;
 mod place;
@@ -8,7 +9,7 @@ mod variables;
 
 use std::{collections::BTreeMap, ops::Range};
 
-use hcl::eval::{Context, Evaluate};
+use hcl::eval::Context;
 use hcl_edit::{
     Span,
     expr::Expression,
@@ -78,6 +79,7 @@ impl Evaluator<'_> {
             }
         }
         functions::declare(&mut context);
+        files::declare(&mut context);
         context
     }
 
@@ -85,15 +87,8 @@ impl Evaluator<'_> {
     fn value(&mut self, expression: &Expression) -> Value {
         let context = self.context();
         let mut resolved = expression.clone();
-        match references::resolve(&mut resolved, &context, &self.scope, self.inputs) {
-            Ok(references) => self.references = references,
-            Err(problem) => {
-                let at = problem.span.clone().or_else(|| expression.span());
-                self.problems.push(Problem { span: at, ..problem });
-                return Value::Null;
-            }
-        }
-        match hcl::Expression::from(resolved).evaluate(&context) {
+        self.references = references::resolve(&mut resolved, &self.scope, self.inputs);
+        match files::evaluate(&hcl::Expression::from(resolved), &context, self.inputs.files) {
             Ok(value) => sorted(value),
             Err(error) => {
                 self.problems.push(place::problem(expression, &error.into_kind(), &self.scope));

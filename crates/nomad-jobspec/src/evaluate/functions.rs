@@ -17,10 +17,11 @@ use crate::body::Value;
 /// The greatest width of a format and of an indent.
 const WIDEST: usize = 1024;
 
-type Answer = Result<Value, String>;
+/// What a function answers.
+pub(super) type Answer = Result<Value, String>;
 
 /// A function's name, and the function as the evaluator calls it.
-type Named = (&'static str, fn(FuncArgs) -> Answer);
+pub(super) type Named = (&'static str, fn(FuncArgs) -> Answer);
 
 /// Makes the functions callable.
 pub(super) fn declare(context: &mut Context<'_>) {

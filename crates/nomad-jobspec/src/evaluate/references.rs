@@ -1,48 +1,38 @@
 //! What has to happen to an expression before it can be evaluated: references that are known only at run time become
-//! text again, and functions that ask the world are answered.
+//! text again, and unique ids are made.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use hcl::eval::{Context, Evaluate};
 use hcl_edit::{
     Decorate, Span, Spanned,
-    expr::{Expression, ForIntro, FuncCall, Object, ObjectKey, TraversalOperator},
+    expr::{Expression, ForIntro, Object, ObjectKey, TraversalOperator},
     template::{Element, ForTemplateExpr},
     visit::{self, Visit},
     visit_mut::{self, VisitMut},
 };
 
 use crate::{
-    Inputs, Problem,
+    Inputs,
     body::{Reference, Value},
 };
 
 pub(super) fn resolve(
     expression: &mut Expression,
-    context: &Context<'_>,
     scope: &BTreeMap<String, Value>,
     inputs: &Inputs<'_>,
-) -> Result<Vec<Reference>, Problem> {
+) -> Vec<Reference> {
     let mut bound = Bound(scope.keys().cloned().collect());
     bound.visit_expr(expression);
-    let mut resolver = Resolver { context, inputs, bound: bound.0, references: Vec::new(), problem: None };
+    let mut resolver = Resolver { inputs, bound: bound.0, references: Vec::new() };
     resolver.visit_expr_mut(expression);
-    match resolver.problem {
-        Some(problem) => Err(problem),
-        None => Ok(resolver.references),
-    }
+    resolver.references
 }
 
 struct Resolver<'a> {
-    context: &'a Context<'a>,
     inputs: &'a Inputs<'a>,
     /// The names that the file itself gives a value.
     bound: BTreeSet<String>,
     references: Vec<Reference>,
-    problem: Option<Problem>,
 }
 
 impl VisitMut for Resolver<'_> {
@@ -73,15 +63,12 @@ impl VisitMut for Resolver<'_> {
 
     fn visit_expr_mut(&mut self, expression: &mut Expression) {
         visit_mut::visit_expr_mut(self, expression);
-        let Expression::FuncCall(call) = expression else { return };
-        match self.answer(call) {
-            Ok(None) => {}
-            Ok(Some(value)) => *expression = hcl::Expression::from(value).into(),
-            Err(message) => {
-                let span = call.name.name.span().unwrap_or_default();
-                let message = format!("{}: {message}", call.name.name.as_str());
-                self.problem.get_or_insert(Problem::at(span, message));
-            }
+        // Functions are called without knowing where they stand, and every place has an id of its own.
+        if let Expression::FuncCall(call) = expression
+            && call.name.namespace.is_empty()
+            && call.name.name.as_str() == "uuidv4"
+        {
+            *expression = hcl::Expression::from((self.inputs.uuid)()).into();
         }
     }
 }
@@ -96,33 +83,6 @@ impl Resolver<'_> {
             _ => None,
         };
         root.map(hcl_edit::Ident::as_str).filter(|root| !self.bound.contains(*root)).map(str::to_owned)
-    }
-
-    /// The answer to a call that asks the world; `None` for every other one.
-    fn answer(&self, call: &FuncCall) -> Result<Option<Value>, String> {
-        let text = |index: usize| -> Result<String, String> {
-            let argument = call.args.iter().nth(index).ok_or("an argument is missing")?;
-            match hcl::Expression::from(argument.clone()).evaluate(self.context) {
-                Ok(Value::String(text)) => Ok(text),
-                Ok(other) => Err(format!("a string is needed, this is {other}")),
-                Err(error) => Err(error.into_kind().to_string()),
-            }
-        };
-        if !call.name.namespace.is_empty() {
-            return Ok(None);
-        }
-        let value = match call.name.name.as_str() {
-            "file" => self.inputs.files.read(Path::new(&text(0)?))?.into(),
-            "filebase64" => super::functions::base64(self.inputs.files.read(Path::new(&text(0)?))?.as_bytes()).into(),
-            "fileexists" => self.inputs.files.read(Path::new(&text(0)?)).is_ok().into(),
-            "fileset" => {
-                let found = self.inputs.files.list(Path::new(&text(0)?), &text(1)?)?;
-                Value::Array(found.into_iter().map(Value::from).collect())
-            }
-            "uuidv4" => (self.inputs.uuid)().into(),
-            _ => return Ok(None),
-        };
-        Ok(Some(value))
     }
 }
 

@@ -93,3 +93,16 @@ fn a_function_that_cannot_answer_says_why_at_its_call() {
         assert!(told.contains("test.nomad.hcl:6:12"), "{told}");
     }
 }
+
+#[test]
+fn files_are_read_wherever_an_expression_asks_for_them() {
+    let text = task(
+        "env {\n ALL = jsonencode({ for path in fileset(\".\", \"*.txt\") : path => trimspace(file(path)) })\n \
+         WHICH = fileexists(\"none.txt\") ? file(\"none.txt\") : file(\"other.txt\")\n }",
+    );
+
+    let env = env(&text);
+
+    assert_eq!(env["ALL"], "{\"motd.txt\":\"hello\",\"other.txt\":\"x\"}");
+    assert_eq!(env["WHICH"], "x");
+}
