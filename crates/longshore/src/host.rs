@@ -26,12 +26,14 @@ use crate::{
     alloc::{dir::AllocDir, environment::alloc_name},
     constraint,
     driver::{Driver, Launcher},
+    group_runner::GroupRunner,
     job_file::Loaded,
+    network,
     node::Node,
     ports::Ports,
     report,
     state::{AllocState, DataDir, Event, JobState, Phase, PortState, TaskState},
-    task_runner::{Stop, TaskRunner, left_running},
+    task_runner::{Stop, left_running},
 };
 
 /// How many events of a task are kept.
@@ -41,6 +43,8 @@ const EVENTS: usize = 50;
 pub(crate) struct Record {
     data: DataDir,
     state: Mutex<JobState>,
+    /// Told of each change.
+    changes: watch::Sender<()>,
 }
 
 impl Record {
@@ -51,6 +55,39 @@ impl Record {
         if let Err(error) = self.data.store(&state) {
             report::error(&format!("failed to keep the job's state: {error}"));
         }
+        drop(state);
+        self.changes.send_replace(());
+    }
+
+    /// Waits until an instance is in a condition.
+    pub(crate) async fn reached(&self, id: &str, condition: impl Fn(&AllocState) -> bool) {
+        let mut changes = self.changes.subscribe();
+        while !self.is(id, &condition) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Where a task is in its life.
+    pub(crate) fn phase(&self, alloc: &str, task: &str) -> Option<Phase> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let alloc = state.allocs.iter().find(|known| known.id == alloc)?;
+        alloc.tasks.get(task).map(|task| task.phase)
+    }
+
+    fn is(&self, id: &str, condition: impl Fn(&AllocState) -> bool) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.allocs.iter().find(|alloc| alloc.id == id).is_none_or(condition)
+    }
+
+    /// Changes an instance's state.
+    pub(crate) fn alloc(&self, id: &str, change: impl FnOnce(&mut AllocState)) {
+        self.change(|state| {
+            if let Some(alloc) = state.allocs.iter_mut().find(|known| known.id == id) {
+                change(alloc);
+            }
+        });
     }
 
     /// What tells the job's containers from those of other hosts on the same engine, each of which has a driver of its own.
@@ -60,9 +97,8 @@ impl Record {
 
     /// Changes a task's state.
     pub(crate) fn task(&self, alloc: &str, task: &str, change: impl FnOnce(&mut TaskState)) {
-        self.change(|state| {
-            let alloc = state.allocs.iter_mut().find(|known| known.id == alloc);
-            if let Some(task) = alloc.and_then(|alloc| alloc.tasks.get_mut(task)) {
+        self.alloc(alloc, |alloc| {
+            if let Some(task) = alloc.tasks.get_mut(task) {
                 change(task);
             }
         });
@@ -111,28 +147,23 @@ pub(crate) async fn run(
     let mut state = before.clone().unwrap_or_default();
     state.placed = false;
     let mut left: BTreeMap<String, BTreeMap<String, TaskHandle>> = BTreeMap::new();
-    for alloc in &state.allocs {
-        let running = left_running(&alloc.tasks);
-        if !running.is_empty() {
-            left.insert(alloc.id.clone(), running);
-        }
-    }
-    if left.is_empty() {
+    if state.phase().is_over() {
         state.allocs.clear();
     } else {
-        report::note(&format!("taking over {} allocation(s) that an earlier host left running", left.len()));
+        continues(&state, &job)?;
+        report::note(&format!("taking over {} allocation(s) that an earlier host left", state.allocs.len()));
         if state.source != source.text {
             report::note(
                 "the job file has changed since: what runs goes on as it was; stop the job to apply the change",
             );
         }
-        state.allocs.retain(|alloc| left.contains_key(&alloc.id));
+        left.extend(state.allocs.iter().map(|alloc| (alloc.id.clone(), left_running(&alloc.tasks))));
     }
     (state.id, state.host_pid) = (job.id.clone(), std::process::id());
     state.source.clone_from(&source.text);
 
     let earlier = state.driver.clone();
-    let record = Arc::new(Record { data: data.clone(), state: Mutex::new(state) });
+    let record = Arc::new(Record { data: data.clone(), state: Mutex::new(state), changes: watch::Sender::default() });
     let on_new = {
         let record = record.clone();
         Box::new(move |reattach: &Reattach| record.change(|state| state.driver = Some(reattach.clone())))
@@ -142,6 +173,12 @@ pub(crate) async fn run(
         .flat_map(|tasks| tasks.values().map(|handle| (handle.config.id.clone(), handle.clone())))
         .collect();
     let driver = Arc::new(Driver::start(launcher, earlier, handles, on_new).await?);
+    for alloc in before.iter().flat_map(|before| &before.allocs).filter(|alloc| !left.contains_key(&alloc.id)) {
+        // Its tasks ended while no host was there.
+        if let Some(network) = &alloc.network {
+            network::remove(&driver, alloc, network).await;
+        }
+    }
 
     let kept: Vec<String> = left.keys().cloned().collect();
     let result = match place(&job, &source, &driver, &record, &data).await {
@@ -171,6 +208,22 @@ pub(crate) async fn run(
         Phase::Failed => Err(Failure::Task),
         _ => Ok(()),
     }
+}
+
+/// Whether the job file still has what an earlier host left of it.
+fn continues(state: &JobState, job: &Job) -> Result<(), Failure> {
+    let has = |group: &str, task: &String| {
+        job.groups.iter().any(|known| known.name == group && known.tasks.iter().any(|known| known.name == *task))
+    };
+    for alloc in &state.allocs {
+        if let Some(task) = alloc.tasks.keys().find(|task| !has(&alloc.group, task)) {
+            let group = &alloc.group;
+            let message =
+                format!("the job file has no task {task:?} of group {group:?} any more, which is not over yet");
+            return Err(Failure::Usage(format!("{message}\nhint: longshore stop {}", job.id)));
+        }
+    }
+    Ok(())
 }
 
 /// Removes the directories of allocations that are not kept.
@@ -204,6 +257,9 @@ async fn place(
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
     check(job, source, &schema)?;
     check_constraints(job, &node)?;
+    if let Some(missing) = job.groups.iter().find_map(network::missing) {
+        return Err(Failure::Usage(missing));
+    }
 
     let ports = Ports::default();
     for alloc in &record.snapshot().allocs {
@@ -246,6 +302,7 @@ fn new_alloc(group: &Group, index: u32, ports: &[PortMapping]) -> AllocState {
         group: group.name.clone(),
         index,
         ports: ports.iter().map(port).collect(),
+        network: None,
         tasks: group.tasks.iter().map(task).collect(),
     }
 }
@@ -313,25 +370,20 @@ impl Placed {
                 ports.iter().map(|port| format!("{} at {}:{}", port.label, port.host_ip, port.value)).collect();
             let places = if places.is_empty() { String::new() } else { format!(": {}", places.join(", ")) };
             report::note(&format!("allocation {} of {name}{places}", report::short(&alloc.id)));
-            let mut running = left.remove(&alloc.id).unwrap_or_default();
-            let tasks = group.tasks.iter().map(|task| {
-                let runner = TaskRunner {
-                    job: self.job.clone(),
-                    group: group.clone(),
-                    task: task.clone(),
-                    alloc_id: alloc.id.clone(),
-                    index: alloc.index,
-                    ports: ports.clone(),
-                    node: self.node.clone(),
-                    schema: self.schema.clone(),
-                    dir: AllocDir::new(self.data.path(), &alloc.id),
-                    driver: driver.clone(),
-                    record: record.clone(),
-                    stop: stop.clone(),
-                };
-                (runner, running.remove(&task.name))
-            });
-            allocs.spawn(run_alloc(tasks.collect(), stop.clone()));
+            let running = left.remove(&alloc.id).unwrap_or_default();
+            let runner = GroupRunner {
+                job: self.job.clone(),
+                group: group.clone(),
+                alloc,
+                ports,
+                node: self.node.clone(),
+                schema: self.schema.clone(),
+                data: self.data.clone(),
+                driver: driver.clone(),
+                record: record.clone(),
+                stop: stop.clone(),
+            };
+            allocs.spawn(runner.run(running));
         }
         let mut phase = Phase::Complete;
         let mut events = JoinSet::new();
@@ -345,41 +397,6 @@ impl Placed {
         self.ports
             .release(&record.snapshot().allocs.iter().flat_map(|alloc| mappings(&alloc.ports)).collect::<Vec<_>>());
         phase
-    }
-}
-
-/// Runs the tasks of an instance. When one fails, or its leader ends, the others are stopped.
-async fn run_alloc(tasks: Vec<(TaskRunner, Option<TaskHandle>)>, mut stop: watch::Receiver<Stop>) -> Phase {
-    let (own, watched) = watch::channel(*stop.borrow());
-    let mut running = JoinSet::new();
-    for (mut runner, handle) in tasks {
-        let leads = runner.task.leader;
-        runner.stop = watched.clone();
-        running.spawn(async move { (leads, runner.run(handle).await) });
-    }
-    let mut phase = Phase::Complete;
-    loop {
-        tokio::select! {
-            ended = running.join_next() => match ended {
-                None => return phase,
-                Some(ended) => {
-                    let (leads, ended) = ended.unwrap_or((false, Phase::Failed));
-                    if ended == Phase::Failed {
-                        phase = Phase::Failed;
-                    }
-                    if leads || ended == Phase::Failed {
-                        own.send_modify(|stop| *stop = (*stop).max(Stop::Gently));
-                    }
-                }
-            },
-            changed = stop.changed() => match changed {
-                Ok(()) => {
-                    let asked = *stop.borrow_and_update();
-                    own.send_modify(|stop| *stop = (*stop).max(asked));
-                }
-                Err(_) => std::future::pending().await,
-            },
-        }
     }
 }
 

@@ -60,6 +60,9 @@ pub(crate) struct AllocState {
     pub(crate) group: String,
     pub(crate) index: u32,
     pub(crate) ports: Vec<PortState>,
+    /// The network that its tasks share, once it is made.
+    #[serde(default)]
+    pub(crate) network: Option<NetworkState>,
     pub(crate) tasks: BTreeMap<String, TaskState>,
 }
 
@@ -70,6 +73,19 @@ pub(crate) struct PortState {
     pub(crate) host_ip: String,
     pub(crate) value: i32,
     pub(crate) to: i32,
+}
+
+/// A network that was made for an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NetworkState {
+    /// The namespace's path.
+    pub(crate) path: String,
+    /// The driver's own notes.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The name inside it.
+    pub(crate) hostname: String,
+    /// Its address, where it is connected to this machine.
+    pub(crate) address: Option<String>,
 }
 
 /// A task.

@@ -9,13 +9,13 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use nomad_jobspec::{
     decode::decode,
-    job::{Group, Job, Task},
+    job::{Group, Job, JobKind, Lifecycle, Task},
 };
 use nomad_plugin::{
     client::ClientError,
     driver::{
-        AllocatedResources, Dns, Force, LinuxResources, PortMapping, Recoverability, Resources, TaskConfig, TaskHandle,
-        WaitResult,
+        AllocatedResources, Dns, Force, LinuxResources, NetworkIsolation, PortMapping, Recoverability, Resources,
+        TaskConfig, TaskHandle, WaitResult,
     },
     hclspec::Spec,
     id::TaskId,
@@ -62,6 +62,7 @@ pub(crate) struct TaskRunner {
     pub(crate) alloc_id: String,
     pub(crate) index: u32,
     pub(crate) ports: Vec<PortMapping>,
+    pub(crate) network: Option<NetworkIsolation>,
     pub(crate) node: Arc<Node>,
     pub(crate) schema: Arc<Spec>,
     pub(crate) dir: AllocDir,
@@ -79,6 +80,10 @@ struct NotStarted {
 impl TaskRunner {
     /// Runs the task to its end. `running` is a run that an earlier host left.
     pub(crate) async fn run(mut self, mut running: Option<TaskHandle>) -> Phase {
+        // An earlier host has seen its end.
+        if let Some(phase) = self.record.phase(&self.alloc_id, &self.task.name).filter(|phase| phase.is_over()) {
+            return phase;
+        }
         let logs = match self.collect_logs() {
             Ok(logs) => logs,
             Err(error) => {
@@ -114,6 +119,15 @@ impl TaskRunner {
         self.over(phase)
     }
 
+    /// Whether the task is meant to run on.
+    fn kind(&self) -> JobKind {
+        match self.task.lifecycle {
+            None => self.job.kind,
+            Some(Lifecycle { sidecar: true, .. }) => JobKind::Service,
+            Some(Lifecycle { sidecar: false, .. }) => JobKind::Batch,
+        }
+    }
+
     fn stopping(&self) -> bool {
         *self.stop.borrow() != Stop::No
     }
@@ -142,7 +156,7 @@ impl TaskRunner {
     async fn goes_on(&mut self, outcome: Outcome) -> bool {
         let mut next = Next::Complete;
         self.record.task(&self.alloc_id, &self.task.name, |state| {
-            next = state.history.next(&self.task.restart, self.job.kind, outcome, SystemTime::now());
+            next = state.history.next(&self.task.restart, self.kind(), outcome, SystemTime::now());
             state.restarts += u32::from(matches!(next, Next::Restart(_)));
             state.phase = Phase::Pending;
         });
@@ -226,6 +240,7 @@ impl TaskRunner {
             job_id: job.id.clone(),
             alloc_id: alloc_id.as_str().into(),
             namespace: job.namespace.clone(),
+            network_isolation: self.network.clone(),
             node_name: node.get("node.unique.name").unwrap_or_default(),
             node_id: self.record.node_id(),
             dns: group.network.dns.clone().map(|dns| Dns {

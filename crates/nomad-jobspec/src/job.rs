@@ -65,6 +65,13 @@ pub struct Group {
     pub tasks: Vec<Task>,
 }
 
+impl Group {
+    /// Whether a task of this name is a main task.
+    pub fn has_main(&self, name: &str) -> bool {
+        self.tasks.iter().any(|task| task.name == name && task.lifecycle.is_none())
+    }
+}
+
 /// A group's network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Network {
@@ -153,6 +160,28 @@ pub struct Task {
     pub meta: BTreeMap<String, String>,
     /// Whether the group ends with it.
     pub leader: bool,
+    /// When it runs; `None` is a main task.
+    pub lifecycle: Option<Lifecycle>,
+}
+
+/// When a task runs, seen from the main tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifecycle {
+    /// What it goes with.
+    pub hook: Hook,
+    /// Whether it runs as long as the main tasks do.
+    pub sidecar: bool,
+}
+
+/// A moment in the life of the main tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Before they start.
+    Prestart,
+    /// Once they run.
+    Poststart,
+    /// When they have ended.
+    Poststop,
 }
 
 /// What a task may use.

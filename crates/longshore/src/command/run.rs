@@ -110,9 +110,11 @@ pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
         }
         let state = data.load(&job).map_err(failed)?.filter(|state| state.placed && state.host_pid == child.id());
         if let Some(state) = state {
-            let tasks: Vec<Phase> =
-                state.allocs.iter().flat_map(|alloc| alloc.tasks.values().map(|task| task.phase)).collect();
-            if !tasks.is_empty() && tasks.iter().all(|phase| *phase != Phase::Pending) {
+            // What runs after the main tasks is not waited for.
+            let is_main = |task: &str| parsed.job.groups.iter().any(|group| group.has_main(task));
+            let tasks = state.allocs.iter().flat_map(|alloc| &alloc.tasks).filter(|(task, _)| is_main(task));
+            let phases: Vec<Phase> = tasks.map(|(_, task)| task.phase).collect();
+            if !phases.is_empty() && !phases.contains(&Phase::Pending) {
                 for alloc in &state.allocs {
                     report::line(&alloc.id);
                 }

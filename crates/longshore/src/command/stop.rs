@@ -11,7 +11,7 @@ use crate::{
     alloc::dir::AllocDir,
     cli::Options,
     driver::{Driver, Launcher},
-    report,
+    network, report,
     state::{DataDir, JobState, Phase},
     task_runner::left_running,
 };
@@ -65,7 +65,7 @@ async fn end(job: &JobState, options: &Options, data: &DataDir) -> Result<File, 
 
 async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir) -> Result<(), Failure> {
     let left: Vec<_> = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks)).collect();
-    if left.is_empty() {
+    if left.is_empty() && state.allocs.iter().all(|alloc| alloc.network.is_none()) {
         return Ok(());
     }
     report::note("the job's host is gone; its tasks are stopped from here");
@@ -84,6 +84,11 @@ async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir
         (task.phase, task.handle, task.exit_code) = (Phase::Complete, None, Some(waited.result.exit_code));
     }
     drop(client);
+    for alloc in &mut state.allocs {
+        if let Some(network) = alloc.network.take() {
+            network::remove(&driver, alloc, &network).await;
+        }
+    }
     state.driver = None;
     data.store(&state).map_err(|error| Failure::Usage(error.to_string()))?;
     driver.end().await;

@@ -55,7 +55,7 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
         (state["allocs"][0]["id"].as_str(), Machine::task(&state, "server")["status"].as_str()),
         (Some(alloc.as_str()), Some("running"))
     );
-    let answer = answer(port);
+    let answer = answer(port, "/");
     assert!(answer.contains("Hello from Longshore: web.front[0] listens on 127.0.0.1"), "{answer}");
 
     let exec = machine.run(&["exec", "web", "/bin/sh", "-c", "echo out; echo err >&2; echo $NOMAD_TASK_NAME; exit 7"]);
@@ -93,11 +93,12 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
     assert_eq!(machine.containers(), Vec::<String>::new());
 }
 
-fn answer(port: i64) -> String {
+/// The answer to a request.
+pub(crate) fn answer(port: i64, path: &str) -> String {
     let deadline = Instant::now() + *DEADLINE;
     loop {
         let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
-            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
         });

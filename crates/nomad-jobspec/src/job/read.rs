@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Dns, Group, Job, JobKind, Logs, Network, Port, Restart, RestartMode, Task, TaskResources, Template, constraint,
+    Dns, Group, Hook, Job, JobKind, Lifecycle, Logs, Network, Port, Restart, RestartMode, Task, TaskResources,
+    Template, constraint,
     reader::{Findings, Reader},
     references,
 };
@@ -167,6 +168,8 @@ fn group(block: &Block, kind: JobKind, findings: &Findings) -> Group {
     let tasks: Vec<Task> = reader.blocks("task").into_iter().map(|block| task(block, &policy, findings)).collect();
     if tasks.is_empty() {
         findings.problem(&block.span, "a group needs a task");
+    } else if tasks.iter().all(|task| task.lifecycle.is_some()) {
+        findings.problem(&block.span, "a group needs a main task, which is one without `lifecycle`");
     }
     unique(&block.span, "task", tasks.iter().map(|task| task.name.as_str()), findings);
     let group = Group {
@@ -260,17 +263,7 @@ fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
     if driver.is_empty() && !reader.failed("driver") {
         findings.problem(&block.span, "a task needs a driver: `driver = \"docker\"`");
     }
-    let hook = reader.block("lifecycle").map(|hook| {
-        let reader = Reader::new(&hook.body, findings);
-        let kind = reader.text("hook").unwrap_or_default();
-        reader.ignore(&["sidecar"]);
-        reader.end();
-        (kind, hook.span.clone())
-    });
-    if let Some((hook, span)) = hook {
-        let message = format!("lifecycle hook {hook:?} is not supported yet on one machine");
-        findings.problem(&span, message);
-    }
+    let lifecycle = reader.block("lifecycle").and_then(|block| lifecycle(&block.body, findings));
     let templates = reader.blocks("template");
     let task = Task {
         name: label(block, findings),
@@ -287,11 +280,35 @@ fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
         constraints: constraint::constraints(&reader, findings),
         meta: reader.text_map("meta"),
         leader: reader.truth("leader").unwrap_or_default(),
+        lifecycle,
     };
     reader.ignore(&TASK_IGNORED);
     reader.end();
     references::check(&task, findings);
     task
+}
+
+fn lifecycle(body: &Body, findings: &Findings) -> Option<Lifecycle> {
+    let reader = Reader::new(body, findings);
+    let written = reader.text("hook").unwrap_or_default();
+    let hook = match written.as_str() {
+        "prestart" => Some(Hook::Prestart),
+        "poststart" => Some(Hook::Poststart),
+        "poststop" => Some(Hook::Poststop),
+        other => {
+            if !reader.failed("hook") {
+                let message = format!("unknown hook {other:?}: prestart, poststart and poststop are known");
+                findings.problem(&reader.span("hook"), message);
+            }
+            None
+        }
+    };
+    let sidecar = reader.truth("sidecar").unwrap_or_default();
+    if sidecar && hook == Some(Hook::Poststop) {
+        findings.problem(&reader.span("sidecar"), "there are no main tasks for a sidecar after poststop");
+    }
+    reader.end();
+    Some(Lifecycle { hook: hook?, sidecar })
 }
 
 const DEFAULT_RESOURCES: TaskResources = TaskResources { cpu: 100, memory: 300, memory_max: 0 };

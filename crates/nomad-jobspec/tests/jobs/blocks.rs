@@ -1,6 +1,6 @@
 //! Blocks of a job, each with what it may hold.
 
-use nomad_jobspec::job::Operator;
+use nomad_jobspec::job::{Hook, Lifecycle, Operator};
 
 use crate::{errors, read, task};
 
@@ -58,4 +58,22 @@ fn a_name_that_nothing_gives_a_value_is_an_error_where_it_stands() {
     assert!(told.contains("nothing gives \"unknown\" a value when the task runs"), "{told}");
     assert!(told.contains("for the text `${unknown}` itself write `$${unknown}`"), "{told}");
     assert!(told.contains("labels { a = \"x ${unknown.thing}\" }"), "{told}");
+}
+
+#[test]
+fn a_lifecycle_says_when_a_task_runs() {
+    let text = |lifecycle: &str| {
+        let main = "task \"m\" { driver = \"docker\" }\n task \"t\"";
+        task(&format!("lifecycle {{\n {lifecycle}\n }}"))
+            .replace("task \"t\"", &main.replace("{ driver", "{\n driver").replace(" }\n task", "\n }\n task"))
+    };
+    let read_task = |lifecycle: &str| read(&text(lifecycle), &[], None).unwrap().job.groups[0].tasks[1].lifecycle;
+
+    assert_eq!(read_task("hook = \"prestart\""), Some(Lifecycle { hook: Hook::Prestart, sidecar: false }));
+    assert_eq!(
+        read_task("hook = \"poststart\"\n sidecar = true"),
+        Some(Lifecycle { hook: Hook::Poststart, sidecar: true })
+    );
+    assert!(errors(&text("hook = \"before\"")).contains("unknown hook \"before\""));
+    assert!(errors(&task("lifecycle { hook = \"poststop\" }")).contains("a group needs a main task"));
 }

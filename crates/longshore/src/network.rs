@@ -1,0 +1,83 @@
+//! The network that the tasks of an instance share: the driver's sandbox, in mode `bridge` connected to this machine.
+//!
+//! ```text
+//! absent -> sandbox -> connected -> removed
+//! ```
+
+mod cni;
+
+use nomad_jobspec::job::Group;
+use nomad_plugin::{
+    driver::{HostsEntry, NetworkIsolation, NetworkMode, PortMapping},
+    id::AllocId,
+};
+
+use crate::{
+    driver::Driver,
+    report,
+    state::{AllocState, NetworkState},
+};
+
+/// Why a group's network cannot be made here; `None` where it can.
+pub(crate) fn missing(group: &Group) -> Option<String> {
+    (group.network.mode == "bridge").then(cni::missing).flatten()
+}
+
+/// Makes the network of an instance, where its group asks for one of its own.
+pub(crate) async fn make(
+    driver: &Driver,
+    group: &Group,
+    alloc: &AllocState,
+    ports: &[PortMapping],
+) -> Result<Option<NetworkState>, String> {
+    let network = &group.network;
+    if !matches!(network.mode.as_str(), "bridge" | "none") {
+        return Ok(None);
+    }
+    let id = AllocId::from(alloc.id.as_str());
+    let made = driver.call(|client| {
+        let (id, hostname) = (id.clone(), network.hostname.clone());
+        async move { client.create_network(id, hostname).await }
+    });
+    let made = made.await.map_err(|error| error.to_string())?.isolation;
+    let mut state = NetworkState { path: made.path, labels: made.labels, hostname: String::new(), address: None };
+    if network.mode == "bridge" {
+        let name = if network.hostname.is_empty() { report::short(&alloc.id) } else { &network.hostname };
+        name.clone_into(&mut state.hostname);
+        match cni::connect(&alloc.id, &state.path, ports).await {
+            Ok(address) => state.address = Some(address),
+            Err(error) => {
+                remove(driver, alloc, &state).await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(Some(state))
+}
+
+/// Removes the network of an instance. What cannot be removed is told.
+pub(crate) async fn remove(driver: &Driver, alloc: &AllocState, network: &NetworkState) {
+    if let Err(error) = cni::disconnect(&alloc.id, network).await {
+        report::note(&format!("failed to disconnect the network of allocation {}: {error}", alloc.id));
+    }
+    let id = AllocId::from(alloc.id.as_str());
+    let destroyed = driver.call(|client| {
+        let (id, network) = (id.clone(), isolation(network));
+        async move { client.destroy_network(id, Some(network)).await }
+    });
+    if let Err(error) = destroyed.await {
+        report::note(&format!("failed to remove the network of allocation {}: {error}", alloc.id));
+    }
+}
+
+/// A network as the driver knows it.
+pub(crate) fn isolation(network: &NetworkState) -> NetworkIsolation {
+    let NetworkState { path, labels, hostname, address } = network;
+    let hosts = |address: &String| HostsEntry { hostname: hostname.clone(), address: address.clone() };
+    NetworkIsolation {
+        mode: NetworkMode::Group,
+        path: path.clone(),
+        labels: labels.clone(),
+        hosts: address.as_ref().map(hosts),
+    }
+}

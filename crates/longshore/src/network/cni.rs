@@ -1,0 +1,133 @@
+//! The CNI plugins that connect a network namespace to this machine, called as their specification says: the
+//! configuration on standard input, the rest in the environment.
+//!
+//! <https://www.cni.dev/docs/spec/>
+
+use std::{
+    path::PathBuf,
+    process::{Output, Stdio},
+};
+
+use nomad_plugin::driver::PortMapping;
+use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::state::NetworkState;
+
+/// Where plugins are, as Nomad has it and as Debian has it.
+const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+const NEEDED: [&str; 5] = ["loopback", "bridge", "host-local", "firewall", "portmap"];
+const VERSION: &str = "0.4.0";
+const BRIDGE: &str = "longshore0";
+const SUBNET: &str = "172.26.80.0/20";
+
+/// What has to be installed first; `None` where all is there.
+pub(super) fn missing() -> Option<String> {
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|plugin| program(plugin).is_none()).collect();
+    if !missing.is_empty() {
+        return Some(format!(
+            "network mode \"bridge\" needs the CNI plugins {}\nhint: apt-get install containernetworking-plugins, or put \
+             them into {}",
+            missing.join(", "),
+            DIRECTORIES[0]
+        ));
+    }
+    let root = rustix::process::geteuid().is_root();
+    (!root).then(|| "network mode \"bridge\" needs root\nhint: run longshore as root".to_owned())
+}
+
+fn program(plugin: &str) -> Option<PathBuf> {
+    DIRECTORIES.iter().map(|directory| PathBuf::from(directory).join(plugin)).find(|path| path.is_file())
+}
+
+/// Connects a namespace, and publishes ports. Returns the namespace's address.
+pub(super) async fn connect(id: &str, namespace: &str, ports: &[PortMapping]) -> Result<String, String> {
+    call("ADD", id, namespace, &loopback(), None).await?;
+    let mut result = Value::Null;
+    for plugin in plugins(ports) {
+        result = call("ADD", id, namespace, &plugin, Some(&result)).await?;
+    }
+    let address = result["ips"][0]["address"].as_str().and_then(|address| address.split('/').next());
+    address.map(str::to_owned).ok_or_else(|| format!("the CNI plugins told no address: {result}"))
+}
+
+/// Undoes [`connect`], also where it was left half way.
+pub(super) async fn disconnect(id: &str, network: &NetworkState) -> Result<(), String> {
+    // Only a network that is to be connected has a name.
+    if network.hostname.is_empty() {
+        return Ok(());
+    }
+    let mut first = Ok(());
+    for plugin in plugins(&[]).iter().rev() {
+        let undone = call("DEL", id, &network.path, plugin, None).await;
+        first = first.and(undone.map(drop));
+    }
+    first
+}
+
+fn loopback() -> Value {
+    json!({ "cniVersion": VERSION, "name": "longshore", "type": "loopback" })
+}
+
+/// In the order in which they are called.
+fn plugins(ports: &[PortMapping]) -> [Value; 3] {
+    let mapping = |port: &PortMapping, protocol: &str| {
+        let inside = if port.to == 0 { port.value } else { port.to };
+        json!({ "hostPort": port.value, "containerPort": inside, "protocol": protocol, "hostIP": port.host_ip })
+    };
+    let mappings: Vec<Value> =
+        ports.iter().flat_map(|port| ["tcp", "udp"].map(|protocol| mapping(port, protocol))).collect();
+    [
+        json!({
+            "cniVersion": VERSION, "name": "longshore", "type": "bridge", "bridge": BRIDGE,
+            "isGateway": true, "ipMasq": true, "hairpinMode": true, "forceAddress": true,
+            "ipam": {
+                "type": "host-local", "ranges": [[{ "subnet": SUBNET }]], "routes": [{ "dst": "0.0.0.0/0" }],
+            },
+        }),
+        json!({ "cniVersion": VERSION, "name": "longshore", "type": "firewall", "backend": "iptables" }),
+        json!({
+            "cniVersion": VERSION, "name": "longshore", "type": "portmap", "snat": true,
+            "capabilities": { "portMappings": true }, "runtimeConfig": { "portMappings": mappings },
+        }),
+    ]
+}
+
+async fn call(
+    command: &str,
+    id: &str,
+    namespace: &str,
+    config: &Value,
+    previous: Option<&Value>,
+) -> Result<Value, String> {
+    let plugin = config["type"].as_str().unwrap_or_default();
+    let failed = |error: &dyn std::fmt::Display| format!("CNI plugin {plugin}: {error}");
+    let mut config = config.clone();
+    if let Some(previous) = previous.filter(|previous| !previous.is_null()) {
+        config["prevResult"] = previous.clone();
+    }
+    let mut child = Command::new(program(plugin).ok_or_else(|| failed(&"not installed"))?)
+        .env("CNI_COMMAND", command)
+        .env("CNI_CONTAINERID", id)
+        .env("CNI_NETNS", namespace)
+        .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
+        .env("CNI_PATH", DIRECTORIES.join(":"))
+        // Debian has iptables where a user's path does not lead.
+        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(config.to_string().as_bytes()).await.map_err(|error| failed(&error))?;
+    }
+    let Output { status, stdout, stderr } = child.wait_with_output().await.map_err(|error| failed(&error))?;
+    let answer: Value = serde_json::from_slice(&stdout).unwrap_or_default();
+    if status.success() {
+        return Ok(answer);
+    }
+    let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
+    Err(failed(&answer["msg"].as_str().map_or_else(said, str::to_owned)))
+}

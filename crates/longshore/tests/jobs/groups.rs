@@ -1,0 +1,176 @@
+//! Groups of several tasks: in what order they run, and the network that they share.
+
+use conformance::{docker::docker, image, signal};
+
+use crate::{Machine, text, wait_until};
+
+/// A task that runs a script, with other blocks.
+fn task(name: &str, script: &str, more: &str) -> String {
+    format!(
+        "task \"{name}\" {{\n driver = \"docker\"\n kill_timeout = \"5s\"\n {more}\n config {{\n image = \"{}\"\n \
+         command = \"/bin/sh\"\n args = [\"-c\", <<EOF\n{script}\nEOF\n ]\n }}\n }}\n",
+        image()
+    )
+}
+
+fn lifecycle(hook: &str, sidecar: bool) -> String {
+    format!("lifecycle {{\n hook = \"{hook}\"\n sidecar = {sidecar}\n }}")
+}
+
+fn job(id: &str, group: &str) -> String {
+    let restart = "restart {\n attempts = 0\n }";
+    format!("job \"{id}\" {{\n type = \"batch\"\n group \"g\" {{\n {restart}\n {group}\n }}\n }}\n")
+}
+
+fn order(machine: &Machine) -> Vec<String> {
+    let alloc = machine.path().join("data/alloc").join(&machine.allocs()[0]);
+    let lines = std::fs::read_to_string(alloc.join("alloc/data/order")).unwrap_or_default();
+    lines.lines().map(str::to_owned).collect()
+}
+
+fn says(what: &str) -> String {
+    format!("echo {what} >>/alloc/data/order")
+}
+
+fn until(what: &str) -> String {
+    format!("until grep -q {what} /alloc/data/order; do sleep 0.02; done")
+}
+
+#[test]
+fn tasks_run_in_the_order_of_their_lifecycles() {
+    let machine = Machine::new();
+    let side = format!("trap '{}; exit 0' TERM; {}; while :; do sleep 0.02; done", says("side-end"), says("side"));
+    let tasks = [
+        task("last", &says("last"), &lifecycle("poststop", false)),
+        task("after", &says("after"), &lifecycle("poststart", false)),
+        task("main", &format!("{}; {}; {}", says("main"), until("after"), says("main-end")), ""),
+        task("side", &side, &lifecycle("prestart", true)),
+        task("first", &format!("{}; {}", until("side"), says("first")), &lifecycle("prestart", false)),
+    ];
+    let file = machine.file("job.hcl", &job("ordered", &tasks.concat()));
+
+    let output = machine.run(&["run", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(order(&machine), ["side", "first", "main", "after", "main-end", "side-end", "last"]);
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_prestart_that_fails_keeps_the_main_task_from_running() {
+    let machine = Machine::new();
+    let tasks = [
+        task("first", "exit 3", &lifecycle("prestart", false)),
+        task("main", &says("main"), ""),
+        task("last", &says("last"), &lifecycle("poststop", false)),
+    ];
+    let file = machine.file("job.hcl", &job("doomed", &tasks.concat()));
+
+    let output = machine.run(&["run", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(order(&machine), ["last"]);
+}
+
+#[test]
+fn what_has_ended_is_not_run_again_by_the_next_host() {
+    let machine = Machine::new();
+    let tasks = [
+        task("first", &says("first"), &lifecycle("prestart", false)),
+        task("main", &format!("{}; {}", says("main"), until("go")), ""),
+        task("short", &says("short"), ""),
+    ];
+    let file = machine.file("job.hcl", &job("kept", &tasks.concat()));
+    let path = file.to_str().unwrap();
+    machine.ok(&["run", "-detach", path]);
+    wait_until("the short task's end", || machine.state("kept")["allocs"][0]["tasks"]["short"]["status"] == "complete");
+    signal(i32::try_from(machine.state("kept")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+
+    let alloc = machine.path().join("data/alloc").join(&machine.allocs()[0]);
+    let changed = machine.file("changed.hcl", &job("kept", &tasks[1]));
+    let refused = machine.run(&["run", changed.to_str().unwrap()]);
+    machine.ok(&["run", "-detach", path]);
+    let mut lines = order(&machine);
+    lines.push("go".to_owned());
+    std::fs::write(alloc.join("alloc/data/order"), lines.join("\n") + "\n").unwrap();
+    wait_until("the end", || machine.state("kept")["status"] == "complete");
+
+    assert!(text(&refused.stderr).contains("no task \"first\" of group \"g\" any more"), "{}", text(&refused.stderr));
+    lines.sort();
+    assert_eq!(lines, ["first", "go", "main", "short"]);
+}
+
+/// An image that waits, and a driver's configuration that has it as the pause container's; removed on drop.
+struct Pause(String);
+
+impl Pause {
+    fn make(machine: &Machine, name: &str) -> (Self, String) {
+        let name = format!("longshore-test/pause-{name}:{}", std::process::id());
+        let container = docker(&["create", &image()]);
+        docker(&["commit", "--change", r#"CMD ["sleep", "1000000"]"#, container.trim(), &name]);
+        docker(&["rm", container.trim()]);
+        let config = machine.file("plugin.hcl", &format!("infra_image = \"{name}\"\n"));
+        (Self(name), config.to_str().unwrap().to_owned())
+    }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        let left = docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", self.0)]);
+        for container in left.lines() {
+            docker(&["rm", "--force", container]);
+        }
+        docker(&["rmi", &self.0]);
+    }
+}
+
+#[test]
+fn tasks_of_a_bridge_share_localhost_and_their_port_is_published() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "bridge");
+    let network = "network {\n mode = \"bridge\"\n hostname = \"web\"\n port \"http\" {\n to = 8080\n }\n }\n";
+    let asks = "until wget -q -O - http://127.0.0.1:8080/page; do sleep 0.05; done; cat /etc/hosts; exec sleep 1000";
+    let tasks = [
+        task("server", "mkdir /www; echo shared >/www/page; exec httpd -f -p $NOMAD_PORT_http -h /www", ""),
+        task("client", asks, ""),
+    ];
+    let file = machine.file("job.hcl", &job("bridged", &format!("{network}{}", tasks.concat())));
+    let run = ["-plugin-config", &config, "run", "-detach", file.to_str().unwrap()];
+    let pauses = || docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]);
+
+    machine.ok(&run);
+    wait_until("the other task's answer", || machine.ok(&["logs", "-task", "client", "bridged"]).contains("shared"));
+    let port = machine.state("bridged")["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
+    let before = crate::life::answer(port, "/page");
+    signal(i32::try_from(machine.state("bridged")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    machine.ok(&run);
+    let after = crate::life::answer(port, "/page");
+    let hosts = machine.ok(&["logs", "-task", "client", "bridged"]);
+    assert_eq!(pauses().lines().count(), 1);
+    machine.ok(&["-plugin-config", &config, "stop", "bridged"]);
+
+    assert!(before.ends_with("shared\n") && after.ends_with("shared\n"), "{before} {after}");
+    assert!(hosts.lines().any(|line| line.starts_with("172.26.") && line.contains("web")), "{hosts}");
+    assert_eq!((pauses(), machine.containers()), (String::new(), Vec::new()));
+}
+
+#[test]
+fn tasks_without_a_network_have_each_other() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "none");
+    let tasks = [
+        task(
+            "server",
+            "mkdir /www; echo shared >/www/page; httpd -p 8080 -h /www; while :; do sleep 0.1; done",
+            &lifecycle("prestart", true),
+        ),
+        task("client", "until wget -q -O - http://127.0.0.1:8080/page; do sleep 0.05; done; ls /sys/class/net", ""),
+    ];
+    let file =
+        machine.file("job.hcl", &job("alone", &format!("network {{\n mode = \"none\"\n }}\n{}", tasks.concat())));
+
+    machine.ok(&["-plugin-config", &config, "run", file.to_str().unwrap()]);
+
+    assert_eq!(machine.ok(&["logs", "-task", "client", "alone"]), "shared\nlo\n");
+    assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]), "");
+}
