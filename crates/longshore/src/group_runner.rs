@@ -16,9 +16,9 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     alloc::dir::AllocDir,
     driver::Driver,
-    host::Record,
     network,
-    node::Node,
+    node::{Node, mhz},
+    record::Record,
     state::{AllocState, DataDir, Phase},
     task_runner::{Stop, TaskRunner, asked},
 };
@@ -159,8 +159,13 @@ impl GroupRunner {
         }
     }
 
-    fn runner(&self, task: Task, stop: watch::Receiver<Stop>) -> TaskRunner {
+    fn runner(&self, mut task: Task, stop: watch::Receiver<Stop>) -> TaskRunner {
+        let cores = self.alloc.tasks.get(&task.name).map(|task| task.cores.clone()).unwrap_or_default();
+        if !cores.is_empty() {
+            task.resources.cpu = mhz(cores.len());
+        }
         TaskRunner {
+            cores,
             job: self.job.clone(),
             group: self.group.clone(),
             task,

@@ -1,11 +1,6 @@
 //! The host of one job: places its groups on this machine, runs their tasks, and keeps its state on disk.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{collections::BTreeMap, fs::File, sync::Arc};
 
 use futures_util::StreamExt;
 use nomad_jobspec::{
@@ -25,100 +20,18 @@ use crate::{
     Failure,
     alloc::{dir::AllocDir, environment::alloc_name},
     constraint,
+    cores::Cores,
     driver::{Driver, Launcher},
     group_runner::GroupRunner,
     job_file::Loaded,
     network,
     node::Node,
     ports::Ports,
+    record::Record,
     report,
-    state::{AllocState, DataDir, Event, JobState, Phase, PortState, TaskState},
+    state::{AllocState, DataDir, JobState, Phase, PortState, TaskState},
     task_runner::{Stop, left_running},
 };
-
-/// How many events of a task are kept.
-const EVENTS: usize = 50;
-
-/// The job's state, written to disk at each change.
-pub(crate) struct Record {
-    data: DataDir,
-    state: Mutex<JobState>,
-    /// Told of each change.
-    changes: watch::Sender<()>,
-}
-
-impl Record {
-    /// Changes the state.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut JobState)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
-        if let Err(error) = self.data.store(&state) {
-            report::error(&format!("failed to keep the job's state: {error}"));
-        }
-        drop(state);
-        self.changes.send_replace(());
-    }
-
-    /// Waits until an instance is in a condition.
-    pub(crate) async fn reached(&self, id: &str, condition: impl Fn(&AllocState) -> bool) {
-        let mut changes = self.changes.subscribe();
-        while !self.is(id, &condition) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Where a task is in its life.
-    pub(crate) fn phase(&self, alloc: &str, task: &str) -> Option<Phase> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let alloc = state.allocs.iter().find(|known| known.id == alloc)?;
-        alloc.tasks.get(task).map(|task| task.phase)
-    }
-
-    fn is(&self, id: &str, condition: impl Fn(&AllocState) -> bool) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.allocs.iter().find(|alloc| alloc.id == id).is_none_or(condition)
-    }
-
-    /// Changes an instance's state.
-    pub(crate) fn alloc(&self, id: &str, change: impl FnOnce(&mut AllocState)) {
-        self.change(|state| {
-            if let Some(alloc) = state.allocs.iter_mut().find(|known| known.id == id) {
-                change(alloc);
-            }
-        });
-    }
-
-    /// What tells the job's containers from those of other hosts on the same engine, each of which has a driver of its own.
-    pub(crate) fn node_id(&self) -> String {
-        self.data.job(&self.snapshot().id).display().to_string()
-    }
-
-    /// Changes a task's state.
-    pub(crate) fn task(&self, alloc: &str, task: &str, change: impl FnOnce(&mut TaskState)) {
-        self.alloc(alloc, |alloc| {
-            if let Some(task) = alloc.tasks.get_mut(task) {
-                change(task);
-            }
-        });
-    }
-
-    /// Keeps and tells an event of a task.
-    pub(crate) fn event(&self, alloc: &str, task: &str, kind: &str, message: &str) {
-        let event = Event { at: SystemTime::now(), kind: kind.to_owned(), message: message.to_owned() };
-        report::event(alloc, task, &event);
-        self.task(alloc, task, |state| {
-            state.events.push(event);
-            let surplus = state.events.len().saturating_sub(EVENTS);
-            state.events.drain(..surplus);
-        });
-    }
-
-    fn snapshot(&self) -> JobState {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
 
 /// Takes a job for this process.
 pub(crate) fn lock(data: &DataDir, job: &str) -> Result<File, Failure> {
@@ -163,7 +76,7 @@ pub(crate) async fn run(
     state.source.clone_from(&source.text);
 
     let earlier = state.driver.clone();
-    let record = Arc::new(Record { data: data.clone(), state: Mutex::new(state), changes: watch::Sender::default() });
+    let record = Arc::new(Record::new(data.clone(), state));
     let on_new = {
         let record = record.clone();
         Box::new(move |reattach: &Reattach| record.change(|state| state.driver = Some(reattach.clone())))
@@ -265,6 +178,9 @@ async fn place(
     for alloc in &record.snapshot().allocs {
         ports.keep(&mappings(&alloc.ports));
     }
+    let known = record.snapshot();
+    let with_cores = known.allocs.iter().flat_map(|alloc| alloc.tasks.values().flat_map(|task| &task.cores));
+    let mut cores = Cores::without(with_cores);
     for group in &job.groups {
         for index in 0..group.count {
             let known = record.snapshot().allocs;
@@ -272,7 +188,7 @@ async fn place(
                 continue;
             }
             let taken = ports.take(&group.network.ports).map_err(Failure::Usage)?;
-            let alloc = new_alloc(group, index, &taken);
+            let alloc = new_alloc(group, index, &taken, &mut cores).map_err(Failure::Usage)?;
             let dir = AllocDir::new(data.path(), &alloc.id);
             let tasks: Vec<String> = group.tasks.iter().map(|task| task.name.clone()).collect();
             dir.make(&tasks).map_err(|error| Failure::Usage(format!("{}: {error}", dir.path().display())))?;
@@ -282,14 +198,15 @@ async fn place(
     Ok(Placed { job: job.clone(), node, schema: Arc::new(schema), ports, data: data.clone() })
 }
 
-fn new_alloc(group: &Group, index: u32, ports: &[PortMapping]) -> AllocState {
+fn new_alloc(group: &Group, index: u32, ports: &[PortMapping], cores: &mut Cores) -> Result<AllocState, String> {
     let task = |task: &nomad_jobspec::job::Task| {
         let state = TaskState {
+            cores: cores.take(&task.name, task.resources.cores)?,
             kill_timeout_ms: u64::try_from(task.kill_timeout.as_millis()).unwrap_or(u64::MAX),
             kill_signal: task.kill_signal.clone(),
             ..TaskState::default()
         };
-        (task.name.clone(), state)
+        Ok((task.name.clone(), state))
     };
     let port = |port: &PortMapping| PortState {
         label: port.label.clone(),
@@ -297,14 +214,14 @@ fn new_alloc(group: &Group, index: u32, ports: &[PortMapping]) -> AllocState {
         value: port.value,
         to: port.to,
     };
-    AllocState {
+    Ok(AllocState {
         id: uuid::Uuid::new_v4().to_string(),
         group: group.name.clone(),
         index,
         ports: ports.iter().map(port).collect(),
         network: None,
-        tasks: group.tasks.iter().map(task).collect(),
-    }
+        tasks: group.tasks.iter().map(task).collect::<Result<_, String>>()?,
+    })
 }
 
 fn mappings(ports: &[PortState]) -> Vec<PortMapping> {

@@ -91,3 +91,16 @@ pub(crate) fn total_mhz() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a machine has few cores")]
     if total > 0.0 { total } else { GUESS * cores as f64 }
 }
+
+/// MHz of so many processors.
+pub(crate) fn mhz(cores: usize) -> u32 {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a machine has few cores, whose speeds are positive"
+    )]
+    let mhz = (total_mhz() * cores as f64 / all as f64).round() as u32;
+    mhz
+}

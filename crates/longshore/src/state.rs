@@ -102,6 +102,9 @@ pub(crate) struct TaskState {
     pub(crate) events: Vec<Event>,
     pub(crate) kill_timeout_ms: u64,
     pub(crate) kill_signal: String,
+    /// The processors that are its own.
+    #[serde(default)]
+    pub(crate) cores: Vec<u32>,
 }
 
 /// Where a task is in its life.

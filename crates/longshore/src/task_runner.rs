@@ -25,10 +25,11 @@ use tokio::sync::watch;
 
 use crate::{
     alloc::{dir::AllocDir, environment::Subject},
+    cores::list,
     driver::Driver,
-    host::Record,
     log_files::{Collection, Stream, pipe_path},
     node::{Node, total_mhz},
+    record::Record,
     report,
     restart::{Next, Outcome},
     state::Phase,
@@ -63,6 +64,7 @@ pub(crate) struct TaskRunner {
     pub(crate) index: u32,
     pub(crate) ports: Vec<PortMapping>,
     pub(crate) network: Option<NetworkIsolation>,
+    pub(crate) cores: Vec<u32>,
     pub(crate) node: Arc<Node>,
     pub(crate) schema: Arc<Spec>,
     pub(crate) dir: AllocDir,
@@ -207,8 +209,8 @@ impl TaskRunner {
 
     /// What the driver is told, after the task's files are made.
     fn config(&self) -> Result<TaskConfig, String> {
-        let Self { job, group, task, alloc_id, index, ports, node, .. } = self;
-        let subject = Subject { job, group, task, alloc_id, index: *index, ports, node };
+        let Self { job, group, task, alloc_id, index, ports, cores, node, .. } = self;
+        let subject = Subject { job, group, task, alloc_id, index: *index, ports, cores, node };
         let mut env = subject.environment();
         for template in &task.templates {
             let resolve = |name: &str| subject.resolve(&env, name);
@@ -264,6 +266,7 @@ impl TaskRunner {
             linux: Some(LinuxResources {
                 cpu_period: 100_000,
                 cpu_shares: cpu,
+                cpuset_cpus: list(&self.cores),
                 memory_limit_bytes: memory << 20,
                 percent_ticks: f64::from(self.task.resources.cpu) / total_mhz(),
                 ..LinuxResources::default()

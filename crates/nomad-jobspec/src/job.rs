@@ -189,6 +189,8 @@ pub enum Hook {
 pub struct TaskResources {
     /// MHz.
     pub cpu: u32,
+    /// Whole processors of its own, in place of MHz; 0 is unset.
+    pub cores: u32,
     /// MiB.
     pub memory: u32,
     /// MiB; 0 is unset.

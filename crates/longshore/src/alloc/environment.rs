@@ -8,7 +8,7 @@ use nomad_jobspec::{
 };
 use nomad_plugin::driver::PortMapping;
 
-use crate::node::Node;
+use crate::{cores::list, node::Node};
 
 /// Where a task finds its directories.
 pub(crate) const ALLOC_DIR: &str = "/alloc";
@@ -23,6 +23,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) alloc_id: &'a str,
     pub(crate) index: u32,
     pub(crate) ports: &'a [PortMapping],
+    pub(crate) cores: &'a [u32],
     pub(crate) node: &'a Node,
 }
 
@@ -86,6 +87,9 @@ impl Subject<'_> {
         .into();
         if task.resources.memory_max > 0 {
             env.insert("NOMAD_MEMORY_MAX_LIMIT".to_owned(), task.resources.memory_max.to_string());
+        }
+        if !self.cores.is_empty() {
+            env.insert("NOMAD_CPU_CORES".to_owned(), list(self.cores));
         }
         for port in *ports {
             let label = clean(&port.label);

@@ -129,7 +129,7 @@ fn tasks_of_a_bridge_share_localhost_and_their_port_is_published() {
     let machine = Machine::new();
     let (pause, config) = Pause::make(&machine, "bridge");
     let network = "network {\n mode = \"bridge\"\n hostname = \"web\"\n port \"http\" {\n to = 8080\n }\n }\n";
-    let asks = "until wget -q -O - http://127.0.0.1:8080/page; do sleep 0.05; done; cat /etc/hosts; exec sleep 1000";
+    let asks = "until wget -q -O - http://127.0.0.1:8080/page; do sleep 0.05; done; cat /etc/hosts; trap exit TERM; sleep 1000 & wait";
     let tasks = [
         task("server", "mkdir /www; echo shared >/www/page; exec httpd -f -p $NOMAD_PORT_http -h /www", ""),
         task("client", asks, ""),
@@ -173,4 +173,24 @@ fn tasks_without_a_network_have_each_other() {
 
     assert_eq!(machine.ok(&["logs", "-task", "client", "alone"]), "shared\nlo\n");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]), "");
+}
+
+#[test]
+fn a_task_has_the_cores_that_it_asks_for() {
+    let machine = Machine::new();
+    let asks = |count: u32| format!("resources {{\n cores = {count}\n memory = 32\n }}");
+    let script = "echo $NOMAD_CPU_CORES; trap exit TERM; sleep 1000 & wait";
+    let file = machine.file("job.hcl", &job("cores", &task("t", script, &asks(1))));
+    let many = machine.file("many.hcl", &job("many", &task("t", script, &asks(1000))));
+
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    wait_until("its cores", || !machine.logs("cores").is_empty());
+    let refused = machine.run(&["run", many.to_str().unwrap()]);
+
+    let container = conformance::docker::inspect(&machine.containers()[0]);
+    let core = machine.logs("cores").trim().to_owned();
+    assert!(core.parse::<u32>().is_ok(), "{core}");
+    assert_eq!(container["HostConfig"]["CpusetCpus"], core);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("task \"t\" needs 1000 cores; "), "{}", text(&refused.stderr));
 }

@@ -311,20 +311,24 @@ fn lifecycle(body: &Body, findings: &Findings) -> Option<Lifecycle> {
     Some(Lifecycle { hook: hook?, sidecar })
 }
 
-const DEFAULT_RESOURCES: TaskResources = TaskResources { cpu: 100, memory: 300, memory_max: 0 };
+const DEFAULT_RESOURCES: TaskResources = TaskResources { cpu: 100, cores: 0, memory: 300, memory_max: 0 };
 const DEFAULT_LOGS: Logs = Logs { max_files: 10, max_file_size: 10, disabled: false };
 
 fn resources(body: &Body, findings: &Findings) -> TaskResources {
     let reader = Reader::new(body, findings);
     let resources = TaskResources {
         cpu: reader.number("cpu", 1..10_000_001).unwrap_or(DEFAULT_RESOURCES.cpu),
+        cores: reader.number("cores", 0..100_001).unwrap_or_default(),
         memory: reader.number("memory", 1..100_000_001).unwrap_or(DEFAULT_RESOURCES.memory),
         memory_max: reader.number("memory_max", 0..100_000_001).unwrap_or_default(),
     };
     if resources.memory_max != 0 && resources.memory_max < resources.memory {
         findings.problem(&reader.span("memory_max"), "memory_max must not be less than memory");
     }
-    reader.ignore(&["cores", "numa", "device", "network", "disk", "iops", "secrets"]);
+    if resources.cores > 0 && body.attribute("cpu").is_some() {
+        findings.problem(&reader.span("cores"), "cpu and cores exclude each other: MHz, or whole processors");
+    }
+    reader.ignore(&["numa", "device", "network", "disk", "iops", "secrets"]);
     reader.end();
     resources
 }

@@ -77,3 +77,13 @@ fn a_lifecycle_says_when_a_task_runs() {
     assert!(errors(&text("hook = \"before\"")).contains("unknown hook \"before\""));
     assert!(errors(&task("lifecycle { hook = \"poststop\" }")).contains("a group needs a main task"));
 }
+
+#[test]
+fn a_task_asks_for_cores_or_for_their_speed() {
+    let resources = |text: &str| read(&task(&format!("resources {{\n {text}\n }}")), &[], None);
+    let cores = resources("cores = 2").unwrap().job.groups[0].tasks[0].resources;
+
+    assert_eq!(cores.cores, 2);
+    let told = resources("cores = 2\n cpu = 100").unwrap_err().to_string();
+    assert!(told.contains("cpu and cores exclude each other"), "{told}");
+}
