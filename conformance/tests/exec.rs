@@ -114,6 +114,21 @@ async fn a_terminals_bytes_come_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_terminal_whose_input_ends_tells_all_its_output() {
+    let (fixture, started) = sleeper().await;
+    let closed = stream::iter([ExecInput::StdinClosed]);
+    let half_a_line = stream::iter([ExecInput::Stdin("one\ntwo".into()), ExecInput::StdinClosed]);
+
+    let silent = exec(&fixture, &started, &["/bin/sh", "-c", "sleep 0.2; echo out; exit 7"], true, closed).await;
+    let fed = exec(&fixture, &started, &["/bin/sh", "-c", "stty -echo; cat"], true, half_a_line).await;
+
+    assert_eq!((String::from_utf8_lossy(&silent.stdout).trim_end(), silent.code), ("out", 7));
+    let fed_text = String::from_utf8_lossy(&fed.stdout);
+    assert!(fed_text.ends_with("one\r\ntwo") && fed.code == 0, "{fed_text}");
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_command_without_streams_keeps_its_code_and_its_time_limit() {
     let (fixture, started) = sleeper().await;
     let run = |command: &[&str], limit| {

@@ -19,6 +19,9 @@ use crate::{
 /// How many pieces of output may wait for a slow caller.
 const WAITING: usize = 16;
 
+/// Ctrl-D.
+const END_OF_INPUT: u8 = 4;
+
 type Event = Result<ExecEvent, DriverError>;
 
 /// Runs a command. The answer's last item is the command's end; a caller that drops it has the command killed.
@@ -83,14 +86,22 @@ async fn feed(
     stdin: impl tokio::io::AsyncWrite,
 ) {
     let mut stdin = std::pin::pin!(stdin);
+    let mut in_a_line = false;
     while let Some(input) = input.next().await {
         let passed_on = match input {
             ExecInput::Stdin(bytes) => {
+                in_a_line = bytes.last().map_or(in_a_line, |last| *last != b'\n');
                 async {
                     stdin.write_all(&bytes).await?;
                     stdin.flush().await
                 }
                 .await
+            }
+            // The engine lets go of a terminal whose input is closed, output and all. The end of input is a key there,
+            // which in the midst of a line ends the line only.
+            ExecInput::StdinClosed if terminal == ExecTerminal::Yes => {
+                let keys = if in_a_line { [END_OF_INPUT; 2].as_slice() } else { &[END_OF_INPUT] };
+                stdin.write_all(keys).await
             }
             ExecInput::StdinClosed => stdin.shutdown().await,
             ExecInput::Resize(TerminalSize { height, width }) => {
