@@ -1,22 +1,17 @@
 //! Files made of templates before a task starts.
 
+mod functions;
+
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
 
-use gtmpl::{FuncError, Value};
 use nomad_jobspec::{interpolate, job::Template};
 
 use crate::alloc::environment::{ALLOC_DIR, SECRETS_DIR, TASK_DIR};
-
-thread_local! {
-    /// What `env` looks into: the library calls plain functions only.
-    static ENVIRONMENT: RefCell<BTreeMap<String, String>> = RefCell::default();
-}
 
 /// Makes a template's file, and returns the variables that it adds to the environment.
 pub(crate) fn make(
@@ -74,42 +69,10 @@ fn delimited(text: &str, template: &Template) -> String {
 }
 
 fn render(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
-    ENVIRONMENT.with_borrow_mut(|known| known.clone_from(env));
     let mut template = gtmpl::Template::default();
-    for (name, func) in [
-        ("env", lookup as gtmpl::Func),
-        ("toLower", |args| text1(args, str::to_lowercase)),
-        ("toUpper", |args| text1(args, str::to_uppercase)),
-        ("trimSpace", |args| text1(args, |text| text.trim().to_owned())),
-        ("replaceAll", replace_all),
-    ] {
-        template.add_func(name, func);
-    }
+    functions::declare(&mut template, env);
     template.parse(text).map_err(|error| error.to_string())?;
     template.render(&gtmpl::Context::empty()).map_err(|error| error.to_string())
-}
-
-fn argument(args: &[Value], index: usize) -> Result<String, FuncError> {
-    match args.get(index) {
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(other) => Ok(other.to_string()),
-        None => Err(FuncError::AtLeastXArgs("a function".to_owned(), index + 1)),
-    }
-}
-
-/// An unset variable is empty, as in Nomad's templates.
-fn lookup(args: &[Value]) -> Result<Value, FuncError> {
-    let name = argument(args, 0)?;
-    Ok(Value::String(ENVIRONMENT.with_borrow(|known| known.get(&name).cloned().unwrap_or_default())))
-}
-
-fn text1(args: &[Value], func: impl Fn(&str) -> String) -> Result<Value, FuncError> {
-    Ok(Value::String(func(&argument(args, 0)?)))
-}
-
-fn replace_all(args: &[Value]) -> Result<Value, FuncError> {
-    let (from, to, text) = (argument(args, 0)?, argument(args, 1)?, argument(args, 2)?);
-    Ok(Value::String(text.replace(&from, &to)))
 }
 
 /// `NAME=value` lines; comments and empty lines are left out, quotes taken off.
@@ -155,6 +118,19 @@ mod tests {
         let text = "port {{ env \"NOMAD_PORT_http\" }}{{ if env \"X\" }}!{{ end }} {{ env \"NONE\" | toUpper }}.";
         assert_eq!(made(&template(text, "local/page")).unwrap().0, "port 8080 .");
         assert_eq!(made(&template("a", "/local/page")).unwrap().0, "a");
+    }
+
+    #[test]
+    fn functions_calculate_cut_and_count() {
+        let text = concat!(
+            "{{ range loop 1 3 }}{{ . }};{{ end }} {{ env \"NOMAD_PORT_http\" | parseInt | add 1 }} {{ subtract 1 3 }} ",
+            "{{ envOrDefault \"NONE\" \"other\" }} {{ \"a,b\" | split \",\" | join \"-\" }} {{ \"xax\" | trim \"x\" }} ",
+            "{{ base64Encode \"a\" }} {{ base64Decode \"YQ==\" }} {{ toJSON \"q\\\"\" }} {{ \"v1\" | trimPrefix \"v\" }}"
+        );
+        let expected = "1;2; 8081 2 other a-b a YQ== a \"q\\\"\" 1";
+        assert_eq!(made(&template(text, "local/page")).unwrap().0, expected);
+        let missing = made(&template("{{ mustEnv \"NONE\" }}", "local/page")).unwrap_err();
+        assert!(missing.contains("NONE is not set"), "{missing}");
     }
 
     #[test]
