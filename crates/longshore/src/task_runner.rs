@@ -55,6 +55,9 @@ pub(crate) async fn asked(stop: &mut watch::Receiver<Stop>, urgency: Stop) {
     }
 }
 
+/// What ends a task whatever it does.
+pub(crate) const KILL: &str = "SIGKILL";
+
 /// A task and what it needs.
 pub(crate) struct TaskRunner {
     pub(crate) job: Arc<Job>,
@@ -311,24 +314,29 @@ impl TaskRunner {
         let timeout = self.task.kill_timeout;
         let signal = &self.task.kill_signal;
         self.event("Killing", &format!("Sent interrupt. Waiting {timeout:?} before force killing"));
-        let ask = |timeout| {
+        let ask = |timeout, signal: &str| {
+            let signal = signal.to_owned();
             self.driver.call(move |client| {
                 let (id, signal) = (id.clone(), signal.clone());
                 async move { client.stop_task(id, timeout, signal).await }
             })
         };
         let mut stop = self.stop.clone();
+        let kill = || ask(std::time::Duration::ZERO, KILL);
         let asked = async {
             if *stop.borrow() == Stop::Now {
-                return ask(std::time::Duration::ZERO).await;
+                return kill().await;
             }
             tokio::select! {
-                asked = ask(timeout) => asked,
-                () = asked(&mut stop, Stop::Now) => ask(std::time::Duration::ZERO).await,
+                asked = ask(timeout, signal) => asked,
+                () = asked(&mut stop, Stop::Now) => kill().await,
             }
         };
-        if let Err(error) = asked.await {
-            self.event("Killing", &format!("failed to stop: {error}"));
+        let Err(error) = asked.await else { return };
+        // A signal that there is not, for example: nothing else would end the task.
+        self.event("Killing", &format!("failed to stop, so it is killed: {error}"));
+        if let Err(error) = kill().await {
+            self.event("Killing", &format!("failed to kill: {error}"));
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     driver::{Driver, Launcher},
     network, report,
     state::{DataDir, JobState, Phase},
-    task_runner::left_running,
+    task_runner::{KILL, left_running},
 };
 
 /// How often to look whether the host has ended.
@@ -76,7 +76,11 @@ async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir
     {
         let id = task.run.as_str();
         let timeout = Duration::from_millis(task.kill_timeout_ms);
-        let stopped = client.stop_task(id.into(), timeout, task.kill_signal.clone()).await;
+        let mut stopped = client.stop_task(id.into(), timeout, task.kill_signal.clone()).await;
+        if let Err(error) = stopped {
+            report::note(&format!("failed to stop {id}, so it is killed: {error}"));
+            stopped = client.stop_task(id.into(), Duration::ZERO, KILL.to_owned()).await;
+        }
         stopped.map_err(|error| Failure::Engine(error.to_string()))?;
         let waited = client.wait_task(id.into()).await.map_err(|error| Failure::Engine(error.to_string()))?;
         let destroyed = client.destroy_task(id.into(), Force::Yes).await;

@@ -170,6 +170,26 @@ fn a_second_interrupt_kills_a_job_that_takes_its_time() {
 }
 
 #[test]
+fn a_task_whose_kill_signal_there_is_not_is_killed() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("odd", "exec sleep 1000", "kill_signal = \"SIGFOO\""));
+    let path = file.to_str().unwrap();
+    machine.ok(&["run", "-detach", path]);
+
+    machine.ok(&["stop", "odd"]);
+    let by_host = machine.state("odd");
+    machine.ok(&["run", "-detach", path]);
+    signal(i32::try_from(machine.state("odd")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    machine.ok(&["stop", "odd"]);
+    let without_host = machine.state("odd");
+
+    assert_eq!(Machine::task(&by_host, "t")["exit_code"], 137);
+    assert!(by_host.to_string().contains("failed to stop, so it is killed"), "{by_host}");
+    assert_eq!(Machine::task(&without_host, "t")["exit_code"], 137);
+    assert_eq!(machine.containers(), Vec::<String>::new());
+}
+
+#[test]
 fn a_killed_driver_is_started_again_and_the_log_has_no_gap() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("steady", STEADY, ""));
