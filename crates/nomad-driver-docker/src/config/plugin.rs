@@ -318,7 +318,7 @@ fn allowed_modes(reader: &Reader<'_>) -> AllowedModes {
         let modes = reader.texts(kind).unwrap_or_default();
         for mode in modes.iter().filter(|mode| !mode.is_empty() && !valid(mode)) {
             let problem = format!("cannot apply allowed_modes configuration, {mode:?} is not a valid {option}");
-            reader.problem(problem);
+            reader.problem_in_known_words(problem);
         }
         modes
     };
@@ -388,6 +388,7 @@ mod tests {
         .unwrap_err()
         .to_string();
 
+        assert!(!errors.contains("allowed_modes: "), "{errors}");
         for expected in [
             "failed to parse 'image_pull_timeout' duration: time: unknown unit \"d\" in duration \"1d\"",
             "pull_activity_timeout is less than minimum, 1m0s",

@@ -110,6 +110,11 @@ impl<'a> Reader<'a> {
         self.findings.add(self.prefix.trim_end_matches('.'), message);
     }
 
+    /// A problem whose text names the option itself, in the words that operators know.
+    pub(super) fn problem_in_known_words(&self, message: impl Into<String>) {
+        self.findings.add("", message);
+    }
+
     /// A problem with a field, told with its path.
     pub(super) fn problem_at(&self, name: &str, message: impl Into<String>) {
         self.findings.add(self.path(name), message);

@@ -85,7 +85,7 @@ fn cpu_quota(linux: &LinuxResources, period: i64, cpus: u32) -> (i64, i64) {
     let period = if period == 0 { linux.cpu_period } else { period };
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a period is at most a million")]
     let one = (linux.percent_ticks * period as f64) as i64;
-    (period, one * i64::from(cpus))
+    (period, one.saturating_mul(cpus.into()))
 }
 
 fn pids_limit(task: i64, plugin: Option<i64>) -> Result<i64, ContainerError> {

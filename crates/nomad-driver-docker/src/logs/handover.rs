@@ -4,9 +4,9 @@
 //! the end of the host's log files; the place of those bytes in the engine's files is where it left off.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, FileTypeExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,6 +23,7 @@ use super::{
     rotation::HeldFile,
     sink::{LogSink, Stream},
 };
+use crate::beneath::{Beneath, Links, reopen};
 
 /// How much of what arrived is looked up; a log that repeats itself word for word over more than this has many such places,
 /// of which the last is taken.
@@ -43,15 +44,20 @@ pub struct Arrived([Option<Vec<u8>>; 2]);
 impl Arrived {
     /// Reads it when the host has taken everything. Nobody may write to the pipes meanwhile.
     pub async fn at(sink: &LogSink) -> Self {
-        let (stdout, stderr) = tokio::join!(arrived_through(&sink.stdout), arrived_through(&sink.stderr));
+        let arrived = |pipe| arrived_through(&sink.alloc_dir, pipe);
+        let (stdout, stderr) = tokio::join!(arrived(&sink.stdout), arrived(&sink.stderr));
         Self([stdout, stderr])
     }
 }
 
-async fn arrived_through(pipe: &Path) -> Option<Vec<u8>> {
-    let files = HostFiles::of(pipe)?;
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let pipe = OpenOptions::new().read(true).write(true).custom_flags(flags).open(pipe).ok()?;
+async fn arrived_through(alloc_dir: &Path, pipe: &Path) -> Option<Vec<u8>> {
+    let alloc_dir = Beneath::open(alloc_dir).ok()?;
+    let found = alloc_dir.find(pipe, Links::Refused).ok()?;
+    let files = HostFiles::of(alloc_dir, pipe)?;
+    if !found.metadata().ok()?.file_type().is_fifo() {
+        return None;
+    }
+    let pipe = reopen(&found, OFlags::RDWR | OFlags::NONBLOCK).ok()?;
     let begin = Instant::now();
     let mut quiet = (begin, None);
     loop {
@@ -71,14 +77,15 @@ async fn arrived_through(pipe: &Path) -> Option<Vec<u8>> {
 
 /// The files that the host keeps of what comes through a pipe: `.web.stdout.fifo` goes to `web.stdout.<number>`.
 struct HostFiles {
+    alloc_dir: Beneath,
     directory: PathBuf,
     prefix: String,
 }
 
 impl HostFiles {
-    fn of(pipe: &Path) -> Option<Self> {
+    fn of(alloc_dir: Beneath, pipe: &Path) -> Option<Self> {
         let name = pipe.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".fifo")?;
-        Some(Self { directory: pipe.parent()?.to_owned(), prefix: format!("{name}.") })
+        Some(Self { alloc_dir, directory: pipe.parent()?.to_owned(), prefix: format!("{name}.") })
     }
 
     /// Oldest first.
@@ -109,7 +116,7 @@ impl HostFiles {
             if wanted == 0 {
                 break;
             }
-            let file = OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+            let file = self.alloc_dir.read(path, Links::Refused)?;
             let length = file.metadata()?.len();
             let mut piece = read(&file, length.saturating_sub(wanted), length)?;
             piece.append(&mut tail);
@@ -292,11 +299,15 @@ mod tests {
             fs::write(directory.path().join(name), text).unwrap();
         }
 
-        let files = HostFiles::of(&directory.path().join(".web.stdout.fifo")).unwrap();
+        let files = |pipe: &str| HostFiles::of(Beneath::open(directory.path()).unwrap(), &directory.path().join(pipe));
+        let found = files(".web.stdout.fifo").unwrap();
 
-        assert_eq!((files.tail().unwrap().as_slice(), files.size()), (&b"nine\nten\n"[..], 9));
-        assert!(HostFiles::of(&directory.path().join("web.stdout")).is_none());
-        let none = HostFiles::of(&directory.path().join(".other.stdout.fifo")).unwrap();
+        assert_eq!((found.tail().unwrap().as_slice(), found.size()), (&b"nine\nten\n"[..], 9));
+        assert!(files("web.stdout").is_none());
+        let none = files(".other.stdout.fifo").unwrap();
         assert_eq!(none.tail().unwrap_err().kind(), io::ErrorKind::NotFound);
+        // Nomad's files are its own; what a task put in the place of one is not read.
+        std::os::unix::fs::symlink("web.stdout.9", directory.path().join("web.stdout.11")).unwrap();
+        assert!(found.tail().is_err());
     }
 }
