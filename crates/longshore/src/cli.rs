@@ -27,9 +27,9 @@ pub(crate) struct Options {
     /// The driver's program [default: nomad-driver-docker beside this program]
     #[arg(long, global = true, env = "LONGSHORE_PLUGIN", value_name = "PATH")]
     pub(crate) plugin: Option<PathBuf>,
-    /// A file with the driver's configuration: what stands in `plugin "docker" { config { ... } }`
-    #[arg(long, global = true, env = "LONGSHORE_PLUGIN_CONFIG", value_name = "FILE")]
-    pub(crate) plugin_config: Option<PathBuf>,
+    /// An agent's configuration file; its `plugin "docker"` block, and the older client options, configure the driver
+    #[arg(long, global = true, env = "LONGSHORE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// Answers for programs instead of people
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -225,7 +225,7 @@ pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
         "help",
         "version",
     ];
-    const WITH_VALUE: [&str; 7] = ["var", "var-file", "task", "signal", "data-dir", "plugin", "plugin-config"];
+    const WITH_VALUE: [&str; 7] = ["var", "var-file", "task", "signal", "data-dir", "plugin", "config"];
     // The program, the verb, the target and the command: what stands behind them is the command's own.
     const OF_EXEC: usize = 3;
     let mut positionals = Vec::new();

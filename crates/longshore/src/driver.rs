@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -11,12 +11,18 @@ use nomad_jobspec::{body::Body, decode::decode};
 use nomad_plugin::{
     client::{ClientError, DriverClient, LaunchOptions, Reattach},
     driver::{Fingerprint, SetConfig, TaskHandle},
+    hclspec::Spec,
     id::TaskId,
     msgpack::encode,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{Failure, cli::Options, job_file::load_config, report};
+use crate::{
+    Failure,
+    agent_file::{self, STATE_DIR},
+    cli::Options,
+    report,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +33,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Launcher {
     program: PathBuf,
     config: Option<PathBuf>,
+    /// Where a job's driver keeps what must outlive its process.
+    state_dir: Option<PathBuf>,
 }
 
 impl Launcher {
@@ -38,7 +46,12 @@ impl Launcher {
             let message = format!("there is no driver at {}\nhint: name one with --plugin", program.display());
             return Err(Failure::Usage(message));
         }
-        Ok(Self { program, config: options.plugin_config.clone() })
+        Ok(Self { program, config: options.config.clone(), state_dir: None })
+    }
+
+    /// For a job's own driver: it keeps its state in the job's directory, apart from those of other jobs.
+    pub(crate) fn of_job(self, directory: &Path) -> Self {
+        Self { state_dir: Some(directory.join("driver")), ..self }
     }
 
     /// Starts a driver's process and configures it.
@@ -63,11 +76,16 @@ impl Launcher {
 
     async fn configure(&self, driver: &DriverClient) -> Result<(), Failure> {
         let failed = |error: ClientError| Failure::Engine(error.to_string());
-        let (source, body) = match &self.config {
-            Some(path) => load_config(path)?,
+        let (source, mut body) = match &self.config {
+            Some(path) => agent_file::load(path)?,
             None => (nomad_jobspec::Source { name: String::new(), text: String::new() }, Body::default()),
         };
         let schema = driver.config_schema().await.map_err(failed)?;
+        if let (Some(directory), Spec::Object(options)) = (&self.state_dir, &schema)
+            && options.contains_key(STATE_DIR)
+        {
+            agent_file::set_state_dir(&mut body, directory);
+        }
         let config = decode(&body, &schema, &|_| None)
             .map_err(|problems| Failure::Usage(nomad_jobspec::Diagnostics::new(&source, problems).to_string()))?;
         let config = SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nomad_jobspec::{Files, Inputs, Parsed, Source, body::Body, parse, parse_config};
+use nomad_jobspec::{Files, Inputs, Parsed, Source, parse};
 
 use crate::{Failure, cli::JobFile};
 
@@ -33,16 +33,8 @@ pub(crate) fn load(file: &JobFile) -> Result<Loaded, Failure> {
     Ok(Loaded { source, parsed })
 }
 
-/// Reads a file that holds the driver's configuration: the content of a `config` block, or a whole `plugin` block.
-pub(crate) fn load_config(path: &Path) -> Result<(Source, Body), Failure> {
-    let source = read(path)?;
-    let body = parse_config(&source).map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
-    let whole = body.blocks("plugin").next();
-    let config = whole.map(|plugin| plugin.body.blocks("config").next().map(|config| config.body.clone()));
-    Ok((source, config.map_or(body, Option::unwrap_or_default)))
-}
-
-fn read(path: &Path) -> Result<Source, Failure> {
+/// Reads a text file.
+pub(crate) fn read(path: &Path) -> Result<Source, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Usage(format!("failed to read {}: {error}", path.display())))?;
     Ok(Source { name: path.display().to_string(), text })

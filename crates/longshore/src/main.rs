@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine; 1 a task failed; 2 the command line or the job file is wrong; 3 the driver or its engine does not
 //! answer; `exec` returns the command's own code.
 
+mod agent_file;
 mod alloc;
 mod cli;
 mod command;

@@ -31,7 +31,7 @@ const DETACHED: &str = "LONGSHORE_DETACHED";
 /// Runs a job until it ends. The first Ctrl-C, or SIGTERM, stops it; the next one kills.
 pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir) -> Result<(), Failure> {
     let loaded = job_file::load(file)?;
-    let launcher = Launcher::new(options)?;
+    let launcher = Launcher::new(options)?.of_job(&data.job(&loaded.parsed.job.id));
     let (stop, stopping) = watch::channel(Stop::No);
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to take over signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -74,7 +74,7 @@ pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
     let output = File::create(&log).map_err(failed)?;
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.arg("--data-dir").arg(data.path());
-    for (flag, path) in [("--plugin", &options.plugin), ("--plugin-config", &options.plugin_config)] {
+    for (flag, path) in [("--plugin", &options.plugin), ("--config", &options.config)] {
         if let Some(path) = path {
             command.arg(flag).arg(std::path::absolute(path).map_err(failed)?);
         }

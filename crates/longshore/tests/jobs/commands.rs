@@ -130,10 +130,36 @@ fn a_jobs_status_tells_that_its_host_is_gone_and_keeps_secrets() {
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
     let running = machine.state("quiet");
 
-    conformance::signal(i32::try_from(running["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
-    wait_until("the host's end", || machine.state("quiet")["host_pid"].is_null());
+    machine.kill_host("quiet");
 
     assert_eq!((&running["status"], &running["allocs"][0]["name"]), (&"running".into(), &"quiet.g[0]".into()));
     assert!(machine.ok(&["status", "quiet"]).contains("Host        = gone; `longshore run FILE` takes its tasks over"));
     assert!(!machine.ok(&["status", "-json"]).contains("hunter2"));
+}
+
+#[test]
+fn the_drivers_older_options_in_an_agents_file_hold() {
+    let machine = Machine::new();
+    let agent = |privileged: &str| {
+        let text = format!("client {{\n  options {{\n    \"docker.privileged.enabled\" = \"{privileged}\"\n  }}\n}}\n");
+        machine.file(&format!("{privileged}.hcl"), &text).to_str().unwrap().to_owned()
+    };
+    let attributes = |config: &str| machine.ok(&["-config", config, "fingerprint"]);
+
+    assert!(attributes(&agent("true")).contains("driver.docker.privileged.enabled = true"));
+    assert!(!attributes(&agent("false")).contains("privileged"));
+    let wrong = machine.run(&["-config", &agent("perhaps"), "fingerprint"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("\"docker.privileged.enabled\" needs"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_jobs_driver_keeps_its_state_with_the_job() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("kept", "sleep 60", ""));
+
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let ledgers = machine.path().join("data/jobs/kept/driver/images");
+    wait_until("the ledger of images", || std::fs::read_dir(&ledgers).is_ok_and(|found| found.count() == 1));
+    machine.ok(&["stop", "kept"]);
 }

@@ -1,6 +1,6 @@
 //! Groups of several tasks: in what order they run, and the network that they share.
 
-use conformance::{docker::docker, image, signal};
+use conformance::{docker::docker, image};
 
 use crate::{Machine, text, wait_until};
 
@@ -84,7 +84,7 @@ fn what_has_ended_is_not_run_again_by_the_next_host() {
     let path = file.to_str().unwrap();
     machine.ok(&["run", "-detach", path]);
     wait_until("the short task's end", || machine.state("kept")["allocs"][0]["tasks"]["short"]["status"] == "complete");
-    signal(i32::try_from(machine.state("kept")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    machine.kill_host("kept");
 
     let alloc = machine.path().join("data/alloc").join(&machine.allocs()[0]);
     let changed = machine.file("changed.hcl", &job("kept", &tasks[1]));
@@ -109,7 +109,8 @@ impl Pause {
         let container = docker(&["create", &image()]);
         docker(&["commit", "--change", r#"CMD ["sleep", "1000000"]"#, container.trim(), &name]);
         docker(&["rm", container.trim()]);
-        let config = machine.file("plugin.hcl", &format!("infra_image = \"{name}\"\n"));
+        let config = machine
+            .file("agent.hcl", &format!("plugin \"docker\" {{\n  config {{\n    infra_image = \"{name}\"\n  }}\n}}\n"));
         (Self(name), config.to_str().unwrap().to_owned())
     }
 }
@@ -135,19 +136,19 @@ fn tasks_of_a_bridge_share_localhost_and_their_port_is_published() {
         task("client", asks, ""),
     ];
     let file = machine.file("job.hcl", &job("bridged", &format!("{network}{}", tasks.concat())));
-    let run = ["-plugin-config", &config, "run", "-detach", file.to_str().unwrap()];
+    let run = ["-config", &config, "run", "-detach", file.to_str().unwrap()];
     let pauses = || docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]);
 
     machine.ok(&run);
     wait_until("the other task's answer", || machine.ok(&["logs", "-task", "client", "bridged"]).contains("shared"));
     let port = machine.state("bridged")["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
     let before = crate::life::answer(port, "/page");
-    signal(i32::try_from(machine.state("bridged")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    machine.kill_host("bridged");
     machine.ok(&run);
     let after = crate::life::answer(port, "/page");
     let hosts = machine.ok(&["logs", "-task", "client", "bridged"]);
     assert_eq!(pauses().lines().count(), 1);
-    machine.ok(&["-plugin-config", &config, "stop", "bridged"]);
+    machine.ok(&["-config", &config, "stop", "bridged"]);
 
     assert!(before.ends_with("shared\n") && after.ends_with("shared\n"), "{before} {after}");
     assert!(hosts.lines().any(|line| line.starts_with("172.26.") && line.contains("web")), "{hosts}");
@@ -169,7 +170,7 @@ fn tasks_without_a_network_have_each_other() {
     let file =
         machine.file("job.hcl", &job("alone", &format!("network {{\n mode = \"none\"\n }}\n{}", tasks.concat())));
 
-    machine.ok(&["-plugin-config", &config, "run", file.to_str().unwrap()]);
+    machine.ok(&["-config", &config, "run", file.to_str().unwrap()]);
 
     assert_eq!(machine.ok(&["logs", "-task", "client", "alone"]), "shared\nlo\n");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]), "");

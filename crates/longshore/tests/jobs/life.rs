@@ -179,7 +179,7 @@ fn a_task_whose_kill_signal_there_is_not_is_killed() {
     machine.ok(&["stop", "odd"]);
     let by_host = machine.state("odd");
     machine.ok(&["run", "-detach", path]);
-    signal(i32::try_from(machine.state("odd")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    machine.kill_host("odd");
     machine.ok(&["stop", "odd"]);
     let without_host = machine.state("odd");
 
@@ -225,7 +225,7 @@ fn a_killed_host_finds_its_tasks_again_and_loses_nothing() {
     for round in 1..=2 {
         wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
         let killed = host();
-        signal(killed, "KILL");
+        machine.kill_host("steady");
         assert_eq!(machine.ok(&["exec", "steady", "echo", "still here"]), "still here\n");
         machine.ok(&["run", "-detach", path]);
         assert_ne!(host(), killed);
@@ -244,7 +244,7 @@ fn a_job_whose_host_was_killed_can_be_stopped() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("orphan", "exec sleep 1000", "kill_timeout = \"1s\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
-    signal(i32::try_from(machine.state("orphan")["host_pid"].as_i64().unwrap()).unwrap(), "KILL");
+    machine.kill_host("orphan");
 
     machine.ok(&["stop", "orphan"]);
 

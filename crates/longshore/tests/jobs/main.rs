@@ -66,6 +66,13 @@ impl Machine {
         self.ok(&["logs", job])
     }
 
+    /// Kills a job's host with SIGKILL, and waits until it is gone.
+    fn kill_host(&self, job: &str) {
+        let host = || self.state(job)["host_pid"].as_i64();
+        conformance::signal(host().unwrap().try_into().unwrap(), "KILL");
+        wait_until("the host's end", || host().is_none());
+    }
+
     /// The allocations' directories.
     fn allocs(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path().join("data/alloc")).into_iter().flatten().flatten();
