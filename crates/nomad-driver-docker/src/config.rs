@@ -5,13 +5,15 @@
 mod allowlists;
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod garbage_collection;
 mod plugin;
 mod reader;
 mod schema;
 mod task;
 
 pub use allowlists::Allowlists;
-pub use plugin::{AllowedModes, DanglingContainers, GarbageCollection, Logging, PluginAuth, PluginConfig, Volumes};
+pub use garbage_collection::{DanglingContainers, GarbageCollection};
+pub use plugin::{AllowedModes, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};
 pub use schema::{plugin_schema, task_schema};
 pub use task::{

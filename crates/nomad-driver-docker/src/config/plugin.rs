@@ -10,6 +10,7 @@ use nomad_plugin::duration::parse_go_duration;
 
 use super::{
     allowlists::Allowlists,
+    garbage_collection::{GarbageCollection, gc},
     reader::{ConfigErrors, Findings, Reader, fields},
     schema::default_infra_image,
     task::OOM_SCORE_ADJ,
@@ -33,7 +34,7 @@ pub(super) const DEFAULT_CAPS: [&str; 13] = [
     "SYS_CHROOT",
 ];
 
-const ONE_MINUTE: Duration = Duration::from_secs(60);
+pub(super) const ONE_MINUTE: Duration = Duration::from_secs(60);
 
 /// The plugin's configuration, parsed.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,32 +101,6 @@ pub struct Logging {
     pub options: BTreeMap<String, String>,
 }
 
-/// What is removed after tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GarbageCollection {
-    /// Images that no task uses.
-    pub image: bool,
-    /// How long after its last use.
-    pub image_delay: Duration,
-    /// Containers of tasks that are destroyed.
-    pub container: bool,
-    /// Containers that no task owns.
-    pub dangling: DanglingContainers,
-}
-
-/// When containers that no task owns are removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DanglingContainers {
-    /// Whether at all.
-    pub enabled: bool,
-    /// How often to look.
-    pub period: Duration,
-    /// How old they must be.
-    pub creation_grace: Duration,
-    /// Whether to name them only.
-    pub dry_run: bool,
-}
-
 /// Mounts from outside of the allocation's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volumes {
@@ -159,17 +134,7 @@ impl Default for PluginConfig {
                 driver: "json-file".to_owned(),
                 options: [("max-file", "2"), ("max-size", "2m")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             },
-            gc: GarbageCollection {
-                image: true,
-                image_delay: 3 * ONE_MINUTE,
-                container: true,
-                dangling: DanglingContainers {
-                    enabled: true,
-                    period: 5 * ONE_MINUTE,
-                    creation_grace: 5 * ONE_MINUTE,
-                    dry_run: false,
-                },
-            },
+            gc: GarbageCollection::default(),
             volumes: Volumes::default(),
             allow_privileged: false,
             allow_caps: owned(&DEFAULT_CAPS),
@@ -276,7 +241,7 @@ fn endpoint(reader: &Reader<'_>) -> Endpoint {
 }
 
 /// A duration; unset and empty are the default.
-fn time(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
+pub(super) fn time(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
     let Some(text) = reader.text(name) else { return default };
     parse_go_duration(&text).unwrap_or_else(|error| {
         reader.problem(format!("failed to parse '{name}' duration: {error}"));
@@ -284,32 +249,12 @@ fn time(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
     })
 }
 
-fn at_least_a_minute(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
+pub(super) fn at_least_a_minute(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
     let time = time(reader, name, default);
     if time < ONE_MINUTE {
         reader.problem(format!("{name} is less than minimum, 1m0s"));
     }
     time
-}
-
-fn gc(reader: &Reader<'_>, default: GarbageCollection) -> GarbageCollection {
-    let Some(gc) = reader.block("gc") else { return default };
-    let image_delay = time(&gc, "image_delay", default.image_delay);
-    let dangling = match gc.block("dangling_containers") {
-        None => default.dangling,
-        Some(dangling) => DanglingContainers {
-            enabled: dangling.truth("enabled").unwrap_or(default.dangling.enabled),
-            period: time(&dangling, "period", default.dangling.period),
-            creation_grace: at_least_a_minute(&dangling, "creation_grace", default.dangling.creation_grace),
-            dry_run: dangling.truth("dry_run").unwrap_or_default(),
-        },
-    };
-    GarbageCollection {
-        image: gc.truth("image").unwrap_or(default.image),
-        image_delay,
-        container: gc.truth("container").unwrap_or(default.container),
-        dangling,
-    }
 }
 
 fn allowed_modes(reader: &Reader<'_>) -> AllowedModes {

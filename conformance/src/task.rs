@@ -1,0 +1,114 @@
+//! A task to start, with what a host makes for it: its directories and its pipes.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use nomad_plugin::{
+    driver::{AllocatedResources, LinuxResources, PortMapping, Resources, TaskConfig, TaskHandle},
+    id::TaskId,
+    msgpack::{Value, encode},
+};
+
+use crate::{LABEL, image, object, pipes::Pipes, text};
+
+/// A task that was started.
+pub struct Started {
+    /// Its run.
+    pub id: TaskId,
+    /// Its address.
+    pub address: String,
+    /// What the host keeps.
+    pub handle: TaskHandle,
+}
+
+/// A task to start, with the host's end of its pipes.
+pub struct Task {
+    /// What the driver is told.
+    pub config: TaskConfig,
+    /// Its `config` block.
+    pub options: BTreeMap<String, Value>,
+    /// What it writes.
+    pub pipes: Pipes,
+}
+
+impl Task {
+    pub(crate) fn new(root: &Path, name: &str, options: &[(&str, Value)]) -> Self {
+        let alloc_id = uuid::Uuid::new_v4().to_string();
+        let alloc_dir = root.join(&alloc_id);
+        for part in ["alloc/logs", "alloc/data", "alloc/tmp"] {
+            std::fs::create_dir_all(alloc_dir.join(part)).unwrap();
+        }
+        for part in ["local", "secrets", "tmp"] {
+            std::fs::create_dir_all(alloc_dir.join(name).join(part)).unwrap();
+        }
+        let pipes = Pipes::make(&alloc_dir.join("alloc/logs"), name);
+        let linux = LinuxResources { cpu_shares: 100, percent_ticks: 0.1, ..LinuxResources::default() };
+        let allocated = AllocatedResources { cpu_shares: 100, memory_mb: 128, ..AllocatedResources::default() };
+        let label = object(&[(LABEL, text(&root.display().to_string()))]);
+        let mut all = BTreeMap::from([
+            ("image".to_owned(), text(&image())),
+            ("labels".to_owned(), Value::List(vec![label])),
+            ("network_mode".to_owned(), text("none")),
+        ]);
+        all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let env = [
+            ("NOMAD_ALLOC_DIR", "/alloc"),
+            ("NOMAD_TASK_DIR", "/local"),
+            ("NOMAD_SECRETS_DIR", "/secrets"),
+            ("NOMAD_ALLOC_ID", &alloc_id),
+        ];
+        let config = TaskConfig {
+            id: format!("{alloc_id}/{name}/{:08x}", std::process::id()).into(),
+            name: name.to_owned(),
+            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            resources: Some(Resources { allocated: Some(allocated), linux: Some(linux), ports: Vec::new() }),
+            alloc_dir: alloc_dir.display().to_string(),
+            stdout_path: pipes.stdout_path.display().to_string(),
+            stderr_path: pipes.stderr_path.display().to_string(),
+            alloc_id: alloc_id.into(),
+            job_name: "test".into(),
+            job_id: "test".into(),
+            task_group_name: "group".into(),
+            namespace: "default".into(),
+            node_id: root.display().to_string(),
+            ..TaskConfig::default()
+        };
+        let mut task = Self { config, options: BTreeMap::new(), pipes };
+        task.set(all);
+        task
+    }
+
+    pub(crate) fn set(&mut self, options: BTreeMap<String, Value>) {
+        self.config.driver_config = encode(&Value::Map(options.clone()));
+        self.options = options;
+    }
+
+    /// The task with one more option.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: Value) -> Self {
+        let mut options = std::mem::take(&mut self.options);
+        options.insert(name.to_owned(), value);
+        self.set(options);
+        self
+    }
+
+    /// The task with a port of the group's network.
+    #[must_use]
+    pub fn port(mut self, label: &str, host: i32, to: i32) -> Self {
+        let mapping = PortMapping { label: label.into(), value: host, to, host_ip: "127.0.0.1".into() };
+        self.config.resources.as_mut().unwrap().ports.push(mapping);
+        self
+    }
+
+    /// The container's name.
+    pub fn container(&self) -> String {
+        format!("{}-{}", self.config.name, self.config.alloc_id)
+    }
+
+    /// The directory of the allocation.
+    pub fn alloc_dir(&self) -> PathBuf {
+        PathBuf::from(&self.config.alloc_dir)
+    }
+}

@@ -1,0 +1,70 @@
+//! `gc { ... }`: what is removed after tasks, and when.
+
+use std::time::Duration;
+
+use super::{
+    plugin::{ONE_MINUTE, at_least_a_minute, time},
+    reader::Reader,
+};
+
+/// What is removed after tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GarbageCollection {
+    /// Images that no task uses.
+    pub image: bool,
+    /// How long after its last use.
+    pub image_delay: Duration,
+    /// Containers of tasks that are destroyed.
+    pub container: bool,
+    /// Containers that no task owns.
+    pub dangling: DanglingContainers,
+}
+
+/// When containers that no task owns are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DanglingContainers {
+    /// Whether at all.
+    pub enabled: bool,
+    /// How often to look.
+    pub period: Duration,
+    /// How old they must be.
+    pub creation_grace: Duration,
+    /// Whether to name them only.
+    pub dry_run: bool,
+}
+
+impl Default for GarbageCollection {
+    fn default() -> Self {
+        Self {
+            image: true,
+            image_delay: 3 * ONE_MINUTE,
+            container: true,
+            dangling: DanglingContainers {
+                enabled: true,
+                period: 5 * ONE_MINUTE,
+                creation_grace: 5 * ONE_MINUTE,
+                dry_run: false,
+            },
+        }
+    }
+}
+
+pub(super) fn gc(reader: &Reader<'_>, default: GarbageCollection) -> GarbageCollection {
+    let Some(gc) = reader.block("gc") else { return default };
+    let image_delay = time(&gc, "image_delay", default.image_delay);
+    let dangling = match gc.block("dangling_containers") {
+        None => default.dangling,
+        Some(dangling) => DanglingContainers {
+            enabled: dangling.truth("enabled").unwrap_or(default.dangling.enabled),
+            period: time(&dangling, "period", default.dangling.period),
+            creation_grace: at_least_a_minute(&dangling, "creation_grace", default.dangling.creation_grace),
+            dry_run: dangling.truth("dry_run").unwrap_or_default(),
+        },
+    };
+    GarbageCollection {
+        image: gc.truth("image").unwrap_or(default.image),
+        image_delay,
+        container: gc.truth("container").unwrap_or(default.container),
+        dangling,
+    }
+}
