@@ -228,17 +228,16 @@ impl Fixture {
         task
     }
 
-    /// Starts a task.
+    /// Starts a task, which must start.
     pub async fn run(&self, task: &Task) -> Started {
-        let started = self.driver.start_task(task.config.clone()).await;
-        let StartedTask { handle, network } = started.unwrap_or_else(|error| panic!("{error}\n{:?}", self.log));
-        self.adopt(task);
-        Started { id: task.config.id.clone(), address: network.addr, handle }
+        self.attempt(task).await.unwrap_or_else(|error| panic!("{error}\n{:?}", self.log))
     }
 
-    /// Has a task that was started destroyed in the end.
-    pub fn adopt(&self, task: &Task) {
+    /// Starts a task, if the driver and the engine let it. It is destroyed in the end.
+    pub async fn attempt(&self, task: &Task) -> Result<Started, ClientError> {
+        let StartedTask { handle, network } = self.driver.start_task(task.config.clone()).await?;
         self.tasks.lock().unwrap().push(task.config.id.clone());
+        Ok(Started { id: task.config.id.clone(), address: network.addr, handle })
     }
 
     /// Destroys all tasks and ends the driver.

@@ -12,8 +12,8 @@ async fn what_is_meant_to_differ_differs_as_the_table_says() {
 
     for (index, difference) in DIFFERENCES.iter().enumerate() {
         let task = fixture.job(&format!("web-{index}"), "exec sleep 1000", difference.config).await;
-        match (fixture.driver.start_task(task.config.clone()).await, difference.expected()) {
-            (Ok(_), Outcome::Starts) => fixture.adopt(&task),
+        match (fixture.attempt(&task).await, difference.expected()) {
+            (Ok(_), Outcome::Starts) => {}
             (Err(ClientError::Driver(error)), Outcome::Refused(words)) => {
                 for words in words {
                     assert!(error.message.contains(words), "{words:?} is not in {:?}", error.message);

@@ -84,7 +84,7 @@ async fn a_storage_option_reaches_the_engine_which_knows_whether_it_can() {
     let fixture = Fixture::start().await;
     let task = fixture.job("web", "exec sleep 1000", "storage_opt {\n  size = \"1G\"\n}").await;
 
-    match fixture.driver.start_task(task.config.clone()).await {
+    match fixture.attempt(&task).await {
         Ok(_) => assert_eq!(inspect(&task.container())["HostConfig"]["StorageOpt"], json!({ "size": "1G" })),
         // Of most file systems.
         Err(error) => assert!(error.to_string().contains("storage-opt"), "{error}"),

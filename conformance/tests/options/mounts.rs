@@ -99,7 +99,7 @@ async fn the_way_in_which_mounts_spread_is_dockers_to_judge() {
     let slave = fixture.job("slave", "exec sleep 1000", &mount("rslave")).await;
 
     // Only from a mount of the host that is shared; the engine says so where it is not.
-    match fixture.driver.start_task(slave.config.clone()).await {
+    match fixture.attempt(&slave).await {
         Ok(_) => {
             let options = inspect(&slave.container())["HostConfig"]["Mounts"][0]["BindOptions"].clone();
             assert_eq!(options, json!({ "Propagation": "rslave" }));

@@ -131,7 +131,7 @@ async fn a_network_cards_address_arrives_or_the_engine_is_too_old_for_it() {
     let config = format!("network_mode = \"{}\"\nmac_address = \"02-00-5E-00-53-01\"", network.name);
     let task = fixture.job("web", "ip addr show eth0; exec sleep 1000", &config).await;
 
-    match fixture.driver.start_task(task.config.clone()).await {
+    match fixture.attempt(&task).await {
         Ok(_) => task.pipes.stdout.wait_for_text("link/ether 02:00:5e:00:53:01"),
         Err(error) => {
             let expected = "\"specify mac-address per network\" requires API version 1.44, but the Docker daemon API \

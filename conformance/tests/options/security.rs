@@ -39,7 +39,7 @@ async fn a_privileged_task_runs_or_the_host_lacks_the_rights_to_give() {
     let fixture = Fixture::configured("allow_privileged = true").await;
     let task = fixture.job("web", "exec sleep 1000", "privileged = true").await;
 
-    match fixture.driver.start_task(task.config.clone()).await {
+    match fixture.attempt(&task).await {
         Ok(_) => assert_eq!(inspect(&task.container())["HostConfig"]["Privileged"], true),
         // dockerd itself may be in a sandbox: it gives every right only where it has every right.
         Err(error) => assert!(error.to_string().contains("unable to apply caps: operation not permitted"), "{error}"),
