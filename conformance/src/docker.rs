@@ -13,6 +13,11 @@ pub fn docker(args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Whether the engine has an image.
+pub fn is_local(image: &str) -> bool {
+    Command::new("docker").args(["image", "inspect", image]).output().unwrap().status.success()
+}
+
 /// All that Docker says of a container.
 pub fn inspect(container: &str) -> Value {
     let all: Value = serde_json::from_str(&docker(&["inspect", "--type", "container", container])).unwrap();

@@ -1,10 +1,8 @@
 //! Images that the driver brought go when no task uses them any more; all others stay.
 
-use std::process::Command;
-
 use conformance::{
     Fixture, LABEL, Started, Task,
-    docker::docker,
+    docker::{docker, is_local},
     image, object,
     registry::{Access, Registry},
     text, until,
@@ -33,10 +31,6 @@ fn task(fixture: &Fixture, image: &str) -> Task {
 
 async fn destroy(fixture: &Fixture, task: &Started) {
     fixture.driver.destroy_task(task.id.clone(), Force::Yes).await.expect("it is destroyed");
-}
-
-fn is_local(image: &str) -> bool {
-    Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|output| output.status.success())
 }
 
 /// Waits until another image has come and gone: by then the driver has looked at all.

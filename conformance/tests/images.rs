@@ -1,35 +1,22 @@
 //! Images from a real registry, with and without credentials, and from archives.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use conformance::{
     Fixture, Task,
-    docker::{docker, inspect},
+    docker::{docker, inspect, is_local},
     image, object,
     registry::{Access, PASSWORD, Registry, USERNAME},
     text,
 };
 use futures_util::StreamExt;
 use nomad_plugin::{
-    client::ClientError,
     driver::{DriverError, Recoverability},
     msgpack::Value,
 };
 
 fn task(fixture: &Fixture, image: &str) -> Task {
     fixture.task("web", "sleep 60").option("image", text(image))
-}
-
-async fn refusal(fixture: &Fixture, task: &Task) -> DriverError {
-    match fixture.driver.start_task(task.config.clone()).await {
-        Err(ClientError::Driver(error)) => error,
-        Err(other) => panic!("no refusal: {other}"),
-        Ok(_) => panic!("{} was started", task.config.name),
-    }
-}
-
-fn is_local(image: &str) -> bool {
-    Command::new("docker").args(["image", "inspect", image]).output().is_ok_and(|output| output.status.success())
 }
 
 fn never_said(fixture: &Fixture, secret: &str) -> bool {
@@ -67,8 +54,8 @@ async fn the_latest_image_and_a_forced_pull_ask_the_registry_each_time() {
     fixture.run(&task(&fixture, &forced)).await;
 
     registry.stop();
-    let of_latest = refusal(&fixture, &task(&fixture, &latest)).await;
-    let of_forced = refusal(&fixture, &task(&fixture, &forced).option("force_pull", Value::Bool(true))).await;
+    let of_latest = fixture.refused(&task(&fixture, &latest)).await;
+    let of_forced = fixture.refused(&task(&fixture, &forced).option("force_pull", Value::Bool(true))).await;
 
     for (refusal, image) in [(of_latest, latest), (of_forced, forced)] {
         assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
@@ -102,7 +89,7 @@ async fn an_image_that_the_registry_does_not_have_may_be_there_later() {
     let fixture = Fixture::start().await;
     let image = format!("{}/longshore-test/absent:1", registry.address);
 
-    let refusal = refusal(&fixture, &task(&fixture, &image)).await;
+    let refusal = fixture.refused(&task(&fixture, &image)).await;
 
     assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
     assert!(refusal.message.contains("manifest"), "{}", refusal.message);
@@ -114,7 +101,7 @@ async fn an_image_that_the_registry_does_not_have_may_be_there_later() {
 async fn a_name_that_is_none_is_refused_before_anything_is_asked() {
     let fixture = Fixture::start().await;
 
-    let refusal = refusal(&fixture, &task(&fixture, "No Image")).await;
+    let refusal = fixture.refused(&task(&fixture, "No Image")).await;
 
     let expected = "unable to create local docker image \"No Image\": does not match registry specification";
     assert_eq!(refusal, DriverError::new(expected));
@@ -131,8 +118,8 @@ async fn a_tasks_own_password_opens_the_registry_and_is_never_told() {
         task(&fixture, &image).option("auth", auth)
     };
 
-    let without = refusal(&fixture, &task(&fixture, &image)).await;
-    let wrong = refusal(&fixture, &with("sword-of-damocles")).await;
+    let without = fixture.refused(&task(&fixture, &image)).await;
+    let wrong = fixture.refused(&with("sword-of-damocles")).await;
     fixture.run(&with(PASSWORD)).await;
 
     for refusal in [without, wrong] {
@@ -173,8 +160,8 @@ async fn the_operators_helper_opens_the_registry_and_what_it_says_of_another_is_
     let other = task(&fixture, "registry.invalid/app:1");
 
     fixture.run(&task(&fixture, &image)).await;
-    let strict = refusal(&fixture, &other).await;
-    let soft = refusal(&fixture, &other.option("auth_soft_fail", Value::Bool(true))).await;
+    let strict = fixture.refused(&other).await;
+    let soft = fixture.refused(&other.option("auth_soft_fail", Value::Bool(true))).await;
 
     let expected = "Failed to find docker auth for repo \"registry.invalid/app\": docker-credential-longshore-test \
                     with input \"registry.invalid\" failed with stderr: credentials not found\n";
@@ -191,7 +178,7 @@ async fn an_image_is_loaded_from_an_archive_in_the_tasks_directory() {
     let task = task(&fixture, &name).option("load", text("image.tar"));
     let archive = task.alloc_dir().join("web/local/image.tar");
 
-    let absent = refusal(&fixture, &task).await;
+    let absent = fixture.refused(&task).await;
     docker(&["tag", &image(), &name]);
     docker(&["save", "--output", &archive.display().to_string(), &name]);
     docker(&["rmi", &name]);
