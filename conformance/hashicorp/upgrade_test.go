@@ -16,8 +16,8 @@ import (
 	"longshore/conformance/hashicorp/state"
 )
 
-// counting writes numbered lines to standard output, some to standard error, and ends on TERM.
-const counting = `trap 'echo end; exit 0' TERM; n=0; while :; do n=$((n+1)); echo "a $n"; [ $((n%10)) = 0 ] && echo "e $((n/10))" >&2; usleep 500; done`
+// counting writes numbered lines to standard output, for every tenth one to standard error, and ends on TERM, never between the two.
+const counting = `trap 'asked=1' TERM; n=0; until [ "$asked" ]; do n=$((n+1)); echo "a $n"; [ $((n%10)) = 0 ] && echo "e $((n/10))" >&2; usleep 500; done; echo end; echo end >&2`
 
 // builtIn is a running task as the driver built into Nomad leaves it: with its state, and its logger at work.
 type builtIn struct {
@@ -91,13 +91,14 @@ func (b *builtIn) wrote(t *testing.T, lines int) int {
 	return lastLine(b.task.Stdout.Text(), "a")
 }
 
-// ended stops the task and waits for its last line.
+// ended stops the task and waits for its last line, of each stream.
 func (b *builtIn) ended(t *testing.T, f *fixture) {
 	t.Helper()
 	must(t, f.StopTask(b.task.Config.Id, agent.Deadline, "SIGTERM"))
 	_, err := f.WaitTask(b.task.Config.Id)
 	must(t, err)
 	must(t, b.task.Stdout.WaitFor("end\n"))
+	must(t, b.task.Stderr.WaitFor("end\n"))
 }
 
 // allCame asks that every line came once and in order.
@@ -106,7 +107,8 @@ func (b *builtIn) allCame(t *testing.T) {
 	out, _ := strings.CutSuffix(b.task.Stdout.Text(), "end\n")
 	last := lastLine(out, "a")
 	equal(t, "stdout", judge(out, "a", 1, last), allThere)
-	equal(t, "stderr", judge(b.task.Stderr.Text(), "e", 1, last/10), allThere)
+	errors, _ := strings.CutSuffix(b.task.Stderr.Text(), "end\n")
+	equal(t, "stderr", judge(errors, "e", 1, last/10), allThere)
 }
 
 // upgraded takes the task over, lets it write on for a while, and judges its log.
