@@ -1,8 +1,9 @@
 //! A task's life, from its start to its removal.
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
-use conformance::{Fixture, docker::inspect};
+use conformance::{DEADLINE, Fixture, docker::inspect};
+use futures_util::StreamExt;
 use nomad_plugin::driver::{ExitResult, Force, TaskState};
 
 #[tokio::test]
@@ -35,5 +36,43 @@ async fn a_running_task_is_inspected_and_stopped_by_its_signal() {
     assert_eq!(inspected.attributes["container_id"], inspect(&task.container())["Id"].as_str().unwrap());
     assert!(inspected.started_at.is_some() && inspected.completed_at.is_none());
     assert_eq!(ended.result.exit_code, 7);
+    fixture.end().await;
+}
+
+/// `tail` keeps a line until it has seen its end, and this one has none.
+const GREED: &str = "tail /dev/zero";
+
+#[tokio::test]
+async fn a_task_that_the_kernel_kills_for_its_memory_is_told_as_that() {
+    let fixture = Fixture::start().await;
+    let task = fixture.task("greedy", &format!("exec {GREED}"));
+
+    let started = fixture.run(&task).await;
+    let ended = fixture.driver.wait_task(started.id).await.unwrap();
+
+    assert_eq!(ended.result, ExitResult { exit_code: 137, signal: 0, oom_killed: true });
+    assert_eq!(ended.error, "OOM Killed");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_child_that_the_kernel_kills_is_an_event_and_does_not_colour_a_later_stop() {
+    let fixture = Fixture::start().await;
+    let events = fixture.driver.task_events().await.unwrap();
+    let task = fixture.task("parent", &format!("{GREED}; sleep 6; echo later; exec sleep 1000"));
+    let killed = events.filter(|event| {
+        let event = event.as_ref().unwrap();
+        ready(event.task_id == task.config.id && event.message.contains("out of memory"))
+    });
+
+    let started = fixture.run(&task).await;
+    let told = tokio::time::timeout(*DEADLINE, Box::pin(killed).next()).await.expect("the kill is told");
+    task.pipes.stdout.wait_for_text("later");
+    fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();
+    let ended = fixture.driver.wait_task(started.id).await.unwrap();
+
+    assert_eq!(told.unwrap().unwrap().message, "The kernel killed a process of the task: out of memory");
+    assert_eq!(ended.result, ExitResult { exit_code: 137, signal: 0, oom_killed: false });
+    assert_eq!(ended.error, "Docker container exited with non-zero exit code: 137");
     fixture.end().await;
 }

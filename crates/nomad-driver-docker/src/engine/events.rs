@@ -1,6 +1,9 @@
 //! The engine's events of containers, as they happen.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 use bollard::{models::EventMessage, query_parameters::EventsOptionsBuilder};
 use futures_util::{Stream, StreamExt};
@@ -14,6 +17,8 @@ pub struct ContainerEvent {
     pub container: String,
     /// What happened.
     pub kind: ContainerEventKind,
+    /// When, by the engine's clock.
+    pub at: SystemTime,
 }
 
 /// What happened to a container.
@@ -78,5 +83,7 @@ fn container_event(message: EventMessage) -> Option<ContainerEvent> {
         "oom" => ContainerEventKind::OutOfMemory,
         _ => return None,
     };
-    Some(ContainerEvent { container: message.actor?.id?, kind })
+    let since_1970 = message.time_nano.and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
+    let at = since_1970.map_or_else(SystemTime::now, |at| SystemTime::UNIX_EPOCH + Duration::from_nanos(at));
+    Some(ContainerEvent { container: message.actor?.id?, kind, at })
 }

@@ -9,10 +9,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -39,7 +36,8 @@ type Watched = Mutex<HashMap<String, Weak<Signal>>>;
 #[derive(Default)]
 struct Signal {
     woken: Notify,
-    out_of_memory: AtomicBool,
+    /// The last such kill that no watcher has heard of.
+    out_of_memory: Mutex<Option<SystemTime>>,
 }
 
 /// What is heard of one container.
@@ -54,8 +52,8 @@ pub struct ExitSignal {
 pub enum Heard {
     /// It may have ended.
     MaybeEnded,
-    /// The kernel killed a process of it for its memory; it may have ended as well.
-    OutOfMemory,
+    /// The kernel killed a process of it for its memory, at this time; it may have ended as well.
+    OutOfMemory(SystemTime),
 }
 
 impl Exits {
@@ -78,7 +76,7 @@ impl ExitSignal {
     /// Waits until the container may have ended. What is told while nobody waits is kept.
     pub async fn heard(&self) -> Heard {
         self.signal.woken.notified().await;
-        if self.signal.out_of_memory.swap(false, Ordering::Relaxed) { Heard::OutOfMemory } else { Heard::MaybeEnded }
+        lock(&self.signal.out_of_memory).take().map_or(Heard::MaybeEnded, Heard::OutOfMemory)
     }
 }
 
@@ -91,8 +89,8 @@ impl Drop for ExitSignal {
     }
 }
 
-fn lock(watched: &Watched) -> std::sync::MutexGuard<'_, HashMap<String, Weak<Signal>>> {
-    watched.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn subscribe(engine: Engine, watched: Arc<Watched>) {
@@ -122,7 +120,7 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
         let event = event?;
         let Some(signal) = lock(watched).get(&event.container).and_then(Weak::upgrade) else { continue };
         if event.kind == ContainerEventKind::OutOfMemory {
-            signal.out_of_memory.store(true, Ordering::Relaxed);
+            *lock(&signal.out_of_memory) = Some(event.at);
         }
         signal.woken.notify_one();
     }

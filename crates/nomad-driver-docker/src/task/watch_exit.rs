@@ -12,6 +12,10 @@ use crate::engine::{
 
 /// How long to wait before asking again where the engine does not answer for a container.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long after the kernel's last kill an end is still its work.
+const AFTERMATH: Duration = Duration::from_secs(5);
+/// How long the engine's word of a kill may come after that of the end.
+const LATE: Duration = Duration::from_millis(300);
 
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,15 +26,49 @@ pub struct Exit {
     pub at: SystemTime,
 }
 
+/// What the kernel killed for want of memory.
+struct Kills<T> {
+    tell: T,
+    last: Option<SystemTime>,
+}
+
+impl<T: Fn()> Kills<T> {
+    fn hear(&mut self, heard: Heard) {
+        if let Heard::OutOfMemory(at) = heard {
+            (self.tell)();
+            self.last = Some(at);
+        }
+    }
+}
+
+impl Exit {
+    /// Whether the engine tells of the kernel's kill but means an earlier one, of a child: its flag stays.
+    fn is_long_after(&self, last_kill: Option<SystemTime>) -> bool {
+        self.result.result.oom_killed && last_kill.is_some_and(|kill| kill + AFTERMATH < self.at)
+    }
+
+    /// The same end, not by the kernel's doing.
+    fn of_another_cause(mut self) -> Self {
+        self.result.result.oom_killed = false;
+        self.result.error = non_zero(self.result.result.exit_code);
+        self
+    }
+}
+
 /// Waits for a container's end. `out_of_memory` is called each time the kernel kills a process of it.
 pub(super) async fn watch(engine: &Engine, container: &str, signal: &ExitSignal, out_of_memory: impl Fn()) -> Exit {
+    let mut kills = Kills { tell: out_of_memory, last: None };
     loop {
-        if signal.heard().await == Heard::OutOfMemory {
-            out_of_memory();
-        }
+        kills.hear(signal.heard().await);
         loop {
             match engine.inspect_container(container).await {
                 Ok(inspected) => match exit(&inspected) {
+                    Some(exit) if exit.is_long_after(kills.last) => {
+                        if let Ok(heard) = tokio::time::timeout(LATE, signal.heard()).await {
+                            kills.hear(heard);
+                        }
+                        return if exit.is_long_after(kills.last) { exit.of_another_cause() } else { exit };
+                    }
                     Some(exit) => return exit,
                     None => break,
                 },
@@ -38,7 +76,9 @@ pub(super) async fn watch(engine: &Engine, container: &str, signal: &ExitSignal,
                 Err(error) => {
                     tracing::debug!(container, %error, "the engine does not say how the container is");
                     // The end of an outage wakes us as well; this is for an engine that fails this call alone.
-                    let _either = tokio::time::timeout(ASK_AGAIN, signal.heard()).await;
+                    if let Ok(heard) = tokio::time::timeout(ASK_AGAIN, signal.heard()).await {
+                        kills.hear(heard);
+                    }
                 }
             }
         }
@@ -62,11 +102,15 @@ fn result(state: &ContainerState) -> WaitResult {
     let error = if oom_killed {
         "OOM Killed".to_owned()
     } else if exit_code != 0 {
-        format!("Docker container exited with non-zero exit code: {exit_code}")
+        non_zero(exit_code)
     } else {
         String::new()
     };
     WaitResult { result: ExitResult { exit_code, signal: 0, oom_killed }, error }
+}
+
+fn non_zero(exit_code: i32) -> String {
+    format!("Docker container exited with non-zero exit code: {exit_code}")
 }
 
 fn removed() -> Exit {
