@@ -1,34 +1,32 @@
-//! A task's image: taken where it is, loaded from an archive, or pulled, at most once at a time for each image and credential.
+//! A task's image: taken where it is, loaded from an archive, or pulled.
 
 mod auth;
 mod lease;
 mod ledger;
 mod load;
+mod notices;
 mod progress;
 mod pull;
+mod pulls;
 mod reference;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-};
+use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, Shared, WeakShared},
-};
 pub use lease::ImageLease;
 use lease::Leases;
 pub use load::Archive;
 use nomad_plugin::driver::{DriverError, TaskConfig};
-pub use pull::Limits;
+use notices::Notices;
+pub use progress::{Layer, LayerState, Progress};
+pub use pull::{Limits, PullState};
+use pulls::Pulls;
 pub use reference::ImageReference;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     background::Background,
     config::{Auth, GarbageCollection, PluginAuth, PluginConfig, TaskOptions},
-    engine::{Credentials, Engine, EngineError},
+    engine::{Engine, EngineError},
     events::{EventSubject, TaskEvents},
 };
 
@@ -106,19 +104,11 @@ pub struct LocalImage {
     pub lease: ImageLease,
 }
 
-/// A pull under way, of the same image with the same credentials.
-type Key = (String, Option<Credentials>);
-type Pulling = BoxFuture<'static, Result<LocalImage, DriverError>>;
-
-/// Those who wait for a pull.
-type Owners = Arc<Mutex<Vec<EventSubject>>>;
-
 /// Gets images into an engine.
 pub struct Images {
     engine: Engine,
     events: TaskEvents,
-    /// A pull whose every waiter went away is dropped, and ends thereby.
-    under_way: Mutex<HashMap<Key, (WeakShared<Pulling>, Owners)>>,
+    pulls: Pulls,
     leases: Leases,
     tidying: OnceLock<Background>,
 }
@@ -126,7 +116,9 @@ pub struct Images {
 impl Images {
     /// Gets images into `engine`, telling of pulls to `events`.
     pub fn new(engine: Engine, events: TaskEvents) -> Self {
-        Self { engine, events, under_way: Mutex::default(), leases: Leases::default(), tidying: OnceLock::new() }
+        let leases = Leases::default();
+        let pulls = Pulls::new(engine.clone(), leases.clone());
+        Self { engine, events, pulls, leases, tidying: OnceLock::new() }
     }
 
     /// Takes the operator's wishes.
@@ -148,6 +140,15 @@ impl Images {
 
     /// Makes sure that the engine has the image.
     pub async fn ensure(&self, request: &ImageRequest) -> Result<LocalImage, DriverError> {
+        self.ensure_watched(request, None).await
+    }
+
+    /// Makes sure that the engine has the image. Where it has to be pulled, each state of that goes to `watcher`.
+    pub async fn ensure_watched(
+        &self,
+        request: &ImageRequest,
+        watcher: Option<&watch::Sender<Option<PullState>>>,
+    ) -> Result<LocalImage, DriverError> {
         let image = &request.image;
         let reference = ImageReference::parse(image).ok_or_else(|| {
             let text = format!("unable to create local docker image {image:?}: does not match registry specification");
@@ -161,17 +162,20 @@ impl Images {
             }
         }
         if let Some(archive) = &request.archive {
-            let before = id_of(&self.engine, image).await?;
+            let before = id_of(&self.engine, image).await.map_err(|error| inspect_failed(&error))?;
             load::load(&self.engine, archive, request.limits.whole).await?;
-            return brought(&self.engine, &self.leases, image, before.as_deref()).await;
+            let loaded = brought(&self.engine, &self.leases, image, before.as_deref()).await;
+            return loaded.map_err(|error| inspect_failed(&error));
         }
-        self.pull(request, &reference).await
+        self.pull(request, &reference, watcher).await
     }
 
-    async fn pull(&self, request: &ImageRequest, reference: &ImageReference) -> Result<LocalImage, DriverError> {
-        if let Some(owner) = &request.owner {
-            self.events.emit(owner, "Downloading image", annotation(&reference.to_string()));
-        }
+    async fn pull(
+        &self,
+        request: &ImageRequest,
+        reference: &ImageReference,
+        watcher: Option<&watch::Sender<Option<PullState>>>,
+    ) -> Result<LocalImage, DriverError> {
         let credentials = match auth::find(reference, request.auth.as_ref(), &request.plugin_auth).await {
             Ok(credentials) => credentials,
             Err(error) if request.auth_soft_fail => {
@@ -183,78 +187,27 @@ impl Images {
                 return Err(DriverError::new(format!("Failed to find docker auth for repo {repository:?}: {error}")));
             }
         };
-        self.join_or_begin(request, reference, credentials).await
+        let ImageRequest { image, limits, .. } = request;
+        let mut notices = Notices::new(Instant::now());
+        let hear = |state: &PullState, now| {
+            if let Some(watcher) = watcher {
+                watcher.send_replace(Some(state.clone()));
+            }
+            if let (Some(text), Some(owner)) = (notices.of(state, now), &request.owner) {
+                self.events.emit(owner, text, annotation(&reference.to_string()));
+            }
+            notices.due()
+        };
+        self.pulls.join_or_begin(reference, image, credentials, limits.silence).wait(image, limits.whole, hear).await
     }
-
-    fn join_or_begin(
-        &self,
-        request: &ImageRequest,
-        reference: &ImageReference,
-        credentials: Option<Credentials>,
-    ) -> Shared<Pulling> {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|_, (pulling, _)| pulling.upgrade().is_some_and(|pulling| pulling.peek().is_none()));
-        let key = (request.image.clone(), credentials.clone());
-        if let Some((pulling, owners)) = under_way.get(&key)
-            && let Some(pulling) = pulling.upgrade()
-        {
-            owners.lock().unwrap_or_else(PoisonError::into_inner).extend(request.owner.clone());
-            return pulling;
-        }
-        let owners: Owners = Arc::new(Mutex::new(request.owner.iter().cloned().collect()));
-        let pulling = pull(
-            self.engine.clone(),
-            self.leases.clone(),
-            reference.clone(),
-            credentials,
-            request.image.clone(),
-            request.limits,
-            reporter(self.events.clone(), owners.clone(), request.image.clone()),
-        )
-        .boxed()
-        .shared();
-        if let Some(weak) = pulling.downgrade() {
-            under_way.insert(key, (weak, owners));
-        }
-        pulling
-    }
-}
-
-/// Tells everyone who waits for the pull how far it is.
-fn reporter(events: TaskEvents, owners: Owners, image: String) -> impl Fn(String) + Send {
-    move |state| {
-        for owner in owners.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            events.emit(owner, format!("Docker image pull progress: {state}"), annotation(&image));
-        }
-    }
-}
-
-async fn pull(
-    engine: Engine,
-    leases: Leases,
-    reference: ImageReference,
-    credentials: Option<Credentials>,
-    image: String,
-    limits: Limits,
-    report: impl Fn(String) + Send,
-) -> Result<LocalImage, DriverError> {
-    let before = id_of(&engine, &image).await?;
-    let pulling = async {
-        let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials).await?;
-        pull::follow(messages, limits, report).await
-    };
-    if let Err(error) = pulling.await {
-        return Err(DriverError::recoverable(format!("Failed to pull `{image}`: {error}")));
-    }
-    brought(&engine, &leases, &image, before.as_deref()).await
 }
 
 /// The id of an image, where the engine has it.
-async fn id_of(engine: &Engine, image: &str) -> Result<Option<String>, DriverError> {
+async fn id_of(engine: &Engine, image: &str) -> Result<Option<String>, EngineError> {
     match engine.inspect_image(image).await {
         Ok(found) => Ok(found.id),
         Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(inspect_failed(&error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -264,8 +217,8 @@ async fn brought(
     leases: &Leases,
     image: &str,
     before: Option<&str>,
-) -> Result<LocalImage, DriverError> {
-    let found = look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
+) -> Result<LocalImage, EngineError> {
+    let found = look(engine, leases, image).await?;
     leases.brought(&found.id, image, before);
     Ok(found)
 }

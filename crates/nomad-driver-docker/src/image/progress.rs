@@ -1,47 +1,93 @@
-//! How far a pull is, as its task's owner is told from time to time.
+//! How far a pull is, layer by layer.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use crate::engine::PullProgress;
 
-/// What is known of a pull's layers.
-#[derive(Debug, Default)]
-pub(super) struct Progress {
-    layers: HashMap<String, Layer>,
+/// What is known of a pull's layers, in the order in which the engine named them first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// One entry a layer.
+    pub layers: Vec<Layer>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Layer {
-    stage: Stage,
-    current: i64,
-    total: i64,
+/// A layer of an image that is being pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The engine's short id of it.
+    pub id: String,
+    /// What happens to it.
+    pub state: LayerState,
+    /// Downloaded so far.
+    pub bytes: u64,
+    /// How many there are to download; 0 while that is not known, and of a layer that need not be downloaded.
+    pub total: u64,
 }
 
+/// What happens to a layer, in this order unless a download has to be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub enum LayerState {
+    /// It waits for its turn.
     Waiting,
-    Pulling,
+    /// It is on its way.
+    Downloading,
+    /// The connection broke; the engine is about to try again.
+    Retrying,
+    /// It is here, and looked at.
+    Verifying,
+    /// It is here.
+    Downloaded,
+    /// It is being unpacked.
+    Extracting,
+    /// It is part of the image.
     Done,
+    /// The engine had it before.
+    Present,
+}
+
+impl LayerState {
+    /// By the engine's word for it.
+    fn of(status: &str) -> Option<Self> {
+        Some(match status {
+            "Pulling fs layer" | "Waiting" => Self::Waiting,
+            "Downloading" => Self::Downloading,
+            "Verifying Checksum" => Self::Verifying,
+            "Download complete" => Self::Downloaded,
+            "Extracting" => Self::Extracting,
+            "Pull complete" => Self::Done,
+            "Already exists" => Self::Present,
+            retrying if retrying.starts_with("Retrying in ") => Self::Retrying,
+            _ => return None,
+        })
+    }
+
+    fn is_waiting(self) -> bool {
+        self == Self::Waiting
+    }
+
+    fn is_on_its_way(self) -> bool {
+        matches!(self, Self::Downloading | Self::Retrying | Self::Verifying)
+    }
 }
 
 impl Progress {
     /// Takes in one of the engine's messages; what is of no layer is passed over.
     pub(super) fn take(&mut self, message: &PullProgress) {
         let (Some(id), Some(status)) = (&message.id, &message.status) else { return };
-        let stage = match status.as_str() {
-            "Pulling fs layer" | "Waiting" => Stage::Waiting,
-            "Downloading" | "Verifying Checksum" => Stage::Pulling,
-            "Download complete" | "Extracting" | "Pull complete" | "Already exists" => Stage::Done,
-            _ => return,
-        };
-        let layer = self.layers.entry(id.clone()).or_insert(Layer { stage, current: 0, total: 0 });
-        layer.stage = stage;
-        match (status.as_str(), &message.progress_detail) {
-            ("Downloading", Some(detail)) => {
-                layer.current = detail.current.unwrap_or_default();
-                layer.total = detail.total.unwrap_or_default();
+        let Some(state) = LayerState::of(status) else { return };
+        let index = self.layers.iter().position(|layer| layer.id == *id).unwrap_or_else(|| {
+            self.layers.push(Layer { id: id.clone(), state, bytes: 0, total: 0 });
+            self.layers.len() - 1
+        });
+        let layer = &mut self.layers[index];
+        layer.state = state;
+        match (state, &message.progress_detail) {
+            (LayerState::Downloading, Some(detail)) => {
+                // The engine says -1 where the registry does not say how much there is.
+                let amount = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+                (layer.bytes, layer.total) = (amount(detail.current), amount(detail.total));
             }
-            ("Download complete", _) => layer.current = layer.total,
+            (LayerState::Downloaded, _) => layer.bytes = layer.total,
             _ => {}
         }
     }
@@ -51,20 +97,19 @@ impl Progress {
         if self.layers.is_empty() {
             return "No progress".to_owned();
         }
-        let count = |stage| self.layers.values().filter(|layer| layer.stage == stage).count();
-        let current: i64 = self.layers.values().map(|layer| layer.current).sum();
-        let total: i64 = self.layers.values().map(|layer| layer.total).sum();
+        let count = |is: fn(LayerState) -> bool| self.layers.iter().filter(|layer| is(layer.state)).count();
+        let (waiting, pulling) = (count(LayerState::is_waiting), count(LayerState::is_on_its_way));
+        let bytes: u64 = self.layers.iter().map(|layer| layer.bytes).sum();
+        let total: u64 = self.layers.iter().map(|layer| layer.total).sum();
         let pulled = format!(
-            "Pulled {}/{} ({}/{}) layers: {} waiting/{} pulling",
-            count(Stage::Done),
+            "Pulled {}/{} ({}/{}) layers: {waiting} waiting/{pulling} pulling",
+            self.layers.len() - waiting - pulling,
             self.layers.len(),
-            size(current),
+            size(bytes),
             size(total),
-            count(Stage::Waiting),
-            count(Stage::Pulling),
         );
         let elapsed = i128::try_from(elapsed.as_nanos()).unwrap_or(i128::MAX);
-        let remaining = elapsed.checked_div(current.into()).map_or(0, |each| each * i128::from(total) - elapsed);
+        let remaining = elapsed.checked_div(bytes.into()).map_or(0, |each| each * i128::from(total) - elapsed);
         match u64::try_from(remaining) {
             Ok(remaining @ 1..) => {
                 let remaining = Duration::from_nanos(remaining).as_secs_f64();
@@ -76,10 +121,10 @@ impl Progress {
 }
 
 /// Bytes with four significant digits, as Docker's own tools show them.
-fn size(bytes: i64) -> String {
+fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
-    let mut amount = bytes.max(0) as f64;
+    let mut amount = bytes as f64;
     let mut unit = 0;
     while amount >= 1024.0 && unit + 1 < UNITS.len() {
         amount /= 1024.0;
@@ -115,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_are_counted_by_stage_and_bytes_summed() {
+    fn layers_are_counted_by_state_and_bytes_summed() {
         let mut progress = Progress::default();
         for message in [
             message("a", "Pulling fs layer", None),
@@ -130,6 +175,29 @@ mod tests {
 
         let expected = "Pulled 2/4 (788.9KiB/1.54MiB) layers: 1 waiting/1 pulling - est 10.0s remaining";
         assert_eq!(progress.describe(Duration::from_secs(10)), expected);
+    }
+
+    #[test]
+    fn each_layer_has_its_state_and_bytes_in_the_order_of_the_image() {
+        let mut progress = Progress::default();
+        for message in [
+            message("b", "Pulling fs layer", None),
+            message("a", "Already exists", None),
+            message("c", "Downloading", Some((5, -1))),
+            message("b", "Downloading", Some((10, 20))),
+            message("c", "Retrying in 5 seconds", None),
+            message("b", "Extracting", Some((3, 20))),
+        ] {
+            progress.take(&message);
+        }
+
+        let layer = |id: &str, state, bytes, total| Layer { id: id.to_owned(), state, bytes, total };
+        let expected = [
+            layer("b", LayerState::Extracting, 10, 20),
+            layer("a", LayerState::Present, 0, 0),
+            layer("c", LayerState::Retrying, 5, 0),
+        ];
+        assert_eq!(progress.layers, expected);
     }
 
     #[test]

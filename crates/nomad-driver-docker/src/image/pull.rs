@@ -1,79 +1,76 @@
-//! One pull: read to its end, within its time, and never silent for too long.
+//! One pull: read to its end, and never silent for too long.
+//!
+//! ```text
+//! queued -> pulling -> ended
+//! ```
 
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, pin_mut};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::progress::Progress;
 use crate::engine::{EngineError, PullProgress};
 
-/// How often a pull is looked after.
-const TICK: Duration = Duration::from_secs(10);
-/// How often a task's owner hears of it.
-const REPORT: Duration = Duration::from_secs(120);
-
 /// How long a pull may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From begin to end.
+    /// From begin to end, for each who waits; what is spent in the queue does not count.
     pub whole: Duration,
     /// Without a sign of progress.
     pub silence: Duration,
 }
 
+/// How a pull that is not over stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PullState {
+    /// The engine pulls.
+    Pulling {
+        /// When it began to.
+        since: Instant,
+        /// How far it is.
+        progress: Progress,
+    },
+}
+
 /// Why a pull did not come to its end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum PullError {
     #[error(transparent)]
     Engine(#[from] EngineError),
-    #[error("not finished within {} s", .0.as_secs_f64())]
-    Late(Duration),
-    #[error("aborted after {} s without progress", .0.as_secs_f64())]
-    Silent(Duration),
+    #[error("not finished within {} s: {state}", whole.as_secs_f64())]
+    Late { whole: Duration, state: String },
+    #[error("aborted after {} s without progress: {state}", silence.as_secs_f64())]
+    Silent { silence: Duration, state: String },
 }
 
-/// Reads a pull's messages to their end; `report` hears how far it is from time to time. Dropping this ends the pull.
+/// Reads a pull's messages to their end; `tell` hears how far it is, with each of them. Dropping this ends the pull.
 pub(super) async fn follow(
     messages: impl Stream<Item = Result<PullProgress, EngineError>>,
-    limits: Limits,
-    report: impl Fn(String),
+    silence: Duration,
+    tell: impl Fn(&Progress),
 ) -> Result<(), PullError> {
-    let reading = async {
-        pin_mut!(messages);
-        let begin = Instant::now();
-        let (mut tick, mut heard, mut reported) = (begin + TICK, begin, begin);
-        let mut progress = Progress::default();
-        loop {
-            match timeout_at(tick, messages.next()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(message)) => {
-                    progress.take(&message?);
-                    heard = Instant::now();
-                }
-                Err(_) => {
-                    let now = Instant::now();
-                    if now - heard > limits.silence {
-                        tracing::error!("image pull aborted due to inactivity");
-                        return Err(PullError::Silent(limits.silence));
-                    }
-                    let state = progress.describe(now - begin);
-                    tracing::debug!(%state, "image pull progress");
-                    if now - reported > REPORT {
-                        reported = now;
-                        report(state);
-                    }
-                    tick = now + TICK;
-                }
+    pin_mut!(messages);
+    let begin = Instant::now();
+    let mut progress = Progress::default();
+    loop {
+        match timeout(silence, messages.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(message)) => {
+                progress.take(&message?);
+                tell(&progress);
+            }
+            Err(_) => {
+                tracing::error!("image pull aborted due to inactivity");
+                return Err(PullError::Silent { silence, state: progress.describe(begin.elapsed()) });
             }
         }
-    };
-    timeout(limits.whole, reading).await.map_err(|_| PullError::Late(limits.whole))?
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::cell::RefCell;
 
     use futures_util::stream;
     use tokio::time::sleep;
@@ -81,7 +78,7 @@ mod tests {
     use super::*;
     use crate::engine::Cause;
 
-    const LIMITS: Limits = Limits { whole: Duration::from_secs(600), silence: Duration::from_secs(60) };
+    const SILENCE: Duration = Duration::from_secs(60);
 
     fn downloading() -> PullProgress {
         PullProgress { id: Some("a".into()), status: Some("Downloading".into()), ..PullProgress::default() }
@@ -96,15 +93,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_hears_of_a_long_pull_every_two_minutes_and_a_tick() {
-        let reports = Mutex::new(Vec::new());
-        let report = |text| reports.lock().unwrap().push(text);
+    async fn a_pull_that_is_slow_but_not_silent_comes_to_its_end_and_each_message_is_told() {
+        let told = RefCell::new(Vec::new());
 
-        let pulled = follow(messages(27, Duration::from_secs(10)), LIMITS, report).await;
+        let pulled = follow(messages(60, Duration::from_secs(59)), SILENCE, |progress| {
+            told.borrow_mut().push(progress.layers.len());
+        });
 
-        assert!(pulled.is_ok());
-        let heard = reports.into_inner().unwrap();
-        assert_eq!(heard, ["Pulled 0/1 (0B/0B) layers: 0 waiting/1 pulling"; 2]);
+        assert!(pulled.await.is_ok());
+        assert_eq!(told.into_inner(), [1; 60]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -112,20 +109,11 @@ mod tests {
         let begin = Instant::now();
         let silent = messages(1, Duration::from_secs(1)).chain(stream::pending());
 
-        let error = follow(silent, LIMITS, |_| {}).await.unwrap_err();
+        let error = follow(silent, SILENCE, |_| {}).await.unwrap_err();
 
-        assert_eq!(error.to_string(), "aborted after 60 s without progress");
-        assert_eq!(begin.elapsed().as_secs(), 70);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pull_that_never_ends_is_given_up_when_its_time_is_over() {
-        let begin = Instant::now();
-
-        let error = follow(messages(u32::MAX, Duration::from_secs(5)), LIMITS, |_| {}).await.unwrap_err();
-
-        assert_eq!(error.to_string(), "not finished within 600 s");
-        assert_eq!(begin.elapsed().as_secs(), 600);
+        let expected = "aborted after 60 s without progress: Pulled 0/1 (0B/0B) layers: 0 waiting/1 pulling";
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(begin.elapsed().as_secs(), 61);
     }
 
     #[tokio::test]
@@ -133,7 +121,7 @@ mod tests {
         let cause = Cause::Stream("manifest unknown".into());
         let failed = EngineError { operation: "pull image", subject: "a".into(), cause };
 
-        let error = follow(stream::iter([Ok(downloading()), Err(failed)]), LIMITS, |_| {}).await.unwrap_err();
+        let error = follow(stream::iter([Ok(downloading()), Err(failed)]), SILENCE, |_| {}).await.unwrap_err();
 
         assert_eq!(error.to_string(), "manifest unknown");
     }

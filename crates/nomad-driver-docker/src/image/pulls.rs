@@ -1,0 +1,173 @@
+//! The pulls under way: at most one at a time for each image and credentials, each for as long as somebody waits for it.
+//!
+//! The platform is the engine's own: jobs cannot name another.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use nomad_plugin::driver::DriverError;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    LocalImage, brought, id_of, inspect_failed,
+    lease::Leases,
+    progress::Progress,
+    pull::{PullError, PullState, follow},
+    reference::ImageReference,
+};
+use crate::{
+    background::Background,
+    engine::{Credentials, Engine, EngineError},
+};
+
+/// The image by its full name, and by whose leave it is pulled.
+type Key = (String, Option<Credentials>);
+
+/// The pulls under way of one engine.
+pub(super) struct Pulls {
+    engine: Engine,
+    leases: Leases,
+    under_way: Mutex<HashMap<Key, Weak<Pull>>>,
+}
+
+/// A pull. It ends with the last of those who wait for it.
+pub(super) struct Pull {
+    status: watch::Receiver<Status>,
+    _work: Background,
+}
+
+enum Status {
+    UnderWay(PullState),
+    Ended(Result<LocalImage, Failed>),
+}
+
+#[derive(Clone)]
+enum Failed {
+    Look(EngineError),
+    Pull(PullError),
+}
+
+/// What is pulled, as the first who wants it has it.
+struct Wanted {
+    reference: ImageReference,
+    image: String,
+    credentials: Option<Credentials>,
+    silence: Duration,
+}
+
+impl Pulls {
+    /// Pulls into `engine`.
+    pub(super) fn new(engine: Engine, leases: Leases) -> Self {
+        Self { engine, leases, under_way: Mutex::default() }
+    }
+
+    /// The pull of an image with credentials: the one under way, or a new one.
+    pub(super) fn join_or_begin(
+        &self,
+        reference: &ImageReference,
+        image: &str,
+        credentials: Option<Credentials>,
+        silence: Duration,
+    ) -> Arc<Pull> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.retain(|_, pull| pull.upgrade().is_some_and(|pull| pull.is_under_way()));
+        let key = (format!("{} {}", reference.qualified(), reference.tag()), credentials.clone());
+        if let Some(pull) = under_way.get(&key).and_then(Weak::upgrade) {
+            return pull;
+        }
+        let pulling = PullState::Pulling { since: Instant::now(), progress: Progress::default() };
+        let (writer, status) = watch::channel(Status::UnderWay(pulling));
+        let (reference, image) = (reference.clone(), image.to_owned());
+        let wanted = Wanted { reference, image, credentials, silence };
+        let (engine, leases) = (self.engine.clone(), self.leases.clone());
+        let work = async move {
+            let result = wanted.pull(&engine, &leases, &writer).await;
+            writer.send_replace(Status::Ended(result));
+        };
+        let pull = Arc::new(Pull { status, _work: Background::spawn(work) });
+        under_way.insert(key, Arc::downgrade(&pull));
+        pull
+    }
+}
+
+impl Wanted {
+    async fn pull(
+        self,
+        engine: &Engine,
+        leases: &Leases,
+        status: &watch::Sender<Status>,
+    ) -> Result<LocalImage, Failed> {
+        let Self { reference, image, credentials, silence } = self;
+        let before = id_of(engine, &image).await.map_err(Failed::Look)?;
+        let tell = |now: &Progress| {
+            status.send_modify(|status| {
+                if let Status::UnderWay(PullState::Pulling { progress, .. }) = status {
+                    progress.clone_from(now);
+                }
+            });
+        };
+        let pulling = async {
+            let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials).await?;
+            follow(messages, silence, tell).await
+        };
+        pulling.await.map_err(Failed::Pull)?;
+        brought(engine, leases, &image, before.as_deref()).await.map_err(Failed::Look)
+    }
+}
+
+impl Failed {
+    /// In the words that hosts know, with the image's name as the task has it.
+    fn told(&self, image: &str) -> DriverError {
+        match self {
+            Self::Look(error) => inspect_failed(error),
+            Self::Pull(error) => DriverError::recoverable(format!("Failed to pull `{image}`: {error}")),
+        }
+    }
+}
+
+impl Pull {
+    fn is_under_way(&self) -> bool {
+        matches!(*self.status.borrow(), Status::UnderWay(_))
+    }
+
+    /// Waits for the end, at most for `whole` from the time at which the engine pulls. `hear` is given each state, and says
+    /// when it wants the next one though it be the same.
+    pub(super) async fn wait(
+        &self,
+        image: &str,
+        whole: Duration,
+        mut hear: impl FnMut(&PullState, Instant) -> Instant,
+    ) -> Result<LocalImage, DriverError> {
+        let mut status = self.status.clone();
+        let mut begun = None;
+        loop {
+            let now = Instant::now();
+            let next = match &*status.borrow_and_update() {
+                Status::Ended(Ok(found)) => return Ok(LocalImage { name: image.to_owned(), ..found.clone() }),
+                Status::Ended(Err(failed)) => return Err(failed.told(image)),
+                Status::UnderWay(state) => {
+                    let next = hear(state, now);
+                    let PullState::Pulling { since, progress } = state;
+                    let end = *begun.get_or_insert(now) + whole;
+                    if now >= end {
+                        let late = PullError::Late { whole, state: progress.describe(now - *since) };
+                        return Err(Failed::Pull(late).told(image));
+                    }
+                    next.min(end)
+                }
+            };
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() {
+                    return Err(DriverError::recoverable(format!("Failed to pull `{image}`: the driver gave up")));
+                },
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+}
