@@ -7,6 +7,7 @@
 
 pub mod docker;
 pub mod dockerd;
+pub mod faulty_registry;
 pub mod hcl;
 pub mod lines;
 pub mod peer;

@@ -107,6 +107,16 @@ impl Registry {
         full
     }
 
+    /// Pushes the test image with one layer more, of that many bytes that are nowhere else.
+    pub fn push_with_layer(&mut self, name: &str, bytes: usize) -> String {
+        let full = format!("{}/longshore-test/{name}", self.address);
+        build_with_layer(&full, bytes);
+        docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
+        docker(&["rmi", &full]);
+        self.images.push(full.clone());
+        full
+    }
+
     /// Another name for something that was pushed, to be removed from the engine in the end.
     pub fn also(&mut self, image: String) -> String {
         self.images.push(image.clone());
@@ -118,6 +128,19 @@ impl Registry {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
+}
+
+/// Makes an image that is in no registry: the test image with one layer more, of that many bytes that are nowhere else.
+pub fn build_with_layer(name: &str, bytes: usize) {
+    let label = crate::LABEL;
+    let script = format!(
+        "cd $(mktemp -d) && head -c {bytes} /dev/urandom >layer && \
+         made=$(docker create --label {label} {} true) && docker cp layer $made:/layer && \
+         docker commit --change 'LABEL {label}={name}' $made {name}; docker rm $made; rm -r $PWD",
+        image()
+    );
+    let made = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
 impl Drop for Registry {

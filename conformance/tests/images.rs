@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use conformance::{
-    Fixture, Task,
+    DEADLINE, Fixture, Task,
     docker::{docker, inspect, is_local},
     image, object,
     registry::{Access, PASSWORD, Registry, USERNAME},
@@ -14,6 +14,7 @@ use nomad_plugin::{
     driver::{DriverError, Recoverability},
     msgpack::Value,
 };
+use tokio::time::timeout;
 
 fn task(fixture: &Fixture, image: &str) -> Task {
     fixture.task("web", "sleep 60").option("image", text(image))
@@ -32,13 +33,15 @@ async fn an_image_is_pulled_once_and_its_owner_told() {
     let first = task(&fixture, &image);
 
     fixture.run(&first).await;
-    let event = events.next().await.expect("an event").expect("the driver answers");
     registry.stop();
     let second = task(&fixture, &image);
     fixture.run(&second).await;
 
-    assert_eq!((event.message.as_str(), event.annotations["image"].as_str()), ("Downloading image", image.as_str()));
-    assert_eq!((event.task_id, event.task_name.as_str()), (first.config.id.clone(), "web"));
+    for (task, message) in [(&first, "Downloading image"), (&second, "Image already present")] {
+        let event = timeout(*DEADLINE, events.next()).await.unwrap().expect("an event").expect("the driver answers");
+        assert_eq!((event.message.as_str(), event.annotations["image"].as_str()), (message, image.as_str()));
+        assert_eq!((&event.task_id, event.task_name.as_str()), (&task.config.id, "web"));
+    }
     for task in [first, second] {
         assert_eq!(inspect(&task.container())["Config"]["Image"], image.as_str());
     }

@@ -110,7 +110,7 @@ impl Driver for DockerDriver {
         if let Some(nomad) = &config.nomad {
             around.machine = machine(nomad.topology.as_ref());
         }
-        around.images.configure(&plugin.gc);
+        around.images.configure(&plugin);
         around.plugin = Arc::new(plugin);
         Ok(())
     }

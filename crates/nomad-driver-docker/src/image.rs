@@ -8,6 +8,7 @@ mod notices;
 mod progress;
 mod pull;
 mod pulls;
+mod queue;
 mod reference;
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};
@@ -16,7 +17,7 @@ pub use lease::ImageLease;
 use lease::Leases;
 pub use load::Archive;
 use nomad_plugin::driver::{DriverError, TaskConfig};
-use notices::Notices;
+use notices::{Notice, Notices};
 pub use progress::{Layer, LayerState, Progress};
 pub use pull::{Limits, PullState};
 use pulls::Pulls;
@@ -25,7 +26,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     background::Background,
-    config::{Auth, GarbageCollection, PluginAuth, PluginConfig, TaskOptions},
+    config::{Auth, PluginAuth, PluginConfig, TaskOptions},
     engine::{Engine, EngineError},
     events::{EventSubject, TaskEvents},
 };
@@ -117,12 +118,14 @@ impl Images {
     /// Gets images into `engine`, telling of pulls to `events`.
     pub fn new(engine: Engine, events: TaskEvents) -> Self {
         let leases = Leases::default();
-        let pulls = Pulls::new(engine.clone(), leases.clone());
+        let pulls = Pulls::new(engine.clone(), leases.clone(), PluginConfig::default().max_parallel_pulls);
         Self { engine, events, pulls, leases, tidying: OnceLock::new() }
     }
 
     /// Takes the operator's wishes.
-    pub fn configure(&self, gc: &GarbageCollection) {
+    pub fn configure(&self, plugin: &PluginConfig) {
+        let gc = &plugin.gc;
+        self.pulls.set_at_once(plugin.max_parallel_pulls);
         self.leases.set_delay(gc.image.then_some(gc.image_delay));
     }
 
@@ -156,7 +159,7 @@ impl Images {
         })?;
         if request.freshness == Freshness::Local && !reference.is_latest() {
             match look(&self.engine, &self.leases, image).await {
-                Ok(found) => return Ok(found),
+                Ok(found) => return Ok(self.present(request, found)),
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(inspect_failed(&error)),
             }
@@ -168,6 +171,14 @@ impl Images {
             return loaded.map_err(|error| inspect_failed(&error));
         }
         self.pull(request, &reference, watcher).await
+    }
+
+    /// An image that need not be pulled.
+    fn present(&self, request: &ImageRequest, found: LocalImage) -> LocalImage {
+        if let Some(owner) = &request.owner {
+            self.events.emit(owner, "Image already present", annotation(&request.image));
+        }
+        found
     }
 
     async fn pull(
@@ -193,12 +204,25 @@ impl Images {
             if let Some(watcher) = watcher {
                 watcher.send_replace(Some(state.clone()));
             }
-            if let (Some(text), Some(owner)) = (notices.of(state, now), &request.owner) {
-                self.events.emit(owner, text, annotation(&reference.to_string()));
+            if let (Some(notice), Some(owner)) = (notices.of(state, now), &request.owner) {
+                self.tell(owner, notice, reference, image);
             }
             notices.due()
         };
         self.pulls.join_or_begin(reference, image, credentials, limits.silence).wait(image, limits.whole, hear).await
+    }
+
+    fn tell(&self, owner: &EventSubject, notice: Notice, reference: &ImageReference, image: &str) {
+        let (text, annotations) = match notice {
+            Notice::Queued { place } => {
+                let mut annotations = annotation(image);
+                annotations.insert("place".to_owned(), place.to_string());
+                (format!("Waiting to pull image: place {place} in the queue"), annotations)
+            }
+            Notice::Downloading => ("Downloading image".to_owned(), annotation(&reference.to_string())),
+            Notice::Progress(state) => (format!("Docker image pull progress: {state}"), annotation(image)),
+        };
+        self.events.emit(owner, text, annotations);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -33,6 +34,9 @@ pub(super) const DEFAULT_CAPS: [&str; 13] = [
     "SETUID",
     "SYS_CHROOT",
 ];
+
+/// How many images may be pulled at once.
+const PARALLEL_PULLS: RangeInclusive<i64> = 1..=1000;
 
 pub(super) const ONE_MINUTE: Duration = Duration::from_secs(60);
 
@@ -71,6 +75,8 @@ pub struct PluginConfig {
     pub oom_score_adj: i64,
     /// How long a pull may be silent.
     pub pull_activity_timeout: Duration,
+    /// How many images may be pulled at once; at least 1.
+    pub max_parallel_pulls: usize,
     /// The most processes a task may have; `None` is no limit.
     pub pids_limit: Option<i64>,
     /// Whether logs stay where they are.
@@ -146,6 +152,7 @@ impl Default for PluginConfig {
             container_exists_attempts: 5,
             oom_score_adj: 0,
             pull_activity_timeout: 2 * ONE_MINUTE,
+            max_parallel_pulls: 3,
             pids_limit: None,
             disable_log_collection: false,
             allowed_modes: AllowedModes::default(),
@@ -194,6 +201,10 @@ impl PluginConfig {
                 .unwrap_or(default.container_exists_attempts),
             oom_score_adj: reader.within("oom_score_adj", OOM_SCORE_ADJ).unwrap_or(default.oom_score_adj),
             pull_activity_timeout,
+            max_parallel_pulls: reader
+                .within("max_parallel_pulls", PARALLEL_PULLS)
+                .and_then(|most| usize::try_from(most).ok())
+                .unwrap_or(default.max_parallel_pulls),
             pids_limit: reader.limit("pids_limit"),
             disable_log_collection: reader.truth("disable_log_collection").unwrap_or_default(),
             allowed_modes: reader
@@ -329,6 +340,7 @@ mod tests {
             ("allowed_modes", object(&[("uts", Value::List(vec![text("private")]))])),
             ("pids_limit", Value::Int(-5)),
             ("endpoint", Value::Int(3)),
+            ("max_parallel_pulls", Value::Int(0)),
         ])
         .unwrap_err()
         .to_string();
@@ -339,6 +351,7 @@ mod tests {
             "pull_activity_timeout is less than minimum, 1m0s",
             "cannot apply allowed_modes configuration, \"private\" is not a valid utc_mode",
             "pids_limit: must not be negative, this is -5",
+            "max_parallel_pulls: must be between 1 and 1000, this is 0",
             "failed to decode driver config: endpoint: a string is needed, this is a number",
         ] {
             assert!(errors.contains(expected), "{expected} is not in {errors}");

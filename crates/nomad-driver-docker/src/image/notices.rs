@@ -1,6 +1,6 @@
 //! What a task's owner is told of a pull, and when.
 //!
-//! Agents keep the last ten events of a task, so a long pull is told of ever more seldom.
+//! A host keeps few events of a task, so a long wait is told of ever more seldom.
 
 use std::time::Duration;
 
@@ -24,7 +24,22 @@ pub(super) struct Notices {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Nothing,
+    Place(usize),
     Downloading,
+}
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It waits for others.
+    Queued {
+        /// How many have to begin before, this one included.
+        place: usize,
+    },
+    /// It begins.
+    Downloading,
+    /// How far it is.
+    Progress(String),
 }
 
 impl Notices {
@@ -38,17 +53,25 @@ impl Notices {
     }
 
     /// What to tell now.
-    pub(super) fn of(&mut self, state: &PullState, now: Instant) -> Option<String> {
+    pub(super) fn of(&mut self, state: &PullState, now: Instant) -> Option<Notice> {
         match (state, self.told) {
-            (PullState::Pulling { .. }, Told::Nothing) => {
+            (PullState::Queued { place }, Told::Nothing) => Some(self.tell_place(*place)),
+            (PullState::Queued { place }, told) => {
+                (self.is_due(now) && told != Told::Place(*place)).then(|| self.tell_place(*place))
+            }
+            (PullState::Pulling { since, progress }, Told::Downloading) => {
+                self.is_due(now).then(|| Notice::Progress(progress.describe(now - *since)))
+            }
+            (PullState::Pulling { .. }, Told::Nothing | Told::Place(_)) => {
                 *self = Self { told: Told::Downloading, ..Self::new(now) };
-                Some("Downloading image".to_owned())
+                Some(Notice::Downloading)
             }
-            (PullState::Pulling { since, progress }, Told::Downloading) if self.is_due(now) => {
-                Some(format!("Docker image pull progress: {}", progress.describe(now - *since)))
-            }
-            (PullState::Pulling { .. }, Told::Downloading) => None,
         }
+    }
+
+    fn tell_place(&mut self, place: usize) -> Notice {
+        self.told = Told::Place(place);
+        Notice::Queued { place }
     }
 
     /// Whether it is time to tell something again; then the next time is later.
@@ -67,8 +90,8 @@ mod tests {
     use super::*;
     use crate::image::Progress;
 
-    /// The seconds at which something is told, each with the text, where the state is looked at every second.
-    fn told(seconds: u64, state: impl Fn(u64) -> PullState) -> Vec<(u64, String)> {
+    /// The seconds at which something is told, where the state is looked at every second.
+    fn told(seconds: u64, state: impl Fn(u64) -> PullState) -> Vec<(u64, Notice)> {
         let begin = Instant::now();
         let mut notices = Notices::new(begin);
         let of = |second| Some((second, notices.of(&state(second), begin + Duration::from_secs(second))?));
@@ -81,9 +104,24 @@ mod tests {
 
         let told = told(600, |_| PullState::Pulling { since, progress: Progress::default() });
 
-        let seconds: Vec<u64> = told.iter().map(|(second, _)| *second).collect();
-        assert_eq!(seconds, [0, 10, 30, 70, 150, 270, 390, 510]);
-        assert_eq!(told[0].1, "Downloading image");
-        assert_eq!(told[1].1, "Docker image pull progress: No progress");
+        let progress = |second| (second, Notice::Progress("No progress".to_owned()));
+        assert_eq!(told[0], (0, Notice::Downloading));
+        assert_eq!(told[1..], [10, 30, 70, 150, 270, 390, 510].map(progress));
+    }
+
+    #[test]
+    fn a_place_in_the_queue_is_told_at_once_and_again_where_it_has_changed_meanwhile() {
+        let since = Instant::now();
+        let state = |second| match second {
+            0..5 => PullState::Queued { place: 9 },
+            5..40 => PullState::Queued { place: 7 },
+            40..100 => PullState::Queued { place: 2 },
+            _ => PullState::Pulling { since, progress: Progress::default() },
+        };
+
+        let told = told(105, state);
+
+        let queued = |second, place| (second, Notice::Queued { place });
+        assert_eq!(told, [queued(0, 9), queued(10, 7), queued(70, 2), (100, Notice::Downloading)]);
     }
 }

@@ -24,6 +24,11 @@ pub struct Limits {
 /// How a pull that is not over stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullState {
+    /// Others pull.
+    Queued {
+        /// How many have to begin before, this one included.
+        place: usize,
+    },
     /// The engine pulls.
     Pulling {
         /// When it began to.
@@ -31,6 +36,13 @@ pub enum PullState {
         /// How far it is.
         progress: Progress,
     },
+}
+
+impl PullState {
+    /// A pull that begins.
+    pub(super) fn begun(now: Instant) -> Self {
+        Self::Pulling { since: now, progress: Progress::default() }
+    }
 }
 
 /// Why a pull did not come to its end.

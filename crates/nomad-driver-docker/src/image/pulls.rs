@@ -1,4 +1,5 @@
-//! The pulls under way: at most one at a time for each image and credentials, each for as long as somebody waits for it.
+//! The pulls under way: at most one at a time for each image and credentials, a few in all, each for as long as somebody
+//! waits for it.
 //!
 //! The platform is the engine's own: jobs cannot name another.
 
@@ -19,6 +20,7 @@ use super::{
     lease::Leases,
     progress::Progress,
     pull::{PullError, PullState, follow},
+    queue::{Queue, Ticket},
     reference::ImageReference,
 };
 use crate::{
@@ -33,6 +35,7 @@ type Key = (String, Option<Credentials>);
 pub(super) struct Pulls {
     engine: Engine,
     leases: Leases,
+    queue: Queue,
     under_way: Mutex<HashMap<Key, Weak<Pull>>>,
 }
 
@@ -43,6 +46,8 @@ pub(super) struct Pull {
 }
 
 enum Status {
+    /// Whether it has to wait is not known yet.
+    Entering,
     UnderWay(PullState),
     Ended(Result<LocalImage, Failed>),
 }
@@ -62,9 +67,14 @@ struct Wanted {
 }
 
 impl Pulls {
-    /// Pulls into `engine`.
-    pub(super) fn new(engine: Engine, leases: Leases) -> Self {
-        Self { engine, leases, under_way: Mutex::default() }
+    /// Pulls into `engine`, so many at once.
+    pub(super) fn new(engine: Engine, leases: Leases, at_once: usize) -> Self {
+        Self { engine, leases, queue: Queue::new(at_once), under_way: Mutex::default() }
+    }
+
+    /// From now on pulls so many at once.
+    pub(super) fn set_at_once(&self, at_once: usize) {
+        self.queue.set_open(at_once);
     }
 
     /// The pull of an image with credentials: the one under way, or a new one.
@@ -81,13 +91,13 @@ impl Pulls {
         if let Some(pull) = under_way.get(&key).and_then(Weak::upgrade) {
             return pull;
         }
-        let pulling = PullState::Pulling { since: Instant::now(), progress: Progress::default() };
-        let (writer, status) = watch::channel(Status::UnderWay(pulling));
+        let (writer, status) = watch::channel(Status::Entering);
+        let ticket = self.queue.enter();
         let (reference, image) = (reference.clone(), image.to_owned());
         let wanted = Wanted { reference, image, credentials, silence };
         let (engine, leases) = (self.engine.clone(), self.leases.clone());
         let work = async move {
-            let result = wanted.pull(&engine, &leases, &writer).await;
+            let result = wanted.pull(ticket, &engine, &leases, &writer).await;
             writer.send_replace(Status::Ended(result));
         };
         let pull = Arc::new(Pull { status, _work: Background::spawn(work) });
@@ -99,11 +109,15 @@ impl Pulls {
 impl Wanted {
     async fn pull(
         self,
+        ticket: Ticket,
         engine: &Engine,
         leases: &Leases,
         status: &watch::Sender<Status>,
     ) -> Result<LocalImage, Failed> {
         let Self { reference, image, credentials, silence } = self;
+        let set = |state| drop(status.send_replace(Status::UnderWay(state)));
+        ticket.turn(|place| set(PullState::Queued { place })).await;
+        set(PullState::begun(Instant::now()));
         let before = id_of(engine, &image).await.map_err(Failed::Look)?;
         let tell = |now: &Progress| {
             status.send_modify(|status| {
@@ -133,7 +147,7 @@ impl Failed {
 
 impl Pull {
     fn is_under_way(&self) -> bool {
-        matches!(*self.status.borrow(), Status::UnderWay(_))
+        !matches!(*self.status.borrow(), Status::Ended(_))
     }
 
     /// Waits for the end, at most for `whole` from the time at which the engine pulls. `hear` is given each state, and says
@@ -149,24 +163,35 @@ impl Pull {
         loop {
             let now = Instant::now();
             let next = match &*status.borrow_and_update() {
-                Status::Ended(Ok(found)) => return Ok(LocalImage { name: image.to_owned(), ..found.clone() }),
-                Status::Ended(Err(failed)) => return Err(failed.told(image)),
+                Status::Ended(result) => {
+                    if begun.is_none() {
+                        // It was over before this one looked; that it began is told all the same.
+                        hear(&PullState::begun(now), now);
+                    }
+                    let found = result.clone().map_err(|failed| failed.told(image))?;
+                    return Ok(LocalImage { name: image.to_owned(), ..found });
+                }
                 Status::UnderWay(state) => {
                     let next = hear(state, now);
-                    let PullState::Pulling { since, progress } = state;
-                    let end = *begun.get_or_insert(now) + whole;
-                    if now >= end {
-                        let late = PullError::Late { whole, state: progress.describe(now - *since) };
-                        return Err(Failed::Pull(late).told(image));
+                    match state {
+                        PullState::Queued { .. } => Some(next),
+                        PullState::Pulling { since, progress } => {
+                            let end = *begun.get_or_insert(now) + whole;
+                            if now >= end {
+                                let late = PullError::Late { whole, state: progress.describe(now - *since) };
+                                return Err(Failed::Pull(late).told(image));
+                            }
+                            Some(next.min(end))
+                        }
                     }
-                    next.min(end)
                 }
+                Status::Entering => None,
             };
             tokio::select! {
                 changed = status.changed() => if changed.is_err() {
                     return Err(DriverError::recoverable(format!("Failed to pull `{image}`: the driver gave up")));
                 },
-                () = sleep_until(next) => {}
+                () = async { sleep_until(next.unwrap_or(now)).await }, if next.is_some() => {}
             }
         }
     }

@@ -1,0 +1,271 @@
+//! Pulls by the real engine from a registry that is slow, falls silent, breaks off, refuses, or is asked by many.
+
+use std::time::Duration;
+
+use conformance::{
+    DEADLINE, Fixture, Task,
+    docker::{inspect, is_local},
+    faulty_registry::{Asked, Fault, FaultyRegistry},
+    registry::{Access, Registry},
+    text, until,
+};
+use futures_util::{Stream, StreamExt, future::join_all};
+use nomad_plugin::{
+    client::ClientError,
+    driver::{Recoverability, TaskEvent},
+};
+use tokio::time::timeout;
+
+/// Bytes of a layer that is not here.
+const LAYER: usize = 256 << 10;
+
+fn task(fixture: &Fixture, name: &str, image: &str) -> Task {
+    fixture.task(name, "sleep 60").option("image", text(image))
+}
+
+/// Layers take their time.
+fn slow_layers(asked: &Asked) -> Fault {
+    if asked.layer { Fault::Slow } else { Fault::None }
+}
+
+/// The next event whose text begins so.
+async fn event(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin), begin: &str) -> TaskEvent {
+    loop {
+        let event = timeout(*DEADLINE, events.next()).await.unwrap_or_else(|_| panic!("no event {begin:?}"));
+        let event = event.expect("an event").expect("the driver answers");
+        if event.message.starts_with(begin) {
+            return event;
+        }
+    }
+}
+
+#[tokio::test]
+async fn ten_tasks_of_one_image_are_one_pull() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("app:1", LAYER);
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    let image = registry.also(proxy.name(&pushed));
+    let fixture = Fixture::start().await;
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let tasks: Vec<Task> = (0..10).map(|number| task(&fixture, &format!("t{number}"), &image)).collect();
+
+    let all_wait = async {
+        for _ in &tasks {
+            event(&mut events, "Downloading image").await;
+        }
+        proxy.release();
+    };
+    let (started, ()) = tokio::join!(join_all(tasks.iter().map(|task| fixture.run(task))), all_wait);
+
+    assert_eq!(started.len(), 10);
+    assert_eq!(proxy.count(&["GET", "/manifests/"]), 1);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pull_too_many_waits_for_its_turn_and_its_owner_hears_the_place() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = ["first:1", "second:1", "third:1"].map(|name| registry.push_with_layer(name, LAYER));
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    let images = pushed.map(|image| registry.also(proxy.name(&image)));
+    let fixture = Fixture::configured("max_parallel_pulls = 1").await;
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let [first, second, third] = [0, 1, 2].map(|number| task(&fixture, &format!("t{number}"), &images[number]));
+
+    let mut first_starts = Box::pin(fixture.run(&first));
+    let first_event = tokio::select! {
+        _ = &mut first_starts => panic!("its layer is slow"),
+        event = event(&mut events, "") => event,
+    };
+    let mut second_starts = Box::pin(fixture.attempt(&second));
+    let second_event = tokio::select! {
+        _ = &mut second_starts => panic!("it is not its turn"),
+        event = event(&mut events, "Waiting") => event,
+    };
+    let mut third_starts = Box::pin(fixture.run(&third));
+    let third_event = tokio::select! {
+        _ = &mut third_starts => panic!("it is not its turn"),
+        event = event(&mut events, "Waiting") => event,
+    };
+    // Its caller goes away.
+    drop(second_starts);
+    until("the first layer is on its way", || proxy.holding() == 1).await;
+    let asked_before = proxy.count(&["GET", "/second/"]) + proxy.count(&["GET", "/third/"]);
+    proxy.release();
+    tokio::join!(first_starts, third_starts);
+
+    assert_eq!(first_event.message, "Downloading image");
+    for (event, place, image) in [(second_event, "1", &images[1]), (third_event, "2", &images[2])] {
+        assert_eq!(event.message, format!("Waiting to pull image: place {place} in the queue"));
+        assert_eq!((event.annotations["image"].as_str(), event.annotations["place"].as_str()), (image.as_str(), place));
+    }
+    assert_eq!(asked_before, 0);
+    assert_eq!(proxy.count(&["/second/"]), 0, "nobody waits for it");
+    assert!(proxy.count(&["GET", "/third/manifests/"]) > 0);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pull_that_nobody_waits_for_is_broken_off_at_the_registry() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("app:1", LAYER);
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    let image = registry.also(proxy.name(&pushed));
+    let fixture = Fixture::start().await;
+    let [first, second] = ["first", "second"].map(|name| task(&fixture, name, &image));
+    let mut starts = [Box::pin(fixture.attempt(&first)), Box::pin(fixture.attempt(&second))];
+
+    for wanted in &mut starts {
+        tokio::select! {
+            _ = wanted => panic!("its layer is slow"),
+            () = until("the layer is on its way", || proxy.holding() == 1) => {}
+        }
+    }
+    drop(starts);
+    until("the engine hangs up", || proxy.gone() == 1 && proxy.holding() == 0).await;
+
+    assert!(!is_local(&image));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_owner_of_a_slow_pull_hears_of_layers_and_bytes_and_it_comes_to_its_end() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("app:1", LAYER);
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    let image = registry.also(proxy.name(&pushed));
+    let fixture = Fixture::start().await;
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let task = task(&fixture, "web", &image);
+
+    let told = async {
+        let progress = event(&mut events, "Docker image pull progress: ").await;
+        proxy.release();
+        progress
+    };
+    let (_, progress) = tokio::join!(fixture.run(&task), told);
+
+    // The layer of the test image itself is here already.
+    let (begin, end) = ("Docker image pull progress: Pulled 1/2 (", "KiB) layers: 0 waiting/1 pulling - est ");
+    assert!(progress.message.starts_with(begin) && progress.message.contains(end), "{}", progress.message);
+    assert_eq!(progress.annotations["image"], image);
+    assert_eq!(inspect(&task.container())["Config"]["Image"], image.as_str());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_registrys_words_and_another_attempt_may_help() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let names = ["denied:1", "toomany:1", "broken:1", "unavailable:1"];
+    let pushed = names.map(|name| registry.push(name));
+    let proxy = FaultyRegistry::start(&registry, |asked| {
+        let of = |name: &str| asked.line.contains(&format!("/longshore-test/{name}/manifests/"));
+        if of("denied") {
+            Fault::Answer("403 Forbidden", r#"{"errors":[{"code":"DENIED","message":"not for sailors"}]}"#)
+        } else if of("toomany") {
+            let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"you have reached your pull rate limit"}]}"#;
+            Fault::Answer("429 Too Many Requests", body)
+        } else if of("broken") {
+            Fault::Answer("500 Internal Server Error", "{}")
+        } else if of("unavailable") {
+            Fault::Answer("503 Service Unavailable", "")
+        } else {
+            Fault::None
+        }
+    });
+    let mut images = pushed.map(|image| registry.also(proxy.name(&image))).to_vec();
+    images.push(format!("{}/longshore-test/absent:1", proxy.address));
+    let fixture = Fixture::start().await;
+
+    let said = [
+        &["denied: not for sailors"][..],
+        &["toomanyrequests: you have reached your pull rate limit"],
+        &["500 Internal Server Error"],
+        &["503 Service Unavailable"],
+        &["manifest", "unknown"],
+    ];
+    for (image, said) in images.iter().zip(said) {
+        let refusal = fixture.refused(&task(&fixture, "web", image)).await;
+
+        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
+        assert!(said.iter().all(|words| refusal.message.contains(words)), "{said:?}: {}", refusal.message);
+        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_layer_that_breaks_off_is_fetched_again() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("app:1", LAYER);
+    let cut_first = |asked: &Asked| if asked.layer && asked.before == 0 { Fault::Cut } else { Fault::None };
+    let proxy = FaultyRegistry::start(&registry, cut_first);
+    let image = registry.also(proxy.name(&pushed));
+    let fixture = Fixture::start().await;
+    let task = fixture.task("web", "wc -c </layer").option("image", text(&image));
+
+    let output = timeout(*DEADLINE, fixture.output(&task)).await.unwrap();
+
+    assert_eq!(output.trim(), LAYER.to_string());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pull_whose_time_is_over_says_how_far_it_was_and_another_attempt_may_help() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = ["stalled:1", "slow:1", "cut:1"].map(|name| registry.push_with_layer(name, LAYER));
+    let proxy = FaultyRegistry::start(&registry, |asked| match asked.layer {
+        true if asked.line.contains("/stalled/") => Fault::Stall,
+        true if asked.line.contains("/cut/") => Fault::Cut,
+        true => Fault::Slow,
+        false => Fault::None,
+    });
+    let images = pushed.map(|image| registry.also(proxy.name(&image)));
+    let fixture = Fixture::start().await;
+
+    for image in &images {
+        let task = task(&fixture, "web", image).option("image_pull_timeout", text("3s"));
+        let refusal = fixture.refused(&task).await;
+
+        let expected = format!("Failed to pull `{image}`: not finished within 3 s: Pulled 1/2 (");
+        assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
+        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    }
+    proxy.release();
+    for image in &images[..2] {
+        fixture.run(&task(&fixture, "web", image)).await;
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_time_in_the_queue_is_no_part_of_a_pulls_time() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = ["first:1", "second:1"].map(|name| registry.push_with_layer(name, LAYER));
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    let images = pushed.map(|image| registry.also(proxy.name(&image)));
+    let fixture = Fixture::configured("max_parallel_pulls = 1").await;
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let first = task(&fixture, "first", &images[0]).option("image_pull_timeout", text("5s"));
+    let second = task(&fixture, "second", &images[1]).option("image_pull_timeout", text("4s"));
+
+    let mut late = Box::pin(fixture.attempt(&first));
+    tokio::select! {
+        _ = &mut late => panic!("its layer is slow"),
+        _ = event(&mut events, "Downloading image") => {}
+    }
+    let queued = async {
+        event(&mut events, "Waiting to pull image").await;
+        let waited = std::time::Instant::now();
+        event(&mut events, "Downloading image").await;
+        proxy.release();
+        waited.elapsed()
+    };
+    let (late, second, queued) = tokio::join!(late, fixture.attempt(&second), queued);
+
+    let late = late.err().expect("its time is over").to_string();
+    assert!(late.contains("not finished within 5 s"), "{late}");
+    assert!(second.is_ok(), "after {queued:?} in the queue");
+    assert!(queued > Duration::ZERO);
+    fixture.end().await;
+}
