@@ -129,6 +129,30 @@ async fn a_pull_that_nobody_waits_for_is_broken_off_at_the_registry() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_stopped_while_it_waits_for_its_image_gives_up() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("app:1", LAYER);
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    let image = registry.also(proxy.name(&pushed));
+    let fixture = Fixture::start().await;
+    let task = task(&fixture, "web", &image);
+
+    let stop = async {
+        until("the layer is on its way", || proxy.holding() == 1).await;
+        fixture.driver.stop_task(task.config.id.clone(), Duration::ZERO, String::new()).await
+    };
+    let (refusal, stopped) = tokio::join!(fixture.refused(&task), stop);
+    until("the engine hangs up", || proxy.gone() == 1).await;
+    proxy.release();
+    fixture.run(&task).await;
+
+    assert_eq!(refusal.message, "the task was stopped while it waited for its image");
+    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert!(stopped.is_ok());
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn the_owner_of_a_slow_pull_hears_of_layers_and_bytes_and_it_comes_to_its_end() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = registry.push_with_layer("app:1", LAYER);

@@ -159,10 +159,16 @@ impl Driver for DockerDriver {
     }
 
     async fn stop_task(&self, id: TaskId, timeout: Duration, signal: String) -> Answer<()> {
+        if self.tasks.give_up(&id) {
+            return Ok(());
+        }
         self.tasks.get(&id)?.stop(timeout, &signal).await
     }
 
     async fn destroy_task(&self, id: TaskId, force: Force) -> Answer<()> {
+        if self.tasks.give_up(&id) {
+            return Ok(());
+        }
         let task = self.tasks.get(&id)?;
         task.destroy(force, &self.around().plugin.gc).await?;
         self.tasks.remove(&id);

@@ -32,7 +32,13 @@ pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -
         return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
     };
     let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
-    let (request, image) = requested(around, &task, &options).await?;
+    let requested = tokio::select! {
+        requested = requested(around, &task, &options) => Some(requested?),
+        () = place.given_up() => None,
+    };
+    let Some((request, image)) = requested.filter(|_| place.go_on()) else {
+        return Err(DriverError::recoverable("the task was stopped while it waited for its image"));
+    };
     let config = TaskConfig { env: request.env.clone(), ..task };
 
     let created = Created::create(around, &request).await?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use nomad_plugin::{driver::DriverError, id::TaskId};
+use tokio::sync::watch;
 
 use super::Task;
 
@@ -19,6 +20,8 @@ pub struct TaskStore {
 
 #[derive(Clone)]
 enum Known {
+    /// Nothing is made yet; the value is whether it shall give up.
+    Waiting(watch::Sender<bool>),
     Starting,
     Task(Arc<Task>),
 }
@@ -27,6 +30,7 @@ enum Known {
 pub struct Reservation {
     store: TaskStore,
     id: TaskId,
+    give_up: watch::Receiver<bool>,
 }
 
 impl TaskStore {
@@ -38,7 +42,7 @@ impl TaskStore {
     pub fn get(&self, id: &TaskId) -> Result<Arc<Task>, DriverError> {
         match self.lock().get(id) {
             Some(Known::Task(task)) => Ok(task.clone()),
-            Some(Known::Starting) | None => Err(DriverError::task_not_found()),
+            Some(Known::Waiting(_) | Known::Starting) | None => Err(DriverError::task_not_found()),
         }
     }
 
@@ -48,15 +52,24 @@ impl TaskStore {
         if known.contains_key(id) {
             return None;
         }
-        known.insert(id.clone(), Known::Starting);
-        Some(Reservation { store: self.clone(), id: id.clone() })
+        let (asked, give_up) = watch::channel(false);
+        known.insert(id.clone(), Known::Waiting(asked));
+        Some(Reservation { store: self.clone(), id: id.clone(), give_up })
+    }
+
+    /// Has a task of which nothing is made yet give up its start; whether there is such a task.
+    pub fn give_up(&self, id: &TaskId) -> bool {
+        let known = self.lock();
+        let Some(Known::Waiting(asked)) = known.get(id) else { return false };
+        asked.send_replace(true);
+        true
     }
 
     /// The full ids of the tasks' containers.
     pub fn containers(&self) -> HashSet<String> {
         let container = |known: &Known| match known {
             Known::Task(task) => Some(task.container.clone()),
-            Known::Starting => None,
+            Known::Waiting(_) | Known::Starting => None,
         };
         self.lock().values().filter_map(container).collect()
     }
@@ -73,6 +86,23 @@ impl TaskStore {
 }
 
 impl Reservation {
+    /// Waits until the task is to give up.
+    pub async fn given_up(&self) {
+        if self.give_up.clone().wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// From now on the task does not give up: something is being made. `false` is that it was asked to before.
+    pub fn go_on(&self) -> bool {
+        let mut known = self.store.lock();
+        if *self.give_up.borrow() {
+            return false;
+        }
+        known.insert(self.id.clone(), Known::Starting);
+        true
+    }
+
     /// Puts the task in its place.
     pub fn fill(self, task: Arc<Task>) {
         if !task.config.node_id.is_empty() {
@@ -85,7 +115,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut known = self.store.lock();
-        if let Some(Known::Starting) = known.get(&self.id) {
+        if let Some(Known::Waiting(_) | Known::Starting) = known.get(&self.id) {
             known.remove(&self.id);
         }
     }
