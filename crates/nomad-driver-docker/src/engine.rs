@@ -30,6 +30,8 @@ pub mod model {
 
 /// Calls that only read what the engine has in memory.
 const QUICK: Duration = Duration::from_secs(30);
+/// Calls for which the engine asks a registry: longer than it waits for one itself.
+const REGISTRY: Duration = Duration::from_secs(120);
 /// Calls that make the engine touch disks, networks or a runtime.
 const SLOW: Duration = Duration::from_secs(300);
 

@@ -1,5 +1,6 @@
 //! A task's image: taken where it is, loaded from an archive, or pulled.
 
+mod access;
 mod auth;
 mod lease;
 mod ledger;
@@ -27,7 +28,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     background::Background,
     config::{Auth, PluginAuth, PluginConfig, TaskOptions},
-    engine::{Engine, EngineError},
+    engine::{Credentials, Engine, EngineError},
     events::{EventSubject, TaskEvents},
 };
 
@@ -55,6 +56,8 @@ pub struct ImageRequest {
     pub plugin_auth: PluginAuth,
     /// Whether a failed search for credentials is no failure.
     pub auth_soft_fail: bool,
+    /// Whether the registry must give its leave before an image that is there is used.
+    pub verify_access: bool,
     /// How long a pull may take.
     pub limits: Limits,
     /// Who is told of a pull; `None` is nobody.
@@ -71,6 +74,7 @@ impl ImageRequest {
             auth: options.auth.clone(),
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: options.auth_soft_fail,
+            verify_access: plugin.verify_cached_image_access,
             limits: Limits {
                 whole: options.image_pull_timeout.unwrap_or(plugin.image_pull_timeout),
                 silence: plugin.pull_activity_timeout,
@@ -88,6 +92,8 @@ impl ImageRequest {
             auth: None,
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: true,
+            // It is the operator's.
+            verify_access: false,
             limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
             owner: None,
         }
@@ -159,7 +165,7 @@ impl Images {
         })?;
         if request.freshness == Freshness::Local && !reference.is_latest() {
             match look(&self.engine, &self.leases, image).await {
-                Ok(found) => return Ok(self.present(request, found)),
+                Ok(found) => return self.present(request, &reference, found).await,
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(inspect_failed(&error)),
             }
@@ -173,12 +179,40 @@ impl Images {
         self.pull(request, &reference, watcher).await
     }
 
-    /// An image that need not be pulled.
-    fn present(&self, request: &ImageRequest, found: LocalImage) -> LocalImage {
+    /// An image that need not be pulled, where the task may use it.
+    async fn present(
+        &self,
+        request: &ImageRequest,
+        reference: &ImageReference,
+        found: LocalImage,
+    ) -> Result<LocalImage, DriverError> {
+        if request.verify_access {
+            self.verify_access(request, reference, &found).await?;
+        }
         if let Some(owner) = &request.owner {
             self.events.emit(owner, "Image already present", annotation(&request.image));
         }
-        found
+        Ok(found)
+    }
+
+    async fn verify_access(
+        &self,
+        request: &ImageRequest,
+        reference: &ImageReference,
+        found: &LocalImage,
+    ) -> Result<(), DriverError> {
+        let inspected = self.engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
+        let mut outcome = Ok(());
+        for name in access::names(reference, &inspected.repo_digests.unwrap_or_default()) {
+            // A job's password is for the registry that the job names.
+            let own = request.auth.as_ref().filter(|_| name.registry() == reference.registry());
+            let credentials = credentials(request, &name, own).await?;
+            match self.engine.ask_registry(&name.to_string(), credentials).await {
+                Ok(()) => return Ok(()),
+                Err(error) => outcome = Err(access::refused(&request.image, &error)),
+            }
+        }
+        outcome
     }
 
     async fn pull(
@@ -187,17 +221,7 @@ impl Images {
         reference: &ImageReference,
         watcher: Option<&watch::Sender<Option<PullState>>>,
     ) -> Result<LocalImage, DriverError> {
-        let credentials = match auth::find(reference, request.auth.as_ref(), &request.plugin_auth).await {
-            Ok(credentials) => credentials,
-            Err(error) if request.auth_soft_fail => {
-                tracing::debug!(%error, "pulling without credentials");
-                None
-            }
-            Err(error) => {
-                let repository = reference.repository();
-                return Err(DriverError::new(format!("Failed to find docker auth for repo {repository:?}: {error}")));
-            }
-        };
+        let credentials = credentials(request, reference, request.auth.as_ref()).await?;
         let ImageRequest { image, limits, .. } = request;
         let mut notices = Notices::new(Instant::now());
         let hear = |state: &PullState, now| {
@@ -223,6 +247,25 @@ impl Images {
             Notice::Progress(state) => (format!("Docker image pull progress: {state}"), annotation(image)),
         };
         self.events.emit(owner, text, annotations);
+    }
+}
+
+/// The credentials with which a registry is asked for a task; `own` are the task's.
+async fn credentials(
+    request: &ImageRequest,
+    reference: &ImageReference,
+    own: Option<&Auth>,
+) -> Result<Option<Credentials>, DriverError> {
+    match auth::find(reference, own, &request.plugin_auth).await {
+        Ok(credentials) => Ok(credentials),
+        Err(error) if request.auth_soft_fail => {
+            tracing::debug!(%error, "asking without credentials");
+            Ok(None)
+        }
+        Err(error) => {
+            let repository = reference.repository();
+            Err(DriverError::new(format!("Failed to find docker auth for repo {repository:?}: {error}")))
+        }
     }
 }
 

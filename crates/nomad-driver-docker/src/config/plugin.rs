@@ -77,6 +77,8 @@ pub struct PluginConfig {
     pub pull_activity_timeout: Duration,
     /// How many images may be pulled at once; at least 1.
     pub max_parallel_pulls: usize,
+    /// Whether the registry must give its leave before an image that is on disk is used.
+    pub verify_cached_image_access: bool,
     /// The most processes a task may have; `None` is no limit.
     pub pids_limit: Option<i64>,
     /// Whether logs stay where they are.
@@ -153,6 +155,7 @@ impl Default for PluginConfig {
             oom_score_adj: 0,
             pull_activity_timeout: 2 * ONE_MINUTE,
             max_parallel_pulls: 3,
+            verify_cached_image_access: false,
             pids_limit: None,
             disable_log_collection: false,
             allowed_modes: AllowedModes::default(),
@@ -205,6 +208,7 @@ impl PluginConfig {
                 .within("max_parallel_pulls", PARALLEL_PULLS)
                 .and_then(|most| usize::try_from(most).ok())
                 .unwrap_or(default.max_parallel_pulls),
+            verify_cached_image_access: reader.truth("verify_cached_image_access").unwrap_or_default(),
             pids_limit: reader.limit("pids_limit"),
             disable_log_collection: reader.truth("disable_log_collection").unwrap_or_default(),
             allowed_modes: reader

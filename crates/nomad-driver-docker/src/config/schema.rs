@@ -100,6 +100,7 @@ pub fn plugin_schema() -> Spec {
         number("oom_score_adj").or("0"),
         text("pull_activity_timeout").or("\"2m\""),
         number("max_parallel_pulls").or("3"),
+        truth("verify_cached_image_access"),
         number("pids_limit"),
         truth("disable_log_collection"),
         truth("windows_allow_insecure_container_admin"),

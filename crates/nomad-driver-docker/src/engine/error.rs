@@ -67,6 +67,11 @@ impl EngineError {
         self.status() == Some(409)
     }
 
+    /// A registry that was asked for an image does not give it, or does not say that it has it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.status(), Some(401 | 403 | 404))
+    }
+
     /// The engine did not refuse: it did not answer, or is about to come back.
     pub fn is_transient(&self) -> bool {
         match &self.cause {

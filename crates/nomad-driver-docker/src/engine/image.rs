@@ -8,7 +8,7 @@ use bollard::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{Engine, EngineError, QUICK, SLOW, error, error::gone_is_fine};
+use super::{Engine, EngineError, QUICK, REGISTRY, SLOW, error, error::gone_is_fine};
 
 /// One message of a pull.
 pub type PullProgress = CreateImageInfo;
@@ -26,6 +26,12 @@ impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Credentials(..)")
     }
+}
+
+/// As the engine takes them.
+fn header(credentials: Credentials) -> DockerCredentials {
+    let Credentials { username, password } = credentials;
+    DockerCredentials { username: Some(username), password: Some(password), ..DockerCredentials::default() }
 }
 
 impl Engine {
@@ -46,14 +52,16 @@ impl Engine {
         let failed = move |cause| EngineError { operation: "pull image", subject: subject.clone(), cause };
         let docker = self.connection.docker().await.map_err(&failed)?;
         let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
-        let credentials = credentials.map(|Credentials { username, password }| DockerCredentials {
-            username: Some(username),
-            password: Some(password),
-            ..DockerCredentials::default()
-        });
         let address = self.address().to_owned();
-        let progress = docker.create_image(Some(options), None, credentials);
+        let progress = docker.create_image(Some(options), None, credentials.map(header));
         Ok(Box::pin(progress.map(move |message| message.map_err(|error| failed(error::cause(error, &address))))))
+    }
+
+    /// Has the engine ask an image's registry for it, without pulling it.
+    pub async fn ask_registry(&self, image: &str, credentials: Option<Credentials>) -> Result<(), EngineError> {
+        let credentials = credentials.map(header);
+        let call = |docker: bollard::Docker| async move { docker.inspect_registry_image(image, credentials).await };
+        self.connection.call(("ask the registry for image", image), REGISTRY, call).await.map(drop)
     }
 
     /// Takes a name away from an image, and with its last name the image. Given an id, removes the image. The engine refuses

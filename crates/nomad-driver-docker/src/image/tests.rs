@@ -93,6 +93,7 @@ fn request(task: usize, password: Option<&str>) -> ImageRequest {
         auth: password.map(auth),
         plugin_auth: PluginAuth::default(),
         auth_soft_fail: false,
+        verify_access: false,
         limits: Limits { whole: DEADLINE, silence: DEADLINE },
         owner: Some(owner),
     }

@@ -101,7 +101,7 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
         "",
     ),
     ("image_pull_timeout = \"1m\"\npull_activity_timeout = \"1m\"\ncontainer_exists_attempts = 1", ""),
-    ("max_parallel_pulls = 1", ""),
+    ("max_parallel_pulls = 1\nverify_cached_image_access = true", ""),
     ("infra_image = \"pause:1\"\ninfra_image_pull_timeout = \"1m\"\nnvidia_runtime = \"gpu\"", ""),
 ];
 

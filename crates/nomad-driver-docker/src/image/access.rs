@@ -1,0 +1,60 @@
+//! Whether a task may use an image that is in the engine already: the registry that it came from is asked, with the
+//! task's own credentials.
+
+use std::collections::BTreeSet;
+
+use nomad_plugin::driver::DriverError;
+
+use super::reference::ImageReference;
+use crate::engine::EngineError;
+
+/// Names by which to ask; the first that a registry admits to is enough.
+///
+/// `origins` are the names and digests by which the engine got the image. One that came from no registry has none, and is
+/// everyone's. The name that the job has counts where the image came by it. A name that was given to it afterwards, or its
+/// id, is nobody's leave: then what it came by is asked for.
+pub(super) fn names(asked: &ImageReference, origins: &[String]) -> Vec<ImageReference> {
+    let origins: Vec<ImageReference> = origins.iter().filter_map(|origin| ImageReference::parse(origin)).collect();
+    if origins.iter().any(|origin| origin.qualified() == asked.qualified()) {
+        return vec![asked.clone()];
+    }
+    let mut seen = BTreeSet::new();
+    origins.into_iter().filter(|origin| seen.insert(origin.to_string())).collect()
+}
+
+/// Why the image is not used.
+pub(super) fn refused(image: &str, error: &EngineError) -> DriverError {
+    // Some engines answer that they have no credentials as they answer that nobody is there.
+    let why = if error.is_refusal() { "refuses it to this task" } else { "does not confirm that this task may use it" };
+    DriverError::recoverable(format!(
+        "no access to image `{image}`, which is on this node: its registry {why}: {error}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(image: &str, origins: &[&str]) -> Vec<String> {
+        let origins: Vec<String> = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        names(&ImageReference::parse(image).unwrap(), &origins).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn an_image_is_asked_for_by_the_jobs_name_where_it_came_by_that_and_else_by_what_it_came_by() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let (own, other) = (format!("r.test/app@{digest}"), format!("s.test/app@{digest}"));
+        let of_the_hub = format!("busybox@{digest}");
+
+        assert_eq!(asked("r.test/app:1", &[&other, &own]), ["r.test/app:1"]);
+        assert_eq!(asked(&own, &[&own]), [own.as_str()]);
+        assert_eq!(asked("docker.io/library/busybox:1", &[&of_the_hub]), ["docker.io/library/busybox:1"]);
+        assert_eq!(asked("renamed:1", &[&own, &other]), [own.as_str(), other.as_str()]);
+        assert_eq!(asked(&digest, &[&own, &own]), [own.as_str()]);
+    }
+
+    #[test]
+    fn an_image_of_no_registry_is_asked_for_nowhere() {
+        assert_eq!(asked("built:1", &[]), Vec::<String>::new());
+    }
+}
