@@ -1,6 +1,11 @@
-//! What the benches share: how a figure is shown.
+//! What the benches share: how a figure is shown, a process's memory, and the engine asked by hand.
 
-use std::{io::Write, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
 
 /// Prints a line of a bench's table.
 pub fn row(what: &str, figure: &str) {
@@ -11,4 +16,26 @@ pub fn row(what: &str, figure: &str) {
 pub fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1000.0)
+}
+
+/// A process's share of memory (PSS) in MiB; 0 where there is no such process.
+pub fn pss(pid: &str) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:").map(str::trim).map(str::to_owned));
+    line.and_then(|line| line.split(' ').next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+}
+
+/// Posts to the engine's socket; the answer, to its end.
+pub fn post(path: &str, body: &str) -> String {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let asked = UnixStream::connect("/var/run/docker.sock").and_then(|mut stream| {
+        stream.write_all(head.as_bytes())?;
+        stream.write_all(body.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    });
+    asked.unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bench::row;
+use bench::{pss, row};
 use conformance::{Fixture, Task, lines::last_number};
 
 #[tokio::main]
@@ -36,11 +36,6 @@ fn cost(pid: i32) -> String {
         .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
         .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    let pss = |pid: &str| {
-        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:").map(str::trim).map(str::to_owned));
-        line.and_then(|line| line.split(' ').next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
-    };
     let memory: f64 = pss(&pid.to_string()) + children.iter().map(|child| pss(child)).sum::<f64>();
     format!("{memory:.1}, {}, {}, {}", 1 + children.len(), entries("task"), entries("fd"))
 }

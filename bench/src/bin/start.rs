@@ -1,12 +1,8 @@
 //! How long a start takes beside the same work done by hand on the engine's socket, in turns.
 
-use std::{
-    io::{Read, Write},
-    os::unix::net::UnixStream,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use bench::{median_ms, row};
+use bench::{median_ms, post, row};
 use conformance::{Fixture, LABEL, docker::docker, image, text};
 use nomad_plugin::driver::Force;
 
@@ -46,18 +42,4 @@ fn by_hand(network: &str) -> Duration {
     let took = begin.elapsed();
     docker(&["rm", "--force", &id]);
     took
-}
-
-fn post(path: &str, body: &str) -> String {
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let asked = UnixStream::connect("/var/run/docker.sock").and_then(|mut stream| {
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map(|_| answer)
-    });
-    asked.unwrap_or_default()
 }
