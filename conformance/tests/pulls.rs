@@ -122,7 +122,7 @@ async fn a_pull_that_nobody_waits_for_is_broken_off_at_the_registry() {
         }
     }
     drop(starts);
-    until("the engine hangs up", || proxy.gone() == 1 && proxy.holding() == 0).await;
+    until("the engine hangs up", || proxy.gone() > 0 && proxy.holding() == 0).await;
 
     assert!(!is_local(&image));
     fixture.end().await;
@@ -142,7 +142,7 @@ async fn a_task_that_is_stopped_while_it_waits_for_its_image_gives_up() {
         fixture.driver.stop_task(task.config.id.clone(), Duration::ZERO, String::new()).await
     };
     let (refusal, stopped) = tokio::join!(fixture.refused(&task), stop);
-    until("the engine hangs up", || proxy.gone() == 1).await;
+    until("the engine hangs up", || proxy.gone() > 0).await;
     proxy.release();
     fixture.run(&task).await;
 
@@ -163,15 +163,20 @@ async fn the_owner_of_a_slow_pull_hears_of_layers_and_bytes_and_it_comes_to_its_
     let task = task(&fixture, "web", &image);
 
     let told = async {
-        let progress = event(&mut events, "Docker image pull progress: ").await;
+        // The layer of the test image itself is here already.
+        let (begin, end) = ("Docker image pull progress: Pulled 1/2 (", "KiB) layers: 0 waiting/1 pulling - est ");
+        let progress = loop {
+            let progress = event(&mut events, begin).await;
+            if progress.message.contains(end) {
+                break progress;
+            }
+        };
         proxy.release();
         progress
     };
     let (_, progress) = tokio::join!(fixture.run(&task), told);
 
-    // The layer of the test image itself is here already.
-    let (begin, end) = ("Docker image pull progress: Pulled 1/2 (", "KiB) layers: 0 waiting/1 pulling - est ");
-    assert!(progress.message.starts_with(begin) && progress.message.contains(end), "{}", progress.message);
+    assert!(progress.message.ends_with("s remaining"), "{}", progress.message);
     assert_eq!(progress.annotations["image"], image);
     assert_eq!(inspect(&task.container())["Config"]["Image"], image.as_str());
     fixture.end().await;
@@ -251,8 +256,10 @@ async fn a_pull_whose_time_is_over_says_how_far_it_was_and_another_attempt_may_h
         let task = task(&fixture, "web", image).option("image_pull_timeout", text("3s"));
         let refusal = fixture.refused(&task).await;
 
-        let expected = format!("Failed to pull `{image}`: not finished within 3 s: Pulled 1/2 (");
-        assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
+        let expected = format!("Failed to pull `{image}`: not finished within 3 s: ");
+        let state = refusal.message.strip_prefix(&expected).unwrap_or_else(|| panic!("{}", refusal.message));
+        // How far it comes in that time is the machine's affair.
+        assert!(state == "No progress" || state.starts_with("Pulled "), "{state}");
         assert_eq!(refusal.recoverability, Recoverability::Recoverable);
     }
     proxy.release();
@@ -271,25 +278,22 @@ async fn the_time_in_the_queue_is_no_part_of_a_pulls_time() {
     let fixture = Fixture::configured("max_parallel_pulls = 1").await;
     let mut events = fixture.driver.task_events().await.unwrap();
     let first = task(&fixture, "first", &images[0]).option("image_pull_timeout", text("5s"));
-    let second = task(&fixture, "second", &images[1]).option("image_pull_timeout", text("4s"));
+    let second = task(&fixture, "second", &images[1]).option("image_pull_timeout", text("1s"));
 
     let mut late = Box::pin(fixture.attempt(&first));
     tokio::select! {
         _ = &mut late => panic!("its layer is slow"),
         _ = event(&mut events, "Downloading image") => {}
     }
-    let queued = async {
+    let begun = async {
         event(&mut events, "Waiting to pull image").await;
-        let waited = std::time::Instant::now();
-        event(&mut events, "Downloading image").await;
-        proxy.release();
-        waited.elapsed()
+        event(&mut events, "Downloading image").await
     };
-    let (late, second, queued) = tokio::join!(late, fixture.attempt(&second), queued);
+    let (late, second_start, begun) = tokio::join!(late, fixture.attempt(&second), begun);
+    drop(second_start);
 
     let late = late.err().expect("its time is over").to_string();
     assert!(late.contains("not finished within 5 s"), "{late}");
-    assert!(second.is_ok(), "after {queued:?} in the queue");
-    assert!(queued > Duration::ZERO);
+    assert_eq!(begun.task_id, second.config.id, "seconds in the queue, and it begins all the same");
     fixture.end().await;
 }
