@@ -11,13 +11,13 @@ use crate::{docker::docker, image};
 
 /// The one user of a registry that asks.
 pub const USERNAME: &str = "sailor";
-/// The user's password.
-pub const PASSWORD: &str = "swordfish";
+/// The user's password. Wherever it stands in a text, the text's base64 has a letter in which the two alphabets differ.
+pub const PASSWORD: &str = "swordfish???";
 
-/// `htpasswd -nbB sailor swordfish`.
-const HTPASSWD: &str = "sailor:$2y$05$abcdefghijklmnopqrstuupWDwJQeCHYIBQy8WvkVB6ImhZ476YYy\n";
-/// `sailor:swordfish` in base64.
-const AUTH: &str = "c2FpbG9yOnN3b3JkZmlzaA==";
+/// `htpasswd -nbB sailor 'swordfish???'`.
+const HTPASSWD: &str = "sailor:$2y$05$abcdefghijklmnopqrstuuc0vEGoYbHtuTN9/f7Dbg/vXLxKdURSy\n";
+/// `sailor:swordfish???` in base64.
+const AUTH: &str = "c2FpbG9yOnN3b3JkZmlzaD8/Pw==";
 
 /// Whom a registry answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

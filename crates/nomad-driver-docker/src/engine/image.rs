@@ -1,12 +1,14 @@
 //! Images: looked at, pulled, loaded.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::{
-    auth::DockerCredentials,
     models::{CreateImageInfo, ImageInspect},
     query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use http::HeaderValue;
+use serde::Serialize;
 
 use super::{Engine, EngineError, QUICK, REGISTRY, SLOW, error, error::gone_is_fine};
 
@@ -14,12 +16,25 @@ use super::{Engine, EngineError, QUICK, REGISTRY, SLOW, error, error::gone_is_fi
 pub type PullProgress = CreateImageInfo;
 
 /// What a registry wants to know. Never shown.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Credentials {
     /// The user's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub username: String,
     /// The password.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub password: String,
+}
+
+impl Credentials {
+    /// The header `X-Registry-Auth`. The engine reads base64 in the alphabet of URLs; of any other it says nothing, and pulls
+    /// without credentials.
+    fn header(&self) -> HeaderValue {
+        let json = serde_json::to_vec(self).expect("texts are JSON");
+        let mut header = HeaderValue::try_from(URL_SAFE.encode(json)).expect("base64 is ASCII");
+        header.set_sensitive(true);
+        header
+    }
 }
 
 impl std::fmt::Debug for Credentials {
@@ -28,10 +43,13 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// As the engine takes them.
-fn header(credentials: Credentials) -> DockerCredentials {
-    let Credentials { username, password } = credentials;
-    DockerCredentials { username: Some(username), password: Some(password), ..DockerCredentials::default() }
+/// A client whose requests carry credentials: the library's own header is in the wrong alphabet.
+fn with_credentials(docker: bollard::Docker, credentials: Option<Credentials>) -> bollard::Docker {
+    let Some(header) = credentials.map(|credentials| credentials.header()) else { return docker };
+    docker.with_request_modifier(move |mut request| {
+        request.headers_mut().insert("x-registry-auth", header.clone());
+        request
+    })
 }
 
 impl Engine {
@@ -52,15 +70,17 @@ impl Engine {
         let failed = move |cause| EngineError { operation: "pull image", subject: subject.clone(), cause };
         let docker = self.connection.docker().await.map_err(&failed)?;
         let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
+        let docker = with_credentials(docker, credentials);
         let address = self.address().to_owned();
-        let progress = docker.create_image(Some(options), None, credentials.map(header));
+        let progress = docker.create_image(Some(options), None, None);
         Ok(Box::pin(progress.map(move |message| message.map_err(|error| failed(error::cause(error, &address))))))
     }
 
     /// Has the engine ask an image's registry for it, without pulling it.
     pub async fn ask_registry(&self, image: &str, credentials: Option<Credentials>) -> Result<(), EngineError> {
-        let credentials = credentials.map(header);
-        let call = |docker: bollard::Docker| async move { docker.inspect_registry_image(image, credentials).await };
+        let call = |docker: bollard::Docker| async move {
+            with_credentials(docker, credentials).inspect_registry_image(image, None).await
+        };
         self.connection.call(("ask the registry for image", image), REGISTRY, call).await.map(drop)
     }
 
@@ -85,5 +105,23 @@ impl Engine {
             message.map_err(|error| failed(error::cause(error, self.address())))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_sent_in_the_alphabet_that_the_engine_reads_and_never_shown() {
+        let credentials = Credentials { username: "u".to_owned(), password: "???".to_owned() };
+        let anonymous = Credentials::default();
+
+        let decoded =
+            |credentials: &Credentials| String::from_utf8(URL_SAFE.decode(credentials.header()).unwrap()).unwrap();
+
+        assert_eq!(decoded(&credentials), r#"{"username":"u","password":"???"}"#);
+        assert_eq!(decoded(&anonymous), "{}");
+        assert_eq!(format!("{credentials:?} {:?}", credentials.header()), "Credentials(..) Sensitive");
     }
 }
