@@ -206,7 +206,7 @@ impl Images {
         for name in access::names(reference, &inspected.repo_digests.unwrap_or_default()) {
             // A job's password is for the registry that the job names.
             let own = request.auth.as_ref().filter(|_| name.registry() == reference.registry());
-            let credentials = credentials(request, &name, own).await?;
+            let credentials = self.credentials(request, &name, own).await?;
             match self.engine.ask_registry(&name.to_string(), credentials).await {
                 Ok(()) => return Ok(()),
                 Err(error) => outcome = Err(access::refused(&request.image, &error)),
@@ -221,7 +221,7 @@ impl Images {
         reference: &ImageReference,
         watcher: Option<&watch::Sender<Option<PullState>>>,
     ) -> Result<LocalImage, DriverError> {
-        let credentials = credentials(request, reference, request.auth.as_ref()).await?;
+        let credentials = self.credentials(request, reference, request.auth.as_ref()).await?;
         let ImageRequest { image, limits, .. } = request;
         let mut notices = Notices::new(Instant::now());
         let hear = |state: &PullState, now| {
@@ -236,6 +236,36 @@ impl Images {
         self.pulls.join_or_begin(reference, image, credentials, limits.silence).wait(image, limits.whole, hear).await
     }
 
+    /// The credentials with which a registry is asked for a task, whose owner is told where they come from; `own` are the
+    /// task's.
+    async fn credentials(
+        &self,
+        request: &ImageRequest,
+        reference: &ImageReference,
+        own: Option<&Auth>,
+    ) -> Result<Option<Credentials>, DriverError> {
+        let say = |text: String| {
+            if let Some(owner) = &request.owner {
+                self.events.emit(owner, text, annotation(&request.image));
+            }
+        };
+        match auth::find(reference, own, &request.plugin_auth).await {
+            Ok(found) => Ok(found.map(|found| {
+                say(format!("Registry credentials for {:?} taken from {}", reference.registry(), found.source));
+                found.credentials
+            })),
+            Err(error) if request.auth_soft_fail => {
+                tracing::debug!(%error, "asking without credentials");
+                say(format!("Registry credentials not found, going on without: {error}"));
+                Ok(None)
+            }
+            Err(error) => {
+                let repository = reference.repository();
+                Err(DriverError::new(format!("Failed to find docker auth for repo {repository:?}: {error}")))
+            }
+        }
+    }
+
     fn tell(&self, owner: &EventSubject, notice: Notice, reference: &ImageReference, image: &str) {
         let (text, annotations) = match notice {
             Notice::Queued { place } => {
@@ -247,25 +277,6 @@ impl Images {
             Notice::Progress(state) => (format!("Docker image pull progress: {state}"), annotation(image)),
         };
         self.events.emit(owner, text, annotations);
-    }
-}
-
-/// The credentials with which a registry is asked for a task; `own` are the task's.
-async fn credentials(
-    request: &ImageRequest,
-    reference: &ImageReference,
-    own: Option<&Auth>,
-) -> Result<Option<Credentials>, DriverError> {
-    match auth::find(reference, own, &request.plugin_auth).await {
-        Ok(credentials) => Ok(credentials),
-        Err(error) if request.auth_soft_fail => {
-            tracing::debug!(%error, "asking without credentials");
-            Ok(None)
-        }
-        Err(error) => {
-            let repository = reference.repository();
-            Err(DriverError::new(format!("Failed to find docker auth for repo {repository:?}: {error}")))
-        }
     }
 }
 

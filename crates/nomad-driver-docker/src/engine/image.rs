@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::{
+    Docker,
     models::{CreateImageInfo, ImageInspect},
     query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder},
 };
@@ -15,7 +16,7 @@ use super::{Engine, EngineError, QUICK, REGISTRY, SLOW, error, error::gone_is_fi
 /// One message of a pull.
 pub type PullProgress = CreateImageInfo;
 
-/// What a registry wants to know. Never shown.
+/// What a registry wants to know, in the engine's words. Never shown.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Credentials {
     /// The user's name.
@@ -24,6 +25,15 @@ pub struct Credentials {
     /// The password.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub password: String,
+    /// What the registry's token service takes in place of a password.
+    #[serde(rename = "identitytoken", skip_serializing_if = "String::is_empty")]
+    pub identity_token: String,
+    /// What the registry itself takes, without a token service.
+    #[serde(rename = "registrytoken", skip_serializing_if = "String::is_empty")]
+    pub registry_token: String,
+    /// Whom they are for. An engine with containerd's image store shows them to no other.
+    #[serde(rename = "serveraddress", skip_serializing_if = "String::is_empty")]
+    pub server_address: String,
 }
 
 impl Credentials {
@@ -43,8 +53,8 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// A client whose requests carry credentials: the library's own header is in the wrong alphabet.
-fn with_credentials(docker: bollard::Docker, credentials: Option<Credentials>) -> bollard::Docker {
+/// A client whose requests have the credentials. The library's own header is in the wrong alphabet.
+fn authorized(docker: Docker, credentials: Option<Credentials>) -> Docker {
     let Some(header) = credentials.map(|credentials| credentials.header()) else { return docker };
     docker.with_request_modifier(move |mut request| {
         request.headers_mut().insert("x-registry-auth", header.clone());
@@ -55,7 +65,7 @@ fn with_credentials(docker: bollard::Docker, credentials: Option<Credentials>) -
 impl Engine {
     /// All that the engine knows of an image, by id or reference.
     pub async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
-        let call = |docker: bollard::Docker| async move { docker.inspect_image(image).await };
+        let call = |docker: Docker| async move { docker.inspect_image(image).await };
         self.connection.call(("inspect image", image), QUICK, call).await
     }
 
@@ -70,16 +80,15 @@ impl Engine {
         let failed = move |cause| EngineError { operation: "pull image", subject: subject.clone(), cause };
         let docker = self.connection.docker().await.map_err(&failed)?;
         let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
-        let docker = with_credentials(docker, credentials);
         let address = self.address().to_owned();
-        let progress = docker.create_image(Some(options), None, None);
+        let progress = authorized(docker, credentials).create_image(Some(options), None, None);
         Ok(Box::pin(progress.map(move |message| message.map_err(|error| failed(error::cause(error, &address))))))
     }
 
     /// Has the engine ask an image's registry for it, without pulling it.
     pub async fn ask_registry(&self, image: &str, credentials: Option<Credentials>) -> Result<(), EngineError> {
         let call = |docker: bollard::Docker| async move {
-            with_credentials(docker, credentials).inspect_registry_image(image, None).await
+            authorized(docker, credentials).inspect_registry_image(image, None).await
         };
         self.connection.call(("ask the registry for image", image), REGISTRY, call).await.map(drop)
     }
@@ -88,7 +97,7 @@ impl Engine {
     /// where a container needs it. One that is gone is fine.
     pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let options = RemoveImageOptionsBuilder::default().noprune(true).build();
-        let call = |docker: bollard::Docker| async move { docker.remove_image(image, Some(options), None).await };
+        let call = |docker: Docker| async move { docker.remove_image(image, Some(options), None).await };
         gone_is_fine(self.connection.call(("remove image", image), SLOW, call).await.map(drop))
     }
 
@@ -114,13 +123,21 @@ mod tests {
 
     #[test]
     fn credentials_are_sent_in_the_alphabet_that_the_engine_reads_and_never_shown() {
-        let credentials = Credentials { username: "u".to_owned(), password: "???".to_owned() };
+        let text = |text: &str| text.to_owned();
+        let credentials = Credentials {
+            username: text("u"),
+            password: text("???"),
+            identity_token: text(">>>"),
+            registry_token: text("~~~"),
+            server_address: text("r.test:5000"),
+        };
         let anonymous = Credentials::default();
 
         let decoded =
             |credentials: &Credentials| String::from_utf8(URL_SAFE.decode(credentials.header()).unwrap()).unwrap();
 
-        assert_eq!(decoded(&credentials), r#"{"username":"u","password":"???"}"#);
+        let expected = r#"{"username":"u","password":"???","identitytoken":">>>","registrytoken":"~~~","serveraddress":"r.test:5000"}"#;
+        assert_eq!(decoded(&credentials), expected);
         assert_eq!(decoded(&anonymous), "{}");
         assert_eq!(format!("{credentials:?} {:?}", credentials.header()), "Credentials(..) Sensitive");
     }

@@ -5,13 +5,16 @@
 mod file;
 mod helper;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
-use super::reference::ImageReference;
+use super::reference::{HUB, ImageReference};
 use crate::{
     config::{Auth, PluginAuth},
     engine::Credentials,
 };
+
+/// Under what docker keeps the Hub's credentials. Other programs keep them under [`HUB`].
+const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Why credentials could not be found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,67 +29,87 @@ pub(super) enum AuthError {
     HelperUnusable { program: String, input: String, reason: String },
 }
 
+/// Credentials, and who gave them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) credentials: Credentials,
+    pub(super) source: Source,
+}
+
+/// Who gave credentials, as task events name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Task,
+    File(PathBuf),
+    /// A program, and the file that names it; without one the plugin's own `auth.helper`.
+    Helper(String, Option<PathBuf>),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task => f.write_str("the task's auth block"),
+            Self::File(path) => write!(f, "the config file {}", path.display()),
+            Self::Helper(program, None) => write!(f, "the credential helper {program}"),
+            Self::Helper(program, Some(path)) => {
+                write!(f, "the credential helper {program} of the config file {}", path.display())
+            }
+        }
+    }
+}
+
 /// Looks for the credentials of an image's registry; `None` is to pull without.
 pub(super) async fn find(
     image: &ImageReference,
     task: Option<&Auth>,
     plugin: &PluginAuth,
-) -> Result<Option<Credentials>, AuthError> {
-    if let Some(Auth { username, password, server_address }) = task
-        && !(username.is_empty() && password.is_empty() && server_address.is_empty())
-    {
-        return Ok(Some(Credentials { username: username.clone(), password: password.clone() }));
-    }
+) -> Result<Option<Found>, AuthError> {
     let registry = image.registry();
+    if let Some(Auth { username, password, server_address: given }) = task
+        && !(username.is_empty() && password.is_empty() && given.is_empty())
+    {
+        let credentials = Credentials {
+            username: username.clone(),
+            password: password.clone(),
+            server_address: server_address(given, registry),
+            ..Credentials::default()
+        };
+        return Ok(Some(Found { credentials, source: Source::Task }));
+    }
     if let Some(path) = &plugin.config {
-        match file::AuthFile::read(path).await?.find(registry) {
-            file::Found::Credentials(credentials) => return Ok(Some(credentials)),
-            file::Found::Helper(name) => {
-                if let Some(credentials) = helper::ask(&name, registry).await? {
-                    return Ok(Some(credentials));
-                }
+        let file = file::AuthFile::read(path).await?;
+        if let Some(credentials) = file.credentials(registry) {
+            return Ok(Some(Found { credentials, source: Source::File(path.clone()) }));
+        }
+        for name in file.helpers(registry) {
+            let program = helper::program(name);
+            if let Some(credentials) = helper::ask(&program, registry).await? {
+                return Ok(Some(Found { credentials, source: Source::Helper(program, Some(path.clone())) }));
             }
-            file::Found::Nothing => {}
         }
     }
-    match &plugin.helper {
-        Some(name) if !name.is_empty() => helper::ask(name, registry).await,
-        _ => Ok(None),
+    let Some(name) = plugin.helper.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    let program = helper::program(name);
+    let credentials = helper::ask(&program, registry).await?;
+    Ok(credentials.map(|credentials| Found { credentials, source: Source::Helper(program, None) }))
+}
+
+/// Whom credentials are for, as the engine takes it: what their source says, else the image's registry. The Hub has one
+/// name there, whichever of its many is given.
+fn server_address(given: &str, registry: &str) -> String {
+    let is_hubs = |host: &str| host == HUB || host.ends_with(".docker.io") || host.ends_with(".docker.com");
+    match (registry, given) {
+        (HUB, given) if given.is_empty() || is_hubs(host(given)) => HUB_KEY.to_owned(),
+        (registry, "") => registry.to_owned(),
+        (_, given) => given.to_owned(),
     }
+}
+
+/// `https://host/path` to `host`.
+fn host(address: &str) -> &str {
+    let rest = address.strip_prefix("http://").or_else(|| address.strip_prefix("https://")).unwrap_or(address);
+    rest.split('/').next().unwrap_or(rest)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn image() -> ImageReference {
-        ImageReference::parse("registry.test:5000/app:1").unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_tasks_own_credentials_are_taken_before_any_file_is_read() {
-        let own = Auth { username: "u".into(), password: "p".into(), server_address: String::new() };
-        let plugin = PluginAuth { config: Some("/nonexistent".into()), helper: Some("none".into()) };
-
-        let found = find(&image(), Some(&own), &plugin).await.unwrap().unwrap();
-
-        assert_eq!((found.username.as_str(), found.password.as_str()), ("u", "p"));
-    }
-
-    #[tokio::test]
-    async fn an_empty_auth_block_is_none_at_all() {
-        let found = find(&image(), Some(&Auth::default()), &PluginAuth::default()).await;
-
-        assert_eq!(found.map(|found| found.is_some()), Ok(false));
-    }
-
-    #[tokio::test]
-    async fn a_file_that_cannot_be_read_is_an_error_though_a_helper_is_left() {
-        let plugin = PluginAuth { config: Some("/nonexistent/config.json".into()), helper: Some("none".into()) };
-
-        let error = find(&image(), None, &plugin).await.unwrap_err();
-
-        let expected = "Failed to open auth config file: /nonexistent/config.json, error: ";
-        assert!(error.to_string().starts_with(expected), "{error}");
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
 use futures_util::{StreamExt, future::join_all};
+use nomad_plugin::driver::TaskEvent;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
@@ -104,7 +105,8 @@ async fn ensure_all(requests: &[ImageRequest]) -> (Vec<Result<LocalImage, Driver
     let directory = tempfile::tempdir().unwrap();
     let (engine, state, _serving) = fake(directory.path());
     let events = TaskEvents::default();
-    let told = events.subscribe().take(requests.len());
+    let is_begun = |event: &TaskEvent| std::future::ready(event.message == "Downloading image");
+    let told = events.subscribe().filter(is_begun).take(requests.len());
     let images = Images::new(engine, events);
     let release = async {
         told.for_each(|_| std::future::ready(())).await;

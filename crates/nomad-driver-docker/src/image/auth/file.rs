@@ -5,11 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{super::reference::HUB, AuthError};
+use super::{super::reference::HUB, AuthError, HUB_KEY, host, server_address};
 use crate::engine::Credentials;
-
-/// The key of Docker Hub, by which alone it is looked up.
-const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// The parts of a `config.json` that say something of credentials.
 #[derive(Default, Deserialize)]
@@ -23,21 +20,13 @@ pub(super) struct AuthFile {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Entry {
-    #[serde(default)]
     auth: String,
-    #[serde(default)]
     username: String,
-    #[serde(default)]
     password: String,
-}
-
-/// What the file says of a registry.
-pub(super) enum Found {
-    Credentials(Credentials),
-    /// The suffix of the program to ask.
-    Helper(String),
-    Nothing,
+    identitytoken: String,
+    registrytoken: String,
 }
 
 impl AuthFile {
@@ -58,58 +47,68 @@ impl AuthFile {
         Ok(file)
     }
 
-    pub(super) fn find(&self, registry: &str) -> Found {
-        let key = if registry == HUB { HUB_KEY } else { registry };
-        let by_host = || {
-            let same_host = |(other, _): &(&String, &Entry)| registry != HUB && host(other) == registry;
-            self.auths.iter().find(same_host).map(|(_, entry)| entry)
-        };
-        let entry = self.auths.get(key).or_else(by_host);
-        if let Some(Ok(Some(credentials))) = entry.map(Entry::credentials) {
-            return Found::Credentials(credentials);
-        }
-        match self.helpers.get(key) {
-            Some(helper) if !helper.is_empty() => Found::Helper(helper.clone()),
-            _ if !self.store.is_empty() => Found::Helper(self.store.clone()),
-            _ => Found::Nothing,
-        }
+    /// The first of a registry's entries that has any: by its name, else by the host in a URL.
+    pub(super) fn credentials(&self, registry: &str) -> Option<Credentials> {
+        let by_name = names(registry).into_iter().filter_map(|name| self.auths.get_key_value(name));
+        let by_host = self.auths.iter().filter(|(key, _)| registry != HUB && host(key) == registry);
+        by_name.chain(by_host).find_map(|(key, entry)| {
+            let credentials = entry.credentials().ok()??;
+            Some(Credentials { server_address: server_address(key, registry), ..credentials })
+        })
     }
+
+    /// The suffixes of the programs to ask, in this order.
+    pub(super) fn helpers(&self, registry: &str) -> impl Iterator<Item = &str> {
+        let own = names(registry).into_iter().filter_map(|name| self.helpers.get(name)).find(|name| !name.is_empty());
+        let store = Some(&self.store).filter(|store| !store.is_empty() && own != Some(store));
+        own.into_iter().chain(store).map(String::as_str)
+    }
+}
+
+/// The keys of a registry.
+fn names(registry: &str) -> Vec<&str> {
+    if registry == HUB { vec![HUB_KEY, HUB] } else { vec![registry] }
 }
 
 impl Entry {
     /// `auth` is base64 of `username:password`; docker leaves an entry empty whose secret is in a store.
     fn credentials(&self) -> Result<Option<Credentials>, ()> {
-        if self.auth.is_empty() {
-            let Self { username, password, .. } = self;
-            let given = !(username.is_empty() && password.is_empty());
-            return Ok(given.then(|| Credentials { username: username.clone(), password: password.clone() }));
-        }
-        let decoded = STANDARD.decode(&self.auth).map_err(|_| ())?;
-        let decoded = String::from_utf8(decoded).map_err(|_| ())?;
-        let (username, password) = decoded.split_once(':').ok_or(())?;
-        // docker's own reader cuts NULs that old versions wrote.
-        let password = password.trim_matches('\0');
-        Ok(Some(Credentials { username: username.to_owned(), password: password.to_owned() }))
+        let (username, password) = if self.auth.is_empty() {
+            (self.username.clone(), self.password.clone())
+        } else {
+            let decoded = String::from_utf8(STANDARD.decode(&self.auth).map_err(|_| ())?).map_err(|_| ())?;
+            let (username, password) = decoded.split_once(':').ok_or(())?;
+            // docker's own reader cuts NULs that old versions wrote.
+            (username.to_owned(), password.trim_matches('\0').to_owned())
+        };
+        let credentials = Credentials {
+            username,
+            password,
+            identity_token: self.identitytoken.clone(),
+            registry_token: self.registrytoken.clone(),
+            server_address: String::new(),
+        };
+        Ok((credentials != Credentials::default()).then_some(credentials))
     }
-}
-
-/// `https://host/path` to `host`.
-fn host(key: &str) -> &str {
-    let rest = key.strip_prefix("http://").or_else(|| key.strip_prefix("https://")).unwrap_or(key);
-    rest.split('/').next().unwrap_or(rest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The credentials as the engine gets them, or the helpers to ask.
     fn found(file: &str, registry: &str) -> String {
-        match AuthFile::parse(file.as_bytes()).map(|file| file.find(registry)) {
-            Ok(Found::Credentials(credentials)) => format!("{} {}", credentials.username, credentials.password),
-            Ok(Found::Helper(name)) => format!("ask {name}"),
-            Ok(Found::Nothing) => "nothing".to_owned(),
+        match AuthFile::parse(file.as_bytes()) {
+            Ok(file) => file.credentials(registry).map_or_else(
+                || format!("ask {:?}", file.helpers(registry).collect::<Vec<_>>()),
+                |credentials| serde_json::to_string(&credentials).unwrap(),
+            ),
             Err(error) => error,
         }
+    }
+
+    fn entry(key: &str, entry: &str, registry: &str) -> String {
+        found(&format!(r#"{{ "auths": {{ "{key}": {entry} }} }}"#), registry)
     }
 
     #[test]
@@ -117,34 +116,67 @@ mod tests {
         // user:pa:ss
         let auth = r#"{ "auth": "dXNlcjpwYTpzcw==" }"#;
         for key in ["r.test:5000", "https://r.test:5000/v1/", "http://r.test:5000"] {
-            assert_eq!(
-                found(&format!(r#"{{ "auths": {{ "{key}": {auth} }} }}"#), "r.test:5000"),
-                "user pa:ss",
-                "{key}"
-            );
+            let expected = format!(r#"{{"username":"user","password":"pa:ss","serveraddress":"{key}"}}"#);
+            assert_eq!(entry(key, auth, "r.test:5000"), expected);
         }
-        assert_eq!(found(&format!(r#"{{ "auths": {{ "r.test": {auth} }} }}"#), "r.test:5000"), "nothing");
+        assert_eq!(entry("r.test", auth, "r.test:5000"), "ask []");
     }
 
     #[test]
-    fn the_hub_is_found_by_its_one_key_only() {
-        let entry = r#"{ "username": "u", "password": "p" }"#;
+    fn the_hub_is_found_by_both_of_its_keys_and_by_the_first_with_credentials() {
+        let with = |user: &str| format!(r#"{{ "username": "{user}", "password": "p" }}"#);
+        let both = |index: &str, short: &str| {
+            found(&format!(r#"{{ "auths": {{ "{HUB_KEY}": {index}, "docker.io": {short} }} }}"#), HUB)
+        };
+        let expected = |user: &str| format!(r#"{{"username":"{user}","password":"p","serveraddress":"{HUB_KEY}"}}"#);
 
-        assert_eq!(found(&format!(r#"{{ "auths": {{ "{HUB_KEY}": {entry} }} }}"#), HUB), "u p");
-        assert_eq!(found(&format!(r#"{{ "auths": {{ "docker.io": {entry} }} }}"#), HUB), "nothing");
+        assert_eq!(both(&with("index"), &with("short")), expected("index"));
+        assert_eq!(both("{}", &with("short")), expected("short"));
+        assert_eq!(entry("docker.io", &with("short"), HUB), expected("short"));
+        // What newer versions of docker keep beside the Hub's credentials is not for registries.
+        assert_eq!(entry("https://index.docker.io/v1/access-token", &with("u"), HUB), "ask []");
     }
 
     #[test]
-    fn a_helper_of_its_own_goes_before_the_store_and_an_entry_before_both() {
+    fn tokens_are_credentials_with_and_without_a_password() {
+        assert_eq!(entry("r", r#"{ "identitytoken": "it" }"#, "r"), r#"{"identitytoken":"it","serveraddress":"r"}"#);
+        // 00000000-0000-0000-0000-000000000000 without a password, as a cloud's login leaves it.
+        assert_eq!(
+            entry(
+                "r",
+                r#"{ "auth": "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==", "identitytoken": "it" }"#,
+                "r"
+            ),
+            r#"{"username":"00000000-0000-0000-0000-000000000000","identitytoken":"it","serveraddress":"r"}"#
+        );
+        assert_eq!(entry("r", r#"{ "registrytoken": "rt" }"#, "r"), r#"{"registrytoken":"rt","serveraddress":"r"}"#);
+    }
+
+    #[test]
+    fn an_entry_goes_before_a_helper_and_a_helper_of_its_own_before_the_store() {
         let file = r#"{
             "auths": { "a": { "username": "u", "password": "p" }, "b": {} },
-            "credHelpers": { "a": "one", "b": "one" },
+            "credHelpers": { "a": "one", "b": "one", "docker.io": "hubs", "d": "", "e": "all" },
             "credsStore": "all"
         }"#;
 
-        assert_eq!(found(file, "a"), "u p");
-        assert_eq!(found(file, "b"), "ask one");
-        assert_eq!(found(file, "c"), "ask all");
+        assert_eq!(found(file, "a"), r#"{"username":"u","password":"p","serveraddress":"a"}"#);
+        assert_eq!(found(file, "b"), r#"ask ["one", "all"]"#);
+        for registry in ["c", "d", "e"] {
+            assert_eq!(found(file, registry), r#"ask ["all"]"#, "{registry}");
+        }
+        assert_eq!(found(file, HUB), r#"ask ["hubs", "all"]"#);
+    }
+
+    #[test]
+    fn an_empty_entry_hides_neither_another_nor_a_helper() {
+        let file = r#"{
+            "auths": { "r.test": {}, "https://r.test/v1/": { "username": "u" }, "s.test": { "auth": "" } },
+            "credsStore": "all"
+        }"#;
+
+        assert_eq!(found(file, "r.test"), r#"{"username":"u","serveraddress":"https://r.test/v1/"}"#);
+        assert_eq!(found(file, "s.test"), r#"ask ["all"]"#);
     }
 
     #[test]

@@ -1,107 +1,146 @@
 //! Credentials from a program: docker's credential helpers, `docker-credential-<name> get`.
 
+mod output;
+
 use std::{process::Stdio, time::Duration};
 
+use output::Output;
 use serde::Deserialize;
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+    time::sleep,
+};
 
-use super::AuthError;
+use super::{super::reference::HUB, AuthError, HUB_KEY, server_address};
 use crate::engine::Credentials;
 
 /// How long a helper may take: it may ask a cloud's metadata service, but no person.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// How much an answer may be: the longest tokens have some KiB.
+const LONGEST_ANSWER: usize = 64 << 10;
+/// How much of a helper's standard error is told, from its end.
+const TOLD_OF_STDERR: usize = 4 << 10;
+/// The user's name that stands for an identity token in an answer, by docker's protocol.
+const TOKEN: &str = "<token>";
+/// What a helper of docker's own says on standard output, and fails, where it knows nothing.
+const NOT_FOUND: &[u8] = b"credentials not found in native keychain";
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 struct Answer {
-    #[serde(default, rename = "Username")]
+    #[serde(rename = "ServerURL")]
+    server: String,
     username: String,
-    #[serde(default, rename = "Secret")]
     secret: String,
 }
 
-/// Asks a helper; an empty answer is `None`.
-pub(super) async fn ask(name: &str, registry: &str) -> Result<Option<Credentials>, AuthError> {
-    ask_program(&format!("docker-credential-{name}"), registry, TIME_LIMIT).await
+/// A helper that runs. With this goes its process group: what a helper started is ended with it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // One that was waited for has no id any more, and its number may be another's.
+        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ended_meanwhile = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
-async fn ask_program(program: &str, registry: &str, limit: Duration) -> Result<Option<Credentials>, AuthError> {
-    let program = program.to_owned();
-    let unusable =
-        |reason: String| AuthError::HelperUnusable { program: program.clone(), input: registry.to_owned(), reason };
+/// The name of a helper's program.
+pub(super) fn program(name: &str) -> String {
+    format!("docker-credential-{name}")
+}
+
+/// Asks a helper; an empty answer is `None`. It is asked for the Hub by both of its names, first by the one that helpers
+/// for Nomad know.
+pub(super) async fn ask(program: &str, registry: &str) -> Result<Option<Credentials>, AuthError> {
+    let first = ask_for(program, registry, registry, sleep(TIME_LIMIT)).await;
+    if registry != HUB || !matches!(first, Ok(None) | Err(AuthError::Helper { .. })) {
+        return first;
+    }
+    match ask_for(program, HUB_KEY, registry, sleep(TIME_LIMIT)).await {
+        Ok(None) | Err(AuthError::Helper { .. }) => first,
+        decided => decided,
+    }
+}
+
+/// Asks once, for a name of the registry, until the time is over.
+async fn ask_for(
+    program: &str,
+    name: &str,
+    registry: &str,
+    time_is_over: impl Future<Output = ()>,
+) -> Result<Option<Credentials>, AuthError> {
+    let (program, input) = (program.to_owned(), name.to_owned());
+    let failed = |reason: String| AuthError::HelperUnusable { program: program.clone(), input: input.clone(), reason };
     // Own pipes: a child with the plugin's standard output or error would keep the host waiting for their end.
-    let mut child = Command::new(&program)
+    let child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|error| unusable(error.to_string()))?;
-    let stdin = child.stdin.take();
-    let exchange = async {
+        .map_err(|error| failed(error.to_string()))?;
+    let mut helper = Running(child);
+    let stdin = helper.0.stdin.take();
+    let mut stdout = Output::new(helper.0.stdout.take(), LONGEST_ANSWER);
+    let mut stderr = Output::new(helper.0.stderr.take(), TOLD_OF_STDERR);
+    let question = async {
         if let Some(mut stdin) = stdin {
             // A helper that does not read its input has its own reasons; its exit code tells.
-            let _broken_pipe = stdin.write_all(registry.as_bytes()).await;
+            let _broken_pipe = stdin.write_all(name.as_bytes()).await;
         }
-        child.wait_with_output().await
     };
-    let output = timeout(limit, exchange)
-        .await
-        .map_err(|_| unusable(format!("no answer within {} s", limit.as_secs_f64())))?
-        .map_err(|error| unusable(error.to_string()))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(AuthError::Helper { program, input: registry.to_owned(), stderr });
+    let exchange = async {
+        tokio::join!(question, stdout.read(), stderr.read());
+        std::future::pending::<()>().await;
+    };
+    // Its exit is the end, though the ends of its pipes may live on in something that it started.
+    let status = tokio::select! {
+        biased;
+        status = helper.0.wait() => Some(status),
+        () = time_is_over => None,
+        () = exchange => None,
+    };
+    drop(helper);
+    stdout.take_rest();
+    stderr.take_rest();
+    let stderr = stderr.text();
+    let failed = |reason: String| match stderr.as_str() {
+        "" => failed(reason),
+        stderr => failed(format!("{reason}; its stderr: {stderr}")),
+    };
+    let status = status
+        .ok_or_else(|| failed(format!("no answer within {} s", TIME_LIMIT.as_secs())))?
+        .map_err(|error| failed(error.to_string()))?;
+    if !status.success() {
+        if stdout.bytes().trim_ascii() == NOT_FOUND {
+            return Ok(None);
+        }
+        let stderr = if stderr.is_empty() { format!("(empty; {status})") } else { stderr.clone() };
+        return Err(AuthError::Helper { program: program.clone(), input: input.clone(), stderr });
     }
-    let Answer { username, secret } =
-        serde_json::from_slice(&output.stdout).map_err(|_| unusable("its answer is no JSON of strings".into()))?;
-    Ok((!(username.is_empty() && secret.is_empty())).then_some(Credentials { username, password: secret }))
+    if stdout.is_cut() {
+        return Err(failed(format!("its answer is longer than {} KiB", LONGEST_ANSWER >> 10)));
+    }
+    let answer =
+        serde_json::from_slice(stdout.bytes()).map_err(|_| failed("its answer is no JSON of strings".into()))?;
+    Ok(credentials(answer, registry))
+}
+
+fn credentials(answer: Answer, registry: &str) -> Option<Credentials> {
+    let Answer { server, username, secret } = answer;
+    let server_address = server_address(&server, registry);
+    match (username.as_str(), secret.as_str()) {
+        ("" | TOKEN, "") => None,
+        (TOKEN, _) => Some(Credentials { identity_token: secret, server_address, ..Credentials::default() }),
+        _ => Some(Credentials { username, password: secret, server_address, ..Credentials::default() }),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HELPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/docker-credential-example");
-
-    async fn answer(registry: &str) -> Result<Option<(String, String)>, String> {
-        let answer = ask_program(HELPER, registry, Duration::from_secs(20)).await;
-        answer.map(|found| found.map(|found| (found.username, found.password))).map_err(|error| error.to_string())
-    }
-
-    #[tokio::test]
-    async fn a_helper_reads_the_registry_and_answers_in_json() {
-        assert_eq!(answer("known.test:5000").await, Ok(Some(("user".into(), "pass:word".into()))));
-        assert_eq!(answer("empty.test").await, Ok(None));
-    }
-
-    #[tokio::test]
-    async fn a_helper_that_fails_is_quoted() {
-        let expected = format!("{HELPER} with input \"denied.test\" failed with stderr: credentials not found\n");
-        assert_eq!(answer("denied.test").await, Err(expected));
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_not_understood_is_not_quoted() {
-        let expected = format!("{HELPER} with input \"else.test\" failed: its answer is no JSON of strings");
-        assert_eq!(answer("else.test").await, Err(expected));
-    }
-
-    #[tokio::test]
-    async fn a_helper_that_hangs_is_ended_when_its_time_is_over() {
-        let error = ask_program(HELPER, "slow.test", Duration::from_millis(100)).await.unwrap_err();
-
-        let expected = format!("{HELPER} with input \"slow.test\" failed: no answer within 0.1 s");
-        assert_eq!(error.to_string(), expected);
-    }
-
-    #[tokio::test]
-    async fn a_helper_that_is_not_installed_is_named() {
-        let error = ask("longshore-no-such-helper", "a.test").await.unwrap_err().to_string();
-
-        assert!(
-            error.starts_with("docker-credential-longshore-no-such-helper with input \"a.test\" failed: "),
-            "{error}"
-        );
-    }
-}
+mod tests;
