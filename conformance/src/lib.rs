@@ -15,6 +15,7 @@ pub mod pipes;
 pub mod registry;
 pub mod relay;
 mod task;
+pub mod token_service;
 pub mod user;
 
 use std::{

@@ -7,12 +7,19 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{docker::docker, image};
+use crate::{
+    docker::docker,
+    image,
+    token_service::{self, Keys, TokenService},
+};
 
 /// The one user of a registry that asks.
 pub const USERNAME: &str = "sailor";
 /// The user's password. Wherever it stands in a text, the text's base64 has a letter in which the two alphabets differ.
 pub const PASSWORD: &str = "swordfish???";
+
+/// What its token service takes in place of the password, where it has one.
+pub const IDENTITY_TOKEN: &str = "identity-of-a-swordfish???";
 
 /// `htpasswd -nbB sailor 'swordfish???'`.
 const HTPASSWD: &str = "sailor:$2y$05$abcdefghijklmnopqrstuuc0vEGoYbHtuTN9/f7Dbg/vXLxKdURSy\n";
@@ -26,6 +33,8 @@ pub enum Access {
     Anonymous,
     /// [`USERNAME`] with [`PASSWORD`].
     Password,
+    /// Whoever has a token of its token service, which gives them for [`PASSWORD`] or [`IDENTITY_TOKEN`].
+    Token,
 }
 
 /// A running registry.
@@ -34,6 +43,7 @@ pub struct Registry {
     /// Its host and port.
     pub address: String,
     directory: tempfile::TempDir,
+    tokens: Option<TokenService>,
     images: Vec<String>,
 }
 
@@ -42,9 +52,17 @@ impl Registry {
     pub fn start(access: Access) -> Self {
         let directory = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         let root = directory.path().display();
+        let mut tokens = None;
         let auth = match access {
             Access::Anonymous => String::new(),
             Access::Password => format!("auth: {{ htpasswd: {{ realm: test, path: {root}/htpasswd }} }}\n"),
+            Access::Token => {
+                let keys = Keys { basic: format!("Basic {AUTH}"), identity: IDENTITY_TOKEN.to_owned() };
+                let TokenService { realm, certificate, .. } = tokens.insert(TokenService::start(keys));
+                fs::write(directory.path().join("token.pem"), certificate).unwrap();
+                let names = format!("service: {0}, issuer: {0}", token_service::NAME);
+                format!("auth: {{ token: {{ realm: '{realm}', {names}, rootcertbundle: {root}/token.pem }} }}\n")
+            }
         };
         let config = format!(
             "version: 0.1\nlog: {{ accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {root}/data }} }}\nhttp: {{ addr: '127.0.0.1:0' }}\n{auth}"
@@ -68,7 +86,7 @@ impl Registry {
         };
         // Its log must go on being read, or the registry stops when the pipe is full.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let registry = Self { process, address, directory, images: Vec::new() };
+        let registry = Self { process, address, directory, tokens, images: Vec::new() };
         let auths = format!(r#"{{ "auths": {{ "{}": {{ "auth": "{AUTH}" }} }} }}"#, registry.address);
         fs::write(registry.auth_config(), auths).unwrap();
         registry
@@ -77,6 +95,12 @@ impl Registry {
     /// A file in the form of docker's `config.json` that has the password.
     pub fn auth_config(&self) -> PathBuf {
         self.directory.path().join("config.json")
+    }
+
+    /// A token that the registry itself takes, to pull a name that was pushed.
+    pub fn token(&self, name: &str) -> String {
+        let tokens = self.tokens.as_ref().expect("the registry has no token service");
+        tokens.token(&format!("repository:longshore-test/{}:pull", name.split(':').next().unwrap_or(name)))
     }
 
     /// Pushes the test image under a name, and removes that name from the engine.

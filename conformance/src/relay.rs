@@ -19,6 +19,11 @@ type See = dyn Fn(&str) + Send + Sync;
 impl Relay {
     /// Listens in a directory. `see` is given the first line of each request, and the request waits for it.
     pub fn start(directory: &Path, see: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self::of_heads(directory, move |head| see(head.lines().next().unwrap_or_default()))
+    }
+
+    /// The same, with a request's first line and headers.
+    pub fn of_heads(directory: &Path, see: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let socket = directory.join("relay.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let see: Arc<See> = Arc::new(see);
@@ -51,7 +56,7 @@ fn pass_on(mut client: UnixStream, mut engine: UnixStream, see: &See) {
         let line = text.lines().next().unwrap_or_default();
         let is_request = ["GET ", "POST ", "DELETE ", "HEAD ", "PUT "].iter().any(|method| line.starts_with(method));
         if is_request && line.ends_with("HTTP/1.1") {
-            see(line);
+            see(text.split("\r\n\r\n").next().unwrap_or_default());
         }
         if engine.write_all(&buffer[..count]).is_err() {
             return;
