@@ -11,6 +11,13 @@ use std::{
 
 use crate::{DEADLINE, docker::docker, image, signal};
 
+/// An address of the engine's own network that, unlike 127.0.0.1, it does not count as insecure.
+pub const ADDRESS: &str = "192.0.2.1";
+
+/// What becomes dockerd once it has that address.
+const WITH_ADDRESS: &str =
+    "busybox ip link set lo up && busybox ip addr add $1/32 dev lo && shift && exec dockerd \"$@\"";
+
 /// An engine with live-restore.
 pub struct Dockerd {
     directory: tempfile::TempDir,
@@ -63,7 +70,8 @@ impl Dockerd {
         let log = File::options().append(true).create(true).open(self.path("dockerd.log")).unwrap();
         let at = |name: &str| self.path(name).display().to_string();
         let child = Command::new("unshare")
-            .args(["--net", "dockerd", "--live-restore", "--bridge", "none", "--iptables=false", "--ip-masq=false"])
+            .args(["--net", "sh", "-c", WITH_ADDRESS, "sh", ADDRESS])
+            .args(["--live-restore", "--bridge", "none", "--iptables=false", "--ip-masq=false"])
             .args(["--host", &self.address(), "--containerd", &at("containerd.sock"), "--pidfile", &at("dockerd.pid")])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
             .stdin(Stdio::null())
@@ -81,6 +89,14 @@ impl Dockerd {
         }
     }
 
+    /// A command in the engine's network.
+    pub fn beside(&self, program: &str) -> Command {
+        let pid = self.engine.as_ref().expect("the engine is stopped").id();
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
+        command
+    }
+
     /// Ends dockerd as a service manager does.
     pub fn stop(&mut self) {
         self.end("TERM");
@@ -93,7 +109,7 @@ impl Dockerd {
 
     fn end(&mut self, how: &str) {
         if let Some(mut child) = self.engine.take() {
-            // unshare(1) becomes dockerd, so that this is its own process id.
+            // unshare(1) and the shell become dockerd, so that this is its own process id.
             signal(i32::try_from(child.id()).unwrap(), how);
             child.wait().unwrap();
         }
@@ -124,6 +140,28 @@ impl Dockerd {
     /// Its files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+/// The leave for engines of this machine to trust a registry's authority. It ends with this.
+pub struct Trust(PathBuf);
+
+impl Trust {
+    /// For a registry by its address, with the authority's certificate in PEM.
+    pub fn begin(registry: &str, authority: &str) -> Self {
+        let directory = Path::new("/etc/docker/certs.d").join(registry);
+        fs::create_dir_all(&directory).unwrap();
+        let trust = Self(directory);
+        fs::write(trust.0.join("ca.crt"), authority).unwrap();
+        trust
+    }
+}
+
+impl Drop for Trust {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+        // Others may have theirs beside it.
+        let _in_use = self.0.parent().map(fs::remove_dir);
     }
 }
 

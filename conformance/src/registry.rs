@@ -7,8 +7,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
 use crate::{
-    docker::docker,
+    dockerd::{ADDRESS, Dockerd},
     image,
     token_service::{self, Keys, TokenService},
 };
@@ -43,13 +45,26 @@ pub struct Registry {
     /// Its host and port.
     pub address: String,
     directory: tempfile::TempDir,
+    /// The authority that signed its certificate, in PEM, where it has one.
+    pub authority: String,
     tokens: Option<TokenService>,
+    /// Where its images are pushed from, for `DOCKER_HOST`, if not from the machine's engine.
+    engine: Option<String>,
     images: Vec<String>,
 }
 
 impl Registry {
     /// Starts Debian's `docker-registry`.
     pub fn start(access: Access) -> Self {
+        Self::launch(access, None)
+    }
+
+    /// Starts one for everyone, behind TLS, in the network of an engine of the test's own.
+    pub fn start_tls(engine: &Dockerd) -> Self {
+        Self::launch(Access::Anonymous, Some(engine))
+    }
+
+    fn launch(access: Access, engine: Option<&Dockerd>) -> Self {
         let directory = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         let root = directory.path().display();
         let mut tokens = None;
@@ -64,12 +79,22 @@ impl Registry {
                 format!("auth: {{ token: {{ realm: '{realm}', {names}, rootcertbundle: {root}/token.pem }} }}\n")
             }
         };
+        let (mut authority, mut http) = (String::new(), "addr: '127.0.0.1:0'".to_owned());
+        if engine.is_some() {
+            let certified = Certified::make(ADDRESS);
+            fs::write(directory.path().join("tls.pem"), certified.certificate).unwrap();
+            fs::write(directory.path().join("tls.key"), certified.key).unwrap();
+            authority = certified.authority;
+            http = format!("addr: '{ADDRESS}:0', tls: {{ certificate: {root}/tls.pem, key: {root}/tls.key }}");
+        }
         let config = format!(
-            "version: 0.1\nlog: {{ accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {root}/data }} }}\nhttp: {{ addr: '127.0.0.1:0' }}\n{auth}"
+            "version: 0.1\nlog: {{ accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {root}/data }} }}\nhttp: {{ {http} }}\n{auth}"
         );
         fs::write(directory.path().join("registry.yml"), config).unwrap();
         fs::write(directory.path().join("htpasswd"), HTPASSWD).unwrap();
-        let mut process = Command::new("docker-registry")
+        let program = "docker-registry";
+        let mut process = engine
+            .map_or_else(|| Command::new(program), |engine| engine.beside(program))
             .arg("serve")
             .arg(directory.path().join("registry.yml"))
             .stdout(Stdio::null())
@@ -81,12 +106,13 @@ impl Registry {
             let mut line = String::new();
             assert!(log.read_line(&mut line).unwrap() > 0, "the registry ended before it listened");
             if let Some((_, rest)) = line.split_once("msg=\"listening on ") {
-                break rest.split('"').next().unwrap().to_owned();
+                break rest.split(['"', ',']).next().unwrap().to_owned();
             }
         };
         // Its log must go on being read, or the registry stops when the pipe is full.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let registry = Self { process, address, directory, tokens, images: Vec::new() };
+        let engine = engine.map(Dockerd::address);
+        let registry = Self { process, address, directory, authority, tokens, engine, images: Vec::new() };
         let auths = format!(r#"{{ "auths": {{ "{}": {{ "auth": "{AUTH}" }} }} }}"#, registry.address);
         fs::write(registry.auth_config(), auths).unwrap();
         registry
@@ -103,12 +129,24 @@ impl Registry {
         tokens.token(&format!("repository:longshore-test/{}:pull", name.split(':').next().unwrap_or(name)))
     }
 
+    /// A command that speaks to the engine.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.envs(self.engine.as_ref().map(|engine| ("DOCKER_HOST", engine)));
+        command
+    }
+
+    fn docker(&self, args: &[&str]) {
+        let output = self.command("docker").args(args).output().unwrap();
+        assert!(output.status.success(), "docker {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Pushes the test image under a name, and removes that name from the engine.
     pub fn push(&mut self, name: &str) -> String {
         let full = format!("{}/longshore-test/{name}", self.address);
-        docker(&["tag", &image(), &full]);
-        docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
-        docker(&["rmi", &full]);
+        self.docker(&["tag", &image(), &full]);
+        self.docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
+        self.docker(&["rmi", &full]);
         self.images.push(full.clone());
         full
     }
@@ -123,10 +161,10 @@ impl Registry {
             crate::LABEL,
             image()
         );
-        let made = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let made = self.command("sh").args(["-c", &script]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
-        docker(&["rmi", &full]);
+        self.docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
+        self.docker(&["rmi", &full]);
         self.images.push(full.clone());
         full
     }
@@ -167,11 +205,32 @@ pub fn build_with_layer(name: &str, bytes: usize) {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
+/// A server's certificate and what belongs to it, all in PEM.
+struct Certified {
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+impl Certified {
+    /// Made by an authority that is made for it.
+    fn make(address: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![address.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        Self { authority, certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         // It may be stopped already, and an image may never have been pulled.
         let _stopped = self.process.kill();
         let _reaped = self.process.wait();
-        let _absent = Command::new("docker").args(["rmi", "--force"]).args(&self.images).output();
+        let _absent = self.command("docker").args(["rmi", "--force"]).args(&self.images).output();
     }
 }

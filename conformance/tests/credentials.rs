@@ -16,6 +16,7 @@ use base64::{
 use conformance::{
     DEADLINE, Fixture, Task, docker,
     docker::docker,
+    dockerd::{Dockerd, Trust},
     object,
     registry::{Access, IDENTITY_TOKEN, PASSWORD, Registry, USERNAME},
     relay::Relay,
@@ -216,6 +217,28 @@ async fn a_task_that_may_goes_on_without_credentials_and_its_owner_is_told_why()
     assert_eq!(event.message, format!("Registry credentials not found, pulling without: {why}"));
     assert_eq!(*scene.sent.lock().unwrap(), Vec::<String>::new());
     scene.fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_registrys_own_authority_is_trusted_as_soon_as_the_engine_has_its_certificate() {
+    let engine = Dockerd::start();
+    let mut registry = Registry::start_tls(&engine);
+    let (address, authority) = (registry.address.clone(), registry.authority.clone());
+    let trust = Trust::begin(&address, &authority);
+    let image = registry.push("app:1");
+    drop(trust);
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    let task = || fixture.task("web", "sleep 60").option("image", text(&image));
+
+    let refusal = fixture.refused(&task()).await;
+    let _trust = Trust::begin(&address, &authority);
+    let trusted = task();
+    fixture.run(&trusted).await;
+
+    assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
+    assert!(refusal.message.contains("certificate signed by unknown authority"), "{}", refusal.message);
+    assert_eq!(engine.run(&["inspect", "--format", "{{.Config.Image}}", &trusted.container()]).trim(), image);
+    fixture.end().await;
 }
 
 /// All text in the regular files below a directory.
