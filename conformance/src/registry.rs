@@ -173,8 +173,8 @@ impl Registry {
     pub fn push_with_layer(&mut self, name: &str, bytes: usize) -> String {
         let full = format!("{}/longshore-test/{name}", self.address);
         build_with_layer(&full, bytes);
-        docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
-        docker(&["rmi", &full]);
+        self.docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
+        self.docker(&["rmi", &full]);
         self.images.push(full.clone());
         full
     }

@@ -214,7 +214,7 @@ async fn a_task_that_may_goes_on_without_credentials_and_its_owner_is_told_why()
 
     let repository = scene.image.trim_end_matches(":1");
     assert_eq!(strict.message, format!("Failed to find docker auth for repo {repository:?}: {why}"));
-    assert_eq!(event.message, format!("Registry credentials not found, pulling without: {why}"));
+    assert_eq!(event.message, format!("Registry credentials not found, going on without: {why}"));
     assert_eq!(*scene.sent.lock().unwrap(), Vec::<String>::new());
     scene.fixture.end().await;
 }
@@ -290,7 +290,7 @@ async fn no_secret_is_in_any_log_event_error_state_or_container() {
     }
     let log = scene.fixture.log.clone();
     let is_logged = |words: &str| log.lock().unwrap().iter().any(|line| line.contains(words));
-    until("the log has the finest lines", || is_logged("pulling without credentials")).await;
+    until("the log has the finest lines", || is_logged("asking without credentials")).await;
 
     let mut told = vec![container, String::from_utf8_lossy(&started.handle.driver_state).into_owned()];
     told.extend(errors.iter().map(|error| format!("{error:?}")));
