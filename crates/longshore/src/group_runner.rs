@@ -62,7 +62,7 @@ impl GroupRunner {
             network::remove(&self.driver, &self.alloc, &lost).await;
         }
         if self.alloc.network.is_none() {
-            let network = network::make(&self.driver, &self.group, &self.alloc, &self.ports).await?;
+            let network = network::make(&self.driver, &self.group, &self.alloc).await?;
             self.record.alloc(&self.alloc.id, |alloc| alloc.network.clone_from(&network));
             self.alloc.network = network;
         }

@@ -8,7 +8,7 @@ mod cni;
 
 use nomad_jobspec::job::Group;
 use nomad_plugin::{
-    driver::{HostsEntry, NetworkIsolation, NetworkMode, PortMapping},
+    driver::{CreatedNetwork, HostsEntry, NetworkIsolation, NetworkMode},
     id::AllocId,
 };
 
@@ -24,12 +24,7 @@ pub(crate) fn missing(group: &Group) -> Option<String> {
 }
 
 /// Makes the network of an instance, where its group asks for one of its own.
-pub(crate) async fn make(
-    driver: &Driver,
-    group: &Group,
-    alloc: &AllocState,
-    ports: &[PortMapping],
-) -> Result<Option<NetworkState>, String> {
+pub(crate) async fn make(driver: &Driver, group: &Group, alloc: &AllocState) -> Result<Option<NetworkState>, String> {
     let network = &group.network;
     if !matches!(network.mode.as_str(), "bridge" | "none") {
         return Ok(None);
@@ -39,17 +34,18 @@ pub(crate) async fn make(
         let (id, hostname) = (id.clone(), network.hostname.clone());
         async move { client.create_network(id, hostname).await }
     });
-    let made = made.await.map_err(|error| error.to_string())?.isolation;
-    let mut state = NetworkState { path: made.path, labels: made.labels, hostname: String::new(), address: None };
+    let CreatedNetwork { isolation: made, created } = made.await.map_err(|error| error.to_string())?;
+    let mut state = NetworkState { path: made.path, labels: made.labels, ..NetworkState::default() };
     if network.mode == "bridge" {
         let name = if network.hostname.is_empty() { report::short(&alloc.id) } else { &network.hostname };
         name.clone_into(&mut state.hostname);
-        match cni::connect(&alloc.id, &state.path, ports).await {
-            Ok(address) => state.address = Some(address),
-            Err(error) => {
-                remove(driver, alloc, &state).await;
-                return Err(error);
-            }
+        if !created {
+            // A host that was killed may have connected it, and told nobody.
+            let _nothing_to_undo = cni::disconnect(alloc, &state).await;
+        }
+        if let Err(error) = cni::connect(alloc, &mut state).await {
+            remove(driver, alloc, &state).await;
+            return Err(error);
         }
     }
     Ok(Some(state))
@@ -57,7 +53,7 @@ pub(crate) async fn make(
 
 /// Removes the network of an instance. What cannot be removed is told.
 pub(crate) async fn remove(driver: &Driver, alloc: &AllocState, network: &NetworkState) {
-    if let Err(error) = cni::disconnect(&alloc.id, network).await {
+    if let Err(error) = cni::disconnect(alloc, network).await {
         report::note(&format!("failed to disconnect the network of allocation {}: {error}", alloc.id));
     }
     let id = AllocId::from(alloc.id.as_str());
@@ -72,7 +68,7 @@ pub(crate) async fn remove(driver: &Driver, alloc: &AllocState, network: &Networ
 
 /// A network as the driver knows it.
 pub(crate) fn isolation(network: &NetworkState) -> NetworkIsolation {
-    let NetworkState { path, labels, hostname, address } = network;
+    let NetworkState { path, labels, hostname, address, .. } = network;
     let hosts = |address: &String| HostsEntry { hostname: hostname.clone(), address: address.clone() };
     NetworkIsolation {
         mode: NetworkMode::Group,

@@ -76,7 +76,7 @@ pub(crate) struct PortState {
 }
 
 /// A network that was made for an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkState {
     /// The namespace's path.
     pub(crate) path: String,
@@ -86,6 +86,9 @@ pub(crate) struct NetworkState {
     pub(crate) hostname: String,
     /// Its address, where it is connected to this machine.
     pub(crate) address: Option<String>,
+    /// What the CNI plugins answered, which undoing needs again; null where none has.
+    #[serde(default)]
+    pub(crate) connected: serde_json::Value,
 }
 
 /// A task.

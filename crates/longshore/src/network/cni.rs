@@ -8,11 +8,10 @@ use std::{
     process::{Output, Stdio},
 };
 
-use nomad_plugin::driver::PortMapping;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::state::NetworkState;
+use crate::state::{AllocState, NetworkState, PortState};
 
 /// Where plugins are, as Nomad has it and as Debian has it.
 const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
@@ -23,43 +22,51 @@ const SUBNET: &str = "172.26.80.0/20";
 
 /// What has to be installed first; `None` where all is there.
 pub(super) fn missing() -> Option<String> {
-    let missing: Vec<&str> = NEEDED.into_iter().filter(|plugin| program(plugin).is_none()).collect();
-    if !missing.is_empty() {
-        return Some(format!(
-            "network mode \"bridge\" needs the CNI plugins {}\nhint: apt-get install containernetworking-plugins, or put \
-             them into {}",
-            missing.join(", "),
-            DIRECTORIES[0]
-        ));
-    }
+    let advice = without(|plugin| program(plugin).is_some());
     let root = rustix::process::geteuid().is_root();
-    (!root).then(|| "network mode \"bridge\" needs root\nhint: run longshore as root".to_owned())
+    advice.or_else(|| (!root).then(|| "network mode \"bridge\" needs root\nhint: run longshore as root".to_owned()))
+}
+
+/// What to do about plugins that are not there; `None` where all are.
+fn without(is_there: impl Fn(&str) -> bool) -> Option<String> {
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|plugin| !is_there(plugin)).collect();
+    (!missing.is_empty()).then(|| {
+        let missing = missing.join(", ");
+        format!(
+            "network mode \"bridge\" needs the CNI plugins {missing}\nhint: apt-get install \
+             containernetworking-plugins, or put them into {}",
+            DIRECTORIES[0]
+        )
+    })
 }
 
 fn program(plugin: &str) -> Option<PathBuf> {
     DIRECTORIES.iter().map(|directory| PathBuf::from(directory).join(plugin)).find(|path| path.is_file())
 }
 
-/// Connects a namespace, and publishes ports. Returns the namespace's address.
-pub(super) async fn connect(id: &str, namespace: &str, ports: &[PortMapping]) -> Result<String, String> {
-    call("ADD", id, namespace, &loopback(), None).await?;
-    let mut result = Value::Null;
+/// Connects a network's namespace, publishes ports, and notes what undoing needs, also where it fails half way.
+pub(super) async fn connect(alloc: &AllocState, network: &mut NetworkState) -> Result<(), String> {
+    let AllocState { id, ports, .. } = alloc;
+    call("ADD", id, &network.path, &loopback(), &Value::Null).await?;
     for plugin in plugins(ports) {
-        result = call("ADD", id, namespace, &plugin, Some(&result)).await?;
+        network.connected = call("ADD", id, &network.path, &plugin, &network.connected).await?;
     }
+    let result = &network.connected;
     let address = result["ips"][0]["address"].as_str().and_then(|address| address.split('/').next());
-    address.map(str::to_owned).ok_or_else(|| format!("the CNI plugins told no address: {result}"))
+    network.address = Some(address.ok_or_else(|| format!("the CNI plugins told no address: {result}"))?.to_owned());
+    Ok(())
 }
 
-/// Undoes [`connect`], also where it was left half way.
-pub(super) async fn disconnect(id: &str, network: &NetworkState) -> Result<(), String> {
+/// Undoes [`connect`], also where it was left half way. The plugins remember nothing: without the ports and the answer
+/// of that time their rules would stay.
+pub(super) async fn disconnect(alloc: &AllocState, network: &NetworkState) -> Result<(), String> {
     // Only a network that is to be connected has a name.
     if network.hostname.is_empty() {
         return Ok(());
     }
     let mut first = Ok(());
-    for plugin in plugins(&[]).iter().rev() {
-        let undone = call("DEL", id, &network.path, plugin, None).await;
+    for plugin in plugins(&alloc.ports).iter().rev() {
+        let undone = call("DEL", &alloc.id, &network.path, plugin, &network.connected).await;
         first = first.and(undone.map(drop));
     }
     first
@@ -70,8 +77,8 @@ fn loopback() -> Value {
 }
 
 /// In the order in which they are called.
-fn plugins(ports: &[PortMapping]) -> [Value; 3] {
-    let mapping = |port: &PortMapping, protocol: &str| {
+fn plugins(ports: &[PortState]) -> [Value; 3] {
+    let mapping = |port: &PortState, protocol: &str| {
         let inside = if port.to == 0 { port.value } else { port.to };
         json!({ "hostPort": port.value, "containerPort": inside, "protocol": protocol, "hostIP": port.host_ip })
     };
@@ -93,17 +100,11 @@ fn plugins(ports: &[PortMapping]) -> [Value; 3] {
     ]
 }
 
-async fn call(
-    command: &str,
-    id: &str,
-    namespace: &str,
-    config: &Value,
-    previous: Option<&Value>,
-) -> Result<Value, String> {
+async fn call(command: &str, id: &str, namespace: &str, config: &Value, previous: &Value) -> Result<Value, String> {
     let plugin = config["type"].as_str().unwrap_or_default();
     let failed = |error: &dyn std::fmt::Display| format!("CNI plugin {plugin}: {error}");
     let mut config = config.clone();
-    if let Some(previous) = previous.filter(|previous| !previous.is_null()) {
+    if !previous.is_null() {
         config["prevResult"] = previous.clone();
     }
     let mut child = Command::new(program(plugin).ok_or_else(|| failed(&"not installed"))?)
@@ -130,4 +131,21 @@ async fn call(
     }
     let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
     Err(failed(&answer["msg"].as_str().map_or_else(said, str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_that_are_missing_are_named_with_their_package() {
+        let advice = without(|plugin| !matches!(plugin, "bridge" | "portmap")).unwrap();
+
+        assert_eq!(
+            advice,
+            "network mode \"bridge\" needs the CNI plugins bridge, portmap\nhint: apt-get install \
+             containernetworking-plugins, or put them into /opt/cni/bin"
+        );
+        assert_eq!(without(|_| true), None);
+    }
 }

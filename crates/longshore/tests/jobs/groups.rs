@@ -101,10 +101,10 @@ fn what_has_ended_is_not_run_again_by_the_next_host() {
 }
 
 /// An image that waits, and a driver's configuration that has it as the pause container's; removed on drop.
-struct Pause(String);
+pub(crate) struct Pause(String);
 
 impl Pause {
-    fn make(machine: &Machine, name: &str) -> (Self, String) {
+    pub(crate) fn make(machine: &Machine, name: &str) -> (Self, String) {
         let name = format!("longshore-test/pause-{name}:{}", std::process::id());
         let container = docker(&["create", &image()]);
         docker(&["commit", "--change", r#"CMD ["sleep", "1000000"]"#, container.trim(), &name]);
@@ -113,12 +113,16 @@ impl Pause {
             .file("agent.hcl", &format!("plugin \"docker\" {{\n  config {{\n    infra_image = \"{name}\"\n  }}\n}}\n"));
         (Self(name), config.to_str().unwrap().to_owned())
     }
+
+    /// The containers of the image, in any state.
+    pub(crate) fn containers(&self) -> String {
+        docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", self.0)])
+    }
 }
 
 impl Drop for Pause {
     fn drop(&mut self) {
-        let left = docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", self.0)]);
-        for container in left.lines() {
+        for container in self.containers().lines() {
             docker(&["rm", "--force", container]);
         }
         docker(&["rmi", &self.0]);
@@ -137,7 +141,6 @@ fn tasks_of_a_bridge_share_localhost_and_their_port_is_published() {
     ];
     let file = machine.file("job.hcl", &job("bridged", &format!("{network}{}", tasks.concat())));
     let run = ["-config", &config, "run", "-detach", file.to_str().unwrap()];
-    let pauses = || docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]);
 
     machine.ok(&run);
     wait_until("the other task's answer", || machine.ok(&["logs", "-task", "client", "bridged"]).contains("shared"));
@@ -147,12 +150,12 @@ fn tasks_of_a_bridge_share_localhost_and_their_port_is_published() {
     machine.ok(&run);
     let after = crate::life::answer(port, "/page");
     let hosts = machine.ok(&["logs", "-task", "client", "bridged"]);
-    assert_eq!(pauses().lines().count(), 1);
+    assert_eq!(pause.containers().lines().count(), 1);
     machine.ok(&["-config", &config, "stop", "bridged"]);
 
     assert!(before.ends_with("shared\n") && after.ends_with("shared\n"), "{before} {after}");
     assert!(hosts.lines().any(|line| line.starts_with("172.26.") && line.contains("web")), "{hosts}");
-    assert_eq!((pauses(), machine.containers()), (String::new(), Vec::new()));
+    assert_eq!((pause.containers(), machine.containers()), (String::new(), Vec::new()));
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn tasks_without_a_network_have_each_other() {
     machine.ok(&["-config", &config, "run", file.to_str().unwrap()]);
 
     assert_eq!(machine.ok(&["logs", "-task", "client", "alone"]), "shared\nlo\n");
-    assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", pause.0)]), "");
+    assert_eq!(pause.containers(), "");
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! What a group's bridge leaves on the machine: nothing, once the group is stopped.
+
+use std::{fs, path::Path, process::Command};
+
+use conformance::image;
+
+use crate::{Machine, groups::Pause, life::answer, text, wait_until};
+
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/group.nomad.hcl");
+const LEASES: &str = "/var/lib/cni/networks/longshore";
+
+/// The addresses that host-local has lent to an allocation.
+fn leases(alloc: &str) -> Vec<String> {
+    let files = fs::read_dir(LEASES).into_iter().flatten().flatten();
+    let of_alloc = files.filter(|file| fs::read_to_string(file.path()).is_ok_and(|content| content.contains(alloc)));
+    of_alloc.map(|file| file.file_name().into_string().unwrap()).collect()
+}
+
+/// The rules of iptables that speak of any of these.
+fn rules(of: &[&str]) -> Vec<String> {
+    let saved = Command::new("/usr/sbin/iptables-save").output().unwrap();
+    assert!(saved.status.success(), "{}", text(&saved.stderr));
+    let saved = text(&saved.stdout);
+    saved.lines().filter(|line| of.iter().any(|word| line.contains(word))).map(str::to_owned).collect()
+}
+
+/// The name of this machine's interface with an index.
+fn interface(index: &str) -> Option<String> {
+    let interfaces = fs::read_dir("/sys/class/net").unwrap().flatten();
+    let mut of_index =
+        interfaces.filter(|of| fs::read_to_string(of.path().join("ifindex")).is_ok_and(|own| own.trim() == index));
+    of_index.next().map(|of| of.file_name().into_string().unwrap())
+}
+
+#[test]
+fn nothing_is_left_of_the_example_of_a_group_when_it_is_stopped() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "traces");
+    let variable = format!("image={}", image());
+
+    machine.ok(&["-config", &config, "run", "-detach", "-var", &variable, EXAMPLE]);
+    wait_until("the sidecar's answer", || machine.ok(&["logs", "-task", "poll", "group"]).contains("front\n"));
+    let port = machine.state("group")["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
+    let said = (answer(port, "/"), machine.ok(&["logs", "-task", "poll", "group"]));
+    let alloc = machine.allocs()[0].clone();
+    let peer = machine.ok(&["exec", "-task", "web", "group", "cat", "/sys/class/net/eth0/iflink"]);
+    let veth = interface(peer.trim());
+    let lent = leases(&alloc);
+    let of: Vec<String> = [alloc.clone()].into_iter().chain(lent.iter().map(|ip| format!("{ip}/32"))).collect();
+    let of: Vec<&str> = of.iter().map(String::as_str).collect();
+    let before = rules(&of);
+    machine.ok(&["-config", &config, "stop", "group"]);
+
+    assert!(said.0.ends_with("Hello from the group front\n"), "{}", said.0);
+    assert!(said.1.starts_with("localhost answers: Hello from the group front\n172.26."), "{}", said.1);
+    assert!(lent.len() == 1 && !before.is_empty(), "{lent:?} {before:?}");
+    assert_eq!((leases(&alloc), rules(&of)), (Vec::new(), Vec::new()));
+    assert!(!Path::new("/sys/class/net").join(veth.unwrap()).exists(), "the interface is left");
+    assert_eq!((pause.containers(), machine.containers()), (String::new(), Vec::new()));
+}
