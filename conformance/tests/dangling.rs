@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use conformance::{DEADLINE, Fixture, dockerd::Dockerd, image, object, text, until_within};
-use nomad_plugin::msgpack::Value;
+use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, image, object, text, until_within};
+use nomad_plugin::{
+    driver::{Force, NetworkIsolation, NetworkMode},
+    msgpack::Value,
+};
 
 /// The shortest grace that the driver takes, and time to look.
 fn patience() -> Duration {
@@ -35,6 +38,25 @@ fn names(engine: &Dockerd) -> Vec<String> {
     names
 }
 
+/// The network of an allocation whose task has ended, and whose end nobody asked for.
+async fn network_of_an_ended_task(engine: &Dockerd, fixture: &Fixture, name: &str) -> Task {
+    let mut task = fixture.task(name, "true");
+    task = task.option("network_mode", text(""));
+    let (pause, alloc) = (format!("nomad_init_{name}"), &task.config.alloc_id);
+    make(engine, "run", &pause, &[&format!("--label=com.hashicorp.nomad.alloc_id={alloc}")]);
+    let id = engine.run(&["inspect", "--format", "{{.Id}}", &pause]).trim().to_owned();
+    task.config.network_isolation = Some(NetworkIsolation {
+        mode: NetworkMode::Group,
+        path: "/var/run/docker/netns/x".into(),
+        labels: [("docker_sandbox_container_id".to_owned(), id)].into(),
+        hosts: None,
+    });
+    let started = fixture.run(&task).await;
+    fixture.driver.wait_task(started.id.clone()).await.expect("it ends");
+    fixture.driver.destroy_task(started.id, Force::Yes).await.expect("it is destroyed");
+    task
+}
+
 #[tokio::test]
 async fn dangling_containers_go_and_everyone_elses_stay() {
     let engine = Dockerd::start();
@@ -47,10 +69,20 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     make(&engine, "run", "built-in-6cf1", &[ALLOC]);
     make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
     make(&engine, "run", "nomad_init_6cf1", &[ALLOC]);
+    let ended = network_of_an_ended_task(&engine, &fixture, "ended").await;
+    std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
+    network_of_an_ended_task(&engine, &fixture, "waiting").await;
     make(&engine, "run", "no-nomads", &[]);
     make(&engine, "create", "no-nomads-either", &[]);
 
-    let expected = ["no-nomads", "no-nomads-either", "nomad_init_6cf1", "other-agents-6cf1", &task.container()];
+    let expected = [
+        "no-nomads",
+        "no-nomads-either",
+        "nomad_init_6cf1",
+        "nomad_init_waiting",
+        "other-agents-6cf1",
+        &task.container(),
+    ];
     until_within(patience(), "the dangling ones are gone", || names(&engine) == expected).await;
 
     fixture.end().await;

@@ -1,10 +1,13 @@
 //! The network of an allocation: a pause container that its tasks share.
 
+use std::collections::HashSet;
+
 use conformance::{
     Fixture,
     docker::{docker, inspect},
     image, object, text,
 };
+use futures_util::future::join_all;
 use nomad_plugin::{
     driver::{NetworkIsolation, NetworkMode},
     id::AllocId,
@@ -25,10 +28,17 @@ impl PauseImage {
     async fn fixture(&self) -> Fixture {
         Fixture::with(object(&[("infra_image", text(&self.0))]), &[]).await
     }
+
+    fn containers(&self) -> String {
+        docker(&["ps", "--all", "--quiet", "--filter", &format!("ancestor={}", self.0)])
+    }
 }
 
 impl Drop for PauseImage {
     fn drop(&mut self) {
+        for left in self.containers().lines() {
+            docker(&["rm", "--force", left]);
+        }
         docker(&["rmi", &self.0]);
     }
 }
@@ -75,6 +85,8 @@ async fn a_dead_pause_container_is_replaced() {
     let fixture = pause.fixture().await;
     let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
     let dead = docker(&["create", "--name", &format!("nomad_init_{alloc}"), &pause.0]);
+    let (name, label) = (format!("nomad_init_{alloc}-old"), format!("--label=com.hashicorp.nomad.alloc_id={alloc}"));
+    docker(&["create", "--name", &name, &label, &pause.0]);
 
     let made = fixture.driver.create_network(alloc.clone(), String::new()).await.unwrap();
     fixture.driver.destroy_network(alloc.clone(), Some(made.isolation.clone())).await.unwrap();
@@ -97,5 +109,26 @@ async fn a_pause_image_that_is_nowhere_is_named() {
     let expected = format!("unable to pull infra docker image {image:?}: Failed to pull `{image}`: ");
     assert!(error.starts_with(&expected), "{error}");
     assert_eq!(pause_containers(&alloc), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn fifty_networks_are_made_and_removed_at_once() {
+    let pause = PauseImage::make("fifty");
+    let fixture = pause.fixture().await;
+    let allocs: Vec<AllocId> = (0..50).map(|_| AllocId::from(uuid::Uuid::new_v4().to_string())).collect();
+
+    let made = join_all(allocs.iter().map(|alloc| fixture.driver.create_network(alloc.clone(), String::new()))).await;
+    let made: Vec<_> = made.into_iter().map(|made| made.unwrap().isolation).collect();
+    let ran = pause.containers();
+    let destroy = |(alloc, made): (&AllocId, &NetworkIsolation)| {
+        fixture.driver.destroy_network(alloc.clone(), Some(made.clone()))
+    };
+    let destroyed = join_all(allocs.iter().zip(&made).map(destroy)).await;
+
+    let paths: HashSet<&str> = made.iter().map(|made| made.path.as_str()).collect();
+    assert_eq!((paths.len(), ran.lines().count()), (50, 50));
+    assert!(destroyed.iter().all(Result::is_ok), "{destroyed:?}");
+    assert_eq!(pause.containers(), "");
     fixture.end().await;
 }

@@ -4,12 +4,15 @@
 //! absent -> created -> running -> removed
 //! ```
 
+mod ledger;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+pub use ledger::Ledger;
 use nomad_plugin::{
     driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
     id::AllocId,
@@ -18,7 +21,7 @@ use nomad_plugin::{
 use crate::{
     container::ALLOC_ID,
     engine::{
-        EngineError,
+        EngineError, FoundContainer,
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, RestartPolicy, RestartPolicyNameEnum},
     },
     image::{ImageLease, ImageRequest},
@@ -39,9 +42,14 @@ fn name(alloc: &AllocId) -> String {
     format!("{NAME}{alloc}")
 }
 
-/// Whether a container of this name, as the engine lists it, is a pause container.
-pub fn is_pause_container(name: &str) -> bool {
-    name.trim_start_matches('/').starts_with(NAME)
+/// Whether a container that the engine lists is a pause container.
+pub fn is_pause(found: &FoundContainer) -> bool {
+    found.names.iter().flatten().any(|name| name.trim_start_matches('/').starts_with(NAME))
+}
+
+/// Whether it runs, or is about to again.
+pub fn runs(found: &FoundContainer) -> bool {
+    found.state.is_some_and(|state| !matches!(state.as_ref(), "created" | "exited" | "dead"))
 }
 
 /// What keeps the images of the pause containers that this process started.
@@ -53,7 +61,8 @@ impl PauseImages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(alloc.clone(), lease);
     }
 
-    fn give_back(&self, alloc: &AllocId) {
+    /// No longer keeps an allocation's.
+    pub fn give_back(&self, alloc: &AllocId) {
         let _lease = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(alloc);
     }
 }
@@ -78,6 +87,7 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
         Err(error) if error.is_not_found() => {}
         Err(error) => return Err(failed("failed to look for the pause container", &error)),
     }
+    remove_leftovers(around, alloc).await;
     let image = around.images.ensure(&ImageRequest::of_pause_container(&around.plugin)).await.map_err(|error| {
         DriverError::new(format!("unable to pull infra docker image {:?}: {error}", around.plugin.infra_image))
     })?;
@@ -115,6 +125,21 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
     }
 }
 
+/// Removes what earlier attempts left under other names; what runs is left to the [reaper](crate::reaper).
+async fn remove_leftovers(around: &Surroundings, alloc: &AllocId) {
+    let found = match around.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await {
+        Ok(found) => found,
+        Err(error) => return tracing::warn!(%error, "left pause containers cannot be looked for"),
+    };
+    for left in found.into_iter().filter(|found| is_pause(found) && !runs(found)) {
+        let id = left.id.unwrap_or_default();
+        match around.engine.remove_container(&id).await {
+            Ok(()) => tracing::info!(container = id, "removed a pause container that an earlier attempt left"),
+            Err(error) => tracing::error!(container = id, %error, "failed to remove a left pause container"),
+        }
+    }
+}
+
 /// Removes the network of an allocation. One that is gone is fine.
 pub async fn destroy(
     around: &Surroundings,
@@ -128,6 +153,9 @@ pub async fn destroy(
     }
     let removed = around.engine.remove_container(&id).await;
     removed.map_err(|error| failed("failed to remove pause container", &error))?;
+    if let Some(ledger) = Ledger::of(around).await {
+        ledger.forget(&id);
+    }
     around.pause_images.give_back(alloc);
     Ok(())
 }

@@ -1,19 +1,22 @@
 //! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
 //!
 //! A container is this node's where its label says so, or where it has no such label, as the containers of the driver
-//! that is built into Nomad. Containers of another node's agent that shares the engine are left alone, and so are pause
-//! containers.
+//! that is built into Nomad. Containers of another node's agent that shares the engine are left alone. A pause container
+//! goes when its allocation has gone without a word: the directory that the ledger of networks has is not there any more,
+//! and no container of the allocation's tasks is.
 
 use std::{
     collections::HashSet,
     time::{Duration, SystemTime},
 };
 
+use nomad_plugin::id::AllocId;
+
 use crate::{
     config::{DanglingContainers, GarbageCollection},
     container::{ALLOC_ID, NODE_ID},
     engine::FoundContainer,
-    network,
+    network::{self, Ledger},
     task::{Surroundings, TaskStore},
 };
 
@@ -39,16 +42,34 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
     // Asked after the list was made, so that what was started meanwhile is known.
-    let owned = Owned { containers: tasks.containers(), node: tasks.node() };
+    let ledger = Ledger::of(around).await;
+    let owned = Owned {
+        containers: tasks.containers(),
+        node: tasks.node(),
+        allocs: found.iter().filter(|found| !network::is_pause(found)).filter_map(alloc).collect(),
+        orphans: found
+            .iter()
+            .filter(|found| network::is_pause(found))
+            .filter_map(|found| found.id.clone())
+            .filter(|id| ledger.as_ref().is_some_and(|ledger| ledger.is_orphan(id)))
+            .collect(),
+    };
     for container in found.into_iter().filter(|found| is_dangling(found, &owned, &around.plugin.gc, SystemTime::now()))
     {
+        let of_network = network::is_pause(&container).then(|| alloc(&container)).flatten();
         let (id, names) = (container.id.unwrap_or_default(), container.names.unwrap_or_default().join(", "));
         if around.plugin.gc.dangling.dry_run {
             tracing::info!(container = id, names, "this container is dangling; dry_run leaves it");
             continue;
         }
         match around.engine.remove_container(&id).await {
-            Ok(()) => tracing::info!(container = id, names, "removed a dangling container"),
+            Ok(()) => {
+                if let Some((ledger, alloc)) = ledger.as_ref().zip(of_network) {
+                    ledger.forget(&id);
+                    around.pause_images.give_back(&AllocId::from(alloc));
+                }
+                tracing::info!(container = id, names, "removed a dangling container");
+            }
             Err(error) => tracing::error!(container = id, names, %error, "failed to remove a dangling container"),
         }
     }
@@ -60,6 +81,14 @@ struct Owned {
     containers: HashSet<String>,
     /// This node's id; empty until a task has told it.
     node: String,
+    /// The allocations that have containers of tasks.
+    allocs: HashSet<String>,
+    /// Pause containers whose allocation's directory is gone.
+    orphans: HashSet<String>,
+}
+
+fn alloc(found: &FoundContainer) -> Option<String> {
+    found.labels.as_ref()?.get(ALLOC_ID).cloned()
 }
 
 fn is_dangling(found: &FoundContainer, owned: &Owned, gc: &GarbageCollection, now: SystemTime) -> bool {
@@ -67,14 +96,16 @@ fn is_dangling(found: &FoundContainer, owned: &Owned, gc: &GarbageCollection, no
     let node = found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str);
     let created = Duration::from_secs(found.created.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX));
     let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().checked_sub(created);
-    let runs = found.state.is_some_and(|state| !matches!(state.as_ref(), "created" | "exited" | "dead"));
-    let is_pause = found.names.iter().flatten().any(|name| network::is_pause_container(name));
+    let is_old = age.is_some_and(|age| age >= gc.dangling.creation_grace);
+    if network::is_pause(found) {
+        let has_tasks = alloc(found).is_none_or(|alloc| owned.allocs.contains(&alloc));
+        return is_old && !has_tasks && owned.orphans.contains(id);
+    }
     !owned.containers.contains(id)
-        && !is_pause
         && (node.is_empty() || node == owned.node)
-        && age.is_some_and(|age| age >= gc.dangling.creation_grace)
+        && is_old
         // An operator who keeps the containers of ended tasks wants to look at them.
-        && (runs || gc.container)
+        && (network::runs(found) || gc.container)
 }
 
 #[cfg(test)]
@@ -98,7 +129,12 @@ mod tests {
     }
 
     fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
-        let owned = Owned { containers: ["mine".to_owned()].into(), node: "here".to_owned() };
+        let owned = Owned {
+            containers: ["mine".to_owned()].into(),
+            node: "here".to_owned(),
+            allocs: ["alive".to_owned()].into(),
+            orphans: ["orphan".to_owned()].into(),
+        };
         let mut gc = PluginConfig::default().gc;
         change(&mut gc);
         is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
@@ -123,6 +159,20 @@ mod tests {
         ];
         for found in not {
             assert!(!dangling(&found, |_| ()), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_pause_container_is_dangling_when_its_allocation_has_gone_and_no_task_of_it_is_left() {
+        let pause = |id: &str, age: u64, alloc: &str| {
+            let mut pause = found(id, "nomad_init_1", State::RUNNING, age, None);
+            pause.labels.as_mut().unwrap().insert(ALLOC_ID.to_owned(), alloc.to_owned());
+            pause
+        };
+
+        assert!(dangling(&pause("orphan", 300, "gone"), |_| ()));
+        for not in [pause("orphan", 299, "gone"), pause("orphan", 300, "alive"), pause("other", 300, "gone")] {
+            assert!(!dangling(&not, |_| ()), "{not:?}");
         }
     }
 

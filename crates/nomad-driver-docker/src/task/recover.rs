@@ -9,6 +9,7 @@ use super::{
     state::TaskState,
     watch_exit,
 };
+use crate::network::Ledger;
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
 pub async fn recover(
@@ -41,6 +42,9 @@ pub async fn recover(
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image,
     };
+    if let Some(ledger) = Ledger::of(around).await {
+        ledger.note(&config);
+    }
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
     place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));
     Ok(())

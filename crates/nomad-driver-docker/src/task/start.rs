@@ -24,6 +24,7 @@ use crate::{
     engine::EngineFacts,
     image::{ImageRequest, LocalImage},
     logs::LogTask,
+    network::Ledger,
 };
 
 /// Starts a task and puts it into the store.
@@ -39,6 +40,9 @@ pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -
     let Some((request, image)) = requested.filter(|_| place.go_on()) else {
         return Err(DriverError::recoverable("the task was stopped while it waited for its image"));
     };
+    if let Some(ledger) = Ledger::of(around).await {
+        ledger.note(&task);
+    }
     let config = TaskConfig { env: request.env.clone(), ..task };
 
     let created = Created::create(around, &request).await?;
