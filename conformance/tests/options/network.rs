@@ -10,7 +10,7 @@ use conformance::{
     DEADLINE, Fixture, LABEL,
     docker::{docker, inspect},
 };
-use nomad_plugin::driver::{NetworkPort, NetworkResource};
+use nomad_plugin::driver::{NetworkPort, NetworkResource, Recoverability};
 use serde_json::json;
 
 /// A free port of the loopback address.
@@ -20,16 +20,17 @@ fn free_port() -> i32 {
 
 /// Asks until the server listens.
 fn answer(port: i32) -> String {
+    let address = format!("127.0.0.1:{port}");
     let deadline = Instant::now() + *DEADLINE;
     loop {
-        let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
+        let asked = TcpStream::connect(&address).and_then(|mut stream| {
             stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
         });
         match asked {
             Ok(answer) if !answer.is_empty() => return answer,
-            _ => assert!(Instant::now() < deadline, "nothing answers on port {port}"),
+            _ => assert!(Instant::now() < deadline, "nothing answers at {address}"),
         }
     }
 }
@@ -79,11 +80,11 @@ struct Network {
 }
 
 impl Network {
-    /// Of several at one time each has a number of its own.
+    /// Of several at one time each has a number of its own, from 0 to 7.
     fn make(number: u32) -> Self {
-        let id = std::process::id().wrapping_mul(2).wrapping_add(number);
+        let id = std::process::id().wrapping_mul(8).wrapping_add(number);
         let name = format!("longshore-test-{id}");
-        let (ipv4, ipv6) = (format!("10.213.{}", id % 256), format!("fd77:{:x}:", id % 0xffff + 1));
+        let (ipv4, ipv6) = (format!("10.{}.{}", 200 + id / 256 % 50, id % 256), format!("fd77:{:x}:", id % 0xffff + 1));
         let (subnet4, subnet6) = (format!("{ipv4}.0/24"), format!("{ipv6}:/64"));
         let args = ["--subnet", &subnet4, "--ipv6", "--subnet", &subnet6];
         docker(&[&["network", "create", "--label", LABEL], &args[..], &[&name]].concat());
@@ -121,6 +122,95 @@ async fn a_task_has_its_names_and_addresses_in_the_network_of_its_job() {
     let inside = inspect(&task.container())["NetworkSettings"]["Networks"][&network.name].clone();
     let aliases = inside["Aliases"].as_array().unwrap();
     assert!(aliases.contains(&json!("front")) && aliases.contains(&json!("www")), "{aliases:?}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_is_in_each_of_its_networks_and_advertises_the_one_that_it_prefers() {
+    let (front, back) = (Network::make(2), Network::make(3));
+    let fixture = Fixture::start().await;
+    let networks = format!(
+        r#"
+        networks {{
+          name         = "{}"
+          aliases      = ["www"]
+          ipv4_address = "{}"
+        }}
+        networks {{
+          name         = "{}"
+          aliases      = ["db"]
+          ipv4_address = "{}"
+          ipv6_address = "{}"
+        }}
+        "#,
+        front.name, front.ipv4, back.name, back.ipv4, back.ipv6
+    );
+    let task = fixture.job("web", "exec sleep 1000", &format!("network_mode = \"\"\n{networks}")).await;
+    let preferred = format!("network_mode = \"{}\"\nadvertise_network = \"{}\"", back.name, back.name);
+    let other = fixture.job("other", "ping -c 1 www && ping -c 1 db && echo both; exec sleep 1000", &preferred).await;
+
+    let started = fixture.run(&task).await;
+    assert_eq!(started.address, front.ipv4);
+    let preferring = fixture.run(&other).await;
+
+    let inside = inspect(&task.container())["NetworkSettings"]["Networks"].clone();
+    assert_eq!(inside[&front.name]["IPAddress"], front.ipv4);
+    assert_eq!(
+        (&inside[&back.name]["IPAddress"], &inside[&back.name]["GlobalIPv6Address"]),
+        (&json!(back.ipv4), &json!(back.ipv6))
+    );
+    assert!(inside[&back.name]["Aliases"].as_array().unwrap().contains(&json!("db")), "{inside}");
+    assert!(preferring.address.starts_with(back.ipv4.trim_end_matches('9')), "{}", preferring.address);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_further_network_is_missing_leaves_no_container() {
+    let network = Network::make(4);
+    let fixture = Fixture::start().await;
+    let config = format!("network_mode = \"{}\"\nnetworks {{\n  name = \"longshore-test-nowhere\"\n}}", network.name);
+    let task = fixture.job("web", "exec sleep 1000", &config).await;
+
+    let refusal = fixture.refused(&task).await.message;
+
+    assert!(refusal.contains("network longshore-test-nowhere not found"), "{refusal}");
+    assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_joins_the_network_of_another_task_of_its_group_once_that_runs() {
+    let fixture = Fixture::start().await;
+    let server = fixture.job("server", SERVER, "network_mode = \"bridge\"").await;
+    let asks = "until wget -q -O - http://127.0.0.1:8080/index.html; do sleep 0.05; done; exec sleep 1000";
+    let mut client = fixture.job("client", asks, "network_mode = \"task:server\"").await;
+    client.config.alloc_id = server.config.alloc_id.clone();
+
+    let early = fixture.refused(&client).await;
+    fixture.run(&server).await;
+    fixture.run(&client).await;
+
+    assert!(early.message.contains("network_mode: the task to join does not run"), "{early}");
+    assert_eq!(early.recoverability, Recoverability::Recoverable);
+    client.pipes.stdout.wait_for_text("hello\n");
+    let mode = inspect(&client.container())["HostConfig"]["NetworkMode"].clone();
+    assert!(mode.as_str().unwrap().starts_with("container:"), "{mode}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_joins_a_container_that_has_ended_is_not_told_to_have_started() {
+    let fixture = Fixture::start().await;
+    let ended = fixture.task("ended", "true");
+    let started = fixture.run(&ended).await;
+    fixture.driver.wait_task(started.id).await.unwrap();
+    let config = format!("network_mode = \"container:{}\"", ended.container());
+    let task = fixture.job("web", "exec sleep 1000", &config).await;
+
+    let refusal = fixture.refused(&task).await.message;
+
+    assert!(refusal.contains("cannot join network of a non running container"), "{refusal}");
+    assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
     fixture.end().await;
 }
 

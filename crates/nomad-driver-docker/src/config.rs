@@ -17,6 +17,6 @@ pub use plugin::{AllowedModes, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};
 pub use schema::{plugin_schema, task_schema};
 pub use task::{
-    Auth, BindOptions, CgroupNamespace, Device, MountKind, MountOptions, Propagation, TaskLogging, TaskOptions,
-    TmpfsOptions, Ulimit, Volume, VolumeOptions,
+    Auth, BindOptions, CgroupNamespace, Device, MountKind, MountOptions, Propagation, TaskLogging, TaskNetwork,
+    TaskOptions, TmpfsOptions, Ulimit, Volume, VolumeOptions,
 };

@@ -24,14 +24,14 @@ use std::collections::BTreeMap;
 pub use doubts::doubts;
 pub(crate) use labels::{ALLOC_ID, NODE_ID};
 pub use names::container_name;
-pub use network::driver_network;
+pub use network::{driver_network, sibling};
 use nomad_plugin::driver::TaskConfig;
 
 use crate::{
     config::{PluginConfig, TaskOptions},
     engine::{
         ApiVersion,
-        model::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig},
+        model::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
     },
 };
 
@@ -82,6 +82,8 @@ pub struct CreateRequest {
     pub env: BTreeMap<String, String>,
     /// How often to try where the name is taken.
     pub attempts: u32,
+    /// The networks to connect it to before it starts, each with its place in it.
+    pub networks: Vec<(String, EndpointSettings)>,
     /// The paths in it, to be looked at again before the container starts.
     pub paths: paths::HostPaths,
 }
@@ -168,7 +170,8 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     };
     let attempts = options.container_exists_attempts.unwrap_or(plugin.container_exists_attempts);
     let paths = request.files.paths.clone();
-    Ok(CreateRequest { name: container_name(task), body, env, attempts, paths })
+    let (name, networks) = (container_name(task), network::further(options));
+    Ok(CreateRequest { name, body, env, attempts, networks, paths })
 }
 
 fn command(options: &TaskOptions) -> Option<Vec<String>> {

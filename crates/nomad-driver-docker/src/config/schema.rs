@@ -141,6 +141,7 @@ fn mount_body() -> Spec {
 /// The schema of a task's `config` block.
 pub fn task_schema() -> Spec {
     let devices = [text("host_path"), text("container_path"), text("cgroup_permissions")];
+    let network = [text("name"), texts("aliases"), text("ipv4_address"), text("ipv6_address")];
     let logging = [text("type"), text("driver"), Spec::attr("config", maps(Type::String))];
     object([
         Spec::required_attr("image", Type::String),
@@ -192,7 +193,9 @@ pub fn task_schema() -> Spec {
         texts("network_aliases"),
         text("ipv4_address"),
         text("ipv6_address"),
+        Spec::block_list("networks", object(network)),
         truth("advertise_ipv6_address"),
+        text("advertise_network"),
         texts("ports"),
         Spec::attr("port_map", maps(Type::Number)),
         truth("privileged"),

@@ -26,6 +26,7 @@ pub use self::{
     logging::TaskLogging,
     mounts::{BindOptions, MountKind, MountOptions, Propagation, TmpfsOptions, VolumeOptions},
     namespaces::CgroupNamespace,
+    network::TaskNetwork,
     volumes::Volume,
 };
 use super::reader::{ConfigErrors, Findings, Reader, fields};
@@ -118,7 +119,7 @@ pub struct TaskOptions {
     pub volumes: Vec<Volume>,
     /// The driver of named volumes.
     pub volume_driver: Option<String>,
-    /// The network's name or mode.
+    /// The network's name or mode; where the job says neither, the first of its `networks`.
     pub network_mode: Option<String>,
     /// Further names in the network.
     pub network_aliases: Vec<String>,
@@ -126,8 +127,12 @@ pub struct TaskOptions {
     pub ipv4_address: Option<Ipv4Addr>,
     /// The address in the network.
     pub ipv6_address: Option<Ipv6Addr>,
+    /// Further networks.
+    pub networks: Vec<TaskNetwork>,
     /// Whether services advertise the IPv6 address.
     pub advertise_ipv6_address: bool,
+    /// The network of which services advertise the address.
+    pub advertise_network: Option<String>,
     /// Labels of the group's ports.
     pub ports: Vec<String>,
     /// Ports inside the container by label (the old form).
@@ -171,6 +176,7 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
         tracing::warn!("cpuset_cpus has no effect: reserve cores in the job's resources instead");
     }
     let mut targets = mounts::Targets::default();
+    let place = network::place(reader);
     let cpu_hard_limit = truth("cpu_hard_limit");
     TaskOptions {
         image: image::image(reader),
@@ -222,11 +228,13 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
         mounts: mounts::mounts(reader, &mut targets),
         volumes: volumes::volumes(reader, &mut targets),
         volume_driver: reader.text("volume_driver"),
-        network_mode: reader.text("network_mode"),
-        network_aliases: network::aliases(reader),
-        ipv4_address: network::address(reader, "ipv4_address"),
-        ipv6_address: network::address(reader, "ipv6_address"),
+        network_mode: place.mode,
+        network_aliases: place.first.aliases,
+        ipv4_address: place.first.ipv4_address,
+        ipv6_address: place.first.ipv6_address,
+        networks: place.further,
         advertise_ipv6_address: truth("advertise_ipv6_address"),
+        advertise_network: place.advertised,
         ports: network::ports(reader),
         port_map: network::port_map(reader),
         privileged: truth("privileged"),

@@ -15,6 +15,9 @@ pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), 
     if let Some(mode) = &options.network_mode {
         gate("network_mode", mode, &lists.network_modes, "allowed_modes.network");
     }
+    for network in &options.networks {
+        gate("networks.name", &network.name, &lists.network_modes, "allowed_modes.network");
+    }
     for device in &options.devices {
         let path = binds::clean(device.host_path.as_ref()).display().to_string();
         gate("devices.host_path", &path, &lists.devices, "allow_devices");
@@ -31,7 +34,7 @@ pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Allowlists, Device};
+    use crate::config::{Allowlists, Device, TaskNetwork};
 
     fn plugin(globs: &[&str]) -> PluginConfig {
         let list = Some(globs.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
@@ -95,7 +98,13 @@ mod tests {
             security("SECCOMP=unconfined"),
             security("apparmor:unconfined"),
             TaskOptions { network_mode: Some("container:web".into()), ..TaskOptions::default() },
+            TaskOptions { network_mode: Some("task:web".into()), ..TaskOptions::default() },
             TaskOptions { network_mode: Some(" web".into()), ..TaskOptions::default() },
+            TaskOptions {
+                network_mode: Some("web".into()),
+                networks: vec![TaskNetwork { name: "db".into(), ..TaskNetwork::default() }],
+                ..TaskOptions::default()
+            },
             TaskOptions { sysctl: [("kernel.shmmax".to_owned(), "1".to_owned())].into(), ..TaskOptions::default() },
             TaskOptions { sysctl: [("net/ipv4/x".to_owned(), "1".to_owned())].into(), ..TaskOptions::default() },
         ] {

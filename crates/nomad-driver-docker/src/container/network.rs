@@ -1,12 +1,15 @@
 //! The container's place in a network, and the address that comes out of it.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use nomad_plugin::driver::{NetworkOverride, TaskConfig};
 
-use super::ContainerError;
+use super::{ContainerError, container_name};
 use crate::{
-    config::TaskOptions,
+    config::{TaskNetwork, TaskOptions},
     engine::{
         ApiVersion,
         model::{ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, NetworkingConfig},
@@ -21,6 +24,9 @@ const MAC_OF_A_NETWORK: ApiVersion = ApiVersion { major: 1, minor: 44 };
 
 /// The network mode: the job's, the group's, or the engine's default.
 pub(super) fn mode(task: &TaskConfig, options: &TaskOptions) -> String {
+    if let Some(sibling) = sibling(task, options) {
+        return format!("container:{sibling}");
+    }
     if let Some(mode) = &options.network_mode {
         return mode.clone();
     }
@@ -29,6 +35,16 @@ pub(super) fn mode(task: &TaskConfig, options: &TaskOptions) -> String {
         Some(container) => format!("container:{container}"),
         None => "default".to_owned(),
     }
+}
+
+/// The container of the group's task whose network this task joins, by `network_mode = "task:NAME"`.
+pub fn sibling(task: &TaskConfig, options: &TaskOptions) -> Option<String> {
+    let name = options.network_mode.as_ref()?.strip_prefix("task:")?;
+    Some(container_name(&TaskConfig {
+        name: name.to_owned(),
+        alloc_id: task.alloc_id.clone(),
+        ..TaskConfig::default()
+    }))
 }
 
 /// Name servers; what is no address is left out and logged.
@@ -59,46 +75,69 @@ pub(super) fn networking_config(
              version is {api}"
         )));
     }
-    let ipam = (ipv4_address.is_some() || ipv6_address.is_some()).then(|| EndpointIpamConfig {
-        ipv4_address: ipv4_address.map(|address| address.to_string()),
-        ipv6_address: ipv6_address.map(|address| address.to_string()),
-        ..EndpointIpamConfig::default()
-    });
     let endpoint = EndpointSettings {
-        aliases: (!network_aliases.is_empty()).then(|| network_aliases.clone()),
-        ipam_config: ipam,
         mac_address: mac_address.clone(),
-        ..EndpointSettings::default()
+        ..endpoint(network_aliases, *ipv4_address, *ipv6_address)
     };
     Ok(Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(mode.to_owned(), endpoint)])) }))
 }
 
-/// The address that a started container has: the first by its network's name.
+fn endpoint(aliases: &[String], ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> EndpointSettings {
+    let ipam = (ipv4.is_some() || ipv6.is_some()).then(|| EndpointIpamConfig {
+        ipv4_address: ipv4.map(|address| address.to_string()),
+        ipv6_address: ipv6.map(|address| address.to_string()),
+        ..EndpointIpamConfig::default()
+    });
+    EndpointSettings {
+        aliases: (!aliases.is_empty()).then(|| aliases.to_vec()),
+        ipam_config: ipam,
+        ..EndpointSettings::default()
+    }
+}
+
+/// The networks to which the container is connected once it is made: engines before API 1.44 make it with one alone.
+pub(super) fn further(options: &TaskOptions) -> Vec<(String, EndpointSettings)> {
+    let further = options.networks.iter();
+    further
+        .map(|TaskNetwork { name, aliases, ipv4_address, ipv6_address }| {
+            (name.clone(), endpoint(aliases, *ipv4_address, *ipv6_address))
+        })
+        .collect()
+}
+
+/// An address that a container has.
+struct Candidate<'a> {
+    network: &'a str,
+    address: &'a str,
+    is_ipv6: bool,
+}
+
+/// The address to advertise: of the network that the job prefers, else in the order in which the job names them, else by
+/// name; in it of the family that the job prefers.
 pub fn driver_network(inspected: &ContainerInspectResponse, options: &TaskOptions) -> NetworkOverride {
     let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-    let mut with_address: Vec<(&String, &EndpointSettings, &String)> = networks
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, endpoint)| {
-            let address = endpoint.ip_address.as_ref().filter(|address| !address.is_empty())?;
-            Some((name, endpoint, address))
+    let addresses = networks.into_iter().flatten().flat_map(|(network, endpoint)| {
+        [(&endpoint.ip_address, false), (&endpoint.global_ipv6_address, true)].map(|(address, is_ipv6)| {
+            let address = address.as_deref().filter(|address| !address.is_empty())?;
+            Some(Candidate { network, address, is_ipv6 })
         })
+    });
+    let order: Vec<&str> = (options.advertise_network.iter())
+        .chain(&options.network_mode)
+        .chain(options.networks.iter().map(|network| &network.name))
+        .map(String::as_str)
         .collect();
-    with_address.sort_by_key(|(name, ..)| *name);
-    if with_address.len() > 1 {
-        tracing::warn!(container = inspected.id, "the task has more than one network; the first by name is used");
-    }
+    let best = addresses.flatten().min_by_key(|Candidate { network, is_ipv6, .. }| {
+        let place = order.iter().position(|named| named == network).unwrap_or(order.len());
+        (place, *network, *is_ipv6 != options.advertise_ipv6_address)
+    });
     let port_map = options.port_map.clone();
-    let Some((name, endpoint, address)) = with_address.first() else {
-        return NetworkOverride { port_map, ..NetworkOverride::default() };
-    };
-    let ipv6 = endpoint.global_ipv6_address.as_ref().filter(|address| !address.is_empty());
-    match ipv6.filter(|_| options.advertise_ipv6_address) {
-        Some(address) => NetworkOverride { port_map, addr: address.clone(), auto_advertise: true },
-        None => NetworkOverride {
+    match best {
+        None => NetworkOverride { port_map, ..NetworkOverride::default() },
+        Some(Candidate { network, address, is_ipv6 }) => NetworkOverride {
             port_map,
-            addr: (*address).clone(),
-            auto_advertise: !matches!(name.as_str(), "bridge" | "nat"),
+            addr: address.to_owned(),
+            auto_advertise: (is_ipv6 && options.advertise_ipv6_address) || !matches!(network, "bridge" | "nat"),
         },
     }
 }
@@ -134,5 +173,24 @@ mod tests {
         let options = TaskOptions { advertise_ipv6_address: true, ..TaskOptions::default() };
         let network = driver_network(&inspected(&[("bridge", "172.17.0.2", "2001:db8::2")]), &options);
         assert_eq!((network.addr.as_str(), network.auto_advertise), ("2001:db8::2", true));
+    }
+
+    #[test]
+    fn the_advertised_address_is_of_the_network_that_the_job_prefers_or_names_first() {
+        let all = inspected(&[("a", "10.1.0.2", "fd01::2"), ("b", "10.2.0.2", ""), ("c", "", "fd03::2")]);
+        let named = |names: &[&str]| {
+            let network = |name: &&str| TaskNetwork { name: (*name).to_owned(), ..TaskNetwork::default() };
+            names.iter().map(network).collect::<Vec<_>>()
+        };
+        let further =
+            TaskOptions { network_mode: Some("b".into()), networks: named(&["c", "a"]), ..Default::default() };
+        let advertised = |options: &TaskOptions| driver_network(&all, options).addr;
+
+        assert_eq!(advertised(&TaskOptions::default()), "10.1.0.2");
+        assert_eq!(advertised(&further), "10.2.0.2");
+        assert_eq!(advertised(&TaskOptions { advertise_network: Some("a".into()), ..further.clone() }), "10.1.0.2");
+        // One that has addresses of the other family alone.
+        assert_eq!(advertised(&TaskOptions { advertise_network: Some("c".into()), ..further.clone() }), "fd03::2");
+        assert_eq!(advertised(&TaskOptions { advertise_ipv6_address: true, ..further }), "10.2.0.2");
     }
 }

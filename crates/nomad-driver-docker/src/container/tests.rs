@@ -112,7 +112,14 @@ impl Case {
         let (plain, mine) = (
             leaves(&Case::new("").body()),
             match self.request() {
-                Ok(request) => leaves(&serde_json::to_value(request.body).unwrap()),
+                Ok(request) => {
+                    let mut all = serde_json::to_value(request.body).unwrap();
+                    let connected: BTreeMap<_, _> = request.networks.into_iter().collect();
+                    if !connected.is_empty() {
+                        all["connected"] = serde_json::to_value(connected).unwrap();
+                    }
+                    leaves(&all)
+                }
                 Err(error) => return format!("refused: {error}\n"),
             },
         );

@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bollard::{models::NetworkInspect, query_parameters::InspectNetworkOptions};
+use bollard::{
+    models::{EndpointSettings, NetworkConnectRequest, NetworkInspect},
+    query_parameters::InspectNetworkOptions,
+};
 
-use super::{Engine, EngineError, QUICK};
+use super::{Engine, EngineError, QUICK, SLOW};
 
 /// The option of a bridge network that names its interface on the engine's host.
 const INTERFACE: &str = "com.docker.network.bridge.name";
@@ -16,6 +19,18 @@ impl Engine {
             docker.inspect_network(network, None::<InspectNetworkOptions>).await
         };
         self.connection.call(("inspect network", network), QUICK, call).await
+    }
+
+    /// Connects a container to a network.
+    pub async fn connect_network(
+        &self,
+        network: &str,
+        container: &str,
+        endpoint: EndpointSettings,
+    ) -> Result<(), EngineError> {
+        let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(endpoint) };
+        let call = |docker: bollard::Docker| async move { docker.connect_network(network, request).await };
+        self.connection.call(("connect network", network), SLOW, call).await
     }
 
     /// The host's address in the network `bridge`; `None` where there is no such network or it has none.

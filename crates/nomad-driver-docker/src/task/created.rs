@@ -57,21 +57,33 @@ impl Created {
         Self { id, running, undo: Some((around.engine.clone(), around.finishing.clone())) }
     }
 
+    /// Connects it to the networks that it was not made with.
+    pub(super) async fn connect(&self, around: &Surroundings, request: &CreateRequest) -> Result<(), DriverError> {
+        for (network, endpoint) in &request.networks {
+            let connected = around.engine.connect_network(network, &self.id, endpoint.clone()).await;
+            connected.map_err(|error| {
+                let message = format!("Failed to connect container {} to network {network:?}: {error}", self.id);
+                if error.is_transient() { DriverError::recoverable(message) } else { DriverError::fatal(message) }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Starts it.
     pub(super) async fn start(&self, around: &Surroundings) -> Result<(), DriverError> {
         let mut attempts = 0;
         loop {
             match around.engine.start_container(&self.id).await {
                 Ok(()) => return Ok(()),
-                // It runs already.
-                Err(error) if error.is_conflict() => return Ok(()),
+                Err(error) if error.is_conflict() && self.runs(around).await => return Ok(()),
                 Err(error) if error.is_transient() && attempts < TRANSIENT_ATTEMPTS => {
                     tokio::time::sleep(backoff(attempts)).await;
                     attempts += 1;
                 }
                 Err(error) => {
                     let message = format!("Failed to start container {}: {error}", self.id);
-                    return Err(if error.is_transient() {
+                    // A container whose network it joins may run later.
+                    return Err(if error.is_transient() || error.is_conflict() {
                         DriverError::recoverable(message)
                     } else {
                         DriverError::fatal(message)
@@ -79,6 +91,11 @@ impl Created {
                 }
             }
         }
+    }
+
+    async fn runs(&self, around: &Surroundings) -> bool {
+        let inspected = around.engine.inspect_container(&self.id).await;
+        inspected.is_ok_and(|inspected| inspected.state.and_then(|state| state.running) == Some(true))
     }
 
     /// It has become a task's.

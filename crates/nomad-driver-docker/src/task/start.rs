@@ -71,6 +71,9 @@ async fn requested(
     task: &TaskConfig,
     options: &TaskOptions,
 ) -> Result<(CreateRequest, LocalImage), DriverError> {
+    if let Some(sibling) = container::sibling(task, options) {
+        joinable(around, task, &sibling).await?;
+    }
     let facts = facts(around).await?;
     let image = around.images.ensure(&ImageRequest::of_task(task, options, &around.plugin)).await?;
     let request = files::prepare(task, options, &around.plugin).and_then(|files| {
@@ -94,6 +97,20 @@ async fn requested(
     }
 }
 
+/// Whether the network of the group's task with this container can be joined; a later attempt may find it running.
+async fn joinable(around: &Surroundings, task: &TaskConfig, sibling: &str) -> Result<(), DriverError> {
+    if sibling == container::container_name(task) {
+        return Err(DriverError::new("network_mode: a task cannot join its own network"));
+    }
+    let running = match around.engine.inspect_container(sibling).await {
+        Ok(inspected) => inspected.state.and_then(|state| state.running) == Some(true),
+        Err(error) if error.is_not_found() => false,
+        Err(error) => return Err(DriverError::recoverable(format!("Failed to inspect container {sibling}: {error}"))),
+    };
+    let refusal = || format!("network_mode: the task to join does not run: there is no running container {sibling}");
+    if running { Ok(()) } else { Err(DriverError::recoverable(refusal())) }
+}
+
 async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {
     let facts = around.engine.facts().await;
     facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))
@@ -114,6 +131,7 @@ async fn running(
     let logs = logging::collect(around, &facts, &subject, &begin)?;
     if !created.running {
         request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
+        created.connect(around, request).await?;
         created.start(around).await?;
     }
     let inspected =

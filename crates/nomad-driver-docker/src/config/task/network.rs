@@ -1,8 +1,91 @@
-//! The task's addresses and ports.
+//! The task's networks, addresses and ports.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 use super::Reader;
+
+/// A task's place in a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskNetwork {
+    /// The network.
+    pub name: String,
+    /// Further names in it.
+    pub aliases: Vec<String>,
+    /// The address in it.
+    pub ipv4_address: Option<Ipv4Addr>,
+    /// The address in it.
+    pub ipv6_address: Option<Ipv6Addr>,
+}
+
+/// All of a task's networks.
+pub(super) struct Place {
+    pub(super) mode: Option<String>,
+    /// The names and addresses in the network of `mode`.
+    pub(super) first: TaskNetwork,
+    pub(super) further: Vec<TaskNetwork>,
+    pub(super) advertised: Option<String>,
+}
+
+/// Whether a mode is not a network: one that shares what another has, or has nothing.
+fn is_alone(mode: &str) -> bool {
+    matches!(mode, "host" | "none") || mode.starts_with("container:") || mode.starts_with("task:")
+}
+
+pub(super) fn place(reader: &Reader<'_>) -> Place {
+    let mode = reader.text("network_mode");
+    if mode.as_deref() == Some("task:") {
+        reader.problem_at("network_mode", "\"task:\" needs the name of a task of the group");
+    }
+    let first = network(reader, "network_aliases", mode.clone().unwrap_or_default());
+    let mut further: Vec<TaskNetwork> = Vec::new();
+    for block in reader.blocks("networks") {
+        let Some(name) = block.text("name") else {
+            block.problem_at("name", "must be set");
+            continue;
+        };
+        if is_alone(&name) || name == "default" {
+            block.problem_at("name", format!("{name:?} is a network mode, not a network"));
+        }
+        if first.name == name || further.iter().any(|other| other.name == name) {
+            block.problem_at("name", format!("{name:?} is there already"));
+        }
+        further.push(network(&block, "aliases", name));
+    }
+    if let Some(mode) = mode.as_deref().filter(|mode| is_alone(mode) && !further.is_empty()) {
+        reader.problem_at("networks", format!("a task with network_mode {mode:?} can be in no other network"));
+    }
+    let advertised = reader.text("advertise_network");
+    let own = match mode.as_deref() {
+        Some("default") => Some("bridge"),
+        None if further.is_empty() => Some("bridge"),
+        own => own,
+    };
+    let names: Vec<&str> = own.into_iter().chain(further.iter().map(|network| network.name.as_str())).collect();
+    if let Some(name) = advertised.as_deref().filter(|name| !names.contains(name)) {
+        reader.problem_at("advertise_network", format!("{name:?} is no network of the task: {}", names.join(", ")));
+    }
+    if mode.is_some() || further.is_empty() {
+        return Place { mode, first, further, advertised };
+    }
+    if first != TaskNetwork::default() {
+        let options = "network_aliases, ipv4_address and ipv6_address are of network_mode";
+        reader.problem_at("networks", format!("{options}, which is not set; write them into a block"));
+    }
+    let first = further.remove(0);
+    Place { mode: Some(first.name.clone()), first, further, advertised }
+}
+
+fn network(reader: &Reader<'_>, aliases: &str, name: String) -> TaskNetwork {
+    TaskNetwork {
+        name,
+        aliases: self::aliases(reader, aliases),
+        ipv4_address: address(reader, "ipv4_address"),
+        ipv6_address: address(reader, "ipv6_address"),
+    }
+}
 
 pub(super) fn mac_address(reader: &Reader<'_>) -> Option<String> {
     let text = reader.text("mac_address")?;
@@ -29,11 +112,11 @@ fn normal_mac(text: &str) -> Option<String> {
 }
 
 /// Further names in the network, none of them empty.
-pub(super) fn aliases(reader: &Reader<'_>) -> Vec<String> {
-    let aliases = reader.texts("network_aliases").unwrap_or_default();
+fn aliases(reader: &Reader<'_>, option: &str) -> Vec<String> {
+    let aliases = reader.texts(option).unwrap_or_default();
     for (index, alias) in aliases.iter().enumerate() {
         if alias.trim().is_empty() {
-            reader.problem_at(&format!("network_aliases[{index}]"), format!("must be a name, this is {alias:?}"));
+            reader.problem_at(&format!("{option}[{index}]"), format!("must be a name, this is {alias:?}"));
         }
     }
     aliases
@@ -50,10 +133,7 @@ pub(super) fn ports(reader: &Reader<'_>) -> Vec<String> {
     ports
 }
 
-pub(super) fn address<A: std::str::FromStr<Err = std::net::AddrParseError>>(
-    reader: &Reader<'_>,
-    name: &str,
-) -> Option<A> {
+fn address<A: std::str::FromStr<Err = std::net::AddrParseError>>(reader: &Reader<'_>, name: &str) -> Option<A> {
     let text = reader.text(name)?;
     text.parse().map_err(|error| reader.problem(format!("failed to parse {name} {text:?}: {error}"))).ok()
 }

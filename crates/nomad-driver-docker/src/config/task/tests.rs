@@ -166,6 +166,50 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
 }
 
 #[test]
+fn the_first_of_several_networks_is_the_place_where_no_network_mode_is() {
+    let networks = |names: &[&str]| {
+        let block = |name: &&str| object(&[("name", text(name)), ("aliases", Value::List(vec![text("www")]))]);
+        ("networks", Value::List(names.iter().map(block).collect()))
+    };
+    let network =
+        |name: &str| TaskNetwork { name: name.to_owned(), aliases: vec!["www".to_owned()], ..TaskNetwork::default() };
+
+    let alone = parse(&[networks(&["front", "back"])]).unwrap();
+    let beside = parse(&[("network_mode", text("web")), networks(&["front"])]).unwrap();
+
+    assert_eq!(alone.network_mode.as_deref(), Some("front"));
+    assert_eq!((alone.network_aliases, alone.networks), (vec!["www".to_owned()], vec![network("back")]));
+    assert_eq!((beside.network_mode.as_deref(), beside.networks), (Some("web"), vec![network("front")]));
+    assert_eq!(beside.network_aliases, Vec::<String>::new());
+}
+
+#[test]
+fn networks_that_cannot_be_together_are_errors() {
+    let block = |name: &str| object(&[("name", text(name)), ("ipv4_address", text("10.0"))]);
+    let networks = |names: &[&str]| ("networks", Value::List(names.iter().map(|name| block(name)).collect()));
+    let told = |fields: &[(&str, Value)]| parse(fields).unwrap_err().to_string();
+
+    let together = told(&[networks(&["a", "a", "host", ""]), ("advertise_network", text("b"))]);
+    for expected in [
+        "networks[1].name: \"a\" is there already",
+        "networks[2].name: \"host\" is a network mode, not a network",
+        "networks[3].name: must be set",
+        "networks[0]: failed to parse ipv4_address \"10.0\"",
+        "advertise_network: \"b\" is no network of the task: a, a, host",
+    ] {
+        assert!(together.contains(expected), "{expected} is not in {together}");
+    }
+    for mode in ["host", "none", "container:db", "task:db"] {
+        let told = told(&[("network_mode", text(mode)), networks(&["a"])]);
+        assert!(told.contains(&format!("networks: a task with network_mode {mode:?} can be in no other network")));
+    }
+    let twice = told(&[("network_aliases", Value::List(vec![text("x")])), networks(&["a"])]);
+    assert!(twice.contains("are of network_mode, which is not set; write them into a block"), "{twice}");
+    assert!(told(&[("network_mode", text("task:"))]).contains("\"task:\" needs the name of a task of the group"));
+    assert!(parse(&[("advertise_network", text("bridge"))]).is_ok());
+}
+
+#[test]
 fn an_address_of_a_network_card_has_any_of_its_usual_forms() {
     for form in ["02:00:5e:00:53:01", "02-00-5E-00-53-01", "0200.5e00.5301"] {
         assert_eq!(parse(&[("mac_address", text(form))]).unwrap().mac_address.as_deref(), Some("02:00:5e:00:53:01"));

@@ -49,6 +49,12 @@ const OF_TASKS: &[(&str, &str)] = &[
     ),
     ("", "network_aliases = [\"web\", \"www\"]\nnetwork_mode = \"net\""),
     ("", "network_mode = \"host\""),
+    ("", "network_mode = \"task:db\""),
+    (
+        "",
+        "networks {\n  name = \"front\"\n  aliases = [\"www\"]\n  ipv6_address = \"fd00::7\"\n}\nnetworks {\n  name = \"back\"\n  ipv4_address = \"10.0.0.7\"\n}",
+    ),
+    ("", "network_mode = \"web\"\nadvertise_network = \"web\""),
     ("", "oom_score_adj = 300"),
     (PRIVILEGED, "pid_mode = \"host\""),
     ("", "pids_limit = 50"),
