@@ -18,12 +18,15 @@ fn free_port() -> i32 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().into()
 }
 
-/// Asks until the server listens.
 fn answer(port: i32) -> String {
-    let address = format!("127.0.0.1:{port}");
+    answer_at(&format!("127.0.0.1:{port}"))
+}
+
+/// Asks until the server listens.
+fn answer_at(address: &str) -> String {
     let deadline = Instant::now() + *DEADLINE;
     loop {
-        let asked = TcpStream::connect(&address).and_then(|mut stream| {
+        let asked = TcpStream::connect(address).and_then(|mut stream| {
             stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer).map(|_| answer)
@@ -250,6 +253,51 @@ async fn names_are_resolved_as_the_job_says() {
         assert!(said.lines().any(|said| said == line), "{line:?} is not in {said}");
     }
     assert!(!said.contains("nonsense"), "{said}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn ports_of_both_families_lead_to_one_port_of_the_task_by_either_protocol() {
+    let fixture = Fixture::start().await;
+    let (one, two) = (free_port(), free_port());
+    let config = "network_mode = \"\"\nports = [\"one\", \"two\"]";
+    let mut task = fixture.job("web", SERVER, config).await.port("one", one, 8080).port("two", two, 8080);
+    task.config.resources.as_mut().unwrap().ports[1].host_ip = "::1".into();
+
+    fixture.run(&task).await;
+
+    assert!(answer(one).ends_with("hello\n"));
+    assert!(answer_at(&format!("[::1]:{two}")).ends_with("hello\n"));
+    let published = inspect(&task.container())["NetworkSettings"]["Ports"].clone();
+    for protocol in ["tcp", "udp"] {
+        let at = published[&format!("8080/{protocol}")].as_array().unwrap();
+        for (ip, port) in [("127.0.0.1", one), ("::1", two)] {
+            assert!(at.contains(&json!({ "HostIp": ip, "HostPort": port.to_string() })), "{published}");
+        }
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn who_holds_a_port_is_named_when_it_is_taken() {
+    let fixture = Fixture::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (held, free) = (listener.local_addr().unwrap().port().into(), free_port());
+    let config = "network_mode = \"\"\nports = [\"http\"]";
+    let first = fixture.job("first", SERVER, config).await.port("http", free, 8080);
+    let second = fixture.job("second", SERVER, config).await.port("http", free, 8080);
+    let third = fixture.job("third", SERVER, config).await.port("http", held, 8080);
+
+    fixture.run(&first).await;
+    let by_container = fixture.refused(&second).await.message;
+    let by_process = fixture.refused(&third).await.message;
+
+    let (first, port) = (first.container(), format!("{free}/"));
+    assert!(by_container.contains(&format!("\nhint: port {port}")), "{by_container}");
+    assert!(by_container.ends_with(&format!(" is published by container {first}")), "{by_container}");
+    let holder = format!("\nhint: 127.0.0.1:{held}/tcp is held by ");
+    assert!(by_process.contains(&holder), "{by_process}");
+    assert!(by_process.ends_with(&format!(" (pid {})", std::process::id())), "{by_process}");
     fixture.end().await;
 }
 

@@ -3,10 +3,11 @@
 use std::{
     collections::{BTreeSet, hash_map::RandomState},
     hash::{BuildHasher, Hasher},
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddrV4, TcpListener},
     sync::{Mutex, PoisonError},
 };
 
+use listeners::{Listener, SocketState};
 use nomad_jobspec::job::Port;
 use nomad_plugin::driver::PortMapping;
 
@@ -76,7 +77,20 @@ fn check(port: u16, label: &str, taken: &BTreeSet<u16>) -> Result<(), String> {
     if taken.contains(&port) {
         return Err(format!("port {port} ({label:?}) is taken by another group of this job\nhint: {advice}"));
     }
-    is_free(port).map_err(|error| format!("port {port} ({label:?}) is taken: {error}\nhint: {advice}"))
+    is_free(port).map_err(|error| {
+        let holder = holder(port).map(|holder| format!(" by {holder}")).unwrap_or_default();
+        format!("port {port} ({label:?}) is taken{holder}: {error}\nhint: {advice}")
+    })
+}
+
+/// The process that listens on a port here, where it can be seen: its name and id.
+fn holder(port: u16) -> Option<String> {
+    let is_here = |ip: IpAddr| ip == HOST_IP || ip.is_unspecified();
+    let listens = |listener: &Listener| {
+        listener.socket.port() == port && listener.state == SocketState::Listen && is_here(listener.socket.ip())
+    };
+    let process = listeners::get_all().ok()?.into_iter().find(listens)?.process;
+    Some(format!("{} (pid {})", process.name, process.pid))
 }
 
 /// A free port, looked for from a random one on.
@@ -113,7 +127,8 @@ mod tests {
 
         let error = ports.take(&[port(None), port(Some(taken))]).unwrap_err();
 
-        assert!(error.starts_with(&format!("port {taken} (\"http\") is taken: ")), "{error}");
+        assert!(error.starts_with(&format!("port {taken} (\"http\") is taken by ")), "{error}");
+        assert!(error.contains(&format!(" (pid {}): ", std::process::id())), "{error}");
         assert!(error.contains("\nhint: stop what uses it"), "{error}");
         assert!(ports.0.lock().unwrap().is_empty(), "a port is kept");
     }

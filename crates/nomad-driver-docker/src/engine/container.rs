@@ -63,6 +63,16 @@ impl Engine {
         gone_is_fine(self.connection.call(("remove container", id), SLOW, call).await)
     }
 
+    /// The name of a running container that publishes a port of the host, such as `80/tcp`.
+    pub async fn container_that_publishes(&self, port: &str) -> Result<Option<String>, EngineError> {
+        let filters = HashMap::from([("publish".to_owned(), vec![port.to_owned()])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
+        let found = self.connection.call(("list containers", port), QUICK, call).await?;
+        let name = found.into_iter().find_map(|container| container.names?.into_iter().next());
+        Ok(name.map(|name| name.trim_start_matches('/').to_owned()))
+    }
+
     /// Containers in any state that have a label, whatever its value.
     pub async fn containers_with_label(&self, label: &str) -> Result<Vec<FoundContainer>, EngineError> {
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);

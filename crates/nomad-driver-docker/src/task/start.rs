@@ -15,6 +15,7 @@ use super::{
     Container, Surroundings, Task, TaskStore,
     created::Created,
     logging::{self, Begin, Subject},
+    port_holder,
     state::TaskState,
     watch_exit,
 };
@@ -132,7 +133,12 @@ async fn running(
     if !created.running {
         request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
         created.connect(around, request).await?;
-        created.start(around).await?;
+        if let Err(mut error) = created.start(around).await {
+            if let Some(hint) = port_holder::hint(&around.engine, &request.body).await {
+                error.message.extend(["\n", &hint]);
+            }
+            return Err(error);
+        }
     }
     let inspected =
         around.engine.inspect_container(&created.id).await.map_err(|error| {
