@@ -10,7 +10,9 @@ use conformance::{
     DEADLINE, Fixture, LABEL,
     docker::{docker, inspect},
 };
-use nomad_plugin::driver::{NetworkPort, NetworkResource, Recoverability};
+use nomad_plugin::driver::{
+    Dns, HostsEntry, NetworkIsolation, NetworkMode, NetworkPort, NetworkResource, Recoverability,
+};
 use serde_json::json;
 
 /// A free port of the loopback address.
@@ -298,6 +300,33 @@ async fn who_holds_a_port_is_named_when_it_is_taken() {
     let holder = format!("\nhint: 127.0.0.1:{held}/tcp is held by ");
     assert!(by_process.contains(&holder), "{by_process}");
     assert!(by_process.ends_with(&format!(" (pid {})", std::process::id())), "{by_process}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn files_of_names_that_were_lost_are_written_again_when_a_task_is_recovered() {
+    let mut fixture = Fixture::start().await;
+    let config = "network_mode = \"\"\nextra_hosts = [\"db:10.0.0.9\"]";
+    let mut task = fixture.job("web", "exec sleep 1000", config).await;
+    task.config.dns = Some(Dns { servers: vec!["10.1.1.1".into()], ..Dns::default() });
+    task.config.network_isolation = Some(NetworkIsolation {
+        mode: NetworkMode::Group,
+        hosts: Some(HostsEntry { hostname: "web-1".into(), address: "10.0.0.1".into() }),
+        ..NetworkIsolation::default()
+    });
+    let files = [task.alloc_dir().join("hosts"), task.alloc_dir().join("web/resolv.conf")];
+    let read = || files.clone().map(|file| std::fs::read_to_string(file).unwrap());
+    let started = fixture.run(&task).await;
+    let before = read();
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
+
+    fixture.kill_and_start_again().await;
+    fixture.driver.recover_task(started.id, started.handle).await.unwrap();
+
+    assert!(before[0].contains("10.0.0.1 web-1\n10.0.0.9 db\n"), "{before:?}");
+    assert_eq!(read(), before);
     fixture.end().await;
 }
 

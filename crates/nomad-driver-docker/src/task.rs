@@ -11,6 +11,7 @@ mod created;
 pub mod exits;
 mod logger;
 pub mod logging;
+mod lost_files;
 mod port_holder;
 mod recover;
 pub mod signal;

@@ -6,6 +6,7 @@ use nomad_plugin::id::TaskId;
 use super::{
     Container, Surroundings, Task, TaskStore,
     logging::{self, Subject},
+    lost_files,
     state::TaskState,
     watch_exit,
 };
@@ -45,6 +46,7 @@ pub async fn recover(
     if let Some(ledger) = Ledger::of(around).await {
         ledger.note(&config);
     }
+    lost_files::restore(&config, &inspected);
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
     place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));
     Ok(())
