@@ -70,7 +70,7 @@ impl ImageRequest {
         Self {
             image: options.image.clone(),
             freshness: if options.force_pull { Freshness::Pulled } else { Freshness::Local },
-            archive: options.load.as_ref().map(|path| Archive::of_task(task, path)),
+            archive: options.load.as_ref().map(|path| Archive::of_task(task, path, &plugin.load_dirs)),
             auth: options.auth.clone(),
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: options.auth_soft_fail,
@@ -172,9 +172,12 @@ impl Images {
         }
         if let Some(archive) = &request.archive {
             let before = id_of(&self.engine, image).await.map_err(|error| inspect_failed(&error))?;
-            load::load(&self.engine, archive, request.limits.whole).await?;
+            let archive = load::load(&self.engine, archive, request.limits.whole).await?;
             let loaded = brought(&self.engine, &self.leases, image, before.as_deref()).await;
-            return loaded.map_err(|error| inspect_failed(&error));
+            return loaded.map_err(|error| match error {
+                error if error.is_not_found() => archive.lacks(image),
+                error => inspect_failed(&error),
+            });
         }
         self.pull(request, &reference, watcher).await
     }

@@ -26,19 +26,9 @@ impl Allowlists {
             devices: reader.texts("allow_devices"),
             security_opt: reader.texts("allow_security_opt"),
             sysctls: reader.texts("allow_sysctls"),
-            seccomp_profiles: seccomp_profiles(reader),
+            seccomp_profiles: reader.directories("allow_seccomp_profiles"),
         }
     }
-}
-
-fn seccomp_profiles(reader: &Reader<'_>) -> Option<Vec<PathBuf>> {
-    let name = "allow_seccomp_profiles";
-    let directories: Vec<PathBuf> = reader.texts(name)?.into_iter().map(PathBuf::from).collect();
-    for (index, directory) in directories.iter().enumerate().filter(|(_, directory)| !directory.is_absolute()) {
-        let problem = format!("an absolute path is needed, this is {:?}", directory.display().to_string());
-        reader.problem_at(&format!("{name}[{index}]"), problem);
-    }
-    Some(directories)
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ pub struct PluginConfig {
     pub disable_log_collection: bool,
     /// Globs of the namespace modes that tasks may name.
     pub allowed_modes: AllowedModes,
+    /// The host's directories from which tasks may load archives of images.
+    pub load_dirs: Vec<PathBuf>,
     /// Where the driver keeps what must outlive its process.
     pub state_dir: PathBuf,
     /// What else tasks may ask for.
@@ -159,6 +161,7 @@ impl Default for PluginConfig {
             pids_limit: None,
             disable_log_collection: false,
             allowed_modes: AllowedModes::default(),
+            load_dirs: Vec::new(),
             state_dir: default_state_dir(),
             allowlists: Allowlists::default(),
         }
@@ -214,6 +217,7 @@ impl PluginConfig {
             allowed_modes: reader
                 .block("allowed_modes")
                 .map_or_else(AllowedModes::default, |modes| allowed_modes(&modes)),
+            load_dirs: reader.directories("load_dirs").unwrap_or_default(),
             state_dir: state_dir(&reader, default.state_dir),
             allowlists: Allowlists::read(&reader),
         };
@@ -345,6 +349,7 @@ mod tests {
             ("pids_limit", Value::Int(-5)),
             ("endpoint", Value::Int(3)),
             ("max_parallel_pulls", Value::Int(0)),
+            ("load_dirs", Value::List(vec![text("/srv/images"), text("images")])),
         ])
         .unwrap_err()
         .to_string();
@@ -357,6 +362,7 @@ mod tests {
             "pids_limit: must not be negative, this is -5",
             "max_parallel_pulls: must be between 1 and 1000, this is 0",
             "failed to decode driver config: endpoint: a string is needed, this is a number",
+            "load_dirs[1]: an absolute path is needed, this is \"images\"",
         ] {
             assert!(errors.contains(expected), "{expected} is not in {errors}");
         }

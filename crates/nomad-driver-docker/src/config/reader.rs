@@ -1,6 +1,6 @@
 //! Reads a decoded configuration field by field, and remembers every error with its path.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive};
+use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
 
 use nomad_plugin::msgpack::{Value, decode};
 
@@ -211,6 +211,16 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// A list of absolute paths; `None` is unset.
+    pub(super) fn directories(&self, name: &str) -> Option<Vec<PathBuf>> {
+        let directories: Vec<PathBuf> = self.texts(name)?.into_iter().map(PathBuf::from).collect();
+        for (index, directory) in directories.iter().enumerate().filter(|(_, directory)| !directory.is_absolute()) {
+            let problem = format!("an absolute path is needed, this is {:?}", directory.display().to_string());
+            self.problem_at(&format!("{name}[{index}]"), problem);
+        }
+        Some(directories)
     }
 
     /// A map, or maps in a list of which later ones win. `None` is unset; a list without maps is set and empty.

@@ -101,8 +101,8 @@ impl Engine {
         gone_is_fine(self.connection.call(("remove image", image), SLOW, call).await.map(drop))
     }
 
-    /// Loads an archive of images; returns when the engine has read it.
-    pub async fn load_images<S>(&self, archive: &str, content: S) -> Result<(), EngineError>
+    /// Loads an archive of images; returns their names, or the ids of those without one, when the engine has read it.
+    pub async fn load_images<S>(&self, archive: &str, content: S) -> Result<Vec<String>, EngineError>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
@@ -110,16 +110,36 @@ impl Engine {
         let docker = self.connection.docker().await.map_err(failed)?;
         let options = ImportImageOptionsBuilder::default().quiet(true).build();
         let mut messages = Box::pin(docker.import_image_stream(options, content, None));
+        let mut said = String::new();
         while let Some(message) = messages.next().await {
-            message.map_err(|error| failed(error::cause(error, self.address())))?;
+            let message = message.map_err(|error| failed(error::cause(error, self.address())))?;
+            said.extend(message.stream);
         }
-        Ok(())
+        Ok(loaded(&said))
     }
+}
+
+/// What the engine says that it loaded.
+fn loaded(said: &str) -> Vec<String> {
+    let image = |line: &str| {
+        let named = line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: "))?;
+        Some(named.trim().to_owned())
+    };
+    said.lines().filter_map(image).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_with_and_without_names_are_told() {
+        let said =
+            "Loaded image: app:1\nThe image app:1 already exists, renaming the old one\nLoaded image ID: sha256:ab\n";
+
+        assert_eq!(loaded(said), ["app:1", "sha256:ab"]);
+        assert_eq!(loaded(""), Vec::<String>::new());
+    }
 
     #[test]
     fn credentials_are_sent_in_the_alphabet_that_the_engine_reads_and_never_shown() {

@@ -17,41 +17,64 @@ use crate::{
     engine::Engine,
 };
 
-/// An archive in the directory `local` of a task.
+/// An archive of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    alloc_dir: PathBuf,
-    local: PathBuf,
-    /// Within `local`.
+    /// What leads to it is trusted.
+    trusted: PathBuf,
+    /// The directory within `trusted` that the archive may not be out of, reached without a link.
+    bound: PathBuf,
+    /// Within `bound`.
     path: PathBuf,
 }
 
+/// What came out of an archive.
+pub(super) struct Loaded {
+    archive: String,
+    images: Vec<String>,
+}
+
 impl Archive {
-    /// The archive that a job names; a path from `/` begins in `local` as well.
-    pub fn of_task(task: &TaskConfig, path: &str) -> Self {
-        let local = Path::new(&task.name).join("local");
-        Self { alloc_dir: task.alloc_dir.clone().into(), local, path: path.trim_start_matches('/').into() }
+    /// The archive that a job names: in a directory that the operator allows, where it names one, or else in the task's
+    /// `local`, where a path from `/` begins as well.
+    pub fn of_task(task: &TaskConfig, path: &str, load_dirs: &[PathBuf]) -> Self {
+        let allowed = load_dirs.iter().filter_map(|dir| Some((dir, Path::new(path).strip_prefix(dir).ok()?)));
+        // Of directories in one another, the outer one reaches the most.
+        if let Some((dir, path)) = allowed.max_by_key(|(_, path)| path.components().count()) {
+            return Self { trusted: dir.clone(), bound: PathBuf::new(), path: path.to_owned() };
+        }
+        let bound = Path::new(&task.name).join("local");
+        Self { trusted: task.alloc_dir.clone().into(), bound, path: path.trim_start_matches('/').into() }
     }
 
-    /// Where it is, as the job has it.
+    /// Where it is.
     fn named(&self) -> PathBuf {
-        self.alloc_dir.join(&self.local).join(&self.path)
+        self.trusted.join(&self.bound).join(&self.path)
     }
 
     fn open(&self) -> io::Result<File> {
-        Beneath::open(&self.alloc_dir)?.below(&self.local)?.read(&self.path, Links::Followed)
+        Beneath::open(&self.trusted)?.below(&self.bound)?.read(&self.path, Links::Followed)
+    }
+}
+
+impl Loaded {
+    /// The archive does not have the image that it was loaded for.
+    pub(super) fn lacks(&self, image: &str) -> DriverError {
+        let has = if self.images.is_empty() { "none that the engine names".to_owned() } else { self.images.join(", ") };
+        DriverError::fatal(format!("the image archive {} has no image {image:?}; it has {has}", self.archive))
     }
 }
 
 /// Loads the archive into the engine.
-pub(super) async fn load(engine: &Engine, archive: &Archive, limit: Duration) -> Result<(), DriverError> {
+pub(super) async fn load(engine: &Engine, archive: &Archive, limit: Duration) -> Result<Loaded, DriverError> {
     let named = archive.named().display().to_string();
     let file = archive
         .open()
         .map_err(|error| DriverError::new(format!("unable to open image archive: open {named}: {error}")))?;
     let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10).boxed();
     match timeout(limit, engine.load_images(&named, content)).await {
-        Ok(loaded) => loaded.map_err(|error| DriverError::new(error.to_string())),
+        Ok(Ok(images)) => Ok(Loaded { archive: named, images }),
+        Ok(Err(error)) => Err(DriverError::new(format!("unable to load image archive {named}: {error}"))),
         Err(_) => Err(DriverError::new(format!("loading {named} took over {} s", limit.as_secs_f64()))),
     }
 }
@@ -77,7 +100,7 @@ mod tests {
             TaskConfig { name: "web".into(), alloc_dir: at("a1").display().to_string(), ..TaskConfig::default() };
         let read = |path: &str| {
             let mut text = String::new();
-            Archive::of_task(&task, path).open()?.read_to_string(&mut text)?;
+            Archive::of_task(&task, path, &[]).open()?.read_to_string(&mut text)?;
             io::Result::Ok(text)
         };
 
@@ -91,5 +114,40 @@ mod tests {
         fs::rename(at("a1/web"), at("a1/moved")).unwrap();
         symlink(at("a1/moved"), at("a1/web")).unwrap();
         assert!(read("in/image.tar").is_err(), "through a task's directory that was swapped");
+    }
+
+    #[test]
+    fn an_archive_of_the_host_is_beneath_a_directory_that_the_operator_allows() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        for (path, content) in
+            [("images/a.tar", "a"), ("images/in/b.tar", "b"), ("secret", "not"), ("images2/c", "not")]
+        {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            fs::write(at(path), content).unwrap();
+        }
+        symlink("../a.tar", at("images/in/up")).unwrap();
+        symlink("../secret", at("images/out")).unwrap();
+        fs::create_dir_all(at("a1/web/local")).unwrap();
+        let task =
+            TaskConfig { name: "web".into(), alloc_dir: at("a1").display().to_string(), ..TaskConfig::default() };
+        let read = |path: &Path, dirs: &[PathBuf]| {
+            let mut text = String::new();
+            Archive::of_task(&task, &path.display().to_string(), dirs).open()?.read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        };
+
+        let dirs = [at("images/in"), at("images"), at("missing")];
+        for (inside, content) in [("images/a.tar", "a"), ("images/in/b.tar", "b"), ("images/in/up", "a")] {
+            assert_eq!(read(&at(inside), &dirs).unwrap(), content, "{inside}");
+        }
+        for outside in ["images/out", "images/../secret", "images2/c", "secret", "missing/x", "images", "images/in"] {
+            assert!(read(&at(outside), &dirs).is_err(), "{outside}");
+        }
+        assert!(read(&at("images/in/up"), &dirs[..1]).is_err());
+        assert!(read(&at("images/a.tar"), &[]).is_err());
+        fs::create_dir_all(at("a1/web/local/srv")).unwrap();
+        fs::write(at("a1/web/local/srv/x.tar"), "mine").unwrap();
+        assert_eq!(read(Path::new("/srv/x.tar"), &dirs).unwrap(), "mine");
     }
 }

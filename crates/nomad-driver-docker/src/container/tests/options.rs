@@ -103,7 +103,7 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
     ),
     ("endpoint = \"unix:///x.sock\"\ntls {\n  ca = \"/ca\"\n}\nauth {\n  helper = \"x\"\n}", ""),
     (
-        "gc {\n  image = false\n}\ndisable_log_collection = true\nwindows_allow_insecure_container_admin = true\nstate_dir = \"/state\"",
+        "gc {\n  image = false\n}\ndisable_log_collection = true\nwindows_allow_insecure_container_admin = true\nstate_dir = \"/state\"\nload_dirs = [\"/srv/images\"]",
         "",
     ),
     ("image_pull_timeout = \"1m\"\npull_activity_timeout = \"1m\"\ncontainer_exists_attempts = 1", ""),
