@@ -67,12 +67,12 @@ func TestANetworkThatWasNeverMadeIsDestroyedWithoutAWord(t *testing.T) {
 	must(t, f.DestroyNetwork(agent.NewAllocID(), &drivers.NetworkIsolationSpec{Mode: drivers.NetworkIsolationSpec_GROUP}))
 }
 
-func TestAPauseImageThatIsNowhereIsNamed(t *testing.T) {
-	f := launch(t, `infra_image = "localhost:1/longshore-test/pause:1"`)
+func TestAPauseImageWhoseNameIsNoneIsNamed(t *testing.T) {
+	f := launch(t, `infra_image = "No Image"`)
 
 	_, err := f.CreateNetwork(agent.NewAllocID(), "")
 
-	if err == nil || !strings.Contains(err.Error(), `unable to pull infra docker image "localhost:1/longshore-test/pause:1": `) {
+	if err == nil || !strings.Contains(err.Error(), `unable to pull infra docker image "No Image": `) {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use conformance::{
     Fixture,
     docker::{docker, inspect},
-    image, object, text,
+    dockerd::Dockerd,
+    image, object, text, until,
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all};
 use nomad_plugin::{
-    driver::{NetworkIsolation, NetworkMode},
+    driver::{Force, NetworkIsolation, NetworkMode},
     id::AllocId,
 };
 
@@ -99,15 +100,15 @@ async fn a_dead_pause_container_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_pause_image_that_is_nowhere_is_named() {
-    let image = "localhost:1/longshore-test/pause:1";
-    let fixture = Fixture::with(object(&[("infra_image", text(image))]), &[]).await;
+async fn a_pause_image_whose_name_is_none_is_named() {
+    let fixture = Fixture::with(object(&[("infra_image", text("No Image"))]), &[]).await;
     let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
 
     let error = fixture.driver.create_network(alloc.clone(), String::new()).await.unwrap_err().to_string();
 
-    let expected = format!("unable to pull infra docker image {image:?}: Failed to pull `{image}`: ");
-    assert!(error.starts_with(&expected), "{error}");
+    let expected = "unable to pull infra docker image \"No Image\": unable to create local docker image \"No Image\": \
+                    does not match registry specification";
+    assert_eq!(error, expected);
     assert_eq!(pause_containers(&alloc), "");
     fixture.end().await;
 }
@@ -130,5 +131,43 @@ async fn fifty_networks_are_made_and_removed_at_once() {
     assert_eq!((paths.len(), ran.lines().count()), (50, 50));
     assert!(destroyed.iter().all(Result::is_ok), "{destroyed:?}");
     assert_eq!(pause.containers(), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_so() {
+    let built_in = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
+    let engine = Dockerd::start();
+    let wanted = "localhost:1/longshore-test/pause:1";
+    let config = [("infra_image", text(wanted)), ("gc", object(&[("image_delay", text("1s"))]))];
+    let fixture = Fixture::with(object(&config), &[("DOCKER_HOST", &engine.address())]).await;
+    // The first fingerprint is where a driver begins to tidy.
+    let _closed_again = fixture.driver.fingerprint().await.unwrap();
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let mut task = fixture.task("web", "sleep 1000").option("network_mode", text(""));
+    let alloc = task.config.alloc_id.clone();
+    let pause = format!("nomad_init_{alloc}");
+
+    let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
+    task.config.network_isolation = Some(made.isolation.clone());
+    let started = fixture.run(&task).await;
+    let told = events.next().await.unwrap().unwrap();
+    let facts =
+        engine.run(&["inspect", "--format", "{{.Config.Image}} {{.Config.Hostname}} {{.State.Running}}", &pause]);
+    let size = engine.run(&["image", "inspect", "--format", "{{.Size}}", built_in]);
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+    engine.run(&["stop", &pause]);
+    let code = engine.run(&["inspect", "--format", "{{.State.ExitCode}}", &pause]);
+    fixture.driver.destroy_network(alloc, Some(made.isolation)).await.unwrap();
+
+    let expected = format!(
+        "The network is kept by the built-in image {built_in}: unable to pull infra docker image {wanted:?}: Failed to pull "
+    );
+    assert!(told.message.starts_with(&expected), "{}", told.message);
+    assert_eq!(told.task_name, "web");
+    assert_eq!(facts.trim(), format!("{built_in} web-1 true"));
+    assert!(size.trim().parse::<u64>().unwrap() < 1 << 20, "{size}");
+    assert_eq!(code.trim(), "0", "it ends by the signal and is not killed");
+    until("the image is gone", || !engine.run(&["images"]).contains("longshore/pause")).await;
     fixture.end().await;
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod auth;
+mod built_in;
 mod lease;
 mod ledger;
 mod load;
@@ -14,6 +15,7 @@ mod reference;
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
+pub use built_in::PAUSE_IMAGE;
 pub use lease::ImageLease;
 use lease::Leases;
 pub use load::Archive;

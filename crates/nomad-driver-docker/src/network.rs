@@ -5,18 +5,17 @@
 //! ```
 
 mod ledger;
+mod pause_image;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 pub use ledger::Ledger;
 use nomad_plugin::{
     driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
     id::AllocId,
 };
+use pause_image::PauseImage;
+pub use pause_image::PauseImages;
 
 use crate::{
     container::ALLOC_ID,
@@ -24,7 +23,6 @@ use crate::{
         EngineError, FoundContainer,
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, RestartPolicy, RestartPolicyNameEnum},
     },
-    image::{ImageLease, ImageRequest},
     task::Surroundings,
 };
 
@@ -52,21 +50,6 @@ pub fn runs(found: &FoundContainer) -> bool {
     found.state.is_some_and(|state| !matches!(state.as_ref(), "created" | "exited" | "dead"))
 }
 
-/// What keeps the images of the pause containers that this process started.
-#[derive(Clone, Default)]
-pub struct PauseImages(Arc<Mutex<HashMap<AllocId, ImageLease>>>);
-
-impl PauseImages {
-    fn keep(&self, alloc: &AllocId, lease: ImageLease) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(alloc.clone(), lease);
-    }
-
-    /// No longer keeps an allocation's.
-    pub fn give_back(&self, alloc: &AllocId) {
-        let _lease = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(alloc);
-    }
-}
-
 fn failed(what: &str, error: &EngineError) -> DriverError {
     DriverError::new(format!("{what}: {error}"))
 }
@@ -88,11 +71,9 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
         Err(error) => return Err(failed("failed to look for the pause container", &error)),
     }
     remove_leftovers(around, alloc).await;
-    let image = around.images.ensure(&ImageRequest::of_pause_container(&around.plugin)).await.map_err(|error| {
-        DriverError::new(format!("unable to pull infra docker image {:?}: {error}", around.plugin.infra_image))
-    })?;
+    let image = PauseImage::ensure(around).await?;
     let body = ContainerCreateBody {
-        image: Some(image.name),
+        image: Some(image.name.clone()),
         hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
         labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
         host_config: Some(HostConfig {
@@ -113,7 +94,7 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
     };
     match started.await {
         Ok(started) => {
-            around.pause_images.keep(alloc, image.lease);
+            around.pause_images.keep(alloc, image);
             Ok(CreatedNetwork { isolation: isolation(started, hostname), created: true })
         }
         Err(error) => {

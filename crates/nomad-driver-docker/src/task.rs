@@ -59,7 +59,7 @@ pub struct Surroundings {
     pub engine: Engine,
     /// What gets images into it.
     pub images: Arc<Images>,
-    /// What keeps the images of pause containers.
+    /// What keeps the images of pause containers, and tells of them.
     pub pause_images: PauseImages,
     /// Who keeps tasks on their processors.
     pub cpusets: Arc<Cpusets>,

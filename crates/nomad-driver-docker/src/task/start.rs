@@ -34,6 +34,7 @@ pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -
         return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
     };
     let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
+    around.pause_images.tell(&task, &around.events);
     let requested = tokio::select! {
         requested = requested(around, &task, &options) => Some(requested?),
         () = place.given_up() => None,

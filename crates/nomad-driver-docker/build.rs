@@ -1,0 +1,96 @@
+//! Makes the archive of the built-in pause image: the program of `crates/pause`, compiled without shared libraries.
+
+use std::{
+    env,
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use sha2::{Digest, Sha256};
+
+const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let of_driver = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let pause = of_driver.join("../pause").canonicalize()?;
+    for input in ["src", "Cargo.toml", "small.ld", "../../Cargo.toml"] {
+        println!("cargo::rerun-if-changed={}", pause.join(input).display());
+    }
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let program = fs::read(compile(&pause, &out.join("target"))?)?;
+    let name = format!("longshore/pause:{}", env::var("CARGO_PKG_VERSION")?);
+    fs::write(out.join("pause.tar"), image(&name, &program)?)?;
+    Ok(())
+}
+
+/// Compiles the program, in a target directory of its own: that of the build that runs this is locked.
+fn compile(pause: &Path, target_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let target = env::var("TARGET")?;
+    let flags = [
+        "-Ctarget-feature=+crt-static",
+        "-Crelocation-model=static",
+        "-Clink-arg=-Wl,--build-id=none",
+        "-Clink-arg=-Wl,-z,noseparate-code",
+        &format!("-Clink-arg=-Wl,-T,{}", pause.join("small.ld").display()),
+    ];
+    let mut cargo = Command::new(env::var("CARGO")?);
+    cargo
+        .args(["build", "--locked", "--quiet", "--profile", "pause", "--target", &target, "--target-dir"])
+        .arg(target_dir)
+        .current_dir(pause)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        // Clippy would lint it where the outer build is its.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER");
+    if !cargo.status()?.success() {
+        return Err(
+            "the pause program does not compile\nhint: it is linked with the static C library, which is in the \
+                    packages libc6-dev (Debian) and glibc-static (Fedora)"
+                .into(),
+        );
+    }
+    Ok(target_dir.join(target).join("pause/pause"))
+}
+
+/// An archive as `docker save` writes it, of an image with the one program. The same program makes the same bytes.
+fn image(name: &str, program: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let architecture = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        other => other.to_owned(),
+    };
+    let layer = tar(&[("pause", 0o755, program)])?;
+    let config = format!(
+        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":["/pause"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
+        digest(&layer)
+    );
+    let config_name = format!("{}.json", digest(config.as_bytes()));
+    let manifest = format!(r#"[{{"Config":"{config_name}","RepoTags":["{name}"],"Layers":["layer.tar"]}}]"#);
+    Ok(tar(&[
+        (&config_name, 0o644, config.as_bytes()),
+        ("layer.tar", 0o644, &layer),
+        ("manifest.json", 0o644, manifest.as_bytes()),
+    ])?)
+}
+
+fn tar(files: &[(&str, u32, &[u8])]) -> io::Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, mode, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(*mode);
+        header.set_mtime(0);
+        archive.append_data(&mut header, name, *content)?;
+    }
+    archive.into_inner()
+}
+
+/// In hexadecimal.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| DIGITS[usize::from(digit)])
+        .collect()
+}

@@ -1,0 +1,26 @@
+//! The pause image that is part of the driver, for where no other can be had.
+
+use bytes::Bytes;
+use futures_util::stream;
+use nomad_plugin::driver::DriverError;
+
+use super::{Images, LocalImage, brought, look};
+
+/// Its name; `build.rs` gives the archive the same.
+pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
+
+static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause.tar"));
+
+impl Images {
+    /// Makes sure that the engine has the built-in pause image. It goes again as a pulled image does.
+    pub async fn built_in_pause(&self) -> Result<LocalImage, DriverError> {
+        let failed = |error| DriverError::new(format!("failed to load the built-in image {PAUSE_IMAGE}: {error}"));
+        match look(&self.engine, &self.leases, PAUSE_IMAGE).await {
+            Err(error) if error.is_not_found() => {}
+            found => return found.map_err(failed),
+        }
+        let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
+        self.engine.load_images(PAUSE_IMAGE, content).await.map_err(failed)?;
+        brought(&self.engine, &self.leases, PAUSE_IMAGE, None).await.map_err(failed)
+    }
+}
