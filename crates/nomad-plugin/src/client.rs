@@ -112,6 +112,11 @@ impl DriverClient {
         self.plugin.kill().await;
     }
 
+    /// The channel to the driver's process, for services that it serves beside those of the protocol.
+    pub fn channel(&self) -> Channel {
+        self.plugin.channel()
+    }
+
     fn base(&self) -> BasePluginClient<Channel> {
         BasePluginClient::new(self.plugin.channel()).max_decoding_message_size(MAX_MESSAGE)
     }

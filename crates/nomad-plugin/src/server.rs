@@ -30,8 +30,13 @@ pub(crate) const MAX_MESSAGE: usize = 256 << 20;
 
 /// Serves until the host asks for the end.
 pub async fn serve(driver: impl Driver) -> Result<(), ServeError> {
+    serve_with(driver, |services| services).await
+}
+
+/// Serves a driver, and services of its own beside it, which Nomad's agents do not know.
+pub async fn serve_with(driver: impl Driver, more: impl FnOnce(Routes) -> Routes) -> Result<(), ServeError> {
     let config = ServeConfig { handshake: HANDSHAKE, app_versions: vec![APP_VERSION] };
-    go_plugin::server::serve(config, routes(driver)).await
+    go_plugin::server::serve(config, more(routes(driver))).await
 }
 
 /// The services of a driver.

@@ -1,0 +1,108 @@
+//! Whatever a driver tells of its images, the host hears the same.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{path::PathBuf, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use hyper_util::rt::TokioIo;
+use image_service::{
+    BoxStream, Fate, Image, ImageClient, ImageError, ImageService, Kept, Layer, LayerState, Listed, Outcome,
+    Prefetched, Pull, Step, TaskOf, service,
+};
+use tokio::sync::mpsc;
+use tonic::transport::{Channel, Endpoint, Server, server::Router};
+
+/// Tells what it is made of, and tells the test what it hears.
+struct Told {
+    images: Vec<Listed>,
+    steps: Vec<Prefetched>,
+    pulls: Vec<Vec<Pull>>,
+    heard: mpsc::UnboundedSender<String>,
+}
+
+impl ImageService for Told {
+    async fn list(&self, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, String> {
+        match state_dirs.as_slice() {
+            [] => Err("no engine".to_owned()),
+            _ => Ok(self.images.clone()),
+        }
+    }
+
+    async fn keep(&self, names: Vec<String>) {
+        self.heard.send(format!("keep {names:?}")).unwrap();
+    }
+
+    fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String> {
+        self.heard.send(format!("prefetch {configs:?}")).unwrap();
+        if configs.is_empty() { Err("nothing".to_owned()) } else { Ok(stream::iter(self.steps.clone()).boxed()) }
+    }
+
+    fn watch(&self) -> BoxStream<Vec<Pull>> {
+        stream::iter(self.pulls.clone()).boxed()
+    }
+}
+
+async fn connected(server: Router) -> Channel {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+    tokio::spawn(server.serve_with_incoming(stream::iter([std::io::Result::Ok(theirs)]).chain(stream::pending())));
+    let mut ours = Some(ours);
+    let connector = tower::service_fn(move |_| std::future::ready(ours.take().map(TokioIo::new).ok_or("once")));
+    Endpoint::from_static("http://unused").connect_with_connector(connector).await.unwrap()
+}
+
+fn image(fate: Fate) -> Listed {
+    let tasks = vec![TaskOf { job: "web".into(), alloc: "a1".into(), name: "server".into() }];
+    let names = vec!["app:1".to_owned(), "app:2".to_owned()];
+    let image = Image { id: "sha256:1".into(), names, size: 7, used: true, tasks, fate };
+    Listed { image, state_dir: matches!(fate, Fate::Kept(_)).then(|| "/jobs/web".into()) }
+}
+
+fn pull() -> Pull {
+    use LayerState::{Done, Downloaded, Downloading, Extracting, Present, Retrying, Verifying, Waiting};
+    let states = [Waiting, Downloading, Retrying, Verifying, Downloaded, Extracting, Done, Present];
+    let layer = |state| Layer { id: format!("{state:?}"), state, bytes: 1, total: 2 };
+    Pull { image: "app:1".into(), queued_behind: None, layers: states.map(layer).into() }
+}
+
+#[tokio::test]
+async fn all_that_a_driver_tells_is_heard() {
+    let fates = [Fate::GoesAfter(Duration::from_secs(180)), Fate::GoesIn(Duration::ZERO)];
+    let kept = [Kept::Prefetched, Kept::Found, Kept::CleanupOff, Kept::Unattended].map(Fate::Kept);
+    let ends = [
+        Outcome::Present { asked: true },
+        Outcome::Pulled { bytes: 9, took: Duration::from_millis(1500) },
+        Outcome::Archived,
+        Outcome::Failed("manifest unknown".into()),
+    ];
+    let steps = [Step::Pulling(pull())].into_iter().chain(ends.map(Step::Ended));
+    let queued = Pull { image: "app:2".into(), queued_behind: Some(0), layers: Vec::new() };
+    let (heard, mut calls) = mpsc::unbounded_channel();
+    let told = || Told {
+        images: fates.into_iter().chain(kept).map(image).collect(),
+        steps: steps.clone().map(|step| Prefetched { image: "app:1".into(), step }).collect(),
+        pulls: vec![vec![queued.clone(), pull()], Vec::new()],
+        heard: heard.clone(),
+    };
+    let mut client = ImageClient::new(connected(Server::builder().add_service(service(told()))).await);
+
+    assert_eq!(client.list(&["/jobs/web".into()]).await, Ok(told().images));
+    assert_eq!(client.list(&[]).await, Err(ImageError::Failed("no engine".into())));
+    let steps: Vec<_> = client.prefetch(vec![b"x".into()]).await.unwrap().map(Result::unwrap).collect().await;
+    assert_eq!(steps, told().steps);
+    assert_eq!(client.prefetch(Vec::new()).await.err(), Some(ImageError::Failed("nothing".into())));
+    let pulls: Vec<_> = client.watch().await.unwrap().map(Result::unwrap).collect().await;
+    assert_eq!(pulls, told().pulls);
+    client.keep(vec!["app:1".into()]).await.unwrap();
+    let calls = [calls.recv().await, calls.recv().await, calls.recv().await].map(Option::unwrap);
+    assert_eq!(calls, ["prefetch [[120]]", "prefetch []", "keep [\"app:1\"]"]);
+}
+
+#[tokio::test]
+async fn a_driver_without_the_service_is_told_from_one_that_fails() {
+    let server = Server::builder().add_routes(tonic::service::Routes::default());
+    let mut client = ImageClient::new(connected(server).await);
+
+    assert_eq!(client.list(&[]).await, Err(ImageError::Unserved));
+}
