@@ -24,6 +24,7 @@ use crate::{
     events::TaskEvents,
     exec, fingerprint,
     image::Images,
+    image_service::DriverImages,
     network::{self, PauseImages},
     reaper,
     task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
@@ -64,6 +65,12 @@ impl Default for DockerDriver {
 }
 
 impl DockerDriver {
+    /// What tells of this driver's images.
+    pub fn images(&self) -> DriverImages {
+        let surroundings = self.surroundings.clone();
+        DriverImages::new(move || current(&surroundings), self.tasks.clone())
+    }
+
     fn around(&self) -> Surroundings {
         current(&self.surroundings)
     }

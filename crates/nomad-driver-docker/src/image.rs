@@ -5,6 +5,7 @@ mod auth;
 mod built_in;
 mod lease;
 mod ledger;
+mod list;
 mod load;
 mod notices;
 mod progress;
@@ -44,7 +45,7 @@ pub enum Freshness {
 }
 
 /// An image that something needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ImageRequest {
     /// Its name as the job has it.
     pub image: String,
@@ -111,6 +112,8 @@ pub struct LocalImage {
     pub name: String,
     /// What keeps it.
     pub lease: ImageLease,
+    /// How many bytes were downloaded for it; `None` where it was here, and where it was loaded.
+    pub downloaded: Option<u64>,
 }
 
 /// Gets images into an engine.
@@ -147,6 +150,16 @@ impl Images {
     /// Uses the image of a container that an earlier process started.
     pub async fn keep(&self, id: &str, name: &str) -> Option<ImageLease> {
         self.leases.take_of_container(id, name).await
+    }
+
+    /// Removes no image from now on that goes by one of these names. They replace those of the last call.
+    pub async fn keep_by_name(&self, names: &[String]) {
+        self.leases.keep(names).await;
+    }
+
+    /// How each pull that is under way stands, by the image's name.
+    pub fn pulls(&self) -> Vec<(String, PullState)> {
+        self.pulls.states()
     }
 
     /// Makes sure that the engine has the image.
@@ -312,7 +325,7 @@ async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImag
         let id = engine.inspect_image(image).await?.id.unwrap_or_default();
         // One that was just being removed is looked for again.
         if let Some(lease) = leases.take(&id).await {
-            return Ok(LocalImage { id, name: image.to_owned(), lease });
+            return Ok(LocalImage { id, name: image.to_owned(), lease, downloaded: None });
         }
     }
 }

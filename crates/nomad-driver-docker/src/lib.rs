@@ -11,6 +11,7 @@ pub mod events;
 pub mod exec;
 pub mod fingerprint;
 pub mod image;
+pub mod image_service;
 pub mod logs;
 pub mod network;
 pub mod reaper;

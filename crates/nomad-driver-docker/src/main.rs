@@ -7,7 +7,9 @@ use nomad_driver_docker::DockerDriver;
 #[tokio::main]
 async fn main() -> ExitCode {
     go_plugin::hclog::init();
-    match nomad_plugin::server::serve(DockerDriver::default()).await {
+    let driver = DockerDriver::default();
+    let images = image_service::service(driver.images());
+    match nomad_plugin::server::serve_with(driver, |services| services.add_service(images)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _broken_pipe = writeln!(std::io::stderr(), "nomad-driver-docker: {error}");

@@ -114,7 +114,7 @@ pub struct Task {
     /// How it stands.
     pub status: watch::Receiver<Status>,
     /// What keeps its image.
-    _image: Option<ImageLease>,
+    pub image: Option<ImageLease>,
     /// Its exit watcher.
     _watcher: Background,
 }
@@ -168,7 +168,7 @@ impl Task {
             machine: surroundings.machine,
             engine: surroundings.engine.clone(),
             status,
-            _image: image,
+            image,
             _watcher: Background::spawn(watching),
         })
     }

@@ -5,7 +5,7 @@
 //!              ^________|
 //! ```
 //!
-//! An image that was in the engine before is never removed. One that the driver pulled goes by the names under which it
+//! An image that was in the engine before is never removed, nor one that is kept for a person. One that the driver pulled goes by the names under which it
 //! was pulled, and without force: what another name or somebody else's container needs, the engine keeps.
 
 use std::{
@@ -15,12 +15,13 @@ use std::{
     time::Duration,
 };
 
+use image_service::{Fate, Kept};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
-use super::ledger::Ledger;
+use super::{ledger::Ledger, reference::canonical};
 use crate::engine::{Engine, EngineError};
 
 /// How long to wait at least before an image that could not be removed is tried again.
@@ -42,6 +43,8 @@ struct Book {
     images: HashMap<String, Image>,
     /// After what time without use an image goes; `None` is never.
     delay: Option<Duration>,
+    /// Names whose images stay, for a person asked for them; in their canonical form.
+    kept: BTreeSet<String>,
     ledger: Option<Ledger>,
 }
 
@@ -54,6 +57,16 @@ struct Image {
     idle: Option<Instant>,
     /// Open while it is being removed.
     removal: Option<watch::Receiver<()>>,
+}
+
+/// An image that this driver uses or brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) id: String,
+    /// The names by which it was brought; none where it was there before.
+    pub(super) names: BTreeSet<String>,
+    pub(super) used: bool,
+    pub(super) fate: Fate,
 }
 
 /// An image's use: while one of these lives, the image stays.
@@ -71,6 +84,13 @@ struct Lease {
     leases: Leases,
 }
 
+impl ImageLease {
+    /// The image's id.
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+}
+
 impl Leases {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -80,6 +100,43 @@ impl Leases {
     pub(super) fn set_delay(&self, delay: Option<Duration>) {
         self.book().delay = delay;
         self.0.changed.notify_one();
+    }
+
+    /// Removes no image from now on that goes by one of these names. They replace those of the last call. An image that is
+    /// just being removed is gone when this returns.
+    pub(super) async fn keep(&self, names: &[String]) {
+        let removals: Vec<_> = {
+            let mut book = self.book();
+            book.kept = names.iter().map(|name| canonical(name)).collect();
+            let removal = |image: &Image| image.removal.clone().filter(|_| book.is_kept(image));
+            book.images.values().filter_map(removal).collect()
+        };
+        self.0.changed.notify_one();
+        for mut removal in removals {
+            let _ended = removal.changed().await;
+        }
+    }
+
+    /// The names whose images stay, for a person asked for them.
+    pub(super) fn kept(&self) -> BTreeSet<String> {
+        self.book().kept.clone()
+    }
+
+    /// Whether this process removes images.
+    pub(super) fn tidies(&self) -> bool {
+        self.book().ledger.is_some()
+    }
+
+    /// The images that are used, or were brought.
+    pub(super) fn known(&self) -> Vec<Known> {
+        let (book, now) = (self.book(), Instant::now());
+        let known = |(id, image): (&String, &Image)| Known {
+            id: id.clone(),
+            names: image.names.clone(),
+            used: image.leases > 0,
+            fate: book.fate(image, now),
+        };
+        book.images.iter().map(known).collect()
     }
 
     /// Uses an image, by id. `None` where it is just being removed: by the time of that answer it may be gone.
@@ -119,7 +176,8 @@ impl Leases {
         let mut book = self.book();
         let of_somebody_else =
             before == Some(id) && !book.images.get(id).is_some_and(|image| image.names.contains(name));
-        if book.delay.is_none() || of_somebody_else {
+        // What is kept for a person is as good as brought by him.
+        if book.delay.is_none() || of_somebody_else || book.kept.contains(&canonical(name)) {
             return;
         }
         let image = book.images.entry(id.to_owned()).or_default();
@@ -202,7 +260,24 @@ impl Drop for Lease {
 impl Book {
     fn due(&self, image: &Image) -> Option<Instant> {
         let idle = image.idle.filter(|_| image.leases == 0 && image.removal.is_none() && !image.names.is_empty())?;
-        Some(idle + self.delay?)
+        Some(idle + self.delay.filter(|_| !self.is_kept(image))?)
+    }
+
+    fn is_kept(&self, image: &Image) -> bool {
+        image.names.iter().any(|name| self.kept.contains(&canonical(name)))
+    }
+
+    fn fate(&self, image: &Image, now: Instant) -> Fate {
+        match self.delay {
+            _ if self.is_kept(image) => Fate::Kept(Kept::Prefetched),
+            None => Fate::Kept(Kept::CleanupOff),
+            Some(_) if image.names.is_empty() => Fate::Kept(Kept::Found),
+            Some(_) if self.ledger.is_none() => Fate::Kept(Kept::Unattended),
+            Some(delay) => match image.idle {
+                Some(idle) if image.leases == 0 => Fate::GoesIn((idle + delay).saturating_duration_since(now)),
+                _ => Fate::GoesAfter(delay),
+            },
+        }
     }
 
     fn next_due(&self) -> Option<Instant> {

@@ -92,6 +92,11 @@ impl Progress {
         }
     }
 
+    /// How many bytes were downloaded.
+    pub(super) fn downloaded(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.bytes).sum()
+    }
+
     /// The state in one line, `elapsed` after the pull's begin.
     pub(super) fn describe(&self, elapsed: Duration) -> String {
         if self.layers.is_empty() {

@@ -41,6 +41,8 @@ pub(super) struct Pulls {
 
 /// A pull. It ends with the last of those who wait for it.
 pub(super) struct Pull {
+    /// As the first who wants it has it.
+    image: String,
     status: watch::Receiver<Status>,
     _work: Background,
 }
@@ -87,22 +89,37 @@ impl Pulls {
     ) -> Arc<Pull> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.retain(|_, pull| pull.upgrade().is_some_and(|pull| pull.is_under_way()));
-        let key = (format!("{} {}", reference.qualified(), reference.tag()), credentials.clone());
+        let key = (reference.canonical(), credentials.clone());
         if let Some(pull) = under_way.get(&key).and_then(Weak::upgrade) {
             return pull;
         }
         let (writer, status) = watch::channel(Status::Entering);
         let ticket = self.queue.enter();
         let (reference, image) = (reference.clone(), image.to_owned());
-        let wanted = Wanted { reference, image, credentials, silence };
+        let wanted = Wanted { reference, image: image.clone(), credentials, silence };
         let (engine, leases) = (self.engine.clone(), self.leases.clone());
         let work = async move {
             let result = wanted.pull(ticket, &engine, &leases, &writer).await;
             writer.send_replace(Status::Ended(result));
         };
-        let pull = Arc::new(Pull { status, _work: Background::spawn(work) });
+        let pull = Arc::new(Pull { image, status, _work: Background::spawn(work) });
         under_way.insert(key, Arc::downgrade(&pull));
         pull
+    }
+
+    /// How each pull stands, by the image's name.
+    pub(super) fn states(&self) -> Vec<(String, PullState)> {
+        let pulls: Vec<_> = {
+            let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.values().filter_map(Weak::upgrade).collect()
+        };
+        let state = |pull: &Arc<Pull>| match &*pull.status.borrow() {
+            Status::UnderWay(state) => Some((pull.image.clone(), state.clone())),
+            Status::Entering | Status::Ended(_) => None,
+        };
+        let mut states: Vec<_> = pulls.iter().filter_map(state).collect();
+        states.sort_by(|(a, _), (b, _)| a.cmp(b));
+        states
     }
 }
 
@@ -131,7 +148,12 @@ impl Wanted {
             follow(messages, silence, tell).await
         };
         pulling.await.map_err(Failed::Pull)?;
-        brought(engine, leases, &image, before.as_deref()).await.map_err(Failed::Look)
+        let found = brought(engine, leases, &image, before.as_deref()).await.map_err(Failed::Look)?;
+        let downloaded = match &*status.borrow() {
+            Status::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
+            _ => 0,
+        };
+        Ok(LocalImage { downloaded: Some(downloaded).filter(|_| before.as_ref() != Some(&found.id)), ..found })
     }
 }
 

@@ -82,6 +82,11 @@ impl ImageReference {
         }
     }
 
+    /// The one spelling of what may be spelled in several ways.
+    pub fn canonical(&self) -> String {
+        format!("{}:{}", self.qualified(), self.tag())
+    }
+
     fn split(&self) -> (&str, &str) {
         match self.repository.split_once('/') {
             Some(("index.docker.io", path)) => (HUB, path),
@@ -96,6 +101,11 @@ impl ImageReference {
             _ => (HUB, &self.repository),
         }
     }
+}
+
+/// The one spelling of a name that may be spelled in several ways; one that is no name stays as it is.
+pub(super) fn canonical(name: &str) -> String {
+    ImageReference::parse(name).map_or_else(|| name.to_owned(), |reference| reference.canonical())
 }
 
 impl fmt::Display for ImageReference {
@@ -124,6 +134,14 @@ mod tests {
         assert_eq!(busybox.to_string(), "busybox:latest");
         assert!(busybox.is_latest());
         assert_eq!((busybox.registry(), busybox.qualified().as_str()), ("docker.io", "docker.io/library/busybox"));
+    }
+
+    #[test]
+    fn spellings_of_one_name_have_one_canonical_form() {
+        for name in ["busybox", "busybox:latest", "library/busybox", "docker.io/library/busybox:latest"] {
+            assert_eq!(canonical(name), "docker.io/library/busybox:latest", "{name}");
+        }
+        assert_eq!(canonical("No Name"), "No Name");
     }
 
     #[test]

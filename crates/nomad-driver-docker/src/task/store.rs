@@ -65,13 +65,18 @@ impl TaskStore {
         true
     }
 
-    /// The full ids of the tasks' containers.
-    pub fn containers(&self) -> HashSet<String> {
-        let container = |known: &Known| match known {
-            Known::Task(task) => Some(task.container.clone()),
+    /// The tasks that were started.
+    pub fn started(&self) -> Vec<Arc<Task>> {
+        let task = |known: &Known| match known {
+            Known::Task(task) => Some(task.clone()),
             Known::Waiting(_) | Known::Starting => None,
         };
-        self.lock().values().filter_map(container).collect()
+        self.lock().values().filter_map(task).collect()
+    }
+
+    /// The full ids of the tasks' containers.
+    pub fn containers(&self) -> HashSet<String> {
+        self.started().into_iter().map(|task| task.container.clone()).collect()
     }
 
     /// The id of the node that the tasks run on; empty before the first one.

@@ -1,0 +1,72 @@
+//! The images that a driver has to do with, as the engine has them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use image_service::{Fate, Image, Kept, Listed};
+
+use super::{Images, lease::Known, ledger::Ledger};
+use crate::engine::{EngineError, model::ImageInspect};
+
+impl Images {
+    /// The images that are used, that this driver or those of `state_dirs` brought, or that are kept for a person. What
+    /// `own` has is this driver's also before it tidies.
+    pub async fn list(&self, own: &Path, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, EngineError> {
+        let engine = self.engine.ask_facts().await?.id.clone();
+        let mut known: Vec<(Known, Option<PathBuf>)> =
+            self.leases.known().into_iter().map(|known| (known, None)).collect();
+        let untidied = (!self.leases.tidies()).then(|| (own.to_owned(), None));
+        let asked = state_dirs.into_iter().map(|directory| (directory.clone(), Some(directory)));
+        for (directory, of) in untidied.into_iter().chain(asked) {
+            let brought = Ledger::new(&directory, &engine).read();
+            let fate = Fate::Kept(Kept::Unattended);
+            known.extend(brought.into_iter().map(|(id, names)| (Known { id, names, used: false, fate }, of.clone())));
+        }
+
+        let mut kept = self.kept().await?;
+        let mut listed = Vec::new();
+        for (Known { id, names, used, fate }, state_dir) in known {
+            let Some(found) = self.look_up(&id).await? else { continue };
+            let fate = if kept.remove(&id).is_some() { Fate::Kept(Kept::Prefetched) } else { fate };
+            let names = if named(&found).is_empty() { names.into_iter().collect() } else { named(&found) };
+            listed.push(Listed { image: image(id, names, &found, used, fate), state_dir });
+        }
+        for (id, found) in kept {
+            let image = image(id, named(&found), &found, false, Fate::Kept(Kept::Prefetched));
+            listed.push(Listed { image, state_dir: None });
+        }
+        Ok(listed)
+    }
+
+    /// The images that are kept for a person and are here, by id.
+    async fn kept(&self) -> Result<BTreeMap<String, ImageInspect>, EngineError> {
+        let mut kept = BTreeMap::new();
+        for name in self.leases.kept() {
+            if let Some(found) = self.look_up(&name).await? {
+                kept.insert(found.id.clone().unwrap_or_default(), found);
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn look_up(&self, image: &str) -> Result<Option<ImageInspect>, EngineError> {
+        match self.engine.inspect_image(image).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn image(id: String, names: Vec<String>, found: &ImageInspect, used: bool, fate: Fate) -> Image {
+    let size = found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+    Image { id, names, size, used, tasks: Vec::new(), fate }
+}
+
+/// The names by which the engine knows an image; digests where it has no other.
+fn named(found: &ImageInspect) -> Vec<String> {
+    let tags = found.repo_tags.clone().unwrap_or_default();
+    if tags.is_empty() { found.repo_digests.clone().unwrap_or_default() } else { tags }
+}

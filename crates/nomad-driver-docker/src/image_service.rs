@@ -1,0 +1,156 @@
+//! What this driver tells and does of its images, for hosts that ask beside the plugin protocol.
+
+use std::{path::PathBuf, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use image_service::{BoxStream, ImageService, Layer, LayerState, Listed, Outcome, Prefetched, Pull, Step, TaskOf};
+use nomad_plugin::driver::{DriverError, TaskConfig};
+use tokio::{
+    sync::watch,
+    time::{Instant, interval},
+};
+
+use crate::{
+    config::TaskOptions,
+    image::{self, Freshness, ImageReference, ImageRequest, LocalImage, PullState},
+    task::{Surroundings, TaskStore},
+};
+
+/// How often those who watch hear of changes: as often as a person can see them.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// The images of a driver.
+pub struct DriverImages {
+    /// What the driver works with now.
+    surroundings: Box<dyn Fn() -> Surroundings + Send + Sync>,
+    tasks: TaskStore,
+}
+
+impl DriverImages {
+    /// Of a driver whose surroundings are asked for anew each time, and its tasks.
+    pub fn new(surroundings: impl Fn() -> Surroundings + Send + Sync + 'static, tasks: TaskStore) -> Self {
+        Self { surroundings: Box::new(surroundings), tasks }
+    }
+}
+
+impl ImageService for DriverImages {
+    async fn list(&self, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, String> {
+        let around = (self.surroundings)();
+        let listed = around.images.list(&around.plugin.state_dir, state_dirs).await;
+        let mut listed = listed.map_err(|error| error.to_string())?;
+        for task in self.tasks.started() {
+            let Some(lease) = &task.image else { continue };
+            let TaskConfig { job_id, alloc_id, name, .. } = &task.config;
+            let user = TaskOf { job: job_id.clone(), alloc: alloc_id.to_string(), name: name.clone() };
+            let own = listed.iter_mut().filter(|listed| listed.state_dir.is_none());
+            for listed in own.filter(|listed| listed.image.id == lease.id()) {
+                listed.image.tasks.push(user.clone());
+            }
+        }
+        Ok(listed)
+    }
+
+    async fn keep(&self, names: Vec<String>) {
+        (self.surroundings)().images.keep_by_name(&names).await;
+    }
+
+    fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String> {
+        let around = (self.surroundings)();
+        let mut requests: Vec<ImageRequest> = Vec::new();
+        for config in configs {
+            let options = TaskOptions::parse(&config).map_err(|errors| errors.to_string())?;
+            let request = ImageRequest::of_task(&TaskConfig::default(), &options, &around.plugin);
+            let request = ImageRequest { owner: None, ..request };
+            if !requests.contains(&request) {
+                requests.push(request);
+            }
+        }
+        let fetches = requests.into_iter().map(move |request| fetch(&around, request));
+        Ok(stream::select_all(fetches).boxed())
+    }
+
+    fn watch(&self) -> BoxStream<Vec<Pull>> {
+        let images = (self.surroundings)().images;
+        let now =
+            move || -> Vec<Pull> { images.pulls().into_iter().map(|(image, state)| pull(image, &state)).collect() };
+        stream::unfold((now, interval(PERIOD), Vec::new()), |(now, mut ticks, told)| async move {
+            loop {
+                ticks.tick().await;
+                let pulls = now();
+                if pulls != told {
+                    return Some((pulls.clone(), (now, ticks, pulls)));
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+/// Gets one image. Dropping the stream gives it up.
+fn fetch(around: &Surroundings, request: ImageRequest) -> BoxStream<Prefetched> {
+    let name = request.image.clone();
+    let (told, states) = watch::channel(None);
+    let images = around.images.clone();
+    let work = async move {
+        if request.archive.is_some() {
+            return Outcome::Archived;
+        }
+        let begin = Instant::now();
+        let fetched = images.ensure_watched(&request, Some(&told)).await;
+        outcome(fetched, &request, begin.elapsed())
+    };
+    let steps = stream::unfold(Some((work.boxed(), states)), move |fetching| next(name.clone(), fetching));
+    steps.boxed()
+}
+
+type Fetching = (BoxFuture<'static, Outcome>, watch::Receiver<Option<PullState>>);
+
+async fn next(image: String, fetching: Option<Fetching>) -> Option<(Prefetched, Option<Fetching>)> {
+    let (mut work, mut states) = fetching?;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut work => return Some((Prefetched { image, step: Step::Ended(outcome) }, None)),
+            Ok(()) = states.changed() => {}
+        }
+        let state = states.borrow_and_update().clone();
+        if let Some(state) = state {
+            let step = Step::Pulling(pull(image.clone(), &state));
+            return Some((Prefetched { image, step }, Some((work, states))));
+        }
+    }
+}
+
+fn outcome(fetched: Result<LocalImage, DriverError>, request: &ImageRequest, took: Duration) -> Outcome {
+    match fetched {
+        Ok(LocalImage { downloaded: Some(bytes), .. }) => Outcome::Pulled { bytes, took },
+        Ok(LocalImage { downloaded: None, .. }) => {
+            let latest = ImageReference::parse(&request.image).is_some_and(|reference| reference.is_latest());
+            Outcome::Present { asked: latest || request.freshness == Freshness::Pulled }
+        }
+        Err(error) => Outcome::Failed(error.message),
+    }
+}
+
+fn pull(image: String, state: &PullState) -> Pull {
+    match state {
+        PullState::Queued { place } => Pull { image, queued_behind: u32::try_from(*place).ok(), layers: Vec::new() },
+        PullState::Pulling { progress, .. } => {
+            Pull { image, queued_behind: None, layers: progress.layers.iter().map(layer).collect() }
+        }
+    }
+}
+
+fn layer(image::Layer { id, state, bytes, total }: &image::Layer) -> Layer {
+    let state = match state {
+        image::LayerState::Waiting => LayerState::Waiting,
+        image::LayerState::Downloading => LayerState::Downloading,
+        image::LayerState::Retrying => LayerState::Retrying,
+        image::LayerState::Verifying => LayerState::Verifying,
+        image::LayerState::Downloaded => LayerState::Downloaded,
+        image::LayerState::Extracting => LayerState::Extracting,
+        image::LayerState::Done => LayerState::Done,
+        image::LayerState::Present => LayerState::Present,
+    };
+    Layer { id: id.clone(), state, bytes: *bytes, total: *total }
+}
