@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "longshore", version, about, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 a task failed, 2 wrong command line or job file, 3 no driver or engine.\n\
+    after_help = "Exit codes: 0 fine, 1 a task failed or an image cannot be had, 2 wrong command line or job file, \
+    3 no driver or engine.\n\
     Flags may be written with one dash or two: -var, --var."
 )]
 pub(crate) struct Cli {
@@ -126,6 +127,23 @@ pub(crate) enum Command {
         #[command(flatten)]
         file: JobFile,
     },
+    /// Shows the images that tasks use or that drivers brought: who uses them, and when they go
+    Images,
+    /// Fetches images before a task needs them; they are kept until they are forgotten
+    Prefetch {
+        /// An image, or a job file with its tasks' images; - is a job file from standard input
+        #[arg(value_name = "IMAGE|FILE")]
+        target: String,
+        /// A variable's value
+        #[arg(long = "var", value_name = "NAME=VALUE")]
+        variables: Vec<String>,
+        /// A file of variables
+        #[arg(long = "var-file", value_name = "FILE")]
+        variable_files: Vec<PathBuf>,
+        /// Keeps them no longer; removes nothing by itself
+        #[arg(long)]
+        forget: bool,
+    },
     /// Shows what the driver says of this machine
     Fingerprint,
 }
@@ -211,7 +229,7 @@ impl Tail {
 
 /// Nomad writes long flags with one dash.
 pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
-    const SWITCHES: [&str; 12] = [
+    const SWITCHES: [&str; 13] = [
         "detach",
         "json",
         "stdout",
@@ -222,6 +240,7 @@ pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
         "interactive",
         "job",
         "purge",
+        "forget",
         "help",
         "version",
     ];

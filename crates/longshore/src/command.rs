@@ -3,7 +3,9 @@
 mod events;
 mod exec;
 mod fingerprint;
+mod images;
 mod logs;
+mod prefetch;
 mod run;
 mod signal;
 mod stats;
@@ -15,7 +17,7 @@ mod validate;
 use self::target::{Wanted, Which};
 use crate::{
     Failure,
-    cli::{Cli, Command},
+    cli::{Cli, Command, JobFile},
     log_files::Stream,
     state::DataDir,
 };
@@ -49,6 +51,15 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Stats { task, follow } => stats::stats(&task, follow, &data()?, options.json).await,
         Command::Events { target, follow } => events::events(&target, follow, &data()?, options.json).await,
         Command::Validate { file } => validate::validate(&file, &options).await,
+        Command::Images => images::images(&options, &data()?).await,
+        Command::Prefetch { target, variables, variable_files, forget } => {
+            let file = JobFile { path: target.into(), variables, variable_files };
+            if forget {
+                prefetch::forget(&file, &options, &data()?).await
+            } else {
+                prefetch::prefetch(&file, &options, &data()?).await
+            }
+        }
         Command::Fingerprint => fingerprint::fingerprint(&options).await,
     }
 }

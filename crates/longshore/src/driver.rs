@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use image_service::{ImageClient, ImageError};
 use nomad_jobspec::{body::Body, decode::decode};
 use nomad_plugin::{
     client::{ClientError, DriverClient, LaunchOptions, Reattach},
@@ -21,7 +22,8 @@ use crate::{
     Failure,
     agent_file::{self, STATE_DIR},
     cli::Options,
-    report,
+    prefetched, report,
+    state::DataDir,
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,8 +35,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Launcher {
     program: PathBuf,
     config: Option<PathBuf>,
-    /// Where a job's driver keeps what must outlive its process.
+    /// Where the driver keeps what must outlive its process.
     state_dir: Option<PathBuf>,
+    /// Where it is known which images are kept.
+    data: Option<DataDir>,
 }
 
 impl Launcher {
@@ -46,12 +50,17 @@ impl Launcher {
             let message = format!("there is no driver at {}\nhint: name one with --plugin", program.display());
             return Err(Failure::Usage(message));
         }
-        Ok(Self { program, config: options.config.clone(), state_dir: None })
+        Ok(Self { program, config: options.config.clone(), state_dir: None, data: None })
     }
 
     /// For a job's own driver: it keeps its state in the job's directory, apart from those of other jobs.
-    pub(crate) fn of_job(self, directory: &Path) -> Self {
-        Self { state_dir: Some(directory.join("driver")), ..self }
+    pub(crate) fn of_job(self, data: &DataDir, job: &str) -> Self {
+        Self { state_dir: Some(state_dir(data, job)), data: Some(data.clone()), ..self }
+    }
+
+    /// For a driver of no job.
+    pub(crate) fn of_none(self, data: &DataDir) -> Self {
+        Self { state_dir: Some(data.path().join("driver")), data: Some(data.clone()), ..self }
     }
 
     /// Starts a driver's process and configures it.
@@ -90,8 +99,23 @@ impl Launcher {
             .map_err(|problems| Failure::Usage(nomad_jobspec::Diagnostics::new(&source, problems).to_string()))?;
         let config = SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() };
         driver.set_config(config).await.map_err(|error| Failure::Usage(error.to_string()))?;
-        driver.init().await.map_err(failed)
+        driver.init().await.map_err(failed)?;
+        // Before the first fingerprint, from which on the driver removes images.
+        let Some(data) = &self.data else { return Ok(()) };
+        let kept = prefetched::read(data).map_err(|error| data.failed(&error))?;
+        if kept.is_empty() {
+            return Ok(());
+        }
+        match ImageClient::new(driver.channel()).keep(kept.into_iter().collect()).await {
+            Ok(()) | Err(ImageError::Unserved) => Ok(()),
+            Err(error) => Err(Failure::Engine(error.to_string())),
+        }
     }
+}
+
+/// Where a job's driver keeps what must outlive its process.
+pub(crate) fn state_dir(data: &DataDir, job: &str) -> PathBuf {
+    data.job(job).join("driver")
 }
 
 /// The driver's own words: errors and warnings are for the person.
@@ -215,12 +239,17 @@ fn judged(fingerprint: Result<Option<Fingerprint>, ClientError>) -> Result<Finge
     if fingerprint.health == nomad_plugin::driver::Health::Healthy {
         return Ok(fingerprint);
     }
-    let hint = if fingerprint.description.contains("ermission denied") {
+    Err(no_engine(&fingerprint.description))
+}
+
+/// The engine does not answer.
+pub(crate) fn no_engine(description: &str) -> Failure {
+    let hint = if description.contains("ermission denied") {
         "run as root, or join the group docker"
     } else {
         "start dockerd, or set DOCKER_HOST to where it listens"
     };
-    Err(Failure::Engine(format!("{}\nhint: {hint}", fingerprint.description)))
+    Failure::Engine(format!("{description}\nhint: {hint}"))
 }
 
 async fn keep(

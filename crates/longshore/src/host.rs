@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fs::File, sync::Arc};
 
 use futures_util::StreamExt;
+use image_service::ImageClient;
 use nomad_jobspec::{
     Diagnostics,
     decode::decode,
@@ -19,6 +20,7 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Failure,
     alloc::{dir::AllocDir, environment::alloc_name},
+    bars::{self, Bars},
     constraint,
     cores::Cores,
     driver::{Driver, Launcher},
@@ -305,6 +307,9 @@ impl Placed {
         let mut phase = Phase::Complete;
         let mut events = JoinSet::new();
         events.spawn(tell_events(driver.clone(), record.clone()));
+        if bars::are_shown() {
+            events.spawn(draw_pulls(driver.clone()));
+        }
         while let Some(ended) = allocs.join_next().await {
             if !matches!(ended, Ok(Phase::Complete)) {
                 phase = Phase::Failed;
@@ -329,6 +334,22 @@ async fn tell_events(driver: Arc<Driver>, record: Arc<Record>) {
                 record.event(event.alloc_id.as_str(), &event.task_name, "Driver", &format!("{}{notes}", event.message));
             }
         }
+        client.exited().await;
+        driver.renewed(&client).await;
+    }
+}
+
+/// Draws the driver's pulls, also those of the next process. Where there is no terminal, events tell of them.
+async fn draw_pulls(driver: Arc<Driver>) {
+    loop {
+        let client = driver.current();
+        let mut bars = Bars::default();
+        if let Ok(mut pulls) = ImageClient::new(client.channel()).watch().await {
+            while let Some(Ok(pulls)) = pulls.next().await {
+                bars.show_only(&pulls);
+            }
+        }
+        drop(bars);
         client.exited().await;
         driver.renewed(&client).await;
     }

@@ -1,10 +1,11 @@
 //! `longshore`: runs a Nomad job file on one machine, without Nomad.
 //!
-//! Exit codes: 0 fine; 1 a task failed; 2 the command line or the job file is wrong; 3 the driver or its engine does not
+//! Exit codes: 0 fine; 1 a task failed, or an image cannot be had; 2 the command line or the job file is wrong; 3 the driver or its engine does not
 //! answer; `exec` returns the command's own code.
 
 mod agent_file;
 mod alloc;
+mod bars;
 mod cli;
 mod command;
 mod constraint;
@@ -17,6 +18,7 @@ mod log_files;
 mod network;
 mod node;
 mod ports;
+mod prefetched;
 mod record;
 mod report;
 mod restart;
@@ -34,6 +36,9 @@ enum Failure {
     /// A task failed; its events have said why.
     #[error("a task failed")]
     Task,
+    /// Images cannot be had; each has said why.
+    #[error("{0}")]
+    Image(String),
     /// The command line, the job file, or what they name.
     #[error("{0}")]
     Usage(String),
@@ -48,7 +53,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Task => 1,
+            Self::Task | Self::Image(_) => 1,
             Self::Usage(_) => 2,
             Self::Engine(_) => 3,
             Self::Code(code) => *code,

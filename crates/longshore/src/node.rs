@@ -11,6 +11,15 @@ pub(crate) struct Node(BTreeMap<String, String>);
 impl Node {
     /// From the system and a driver's fingerprint.
     pub(crate) fn new(fingerprint: &Fingerprint) -> Self {
+        let Self(mut known) = Self::without_driver();
+        for (name, value) in &fingerprint.attributes {
+            known.insert(format!("attr.{name}"), text_of(value));
+        }
+        Self(known)
+    }
+
+    /// From the system alone.
+    pub(crate) fn without_driver() -> Self {
         let system = rustix::system::uname();
         let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
         let arch = match std::env::consts::ARCH {
@@ -21,7 +30,7 @@ impl Node {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let hostname = text(system.nodename());
         let (os_name, os_version) = os();
-        let mut known: BTreeMap<String, String> = [
+        let known: BTreeMap<String, String> = [
             ("attr.os.name", os_name),
             ("attr.os.version", os_version),
             ("attr.memory.totalbytes", total_memory().to_string()),
@@ -42,9 +51,6 @@ impl Node {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        for (name, value) in &fingerprint.attributes {
-            known.insert(format!("attr.{name}"), text_of(value));
-        }
         Self(known)
     }
 

@@ -7,11 +7,11 @@ use std::{
 
 use time::{OffsetDateTime, UtcOffset};
 
-use crate::state::Event;
+use crate::{bars::aside, state::Event};
 
 /// A line of an answer. A reader that is gone ends nothing.
 pub(crate) fn line(text: &str) {
-    let _reader_gone = writeln!(std::io::stdout().lock(), "{text}");
+    let _reader_gone = aside(|| writeln!(std::io::stdout().lock(), "{text}"));
 }
 
 /// A value for a program.
@@ -29,19 +29,19 @@ pub(crate) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
 
 /// A remark.
 pub(crate) fn note(text: &str) {
-    let _reader_gone = writeln!(std::io::stderr().lock(), "==> {text}");
+    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "==> {text}"));
 }
 
 /// Why it did not work.
 pub(crate) fn error(text: &str) {
-    let _reader_gone = writeln!(std::io::stderr().lock(), "Error: {}", text.trim_end());
+    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "Error: {}", text.trim_end()));
 }
 
 /// Something that happened to a task.
 pub(crate) fn event(alloc: &str, task: &str, event: &Event) {
     let Event { at, kind, message } = event;
-    let _reader_gone =
-        writeln!(std::io::stderr().lock(), "    {} {} {task}: {kind}: {message}", clock(*at), short(alloc));
+    let line = format!("    {} {} {task}: {kind}: {message}", clock(*at), short(alloc));
+    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
 /// The first part of an id, as Nomad shows it.

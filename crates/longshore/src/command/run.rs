@@ -31,7 +31,7 @@ const DETACHED: &str = "LONGSHORE_DETACHED";
 /// Runs a job until it ends. The first Ctrl-C, or SIGTERM, stops it; the next one kills.
 pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir) -> Result<(), Failure> {
     let loaded = job_file::load(file)?;
-    let launcher = Launcher::new(options)?.of_job(&data.job(&loaded.parsed.job.id));
+    let launcher = Launcher::new(options)?.of_job(&data, &loaded.parsed.job.id);
     let (stop, stopping) = watch::channel(Stop::No);
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to take over signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;

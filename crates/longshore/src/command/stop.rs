@@ -70,13 +70,9 @@ async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir
     }
     report::note("the job's host is gone; its tasks are stopped from here");
     let handles = left.iter().map(|(_, handle)| (handle.config.id.clone(), handle.clone())).collect();
-    let driver = Driver::start(
-        Launcher::new(options)?.of_job(&data.job(&state.id)),
-        state.driver.clone(),
-        handles,
-        Box::new(|_| {}),
-    )
-    .await?;
+    let driver =
+        Driver::start(Launcher::new(options)?.of_job(data, &state.id), state.driver.clone(), handles, Box::new(|_| {}))
+            .await?;
     let client = driver.current();
     for task in state.allocs.iter_mut().flat_map(|alloc| alloc.tasks.values_mut()).filter(|task| task.handle.is_some())
     {
