@@ -275,6 +275,8 @@ async fn keep(
         on_new(client.reattach_config());
         let handles = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         take_over(&client, &handles).await;
+        // From its first fingerprint on a driver looks after what others left: images, containers, ...
+        let _the_next_start_tells_what_is_wrong = first_fingerprint(&client).await;
         current.send_replace(Arc::new(client));
     }
 }
