@@ -9,8 +9,8 @@ use crate::proto as wire;
 pub struct Pull {
     /// The image's name, as whoever wants it has it.
     pub image: String,
-    /// How many pulls are before it; `None` once the engine pulls.
-    pub queued_behind: Option<u32>,
+    /// Its place in the queue, the next one's being 1; `None` once the engine pulls.
+    pub place: Option<u32>,
     /// What is known of its layers.
     pub layers: Vec<Layer>,
 }
@@ -89,26 +89,26 @@ pub enum Outcome {
 }
 
 impl From<Pull> for wire::Pull {
-    fn from(Pull { image, queued_behind, layers }: Pull) -> Self {
+    fn from(Pull { image, place, layers }: Pull) -> Self {
         let layer = |Layer { id, state, bytes, total }| wire::Layer {
             id,
             state: wire::LayerState::from(state).into(),
             bytes,
             total,
         };
-        Self { image, queued_behind, layers: layers.into_iter().map(layer).collect() }
+        Self { image, place, layers: layers.into_iter().map(layer).collect() }
     }
 }
 
 impl From<wire::Pull> for Pull {
-    fn from(wire::Pull { image, queued_behind, layers }: wire::Pull) -> Self {
+    fn from(wire::Pull { image, place, layers }: wire::Pull) -> Self {
         let layer = |wire::Layer { id, state, bytes, total }| Layer {
             id,
             state: wire::LayerState::try_from(state).unwrap_or_default().into(),
             bytes,
             total,
         };
-        Self { image, queued_behind, layers: layers.into_iter().map(layer).collect() }
+        Self { image, place, layers: layers.into_iter().map(layer).collect() }
     }
 }
 

@@ -63,7 +63,7 @@ fn pull() -> Pull {
     use LayerState::{Done, Downloaded, Downloading, Extracting, Present, Retrying, Verifying, Waiting};
     let states = [Waiting, Downloading, Retrying, Verifying, Downloaded, Extracting, Done, Present];
     let layer = |state| Layer { id: format!("{state:?}"), state, bytes: 1, total: 2 };
-    Pull { image: "app:1".into(), queued_behind: None, layers: states.map(layer).into() }
+    Pull { image: "app:1".into(), place: None, layers: states.map(layer).into() }
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn all_that_a_driver_tells_is_heard() {
         Outcome::Failed("manifest unknown".into()),
     ];
     let steps = [Step::Pulling(pull())].into_iter().chain(ends.map(Step::Ended));
-    let queued = Pull { image: "app:2".into(), queued_behind: Some(0), layers: Vec::new() };
+    let queued = Pull { image: "app:2".into(), place: Some(1), layers: Vec::new() };
     let (heard, mut calls) = mpsc::unbounded_channel();
     let told = || Told {
         images: fates.into_iter().chain(kept).map(image).collect(),

@@ -51,8 +51,8 @@ impl Bars {
             head.set_prefix(pull.image.clone());
             OfImage { head, layers: BTreeMap::new() }
         });
-        drawn.head.set_message(match pull.queued_behind {
-            Some(before) => format!("waits for {} other pulls", before),
+        drawn.head.set_message(match pull.place {
+            Some(place) => format!("waits, place {place} in the queue"),
             None => "is pulled".to_owned(),
         });
         for layer in &pull.layers {
@@ -82,13 +82,13 @@ impl Drop for OfImage {
 }
 
 fn draw(bar: &ProgressBar, layer: &Layer) {
+    bar.set_message(word(layer.state));
     let downloads = matches!(layer.state, LayerState::Downloading | LayerState::Retrying) && layer.total > 0;
     bar.set_style(if downloads { BAR.clone() } else { WORDS.clone() });
     if downloads {
         bar.set_length(layer.total);
         bar.set_position(layer.bytes);
     }
-    bar.set_message(word(layer.state));
 }
 
 /// A layer's state, for people.

@@ -131,7 +131,7 @@ pub(crate) enum Command {
     Images,
     /// Fetches images before a task needs them; they are kept until they are forgotten
     Prefetch {
-        /// An image, or a job file with its tasks' images; - is a job file from standard input
+        /// An image, or a job file: - for standard input, a path from / or ., or a name that ends in .hcl, .nomad or .json
         #[arg(value_name = "IMAGE|FILE")]
         target: String,
         /// A variable's value

@@ -134,9 +134,9 @@ fn outcome(fetched: Result<LocalImage, DriverError>, request: &ImageRequest, too
 
 fn pull(image: String, state: &PullState) -> Pull {
     match state {
-        PullState::Queued { place } => Pull { image, queued_behind: u32::try_from(*place).ok(), layers: Vec::new() },
+        PullState::Queued { place } => Pull { image, place: u32::try_from(*place).ok(), layers: Vec::new() },
         PullState::Pulling { progress, .. } => {
-            Pull { image, queued_behind: None, layers: progress.layers.iter().map(layer).collect() }
+            Pull { image, place: None, layers: progress.layers.iter().map(layer).collect() }
         }
     }
 }

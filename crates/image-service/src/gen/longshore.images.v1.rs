@@ -130,9 +130,9 @@ pub struct WatchResponse {
 pub struct Pull {
     #[prost(string, tag = "1")]
     pub image: ::prost::alloc::string::String,
-    /// How many pulls are before it; absent once the engine pulls.
+    /// Its place in the queue, the next one's being 1; absent once the engine pulls.
     #[prost(uint32, optional, tag = "2")]
-    pub queued_behind: ::core::option::Option<u32>,
+    pub place: ::core::option::Option<u32>,
     #[prost(message, repeated, tag = "3")]
     pub layers: ::prost::alloc::vec::Vec<Layer>,
 }

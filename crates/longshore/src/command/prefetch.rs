@@ -68,8 +68,11 @@ pub(super) async fn forget(target: &JobFile, options: &Options, data: &DataDir) 
 
 /// The job file, where the target is one.
 fn loaded(target: &JobFile) -> Result<Option<Loaded>, Failure> {
-    let named_so = target.path.extension().is_some_and(|end| end == "hcl" || end == "nomad" || end == "json");
-    if target.is_stdin() || target.path.is_file() || named_so {
+    let end = target.path.extension();
+    let named_so = end.is_some_and(|end| end == "hcl" || end == "nomad" || end == "json");
+    // No image's name begins so.
+    let is_path = target.path.display().to_string().starts_with(['/', '.']);
+    if target.is_stdin() || named_so || is_path {
         return job_file::load(target).map(Some);
     }
     if target.variables.is_empty() && target.variable_files.is_empty() {
@@ -286,8 +289,9 @@ impl Shown {
         }
         let sum = |bytes: fn(&image_service::Layer) -> u64| pull.layers.iter().map(bytes).sum();
         let (bytes, total) = (sum(|layer| layer.bytes), sum(|layer| layer.total));
-        let state = match pull.queued_behind {
-            Some(before) => format!("waits for {before} other pulls"),
+        let state = match pull.place {
+            Some(place) => format!("waits, place {place} in the queue"),
+            None if total == 0 => "is pulled".to_owned(),
             None => format!("is pulled, {} of {}", report::mib(bytes), report::mib(total)),
         };
         report::note(&format!("{image}: {state}"));

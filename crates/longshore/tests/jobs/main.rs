@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bridge;
+mod bars;
 mod commands;
 mod groups;
+mod images;
 mod life;
 mod mistakes;
 
