@@ -10,6 +10,9 @@ use crate::{
     proto::{self as wire, images_server},
 };
 
+/// The configurations of a job's tasks may be larger than gRPC's usual 4 MiB.
+const MAX_MESSAGE: usize = 256 << 20;
+
 /// A stream of answers.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
@@ -32,7 +35,7 @@ pub trait ImageService: Send + Sync + 'static {
 
 /// The gRPC service.
 pub fn service<S: ImageService>(images: S) -> images_server::ImagesServer<impl images_server::Images> {
-    images_server::ImagesServer::new(Served(Arc::new(images)))
+    images_server::ImagesServer::new(Served(Arc::new(images))).max_decoding_message_size(MAX_MESSAGE)
 }
 
 struct Served<S>(Arc<S>);

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod bridge;
 mod bars;
+mod bridge;
 mod commands;
 mod groups;
 mod images;
