@@ -185,8 +185,8 @@ async fn follow(
     loop {
         let step = tokio::select! {
             step = steps.next() => step,
-            _ = interrupts.recv() => return Ok(report::note("interrupted: what is not here yet is given up")),
-            _ = terminations.recv() => return Ok(report::note("ended: what is not here yet is given up")),
+            _ = interrupts.recv() => break report::note("interrupted: what is not here yet is given up"),
+            _ = terminations.recv() => break report::note("ended: what is not here yet is given up"),
         };
         match step {
             None => break,
