@@ -58,6 +58,16 @@ impl OnTerminal {
     }
 }
 
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        // A test that failed leaves it running.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            conformance::signal(i32::try_from(self.child.id()).unwrap(), "TERM");
+            self.child.wait().unwrap();
+        }
+    }
+}
+
 /// An image whose layer comes byte by byte from its midst on: an engine that gives up notices it with the next one.
 fn held() -> (Registry, FaultyRegistry, String) {
     let mut registry = Registry::start(Access::Anonymous);
