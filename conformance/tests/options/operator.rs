@@ -3,8 +3,12 @@
 use conformance::{
     Fixture,
     docker::{docker, inspect},
+    until,
 };
-use nomad_plugin::driver::{Force, Recoverability};
+use nomad_plugin::{
+    driver::{Force, Recoverability},
+    id::AllocId,
+};
 
 #[tokio::test]
 async fn a_container_that_is_to_stay_stays() {
@@ -48,15 +52,20 @@ async fn a_pull_has_the_time_that_it_is_given() {
     let plugins = fixture.refused(&plugins).await;
     let own = fixture.refused(&own).await;
     let wrong = fixture.refused(&wrong).await.message;
-    let network = fixture.driver.create_network("pull-without-end".to_owned().into(), String::new()).await;
-    let network = network.unwrap_err().to_string();
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+    let network = fixture.driver.create_network(alloc.clone(), String::new()).await.unwrap();
+    fixture.driver.destroy_network(alloc, Some(network.isolation)).await.unwrap();
+    docker(&["rmi", concat!("longshore/pause:", env!("CARGO_PKG_VERSION"))]);
 
     for (refusal, time) in [(&plugins, "0.3"), (&own, "0.4")] {
         assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{refusal}");
         assert!(refusal.message.contains(time), "{refusal}");
         assert_eq!(refusal.recoverability, Recoverability::Recoverable);
     }
-    assert!(network.contains("0.25"), "{network}");
+    // The network has the built-in image, and the log says why.
+    let why = ["unable to pull infra docker image", &image, "0.25"];
+    let says_why = |line: &String| why.iter().all(|part| line.contains(part));
+    until("the driver says why", || fixture.log.lock().unwrap().iter().any(says_why)).await;
     let expected = "Failed to parse image_pull_timeout: time: unknown unit \"d\" in duration \"1d\"";
     assert_eq!(wrong, expected, "the image is there");
     fixture.end().await;
