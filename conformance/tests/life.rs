@@ -2,7 +2,11 @@
 
 use std::{future::ready, time::Duration};
 
-use conformance::{DEADLINE, Fixture, docker::inspect};
+use conformance::{
+    DEADLINE, Fixture,
+    docker::{docker, inspect},
+    image, text,
+};
 use futures_util::StreamExt;
 use nomad_plugin::driver::{ExitResult, Force, TaskState};
 
@@ -74,5 +78,42 @@ async fn a_child_that_the_kernel_kills_is_an_event_and_does_not_colour_a_later_s
     assert_eq!(told.unwrap().unwrap().message, "The kernel killed a process of the task: out of memory");
     assert_eq!(ended.result, ExitResult { exit_code: 137, signal: 0, oom_killed: false });
     assert_eq!(ended.error, "Docker container exited with non-zero exit code: 137");
+    fixture.end().await;
+}
+
+/// An image that has a volume of its own at `/data`.
+struct WithVolume(String);
+
+impl WithVolume {
+    fn make() -> Self {
+        let name = format!("longshore-test/with-volume:{}", std::process::id());
+        let container = docker(&["create", &image()]);
+        docker(&["commit", "--change", "VOLUME /data", container.trim(), &name]);
+        docker(&["rm", "--volumes", container.trim()]);
+        Self(name)
+    }
+}
+
+impl Drop for WithVolume {
+    fn drop(&mut self) {
+        docker(&["rmi", &self.0]);
+    }
+}
+
+#[tokio::test]
+async fn the_volumes_that_an_image_asks_for_go_with_the_container() {
+    let image = WithVolume::make();
+    let fixture = Fixture::start().await;
+    let task = fixture.task("web", "echo kept >/data/file; exec sleep 1000").option("image", text(&image.0));
+    let volumes = || docker(&["volume", "ls", "--quiet"]);
+
+    let started = fixture.run(&task).await;
+    let mounts = inspect(&task.container())["Mounts"].clone();
+    let volume = mounts.as_array().unwrap().iter().find_map(|mount| mount["Name"].as_str()).unwrap().to_owned();
+    let before = volumes();
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+
+    assert!(before.contains(&volume), "{volume} is not among {before}");
+    assert!(!volumes().contains(&volume));
     fixture.end().await;
 }
