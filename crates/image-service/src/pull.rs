@@ -24,11 +24,11 @@ pub struct Layer {
     pub state: LayerState,
     /// Bytes that were downloaded so far.
     pub bytes: u64,
-    /// How many there are to download; 0 while that is not known.
+    /// How many there are to download; 0 while that is not known, and of a layer that need not be downloaded.
     pub total: u64,
 }
 
-/// What happens to a layer.
+/// What happens to a layer, in this order unless a download has to be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerState {
     /// It waits for its turn.

@@ -22,7 +22,7 @@ use lease::Leases;
 pub use load::Archive;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 use notices::{Notice, Notices};
-pub use progress::{Layer, LayerState, Progress};
+pub use progress::Progress;
 pub use pull::{Limits, PullState};
 use pulls::Pulls;
 pub use reference::ImageReference;

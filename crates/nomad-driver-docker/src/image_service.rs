@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use image_service::{BoxStream, ImageService, Layer, LayerState, Listed, Outcome, Prefetched, Pull, Step, TaskOf};
+use image_service::{BoxStream, ImageService, Listed, Outcome, Prefetched, Pull, Step, TaskOf};
 use nomad_plugin::driver::{DriverError, TaskConfig};
 use tokio::{
     sync::watch,
@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     config::TaskOptions,
-    image::{self, Freshness, ImageReference, ImageRequest, LocalImage, PullState},
+    image::{Freshness, ImageReference, ImageRequest, LocalImage, PullState},
     task::{Surroundings, TaskStore},
 };
 
@@ -135,22 +135,6 @@ fn outcome(fetched: Result<LocalImage, DriverError>, request: &ImageRequest, too
 fn pull(image: String, state: &PullState) -> Pull {
     match state {
         PullState::Queued { place } => Pull { image, place: u32::try_from(*place).ok(), layers: Vec::new() },
-        PullState::Pulling { progress, .. } => {
-            Pull { image, place: None, layers: progress.layers.iter().map(layer).collect() }
-        }
+        PullState::Pulling { progress, .. } => Pull { image, place: None, layers: progress.layers.clone() },
     }
-}
-
-fn layer(image::Layer { id, state, bytes, total }: &image::Layer) -> Layer {
-    let state = match state {
-        image::LayerState::Waiting => LayerState::Waiting,
-        image::LayerState::Downloading => LayerState::Downloading,
-        image::LayerState::Retrying => LayerState::Retrying,
-        image::LayerState::Verifying => LayerState::Verifying,
-        image::LayerState::Downloaded => LayerState::Downloaded,
-        image::LayerState::Extracting => LayerState::Extracting,
-        image::LayerState::Done => LayerState::Done,
-        image::LayerState::Present => LayerState::Present,
-    };
-    Layer { id: id.clone(), state, bytes: *bytes, total: *total }
 }

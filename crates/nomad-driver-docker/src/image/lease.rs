@@ -5,8 +5,9 @@
 //!              ^________|
 //! ```
 //!
-//! An image that was in the engine before is never removed, nor one that is kept for a person. One that the driver pulled goes by the names under which it
-//! was pulled, and without force: what another name or somebody else's container needs, the engine keeps.
+//! An image that was in the engine before is never removed, nor one that is kept for a person. One that the driver pulled
+//! goes by the names under which it was pulled, and without force: what another name or somebody else's container needs,
+//! the engine keeps.
 
 use std::{
     collections::{BTreeSet, HashMap},

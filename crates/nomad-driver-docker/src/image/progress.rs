@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use image_service::{Layer, LayerState};
+
 use crate::engine::PullProgress;
 
 /// What is known of a pull's layers, in the order in which the engine named them first.
@@ -11,70 +13,34 @@ pub struct Progress {
     pub layers: Vec<Layer>,
 }
 
-/// A layer of an image that is being pulled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// The engine's short id of it.
-    pub id: String,
-    /// What happens to it.
-    pub state: LayerState,
-    /// Downloaded so far.
-    pub bytes: u64,
-    /// How many there are to download; 0 while that is not known, and of a layer that need not be downloaded.
-    pub total: u64,
+/// The state of a layer, by the engine's word for it.
+fn state_of(status: &str) -> Option<LayerState> {
+    Some(match status {
+        "Pulling fs layer" | "Waiting" => LayerState::Waiting,
+        "Downloading" => LayerState::Downloading,
+        "Verifying Checksum" => LayerState::Verifying,
+        "Download complete" => LayerState::Downloaded,
+        "Extracting" => LayerState::Extracting,
+        "Pull complete" => LayerState::Done,
+        "Already exists" => LayerState::Present,
+        retrying if retrying.starts_with("Retrying in ") => LayerState::Retrying,
+        _ => return None,
+    })
 }
 
-/// What happens to a layer, in this order unless a download has to be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerState {
-    /// It waits for its turn.
-    Waiting,
-    /// It is on its way.
-    Downloading,
-    /// The connection broke; the engine is about to try again.
-    Retrying,
-    /// It is here, and looked at.
-    Verifying,
-    /// It is here.
-    Downloaded,
-    /// It is being unpacked.
-    Extracting,
-    /// It is part of the image.
-    Done,
-    /// The engine had it before.
-    Present,
+fn is_waiting(state: LayerState) -> bool {
+    state == LayerState::Waiting
 }
 
-impl LayerState {
-    /// By the engine's word for it.
-    fn of(status: &str) -> Option<Self> {
-        Some(match status {
-            "Pulling fs layer" | "Waiting" => Self::Waiting,
-            "Downloading" => Self::Downloading,
-            "Verifying Checksum" => Self::Verifying,
-            "Download complete" => Self::Downloaded,
-            "Extracting" => Self::Extracting,
-            "Pull complete" => Self::Done,
-            "Already exists" => Self::Present,
-            retrying if retrying.starts_with("Retrying in ") => Self::Retrying,
-            _ => return None,
-        })
-    }
-
-    fn is_waiting(self) -> bool {
-        self == Self::Waiting
-    }
-
-    fn is_on_its_way(self) -> bool {
-        matches!(self, Self::Downloading | Self::Retrying | Self::Verifying)
-    }
+fn is_on_its_way(state: LayerState) -> bool {
+    matches!(state, LayerState::Downloading | LayerState::Retrying | LayerState::Verifying)
 }
 
 impl Progress {
     /// Takes in one of the engine's messages; what is of no layer is passed over.
     pub(super) fn take(&mut self, message: &PullProgress) {
         let (Some(id), Some(status)) = (&message.id, &message.status) else { return };
-        let Some(state) = LayerState::of(status) else { return };
+        let Some(state) = state_of(status) else { return };
         let index = self.layers.iter().position(|layer| layer.id == *id).unwrap_or_else(|| {
             self.layers.push(Layer { id: id.clone(), state, bytes: 0, total: 0 });
             self.layers.len() - 1
@@ -103,8 +69,8 @@ impl Progress {
             return "No progress".to_owned();
         }
         let count = |is: fn(LayerState) -> bool| self.layers.iter().filter(|layer| is(layer.state)).count();
-        let (waiting, pulling) = (count(LayerState::is_waiting), count(LayerState::is_on_its_way));
-        let bytes: u64 = self.layers.iter().map(|layer| layer.bytes).sum();
+        let (waiting, pulling) = (count(is_waiting), count(is_on_its_way));
+        let bytes = self.downloaded();
         let total: u64 = self.layers.iter().map(|layer| layer.total).sum();
         let pulled = format!(
             "Pulled {}/{} ({}/{}) layers: {waiting} waiting/{pulling} pulling",
