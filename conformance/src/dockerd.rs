@@ -18,16 +18,33 @@ pub const ADDRESS: &str = "192.0.2.1";
 const WITH_ADDRESS: &str =
     "busybox ip link set lo up && busybox ip addr add $1/32 dev lo && shift && exec dockerd \"$@\"";
 
-/// An engine with live-restore.
+/// An engine, with live-restore or without.
 pub struct Dockerd {
     directory: tempfile::TempDir,
     containerd: Child,
     engine: Option<Child>,
+    live_restore: LiveRestore,
+}
+
+/// Whether containers outlive dockerd.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LiveRestore {
+    Yes,
+    No,
 }
 
 impl Dockerd {
-    /// Starts the engine and gives it the test image.
+    /// Starts the engine, with live-restore, and gives it the test image.
     pub fn start() -> Self {
+        Self::with(LiveRestore::Yes)
+    }
+
+    /// Starts the engine without live-restore: a dockerd that comes back ends what ran.
+    pub fn without_live_restore() -> Self {
+        Self::with(LiveRestore::No)
+    }
+
+    fn with(live_restore: LiveRestore) -> Self {
         let directory = tempfile::Builder::new().prefix("longshore-dockerd-").tempdir().unwrap();
         let at = |name: &str| directory.path().join(name).display().to_string();
         let config = format!(
@@ -46,7 +63,7 @@ impl Dockerd {
             .process_group(0)
             .spawn()
             .unwrap();
-        let mut engine = Self { directory, containerd, engine: None };
+        let mut engine = Self { directory, containerd, engine: None, live_restore };
         engine.begin();
         let made = Command::new("sh")
             .args(["-c", "docker save \"$1\" | docker --host \"$2\" load", "sh", &image(), &engine.address()])
@@ -71,7 +88,8 @@ impl Dockerd {
         let at = |name: &str| self.path(name).display().to_string();
         let child = Command::new("unshare")
             .args(["--net", "sh", "-c", WITH_ADDRESS, "sh", ADDRESS])
-            .args(["--live-restore", "--bridge", "none", "--iptables=false", "--ip-masq=false"])
+            .args(["--bridge", "none", "--iptables=false", "--ip-masq=false"])
+            .args((self.live_restore == LiveRestore::Yes).then_some("--live-restore"))
             .args(["--host", &self.address(), "--containerd", &at("containerd.sock"), "--pidfile", &at("dockerd.pid")])
             .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
             .stdin(Stdio::null())

@@ -1,13 +1,10 @@
 //! Containers of Nomad's that no task owns any more. The tests have engines of their own, for the driver looks at all that
 //! an engine has.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, image, object, text, until_within};
-use nomad_plugin::{
-    driver::{Force, NetworkIsolation, NetworkMode},
-    msgpack::Value,
-};
+use nomad_plugin::{driver::Force, msgpack::Value};
 
 /// The shortest grace that the driver takes, and time to look.
 fn patience() -> Duration {
@@ -18,7 +15,9 @@ const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-800
 
 async fn driver(engine: &Dockerd, dry_run: bool) -> Fixture {
     let dangling = [("period", text("1s")), ("creation_grace", text("1m")), ("dry_run", Value::Bool(dry_run))];
-    let config = object(&[("gc", object(&[("dangling_containers", object(&dangling))]))]);
+    let gc = object(&[("dangling_containers", object(&dangling))]);
+    // It is nowhere, so that the built-in image is used.
+    let config = object(&[("gc", gc), ("infra_image", text("localhost:1/longshore-test/pause:1"))]);
     let fixture = Fixture::with(config, &[("DOCKER_HOST", &engine.address())]).await;
     // The first fingerprint is where looking begins.
     let _closed_again = fixture.driver.fingerprint().await.expect("the driver answers");
@@ -39,22 +38,18 @@ fn names(engine: &Dockerd) -> Vec<String> {
 }
 
 /// The network of an allocation whose task has ended, and whose end nobody asked for.
-async fn network_of_an_ended_task(engine: &Dockerd, fixture: &Fixture, name: &str) -> Task {
-    let mut task = fixture.task(name, "true");
-    task = task.option("network_mode", text(""));
-    let (pause, alloc) = (format!("nomad_init_{name}"), &task.config.alloc_id);
-    make(engine, "run", &pause, &[&format!("--label=com.hashicorp.nomad.alloc_id={alloc}")]);
-    let id = engine.run(&["inspect", "--format", "{{.Id}}", &pause]).trim().to_owned();
-    task.config.network_isolation = Some(NetworkIsolation {
-        mode: NetworkMode::Group,
-        path: "/var/run/docker/netns/x".into(),
-        labels: [("docker_sandbox_container_id".to_owned(), id)].into(),
-        hosts: None,
-    });
+async fn network_of_an_ended_task(fixture: &Fixture) -> Task {
+    let mut task = fixture.task("ended", "true").option("network_mode", text(""));
+    let made = fixture.driver.create_network(task.config.alloc_id.clone(), String::new()).await.expect("a network");
+    task.config.network_isolation = Some(made.isolation);
     let started = fixture.run(&task).await;
     fixture.driver.wait_task(started.id.clone()).await.expect("it ends");
     fixture.driver.destroy_task(started.id, Force::Yes).await.expect("it is destroyed");
     task
+}
+
+fn kept(task: &Task) -> PathBuf {
+    PathBuf::from(format!("/run/netns/longshore-{}", task.config.alloc_id))
 }
 
 #[tokio::test]
@@ -69,22 +64,22 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     make(&engine, "run", "built-in-6cf1", &[ALLOC]);
     make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
     make(&engine, "run", "nomad_init_6cf1", &[ALLOC]);
-    let ended = network_of_an_ended_task(&engine, &fixture, "ended").await;
+    let ended = network_of_an_ended_task(&fixture).await;
     std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
-    network_of_an_ended_task(&engine, &fixture, "waiting").await;
+    let waiting = network_of_an_ended_task(&fixture).await;
     make(&engine, "run", "no-nomads", &[]);
     make(&engine, "create", "no-nomads-either", &[]);
 
-    let expected = [
-        "no-nomads",
-        "no-nomads-either",
-        "nomad_init_6cf1",
-        "nomad_init_waiting",
-        "other-agents-6cf1",
-        &task.container(),
-    ];
+    let pause = format!("nomad_init_{}", waiting.config.alloc_id);
+    let mut expected =
+        ["no-nomads", "no-nomads-either", "nomad_init_6cf1", &pause, "other-agents-6cf1", &task.container()];
+    expected.sort_unstable();
     until_within(patience(), "the dangling ones are gone", || names(&engine) == expected).await;
 
+    assert!(!kept(&ended).exists() && kept(&waiting).exists());
+    let network = waiting.config.network_isolation.clone();
+    fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
+    assert!(!kept(&waiting).exists());
     fixture.end().await;
 }
 

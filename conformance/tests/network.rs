@@ -1,6 +1,6 @@
 //! The network of an allocation: a pause container that its tasks share.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, os::unix::fs::MetadataExt, path::Path};
 
 use conformance::{
     Fixture,
@@ -44,6 +44,11 @@ impl Drop for PauseImage {
     }
 }
 
+fn is_same_file(one: &str, other: &str) -> bool {
+    let identity = |path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).unwrap();
+    identity(one) == identity(other)
+}
+
 fn pause_containers(alloc: &AllocId) -> String {
     let name = format!("name=nomad_init_{alloc}");
     docker(&["ps", "--all", "--filter", &name, "--format", "{{.Names}}"])
@@ -58,6 +63,8 @@ async fn a_network_is_made_once_and_removed() {
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     let found = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     let container = inspect(&format!("nomad_init_{alloc}"));
+    let is_its_namespace =
+        is_same_file(&made.isolation.path, container["NetworkSettings"]["SandboxKey"].as_str().unwrap());
     fixture.driver.destroy_network(alloc.clone(), Some(made.isolation.clone())).await.unwrap();
 
     assert!(made.created && !found.created);
@@ -66,14 +73,15 @@ async fn a_network_is_made_once_and_removed() {
     let labels = [("docker_sandbox_container_id", id), ("docker_sandbox_hostname", "web-1")];
     let expected = NetworkIsolation {
         mode: NetworkMode::Group,
-        path: container["NetworkSettings"]["SandboxKey"].as_str().unwrap().to_owned(),
+        path: format!("/run/netns/longshore-{alloc}"),
         labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         hosts: None,
     };
     assert_eq!(made.isolation, expected);
-    assert!(expected.path.starts_with("/var/run/docker/netns/"), "{}", expected.path);
+    assert!(is_its_namespace && !Path::new(&expected.path).exists(), "it is kept as long as the network is");
     assert_eq!(container["HostConfig"]["NetworkMode"], "none");
-    assert_eq!(container["HostConfig"]["RestartPolicy"]["Name"], "unless-stopped");
+    // Engines say it in either way.
+    assert!(["", "no"].contains(&container["HostConfig"]["RestartPolicy"]["Name"].as_str().unwrap()));
     assert_eq!(container["Config"]["Hostname"], "web-1");
     assert_eq!(container["Config"]["Labels"]["com.hashicorp.nomad.alloc_id"], alloc.as_str());
     assert_eq!(pause_containers(&alloc), "");
@@ -151,7 +159,12 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     task.config.network_isolation = Some(made.isolation.clone());
     let started = fixture.run(&task).await;
-    let told = events.next().await.unwrap().unwrap();
+    let told = loop {
+        let event = events.next().await.unwrap().unwrap();
+        if event.message.contains("built-in image") {
+            break event;
+        }
+    };
     let facts =
         engine.run(&["inspect", "--format", "{{.Config.Image}} {{.Config.Hostname}} {{.State.Running}}", &pause]);
     let size = engine.run(&["image", "inspect", "--format", "{{.Size}}", built_in]);

@@ -21,7 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let program = fs::read(compile(&pause, &out.join("target"))?)?;
     let name = format!("longshore/pause:{}", env::var("CARGO_PKG_VERSION")?);
-    fs::write(out.join("pause.tar"), image(&name, &program)?)?;
+    let (id, archive) = image(&name, &program)?;
+    println!("cargo::rustc-env=PAUSE_IMAGE_ID={id}");
+    fs::write(out.join("pause.tar"), archive)?;
     Ok(())
 }
 
@@ -53,8 +55,9 @@ fn compile(pause: &Path, target_dir: &Path) -> Result<PathBuf, Box<dyn Error>> {
     Ok(target_dir.join(target).join("pause/pause"))
 }
 
-/// An archive as `docker save` writes it, of an image with the one program. The same program makes the same bytes.
-fn image(name: &str, program: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+/// An archive as `docker save` writes it, of an image with the one program, and the image's id. The same program makes the
+/// same bytes.
+fn image(name: &str, program: &[u8]) -> Result<(String, Vec<u8>), Box<dyn Error>> {
     let architecture = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => "amd64".to_owned(),
         "aarch64" => "arm64".to_owned(),
@@ -65,13 +68,15 @@ fn image(name: &str, program: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
         r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":["/pause"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
         digest(&layer)
     );
-    let config_name = format!("{}.json", digest(config.as_bytes()));
+    let config_digest = digest(config.as_bytes());
+    let config_name = format!("{config_digest}.json");
     let manifest = format!(r#"[{{"Config":"{config_name}","RepoTags":["{name}"],"Layers":["layer.tar"]}}]"#);
-    Ok(tar(&[
+    let archive = tar(&[
         (&config_name, 0o644, config.as_bytes()),
         ("layer.tar", 0o644, &layer),
         ("manifest.json", 0o644, manifest.as_bytes()),
-    ])?)
+    ])?;
+    Ok((format!("sha256:{config_digest}"), archive))
 }
 
 fn tar(files: &[(&str, u32, &[u8])]) -> io::Result<Vec<u8>> {

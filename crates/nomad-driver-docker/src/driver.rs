@@ -25,7 +25,7 @@ use crate::{
     exec, fingerprint,
     image::Images,
     image_service::DriverImages,
-    network::{self, PauseImages},
+    network::{self, Networks},
     reaper,
     task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
 };
@@ -51,7 +51,7 @@ impl Default for DockerDriver {
         let surroundings = Surroundings {
             plugin: Arc::default(),
             images: Arc::new(Images::new(engine.clone(), events.clone())),
-            pause_images: PauseImages::default(),
+            networks: Networks::default(),
             exits: Arc::new(Exits::new(engine.clone())),
             cpusets: Arc::default(),
             engine,
@@ -213,7 +213,7 @@ impl Driver for DockerDriver {
     }
 
     async fn create_network(&self, alloc: AllocId, hostname: String) -> Answer<CreatedNetwork> {
-        network::create(&self.around(), &alloc, &hostname).await
+        network::create(&self.around(), &self.tasks, &alloc, &hostname).await
     }
 
     async fn destroy_network(&self, alloc: AllocId, spec: Option<NetworkIsolation>) -> Answer<()> {

@@ -2,28 +2,36 @@
 //!
 //! ```text
 //! absent -> created -> running -> removed
+//!                      ^     \-> dead, its namespace kept
+//!                      \-- healed --/
 //! ```
 
+mod healing;
+mod kept;
+mod known;
 mod ledger;
 mod pause_image;
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use ledger::Ledger;
+pub use healing::{join, look_after_that_of};
+use kept::KeptNamespace;
+use known::Network;
+pub use known::Networks;
+pub use ledger::{Ledger, Left};
 use nomad_plugin::{
     driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
     id::AllocId,
 };
 use pause_image::PauseImage;
-pub use pause_image::PauseImages;
 
 use crate::{
     container::ALLOC_ID,
     engine::{
         EngineError, FoundContainer,
-        model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, RestartPolicy, RestartPolicyNameEnum},
+        model::{ContainerCreateBody, ContainerInspectResponse, HostConfig},
     },
-    task::Surroundings,
+    task::{Surroundings, TaskStore},
 };
 
 /// Nomad reads these labels to find the container and its hostname.
@@ -51,42 +59,77 @@ pub fn runs(found: &FoundContainer) -> bool {
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {
-    DriverError::new(format!("{what}: {error}"))
+    let text = format!("{what}: {error}");
+    if error.is_transient() { DriverError::recoverable(text) } else { DriverError::new(text) }
 }
 
-/// Makes the network of an allocation, or finds it.
-pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> Result<CreatedNetwork, DriverError> {
+/// Makes the network of an allocation, or finds it, and looks after it from now on.
+pub async fn create(
+    around: &Surroundings,
+    store: &TaskStore,
+    alloc: &AllocId,
+    hostname: &str,
+) -> Result<CreatedNetwork, DriverError> {
+    let network = around.networks.of(alloc);
+    let _turn = network.turn.lock().await;
+    let made = match find(around, &network, alloc, hostname).await? {
+        Some(isolation) => CreatedNetwork { isolation, created: false },
+        None => CreatedNetwork { isolation: make(around, &network, alloc, hostname).await?, created: true },
+    };
+    healing::look_after(around, store, alloc, &made.isolation);
+    Ok(made)
+}
+
+/// A network that is there; a pause container without one is removed.
+async fn find(
+    around: &Surroundings,
+    network: &Network,
+    alloc: &AllocId,
+    hostname: &str,
+) -> Result<Option<NetworkIsolation>, DriverError> {
     let engine = &around.engine;
-    let name = name(alloc);
-    match engine.inspect_container(&name).await {
-        Ok(found) if is_running(&found) => {
-            return Ok(CreatedNetwork { isolation: isolation(found, hostname), created: false });
+    let is_kept = KeptNamespace::of(alloc).identity().is_some();
+    if is_kept {
+        let wanted = isolation(alloc, ContainerInspectResponse::default(), hostname);
+        let found = healing::joinable(around, network, alloc, &wanted).await?;
+        return Ok(Some(isolation(alloc, found, hostname)));
+    }
+    // After a reboot the engine may have started it again, without what was in its namespace.
+    let was_kept = Ledger::of(around).await.is_some_and(|ledger| ledger.kept(alloc).is_some());
+    match engine.inspect_container(&name(alloc)).await {
+        Ok(found) if is_running(&found) && !was_kept => {
+            keep_namespace(around, alloc, &found).await;
+            Ok(Some(isolation(alloc, found, hostname)))
         }
         Ok(dead) => {
             let id = dead.id.unwrap_or_default();
             let removed = engine.remove_container(&id).await;
             removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))?;
+            Ok(None)
         }
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(failed("failed to look for the pause container", &error)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(failed("failed to look for the pause container", &error)),
     }
+}
+
+async fn make(
+    around: &Surroundings,
+    network: &Network,
+    alloc: &AllocId,
+    hostname: &str,
+) -> Result<NetworkIsolation, DriverError> {
+    let engine = &around.engine;
     remove_leftovers(around, alloc).await;
     let image = PauseImage::ensure(around).await?;
     let body = ContainerCreateBody {
         image: Some(image.name.clone()),
         hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
         labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
-        host_config: Some(HostConfig {
-            network_mode: Some("none".to_owned()),
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
-                maximum_retry_count: None,
-            }),
-            ..HostConfig::default()
-        }),
+        // No restart policy: the engine would start it again in a namespace without anything in it.
+        host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
         ..ContainerCreateBody::default()
     };
-    let id = engine.create_container(&name, body).await;
+    let id = engine.create_container(&name(alloc), body).await;
     let id = id.map_err(|error| failed("failed to create container", &error))?;
     let started = async {
         engine.start_container(&id).await?;
@@ -94,8 +137,9 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
     };
     match started.await {
         Ok(started) => {
-            around.pause_images.keep(alloc, image);
-            Ok(CreatedNetwork { isolation: isolation(started, hostname), created: true })
+            network.keep_image(image);
+            keep_namespace(around, alloc, &started).await;
+            Ok(isolation(alloc, started, hostname))
         }
         Err(error) => {
             if let Err(error) = engine.remove_container(&id).await {
@@ -103,6 +147,21 @@ pub async fn create(around: &Surroundings, alloc: &AllocId, hostname: &str) -> R
             }
             Err(failed(&format!("Failed to start container {id}"), &error))
         }
+    }
+}
+
+/// Keeps the namespace of a pause container that has the allocation's network, where that is possible.
+async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &ContainerInspectResponse) {
+    if !around.engine.is_local() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let namespace = running.network_settings.as_ref().and_then(|settings| settings.sandbox_key.as_ref());
+    let (Some(namespace), Some(ledger)) = (namespace, Ledger::of(around).await) else { return };
+    match KeptNamespace::of(alloc).keep(namespace.as_ref()) {
+        Ok(()) => {
+            ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default())
+        }
+        Err(error) => tracing::warn!(%alloc, %error, "the group's network will be lost if its pause container dies"),
     }
 }
 
@@ -127,17 +186,26 @@ pub async fn destroy(
     alloc: &AllocId,
     spec: Option<NetworkIsolation>,
 ) -> Result<(), DriverError> {
+    let network = around.networks.of(alloc);
+    let _turn = network.turn.lock().await;
+    network.unguard();
     let named = spec.and_then(|mut spec| spec.labels.remove(CONTAINER_ID)).filter(|id| !id.is_empty());
-    let id = named.unwrap_or_else(|| name(alloc));
+    // One that died has been followed by another one, of the same name.
+    let id = match around.engine.inspect_container(&name(alloc)).await {
+        Ok(found) => found.id.unwrap_or_default(),
+        Err(_) => named.unwrap_or_else(|| name(alloc)),
+    };
     if let Err(error) = around.engine.stop_container(&id, STOP_GRACE).await {
         tracing::warn!(container = id, %error, "failed to stop the pause container");
     }
     let removed = around.engine.remove_container(&id).await;
     removed.map_err(|error| failed("failed to remove pause container", &error))?;
-    if let Some(ledger) = Ledger::of(around).await {
-        ledger.forget(&id);
+    if let Err(error) = KeptNamespace::of(alloc).let_go() {
+        tracing::warn!(%alloc, %error, "the namespace of a removed network stays");
+    } else if let Some(ledger) = Ledger::of(around).await {
+        ledger.forget(alloc);
     }
-    around.pause_images.give_back(alloc);
+    around.networks.forget(alloc);
     Ok(())
 }
 
@@ -145,11 +213,16 @@ fn is_running(inspected: &ContainerInspectResponse) -> bool {
     inspected.state.as_ref().and_then(|state| state.running) == Some(true)
 }
 
-fn isolation(inspected: ContainerInspectResponse, hostname: &str) -> NetworkIsolation {
+/// A network as hosts are told. The path of a kept namespace holds as long as the network does.
+fn isolation(alloc: &AllocId, inspected: ContainerInspectResponse, hostname: &str) -> NetworkIsolation {
     let mut labels = BTreeMap::from([(CONTAINER_ID.to_owned(), inspected.id.unwrap_or_default())]);
     if !hostname.is_empty() {
         labels.insert(HOSTNAME.to_owned(), hostname.to_owned());
     }
-    let path = inspected.network_settings.and_then(|settings| settings.sandbox_key).unwrap_or_default();
+    let kept = KeptNamespace::of(alloc);
+    let path = match kept.identity() {
+        Some(_) => kept.path().display().to_string(),
+        None => inspected.network_settings.and_then(|settings| settings.sandbox_key).unwrap_or_default(),
+    };
     NetworkIsolation { mode: NetworkMode::Group, path, labels, hosts: None }
 }

@@ -1,9 +1,9 @@
 //! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
 //!
 //! A container is this node's where its label says so, or where it has no such label, as the containers of the driver
-//! that is built into Nomad. Containers of another node's agent that shares the engine are left alone. A pause container
-//! goes when its allocation has gone without a word: the directory that the ledger of networks has is not there any more,
-//! and no container of the allocation's tasks is.
+//! that is built into Nomad. Containers of another node's agent that shares the engine are left alone. A network goes, with
+//! its pause container, when its allocation has gone without a word: the directory that the ledger of networks has is not
+//! there any more, and no container of the allocation's tasks is.
 
 use std::{
     collections::HashSet,
@@ -16,7 +16,7 @@ use crate::{
     config::{DanglingContainers, GarbageCollection},
     container::{ALLOC_ID, NODE_ID},
     engine::FoundContainer,
-    network::{self, Ledger},
+    network::{self, Ledger, Left},
     task::{Surroundings, TaskStore},
 };
 
@@ -42,35 +42,43 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
     // Asked after the list was made, so that what was started meanwhile is known.
-    let ledger = Ledger::of(around).await;
-    let owned = Owned {
-        containers: tasks.containers(),
-        node: tasks.node(),
-        allocs: found.iter().filter(|found| !network::is_pause(found)).filter_map(alloc).collect(),
-        orphans: found
-            .iter()
-            .filter(|found| network::is_pause(found))
-            .filter_map(|found| found.id.clone())
-            .filter(|id| ledger.as_ref().is_some_and(|ledger| ledger.is_orphan(id)))
-            .collect(),
-    };
-    for container in found.into_iter().filter(|found| is_dangling(found, &owned, &around.plugin.gc, SystemTime::now()))
-    {
-        let of_network = network::is_pause(&container).then(|| alloc(&container)).flatten();
-        let (id, names) = (container.id.unwrap_or_default(), container.names.unwrap_or_default().join(", "));
-        if around.plugin.gc.dangling.dry_run {
+    let owned = Owned { containers: tasks.containers(), node: tasks.node() };
+    let gc = &around.plugin.gc;
+    for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
+        let id = container.id.as_deref().unwrap_or_default();
+        let names = container.names.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+        if gc.dangling.dry_run {
             tracing::info!(container = id, names, "this container is dangling; dry_run leaves it");
             continue;
         }
-        match around.engine.remove_container(&id).await {
-            Ok(()) => {
-                if let Some((ledger, alloc)) = ledger.as_ref().zip(of_network) {
-                    ledger.forget(&id);
-                    around.pause_images.give_back(&AllocId::from(alloc));
-                }
-                tracing::info!(container = id, names, "removed a dangling container");
-            }
+        match around.engine.remove_container(id).await {
+            Ok(()) => tracing::info!(container = id, names, "removed a dangling container"),
             Err(error) => tracing::error!(container = id, names, %error, "failed to remove a dangling container"),
+        }
+    }
+    networks(around, tasks, &found).await;
+}
+
+/// Removes the networks of allocations that have gone.
+async fn networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContainer]) {
+    let Some(ledger) = Ledger::of(around).await else { return };
+    let is_left = |alloc: &AllocId, pause: bool| {
+        found.iter().any(|found| network::is_pause(found) == pause && alloc_of(found) == Some(alloc.as_str()))
+    };
+    for (alloc, age) in ledger.allocs() {
+        let left = Left { tasks: is_left(&alloc, false) || tasks.has_tasks_of(&alloc), pause: is_left(&alloc, true) };
+        if age < around.plugin.gc.dangling.creation_grace || !ledger.has_gone(&alloc, left) {
+            continue;
+        }
+        if around.plugin.gc.dangling.dry_run {
+            tracing::info!(%alloc, "the allocation of this network has gone; dry_run leaves it");
+            continue;
+        }
+        match network::destroy(around, &alloc, None).await {
+            Ok(()) => tracing::info!(%alloc, "removed the network of an allocation that has gone"),
+            Err(error) => {
+                tracing::error!(%alloc, %error, "failed to remove the network of an allocation that has gone")
+            }
         }
     }
 }
@@ -81,14 +89,10 @@ struct Owned {
     containers: HashSet<String>,
     /// This node's id; empty until a task has told it.
     node: String,
-    /// The allocations that have containers of tasks.
-    allocs: HashSet<String>,
-    /// Pause containers whose allocation's directory is gone.
-    orphans: HashSet<String>,
 }
 
-fn alloc(found: &FoundContainer) -> Option<String> {
-    found.labels.as_ref()?.get(ALLOC_ID).cloned()
+fn alloc_of(found: &FoundContainer) -> Option<&str> {
+    found.labels.as_ref()?.get(ALLOC_ID).map(String::as_str)
 }
 
 fn is_dangling(found: &FoundContainer, owned: &Owned, gc: &GarbageCollection, now: SystemTime) -> bool {
@@ -97,11 +101,8 @@ fn is_dangling(found: &FoundContainer, owned: &Owned, gc: &GarbageCollection, no
     let created = Duration::from_secs(found.created.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX));
     let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().checked_sub(created);
     let is_old = age.is_some_and(|age| age >= gc.dangling.creation_grace);
-    if network::is_pause(found) {
-        let has_tasks = alloc(found).is_none_or(|alloc| owned.allocs.contains(&alloc));
-        return is_old && !has_tasks && owned.orphans.contains(id);
-    }
-    !owned.containers.contains(id)
+    !network::is_pause(found)
+        && !owned.containers.contains(id)
         && (node.is_empty() || node == owned.node)
         && is_old
         // An operator who keeps the containers of ended tasks wants to look at them.
@@ -129,12 +130,7 @@ mod tests {
     }
 
     fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
-        let owned = Owned {
-            containers: ["mine".to_owned()].into(),
-            node: "here".to_owned(),
-            allocs: ["alive".to_owned()].into(),
-            orphans: ["orphan".to_owned()].into(),
-        };
+        let owned = Owned { containers: ["mine".to_owned()].into(), node: "here".to_owned() };
         let mut gc = PluginConfig::default().gc;
         change(&mut gc);
         is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
@@ -159,20 +155,6 @@ mod tests {
         ];
         for found in not {
             assert!(!dangling(&found, |_| ()), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn a_pause_container_is_dangling_when_its_allocation_has_gone_and_no_task_of_it_is_left() {
-        let pause = |id: &str, age: u64, alloc: &str| {
-            let mut pause = found(id, "nomad_init_1", State::RUNNING, age, None);
-            pause.labels.as_mut().unwrap().insert(ALLOC_ID.to_owned(), alloc.to_owned());
-            pause
-        };
-
-        assert!(dangling(&pause("orphan", 300, "gone"), |_| ()));
-        for not in [pause("orphan", 299, "gone"), pause("orphan", 300, "alive"), pause("other", 300, "gone")] {
-            assert!(!dangling(&not, |_| ()), "{not:?}");
         }
     }
 

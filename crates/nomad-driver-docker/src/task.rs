@@ -46,7 +46,7 @@ use crate::{
     events::{EventSubject, TaskEvents},
     image::{ImageLease, Images},
     logs::LogTask,
-    network::PauseImages,
+    network::Networks,
     stats::{self, ControlGroup, Sampler},
 };
 
@@ -59,8 +59,8 @@ pub struct Surroundings {
     pub engine: Engine,
     /// What gets images into it.
     pub images: Arc<Images>,
-    /// What keeps the images of pause containers, and tells of them.
-    pub pause_images: PauseImages,
+    /// The networks that groups share.
+    pub networks: Networks,
     /// Who keeps tasks on their processors.
     pub cpusets: Arc<Cpusets>,
     /// Who hears of ends.

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use conformance::image;
+use conformance::{dockerd::Dockerd, image};
 
 use crate::{Machine, groups::Pause, life::answer, text, wait_until};
 
@@ -57,4 +57,63 @@ fn nothing_is_left_of_the_example_of_a_group_when_it_is_stopped() {
     assert_eq!((leases(&alloc), rules(&of)), (Vec::new(), Vec::new()));
     assert!(!Path::new("/sys/class/net").join(veth.unwrap()).exists(), "the interface is left");
     assert_eq!((pause.containers(), machine.containers()), (String::new(), Vec::new()));
+}
+
+const SERVER: &str = r#"
+job "server" {
+  group "front" {
+    network {
+      mode = "bridge"
+      port "http" {
+        to = 8080
+      }
+    }
+    restart {
+      attempts = 5
+      delay    = "1s"
+      interval = "10m"
+    }
+    task "web" {
+      driver = "docker"
+      config {
+        image   = "IMAGE"
+        command = "/bin/sh"
+        args    = ["-c", "cd /local; (hostname; hostname -i; cat /etc/hosts /etc/resolv.conf) >page; exec httpd -f -p 8080"]
+      }
+    }
+  }
+}
+"#;
+
+#[test]
+fn a_bridge_answers_on_its_old_address_and_port_after_the_engine_was_killed() {
+    let mut engine = Dockerd::without_live_restore();
+    let machine = Machine::new();
+    // The pause image is nowhere, so that the built-in one is used.
+    let config = format!(
+        "plugin \"docker\" {{\n config {{\n endpoint = \"{}\"\n infra_image = \"localhost:1/longshore-test/pause:1\"\n }}\n}}\n",
+        engine.address()
+    );
+    let config = machine.file("agent.hcl", &config).display().to_string();
+    let file = machine.file("job.hcl", &SERVER.replace("IMAGE", &image())).display().to_string();
+
+    machine.ok(&["-config", &config, "run", "-detach", &file]);
+    let port = machine.state("server")["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
+    let before = answer(port, "/page");
+    let alloc = machine.allocs()[0].clone();
+    let lent = leases(&alloc);
+    engine.kill();
+    engine.begin();
+    let restarted = || Machine::task(&machine.state("server"), "web")["restarts"] != 0;
+    wait_until("the task's restart", restarted);
+    let after = answer(port, "/page");
+    let lent_after = leases(&alloc);
+    machine.ok(&["-config", &config, "stop", "server"]);
+
+    assert!(before.contains("172.26."), "{before}");
+    let body = |answer: &str| answer.split_once("\r\n\r\n").unwrap().1.to_owned();
+    assert_eq!((body(&after), &lent_after), (body(&before), &lent));
+    assert_eq!((leases(&alloc), rules(&[&alloc])), (Vec::new(), Vec::new()));
+    assert!(!Path::new(&format!("/run/netns/longshore-{alloc}")).exists());
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
 }

@@ -9,18 +9,24 @@ use super::{Images, LocalImage, brought, look};
 /// Its name; `build.rs` gives the archive the same.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
 
+/// Its id, where the engine names images by their configuration.
+const PAUSE_IMAGE_ID: &str = env!("PAUSE_IMAGE_ID");
+
 static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause.tar"));
 
 impl Images {
     /// Makes sure that the engine has the built-in pause image. It goes again as a pulled image does.
     pub async fn built_in_pause(&self) -> Result<LocalImage, DriverError> {
         let failed = |error| DriverError::new(format!("failed to load the built-in image {PAUSE_IMAGE}: {error}"));
-        match look(&self.engine, &self.leases, PAUSE_IMAGE).await {
-            Err(error) if error.is_not_found() => {}
-            found => return found.map_err(failed),
-        }
+        let before = match look(&self.engine, &self.leases, PAUSE_IMAGE).await {
+            Ok(found) if found.id == PAUSE_IMAGE_ID => return Ok(found),
+            // Of a driver that was built from something else.
+            Ok(other) => Some(other.id),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(failed(error)),
+        };
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content).await.map_err(failed)?;
-        brought(&self.engine, &self.leases, PAUSE_IMAGE, None).await.map_err(failed)
+        brought(&self.engine, &self.leases, PAUSE_IMAGE, before.as_deref()).await.map_err(failed)
     }
 }

@@ -1,20 +1,41 @@
-//! On disk: whose network a pause container holds, for the day on which nobody asks for its end.
+//! On disk: whose networks this driver made or joined, for the day on which nobody asks for their end.
 //!
-//! `<state dir>/networks/<engine's id>/<container's id>` holds the path of the allocation's directory. It is written when
-//! the first task joins, and goes with the container. Lost or unreadable it does no harm: the container stays.
+//! `<state dir>/networks/<engine's id>/<allocation>`, in JSON, goes with the network. Lost or unreadable it does no harm:
+//! the network stays.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use nomad_plugin::driver::TaskConfig;
+use nomad_plugin::{driver::TaskConfig, id::AllocId};
+use serde::{Deserialize, Serialize};
 
 use super::CONTAINER_ID;
 use crate::task::Surroundings;
 
 /// The networks of one engine.
 pub struct Ledger(PathBuf);
+
+/// What is known of a network.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Entry {
+    /// The allocation's directory; empty until a task has joined.
+    alloc_dir: PathBuf,
+    /// The host's name in it, once its namespace was [kept](super::kept).
+    kept: Option<String>,
+}
+
+/// What is left of an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// A task, or the container of one.
+    pub tasks: bool,
+    /// A pause container.
+    pub pause: bool,
+}
 
 impl Ledger {
     /// The ledger of the engine; `None` where it does not say who it is.
@@ -28,43 +49,81 @@ impl Ledger {
         Self(state_dir.join("networks").join(name))
     }
 
-    fn entry(&self, container: &str) -> Option<PathBuf> {
-        let is_id = !container.is_empty() && container.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_id.then(|| self.0.join(container))
+    fn path(&self, alloc: &AllocId) -> Option<PathBuf> {
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let alloc = alloc.as_str();
+        (!alloc.is_empty() && alloc.bytes().all(is_name)).then(|| self.0.join(alloc))
     }
 
-    /// Notes whose network it is that a task joins, if it joins one.
-    pub fn note(&self, task: &TaskConfig) {
-        let joined = task.network_isolation.as_ref().and_then(|network| network.labels.get(CONTAINER_ID));
-        let Some(entry) = joined.and_then(|container| self.entry(container)) else { return };
-        if entry.exists() || task.alloc_dir.is_empty() {
+    fn read(&self, alloc: &AllocId) -> Entry {
+        let read = || serde_json::from_slice(&fs::read(self.path(alloc)?).ok()?).ok();
+        read().unwrap_or_default()
+    }
+
+    /// Changes what is known of a network.
+    fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut Entry)) {
+        let Some(path) = self.path(alloc) else { return };
+        let before = self.read(alloc);
+        let mut entry = self.read(alloc);
+        change(&mut entry);
+        if entry == before {
             return;
         }
         let written = || {
-            let new = entry.with_extension("new");
+            let new = path.with_extension("new");
             fs::create_dir_all(&self.0)?;
-            fs::write(&new, &task.alloc_dir)?;
-            fs::rename(&new, &entry)
+            fs::write(&new, serde_json::to_vec(&entry)?)?;
+            fs::rename(&new, &path)
         };
         if let Err(error) = written() {
-            tracing::warn!(ledger = %entry.display(), %error, "a network stays if nobody asks for its end");
+            tracing::warn!(ledger = %path.display(), %error, "a network stays if nobody asks for its end");
         }
     }
 
-    /// Whether the allocation whose network this is has gone: its directory, beside which others' may still be.
-    pub fn is_orphan(&self, container: &str) -> bool {
-        let directory = self.entry(container).and_then(|entry| fs::read_to_string(entry).ok()).map(PathBuf::from);
-        directory.is_some_and(|directory| {
-            let gone = fs::symlink_metadata(&directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-            // A disk that is not mounted has lost no allocation.
-            gone && directory.parent().is_some_and(Path::is_dir)
-        })
+    /// Notes whose network it is that a task joins, if it joins one.
+    pub fn note_joined(&self, task: &TaskConfig) {
+        let joins = task.network_isolation.as_ref().is_some_and(|network| network.labels.contains_key(CONTAINER_ID));
+        if joins && !task.alloc_dir.is_empty() {
+            self.note(&task.alloc_id, |entry| entry.alloc_dir = PathBuf::from(&task.alloc_dir));
+        }
     }
 
-    /// Drops a container's entry.
-    pub fn forget(&self, container: &str) {
-        if let Some(entry) = self.entry(container) {
-            let _not_there = fs::remove_file(entry);
+    /// Notes that a network's namespace is kept, and the host's name in it.
+    pub(super) fn note_kept(&self, alloc: &AllocId, hostname: &str) {
+        self.note(alloc, |entry| entry.kept = Some(hostname.to_owned()));
+    }
+
+    /// The host's name in a network whose namespace was kept.
+    pub(super) fn kept(&self, alloc: &AllocId) -> Option<String> {
+        self.read(alloc).kept
+    }
+
+    /// The allocations of all networks that were noted, and how long ago.
+    pub fn allocs(&self) -> Vec<(AllocId, Duration)> {
+        let files = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let known = files.filter_map(|file| {
+            let alloc = AllocId::from(file.file_name().into_string().ok()?);
+            let age = file.metadata().ok()?.modified().ok()?.elapsed().unwrap_or_default();
+            self.path(&alloc).map(|_| (alloc, age))
+        });
+        known.collect()
+    }
+
+    /// Whether an allocation has gone of which this is left: its directory has, beside which others' may still be.
+    pub fn has_gone(&self, alloc: &AllocId, left: Left) -> bool {
+        let directory = self.read(alloc).alloc_dir;
+        if directory.as_os_str().is_empty() {
+            return left == Left { tasks: false, pause: false };
+        }
+        let gone = fs::symlink_metadata(&directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        // A disk that is not mounted has lost no allocation.
+        !left.tasks && gone && directory.parent().is_some_and(Path::is_dir)
+    }
+
+    /// Drops a network's entry.
+    pub(super) fn forget(&self, alloc: &AllocId) {
+        if let Some(path) = self.path(alloc) {
+            let _not_there = fs::remove_file(path);
         }
     }
 }
@@ -75,30 +134,52 @@ mod tests {
 
     use super::*;
 
+    const PAUSE: Left = Left { tasks: false, pause: true };
+    const TASKS: Left = Left { tasks: true, pause: true };
+    const NOTHING: Left = Left { tasks: false, pause: false };
+
     #[test]
-    fn an_allocation_is_gone_when_its_directory_is_and_the_one_above_is_not() {
+    fn an_allocation_has_gone_when_its_directory_has_and_the_one_above_has_not() {
         let directory = tempfile::tempdir().unwrap();
-        let alloc_dir = directory.path().join("alloc/1");
+        let alloc_dir = directory.path().join("alloc/a-1");
         fs::create_dir_all(&alloc_dir).unwrap();
         let ledger = Ledger::new(&directory.path().join("state"), "AB:CD/..");
         let labels = [(CONTAINER_ID.to_owned(), "c0ffee".to_owned())].into();
+        let alloc = AllocId::from("a-1");
         let task = TaskConfig {
+            alloc_id: alloc.clone(),
             alloc_dir: alloc_dir.display().to_string(),
             network_isolation: Some(NetworkIsolation { labels, ..NetworkIsolation::default() }),
             ..TaskConfig::default()
         };
 
-        ledger.note(&task);
-        let there = ledger.is_orphan("c0ffee");
+        ledger.note_joined(&task);
+        ledger.note_kept(&alloc, "web-1");
+        let there = ledger.has_gone(&alloc, PAUSE);
         fs::remove_dir(&alloc_dir).unwrap();
-        let gone = ledger.is_orphan("c0ffee");
+        let gone = ledger.has_gone(&alloc, PAUSE);
+        let in_use = ledger.has_gone(&alloc, TASKS);
         fs::remove_dir(alloc_dir.parent().unwrap()).unwrap();
-        let unmounted = ledger.is_orphan("c0ffee");
+        let unmounted = ledger.has_gone(&alloc, PAUSE);
 
-        assert_eq!((there, gone, unmounted), (false, true, false));
-        assert!(!ledger.is_orphan("decaf") && !ledger.is_orphan("../state"));
-        assert!(directory.path().join("state/networks/AB-CD---/c0ffee").is_file());
-        ledger.forget("c0ffee");
-        assert!(!directory.path().join("state/networks/AB-CD---/c0ffee").exists());
+        assert_eq!((there, gone, in_use, unmounted), (false, true, false, false));
+        assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
+        assert_eq!(ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect::<Vec<_>>(), [alloc.clone()]);
+        assert!(directory.path().join("state/networks/AB-CD---/a-1").is_file());
+        ledger.forget(&alloc);
+        assert!(ledger.allocs().is_empty() && ledger.kept(&alloc).is_none());
+    }
+
+    #[test]
+    fn an_allocation_that_no_task_joined_has_gone_when_nothing_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(directory.path(), "engine");
+        let alloc = AllocId::from("a-1");
+
+        ledger.note_kept(&alloc, "web-1");
+
+        assert!(ledger.has_gone(&alloc, NOTHING));
+        assert!(!ledger.has_gone(&alloc, PAUSE) && !ledger.has_gone(&alloc, TASKS));
+        assert!(ledger.path(&AllocId::from("../a-1")).is_none() && ledger.path(&AllocId::from("")).is_none());
     }
 }

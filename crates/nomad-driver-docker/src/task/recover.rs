@@ -10,7 +10,7 @@ use super::{
     state::TaskState,
     watch_exit,
 };
-use crate::network::Ledger;
+use crate::network::{self, Ledger};
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
 pub async fn recover(
@@ -44,8 +44,9 @@ pub async fn recover(
         image,
     };
     if let Some(ledger) = Ledger::of(around).await {
-        ledger.note(&config);
+        ledger.note_joined(&config);
     }
+    network::look_after_that_of(around, store, &config);
     lost_files::restore(&config, &inspected);
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
     place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));

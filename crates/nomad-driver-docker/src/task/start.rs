@@ -25,25 +25,24 @@ use crate::{
     engine::EngineFacts,
     image::{ImageRequest, LocalImage},
     logs::LogTask,
-    network::Ledger,
+    network::{self, Ledger},
 };
 
 /// Starts a task and puts it into the store.
-pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -> Result<StartedTask, DriverError> {
+pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfig) -> Result<StartedTask, DriverError> {
     let Some(place) = store.reserve(&task.id) else {
         return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
     };
     let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
-    around.pause_images.tell(&task, &around.events);
     let requested = tokio::select! {
-        requested = requested(around, &task, &options) => Some(requested?),
+        requested = requested(around, store, &mut task, &options) => Some(requested?),
         () = place.given_up() => None,
     };
     let Some((request, image)) = requested.filter(|_| place.go_on()) else {
         return Err(DriverError::recoverable("the task was stopped while it waited for its image"));
     };
     if let Some(ledger) = Ledger::of(around).await {
-        ledger.note(&task);
+        ledger.note_joined(&task);
     }
     let config = TaskConfig { env: request.env.clone(), ..task };
 
@@ -70,7 +69,8 @@ pub async fn start(around: &Surroundings, store: &TaskStore, task: TaskConfig) -
 /// Everything before the container: the engine's facts, the image, the request.
 async fn requested(
     around: &Surroundings,
-    task: &TaskConfig,
+    store: &TaskStore,
+    task: &mut TaskConfig,
     options: &TaskOptions,
 ) -> Result<(CreateRequest, LocalImage), DriverError> {
     if let Some(sibling) = container::sibling(task, options) {
@@ -78,6 +78,9 @@ async fn requested(
     }
     let facts = facts(around).await?;
     let image = around.images.ensure(&ImageRequest::of_task(task, options, &around.plugin)).await?;
+    if options.network_mode.is_none() {
+        network::join(around, store, task).await?;
+    }
     let request = files::prepare(task, options, &around.plugin).and_then(|files| {
         container::create_request(&Request {
             task,

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use nomad_plugin::{driver::DriverError, id::TaskId};
+use nomad_plugin::{
+    driver::DriverError,
+    id::{AllocId, TaskId},
+};
 use tokio::sync::watch;
 
 use super::Task;
@@ -77,6 +80,16 @@ impl TaskStore {
     /// The full ids of the tasks' containers.
     pub fn containers(&self) -> HashSet<String> {
         self.started().into_iter().map(|task| task.container.clone()).collect()
+    }
+
+    /// Whether an allocation has tasks, those that are being started included.
+    pub fn has_tasks_of(&self, alloc: &AllocId) -> bool {
+        let of_alloc = |(id, known): (&TaskId, &Known)| match known {
+            Known::Task(task) => task.config.alloc_id == *alloc,
+            // Ids of tasks begin with their allocation's.
+            Known::Waiting(_) | Known::Starting => id.as_str().starts_with(alloc.as_str()),
+        };
+        self.lock().iter().any(of_alloc)
     }
 
     /// The id of the node that the tasks run on; empty before the first one.

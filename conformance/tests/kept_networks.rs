@@ -1,0 +1,286 @@
+//! A group's network outlives its pause container. The tests have engines of their own, of which some are killed.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+
+use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, object, text, texts, until, until_within, user::User};
+use futures_util::{Stream, StreamExt};
+use nomad_plugin::{
+    client::ClientError,
+    driver::{DriverError, Force, NetworkIsolation, TaskEvent},
+    id::AllocId,
+};
+
+/// What a CNI plugin would have set up; of addresses for documentation, and in the group's namespace only.
+const ADDRESS: &str = "198.51.100.7";
+
+/// A group whose network has an interface with an address.
+struct Group {
+    alloc: AllocId,
+    network: NetworkIsolation,
+    kept: PathBuf,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.kept.exists() {
+            let _gone = Command::new("umount").arg("--lazy").arg(&self.kept).status();
+            let _gone = std::fs::remove_file(&self.kept);
+        }
+    }
+}
+
+impl Group {
+    async fn make(fixture: &Fixture) -> Self {
+        let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+        let network = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap().isolation;
+        let kept = PathBuf::from(format!("/run/netns/longshore-{alloc}"));
+        let group = Self { alloc, network, kept };
+        for command in [
+            "ip link add eth0 type veth peer name peer0",
+            &format!("ip address add {ADDRESS}/24 dev eth0"),
+            "ip link set eth0 up",
+            "ip link set peer0 up",
+            "ip link set lo up",
+        ] {
+            assert!(group.inside(command).0, "{command}");
+        }
+        group
+    }
+
+    /// Runs a command in the kept namespace.
+    fn inside(&self, command: &str) -> (bool, String) {
+        let namespace = format!("--net={}", self.kept.display());
+        let output = Command::new("nsenter").arg(namespace).args(command.split(' ')).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn pause(&self) -> String {
+        format!("nomad_init_{}", self.alloc)
+    }
+
+    /// The id of the pause container that runs.
+    fn runs(&self, engine: &Dockerd) -> String {
+        let name = format!("name={}", self.pause());
+        engine.run(&["ps", "--quiet", "--no-trunc", "--filter", &name]).trim().to_owned()
+    }
+
+    fn answer(&self) -> String {
+        self.inside(&format!("busybox wget -q -O - http://{ADDRESS}:8080/name")).1
+    }
+
+    /// A task of the group that serves its host's name and its resolv.conf.
+    fn task(&self, fixture: &Fixture, name: &str) -> Task {
+        let script = "cd /local; (hostname; cat /etc/resolv.conf) >name; exec httpd -f -p 8080";
+        let mut task = fixture.task(name, script).option("network_mode", text(""));
+        task.config.alloc_id = self.alloc.clone();
+        task.config.network_isolation = Some(self.network.clone());
+        task
+    }
+}
+
+/// Without an `infra_image`, as it cannot be pulled, the first pause container is of the built-in image as well.
+async fn driver(engine: &Dockerd) -> Fixture {
+    let dangling = object(&[("period", text("1s")), ("creation_grace", text("1m"))]);
+    let gc = object(&[("dangling_containers", dangling)]);
+    let config = object(&[("infra_image", text("localhost:1/longshore-test/pause:1")), ("gc", gc)]);
+    Fixture::with(config, &[("DOCKER_HOST", &engine.address())]).await
+}
+
+/// The message of the first event of a task that says so.
+async fn told(
+    events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin),
+    name: &str,
+    what: &str,
+) -> String {
+    loop {
+        let event = events.next().await.unwrap().unwrap();
+        if event.task_name == name && event.message.contains(what) {
+            return event.message;
+        }
+    }
+}
+
+const HEALED: &str = "The network's pause container had died; another one keeps the same network";
+
+#[tokio::test]
+async fn a_group_answers_on_its_old_address_after_the_engine_was_killed() {
+    let mut engine = Dockerd::without_live_restore();
+    let fixture = driver(&engine).await;
+    let group = Group::make(&fixture).await;
+    let first = fixture.run(&group.task(&fixture, "first")).await;
+    until("the first task answers", || !group.answer().is_empty()).await;
+    let before = group.answer();
+
+    engine.kill();
+    engine.begin();
+    let ended = fixture.driver.wait_task(first.id.clone()).await.unwrap();
+    assert_ne!(ended.result.exit_code, 0);
+    fixture.driver.destroy_task(first.id, Force::Yes).await.unwrap();
+    let again = fixture.run(&group.task(&fixture, "again")).await;
+    until("the task answers again", || !group.answer().is_empty()).await;
+    let found = fixture.driver.create_network(group.alloc.clone(), "web-1".into()).await.unwrap();
+
+    assert_eq!(group.answer(), before);
+    assert!(before.starts_with("web-1\n"), "{before}");
+    assert!(!found.created);
+    fixture.driver.destroy_task(again.id, Force::Yes).await.unwrap();
+    fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
+    assert!(!group.kept.exists());
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_container_that_was_killed_or_removed_is_followed_by_another_at_once() {
+    let engine = Dockerd::start();
+    let mut fixture = driver(&engine).await;
+    let group = Group::make(&fixture).await;
+    let server = fixture.run(&group.task(&fixture, "server")).await;
+    until("the task answers", || !group.answer().is_empty()).await;
+
+    for (name, how) in [("killed", "kill"), ("removed", "rm --force"), ("stopped", "stop --time 0")] {
+        let mut events = fixture.driver.task_events().await.unwrap();
+        let before = group.runs(&engine);
+        engine.run(&how.split(' ').chain([group.pause().as_str()]).collect::<Vec<_>>());
+        until("another one runs", || !["", &before].contains(&group.runs(&engine).as_str())).await;
+        assert_eq!(told(&mut events, "server", "had died").await, HEALED);
+
+        let ask = texts(&["-c", &format!("wget -q -O - http://{ADDRESS}:8080/name")]);
+        let said = fixture.output(&group.task(&fixture, name).option("args", ask)).await;
+        assert!(said.starts_with("web-1\n"), "{name}: {said}");
+        assert_eq!(told(&mut events, name, "had died").await, HEALED);
+    }
+    let rights = "{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}}";
+    let rights = engine.run(&["inspect", "--format", rights, &group.pause()]);
+    // One that dies while no driver looks.
+    fixture.driver.destroy_task(server.id, Force::Yes).await.unwrap();
+    let server = fixture.run(&group.task(&fixture, "server")).await;
+    fixture.kill_and_start_again().await;
+    engine.run(&["kill", &group.pause()]);
+    fixture.driver.recover_task(server.id.clone(), server.handle).await.unwrap();
+    until("another one runs", || !group.runs(&engine).is_empty()).await;
+
+    assert!(rights.contains("SYS_ADMIN") && rights.contains("ALL"), "{rights}");
+    fixture.driver.destroy_task(server.id, Force::Yes).await.unwrap();
+    fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
+    assert!(!group.kept.exists());
+    assert_eq!(engine.run(&["ps", "--all", "--quiet", "--filter", "name=nomad_init"]), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn with_live_restore_nothing_happens_to_what_lives_on() {
+    let mut engine = Dockerd::start();
+    let fixture = driver(&engine).await;
+    let group = Group::make(&fixture).await;
+    let server = fixture.run(&group.task(&fixture, "server")).await;
+    until("the task answers", || !group.answer().is_empty()).await;
+    let (pause, answer) = (group.runs(&engine), group.answer());
+
+    engine.kill();
+    assert_eq!(group.answer(), answer);
+    engine.begin();
+    // It is in the group as well, so that the network has been looked at when it has run.
+    let said = fixture.output(&group.task(&fixture, "other").option("args", texts(&["-c", "hostname"]))).await;
+
+    assert_eq!((said.as_str(), group.runs(&engine), group.answer()), ("web-1\n", pause, answer));
+    fixture.driver.destroy_task(server.id, Force::Yes).await.unwrap();
+    fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pause_container_that_is_paused_keeps_the_network_and_is_removed() {
+    let engine = Dockerd::start();
+    let fixture = driver(&engine).await;
+    let group = Group::make(&fixture).await;
+
+    engine.run(&["pause", &group.pause()]);
+    let server = fixture.run(&group.task(&fixture, "server")).await;
+    until("the task answers", || !group.answer().is_empty()).await;
+    fixture.driver.destroy_task(server.id, Force::Yes).await.unwrap();
+    fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
+
+    assert!(!group.kept.exists());
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_kept_namespace_whose_allocation_has_gone_goes_after_the_grace() {
+    let engine = Dockerd::start();
+    let mut fixture = driver(&engine).await;
+    let gone = Group::make(&fixture).await;
+    let used = Group::make(&fixture).await;
+    let ended = gone.task(&fixture, "web").option("args", texts(&["-c", "true"]));
+    fixture.output(&ended).await;
+    let task = fixture.run(&used.task(&fixture, "web")).await;
+
+    // Nobody looks after it when its pause container goes, and its allocation.
+    fixture.kill_and_start_again().await;
+    engine.run(&["rm", "--force", &gone.pause()]);
+    std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
+    fixture.driver.recover_task(task.id.clone(), task.handle).await.unwrap();
+    // The first fingerprint is where looking begins.
+    let _closed_again = fixture.driver.fingerprint().await.unwrap();
+    until_within(std::time::Duration::from_secs(120) + *DEADLINE, "it is gone", || !gone.kept.exists()).await;
+
+    assert!(used.kept.exists(), "a task is in it");
+    fixture.driver.destroy_task(task.id, Force::Yes).await.unwrap();
+    fixture.driver.destroy_network(used.alloc.clone(), Some(used.network.clone())).await.unwrap();
+    assert!(!used.kept.exists());
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn not_root_a_task_whose_network_is_lost_fails_at_once_and_is_told_why() {
+    let engine = Dockerd::start();
+    for (path, mode) in [(engine.directory().to_owned(), 0o711), (engine.directory().join("docker.sock"), 0o666)] {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+    let fixture = Fixture::as_user(User::of_group_docker(), &[("DOCKER_HOST", &engine.address())]).await;
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+    let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
+    let task = |name: &str| {
+        let mut task = fixture.task(name, "sleep 1000").option("network_mode", text(""));
+        task.config.alloc_id = alloc.clone();
+        task.config.network_isolation = Some(made.isolation.clone());
+        task
+    };
+
+    fixture.run(&task("before")).await;
+    engine.run(&["restart", "--time", "1", &format!("nomad_init_{alloc}")]);
+    let refusal = fixture.refused(&task("after")).await;
+
+    let why = "the network of the group is lost with its pause container; not root: namespaces are not kept";
+    assert_eq!(refusal, DriverError::fatal(why));
+    let mut left = vec!["after", "before"];
+    while !left.is_empty() {
+        let event = events.next().await.unwrap().unwrap();
+        left.retain(|name| event.task_name != *name || event.message != why);
+    }
+    fixture.driver.destroy_network(alloc, Some(made.isolation.clone())).await.unwrap();
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_network_whose_namespace_a_reboot_took_is_made_anew() {
+    let engine = Dockerd::start();
+    let fixture = driver(&engine).await;
+    let group = Group::make(&fixture).await;
+
+    // What is mounted is gone after a reboot, and the engine has started the pause container again.
+    assert!(Command::new("umount").arg(&group.kept).status().unwrap().success());
+    let again = fixture.driver.create_network(group.alloc.clone(), "web-1".into()).await.unwrap();
+    let address = group.inside("ip address show").1;
+    fixture.driver.destroy_network(group.alloc.clone(), Some(again.isolation.clone())).await.unwrap();
+
+    assert!(again.created, "who set its interfaces up does so again");
+    assert_ne!(again.isolation.labels, group.network.labels);
+    assert!(address.contains("lo:") && !address.contains(ADDRESS), "{address}");
+    assert!(!group.kept.exists());
+    fixture.end().await;
+}

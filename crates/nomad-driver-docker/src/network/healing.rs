@@ -1,0 +1,265 @@
+//! A group's network whose pause container died: another one moves into the namespace that was kept.
+//!
+//! ```text
+//! joinable -> dead -> healed
+//!               \---> lost, where no namespace is kept
+//! ```
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use nomad_plugin::{
+    driver::{DriverError, NetworkIsolation, Recoverability, TaskConfig},
+    id::AllocId,
+};
+use tokio::time::Instant;
+
+use super::{
+    CONTAINER_ID, HOSTNAME, failed, is_running, keep_namespace,
+    kept::{Identity, KeptNamespace, identity},
+    known::Network,
+    ledger::Ledger,
+    name,
+    pause_image::PauseImage,
+};
+use crate::{
+    background::Background,
+    container::ALLOC_ID,
+    engine::model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType},
+    events::EventSubject,
+    task::{Status, Surroundings, TaskStore, exits::ExitSignal},
+};
+
+/// Where the kept namespace is in the container, for its program.
+const INSIDE: &str = "/netns";
+
+/// How long the program may take to move into the namespace.
+const MOVING: Duration = Duration::from_secs(30);
+
+/// How long until a network that could not be healed is looked at again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+const HEALED: &str = "The network's pause container had died; another one keeps the same network";
+
+/// Makes sure that a task finds its group's network; names the container to join in the task's configuration.
+pub async fn join(around: &Surroundings, store: &TaskStore, task: &mut TaskConfig) -> Result<(), DriverError> {
+    let Some((isolation, joined)) = group_of(task) else { return Ok(()) };
+    let network = around.networks.of(&task.alloc_id);
+    let looked = {
+        let _turn = network.turn.lock().await;
+        joinable(around, &network, &task.alloc_id, isolation).await
+    };
+    let container = match looked {
+        Ok(found) => found.id.unwrap_or_default(),
+        Err(error) => {
+            around.events.emit(&EventSubject::from(&*task), error.message.as_str(), BTreeMap::new());
+            return Err(error);
+        }
+    };
+    look_after(around, store, &task.alloc_id, isolation);
+    if container == joined {
+        network.tell_notice(task, &container, &around.events);
+    } else {
+        network.tell(task, &container, HEALED, &around.events);
+        if let Some(isolation) = &mut task.network_isolation {
+            isolation.labels.insert(CONTAINER_ID.to_owned(), container);
+        }
+    }
+    Ok(())
+}
+
+/// The network that a task joins, and the container of it that its host knows.
+fn group_of(task: &TaskConfig) -> Option<(&NetworkIsolation, &str)> {
+    let isolation = task.network_isolation.as_ref().filter(|network| !network.path.is_empty())?;
+    Some((isolation, isolation.labels.get(CONTAINER_ID)?))
+}
+
+/// Looks after the network of a task that runs, if it has one.
+pub fn look_after_that_of(around: &Surroundings, store: &TaskStore, task: &TaskConfig) {
+    if let Some((isolation, _)) = group_of(task) {
+        look_after(around, store, &task.alloc_id, isolation);
+    }
+}
+
+/// Has the network's pause container followed by another one whenever it dies, until the network is removed.
+pub(super) fn look_after(around: &Surroundings, store: &TaskStore, alloc: &AllocId, isolation: &NetworkIsolation) {
+    let network = around.networks.of(alloc);
+    network.guard(|| {
+        let guarding = guard(around.clone(), store.clone(), network.clone(), alloc.clone(), isolation.clone());
+        Background::spawn(guarding)
+    });
+}
+
+async fn guard(
+    around: Surroundings,
+    store: TaskStore,
+    network: Arc<Network>,
+    alloc: AllocId,
+    isolation: NetworkIsolation,
+) {
+    let tell_all = |container: &str, message: &str| {
+        for task in store.started() {
+            let joined = task.config.alloc_id == alloc && group_of(&task.config).is_some();
+            if joined && *task.status.borrow() == Status::Running {
+                network.tell(&task.config, container, message, &around.events);
+            }
+        }
+    };
+    let mut watched: Option<(String, ExitSignal)> = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let looked = {
+            let _turn = network.turn.lock().await;
+            joinable(&around, &network, &alloc, &isolation).await
+        };
+        match looked {
+            Ok(found) => {
+                pause = FIRST_PAUSE;
+                let id = found.id.unwrap_or_default();
+                match &watched {
+                    Some((container, signal)) if *container == id => drop(signal.heard().await),
+                    before => {
+                        if before.is_some() {
+                            tell_all(&id, HEALED);
+                        }
+                        // It may have ended before it was watched, and is looked at again for that.
+                        let signal = around.exits.watch(&id);
+                        watched = Some((id, signal));
+                    }
+                }
+            }
+            Err(error) if error.recoverability == Recoverability::Fatal => return tell_all("", &error.message),
+            Err(error) => {
+                tracing::warn!(%alloc, %error, "the group's network has no pause container for now");
+                let woken = async {
+                    match &watched {
+                        Some((_, signal)) => drop(signal.heard().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                let _woken_or_time = tokio::time::timeout(pause, woken).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// The container whose network the allocation's tasks join, made anew where it died. The caller has the network's turn.
+pub(super) async fn joinable(
+    around: &Surroundings,
+    network: &Network,
+    alloc: &AllocId,
+    isolation: &NetworkIsolation,
+) -> Result<ContainerInspectResponse, DriverError> {
+    let engine = &around.engine;
+    let found = match engine.inspect_container(&name(alloc)).await {
+        Ok(found) => Some(found),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => return Err(failed("failed to look for the pause container", &error)),
+    };
+    let kept = KeptNamespace::of(alloc);
+    let Some(namespace) = kept.identity() else {
+        let found = found.filter(|found| is_the_first(found, isolation)).ok_or_else(lost)?;
+        keep_namespace(around, alloc, &found).await;
+        return Ok(found);
+    };
+    if let Some(found) = found {
+        if namespace_of(&found) == Some(namespace) {
+            return Ok(found);
+        }
+        let id = found.id.unwrap_or_default();
+        let removed = engine.remove_container(&id).await;
+        removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))?;
+    }
+    let image = PauseImage::built_in(around).await?;
+    let hostname = Ledger::of(around).await.and_then(|ledger| ledger.kept(alloc));
+    let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
+    let id = engine.create_container(&name(alloc), body(&image.name, alloc, hostname, kept.path())).await;
+    let id = id.map_err(|error| failed("failed to create container", &error))?;
+    let made = async {
+        let start = engine.start_container(&id).await;
+        start.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
+        moved_in(around, &id, namespace).await
+    };
+    match made.await {
+        Ok(made) => {
+            network.keep_image(image);
+            tracing::info!(container = id, %alloc, "a pause container had died; this one keeps the same network");
+            Ok(made)
+        }
+        Err(error) => {
+            if let Err(error) = engine.remove_container(&id).await {
+                tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Whether a container still has the namespace with which the network was made.
+fn is_the_first(found: &ContainerInspectResponse, isolation: &NetworkIsolation) -> bool {
+    let path = found.network_settings.as_ref().and_then(|settings| settings.sandbox_key.as_deref());
+    is_running(found) && path == Some(&isolation.path)
+}
+
+fn lost() -> DriverError {
+    let why = if rustix::process::geteuid().is_root() {
+        "its namespace was not kept"
+    } else {
+        "not root: namespaces are not kept"
+    };
+    DriverError::fatal(format!("the network of the group is lost with its pause container; {why}"))
+}
+
+/// The network namespace that a container's first process is in.
+fn namespace_of(found: &ContainerInspectResponse) -> Option<Identity> {
+    let process = found.state.as_ref().filter(|state| state.running == Some(true))?.pid?;
+    identity(Path::new(&format!("/proc/{process}/ns/net")))
+}
+
+/// Waits until a container's program is in the namespace.
+async fn moved_in(
+    around: &Surroundings,
+    id: &str,
+    namespace: Identity,
+) -> Result<ContainerInspectResponse, DriverError> {
+    let deadline = Instant::now() + MOVING;
+    loop {
+        let found = around.engine.inspect_container(id).await;
+        let found = found.map_err(|error| failed("failed to look at the pause container", &error))?;
+        if namespace_of(&found) == Some(namespace) {
+            return Ok(found);
+        }
+        if !is_running(&found) || Instant::now() > deadline {
+            return Err(DriverError::new("the pause container did not move into the kept network namespace"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn body(image: &str, alloc: &AllocId, hostname: Option<String>, namespace: &Path) -> ContainerCreateBody {
+    let mount = Mount {
+        target: Some(INSIDE.to_owned()),
+        source: Some(namespace.display().to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(true),
+        ..Mount::default()
+    };
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(vec![INSIDE.to_owned()]),
+        hostname,
+        labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            // What it takes to move into another namespace, also one that SELinux would keep from a container.
+            cap_add: Some(vec!["SYS_ADMIN".to_owned()]),
+            security_opt: Some(vec!["label=disable".to_owned()]),
+            userns_mode: Some("host".to_owned()),
+            mounts: Some(vec![mount]),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}

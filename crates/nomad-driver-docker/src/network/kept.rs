@@ -1,0 +1,104 @@
+//! Network namespaces that outlive their pause containers: each is mounted on a file of its own.
+//!
+//! ```text
+//! kept -> (its pause container dies, another one moves in) -> let go
+//! ```
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nomad_plugin::id::AllocId;
+use rustix::{
+    fs::statfs,
+    io::Errno,
+    mount::{UnmountFlags, mount_bind, unmount},
+};
+
+/// Where network namespaces have names, for `ip netns` as well.
+const DIRECTORY: &str = "/run/netns";
+
+/// How the names of kept namespaces begin.
+const NAME: &str = "longshore-";
+
+/// The file system of namespaces, from `linux/magic.h`.
+const NSFS: u64 = 0x6e73_6673;
+
+/// The place of an allocation's namespace, whether there is one or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct KeptNamespace(PathBuf);
+
+/// What tells a namespace from others: device and inode.
+pub(super) type Identity = (u64, u64);
+
+impl KeptNamespace {
+    /// An allocation's.
+    pub(super) fn of(alloc: &AllocId) -> Self {
+        let alloc: String =
+            alloc.as_str().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
+        Self(Path::new(DIRECTORY).join(format!("{NAME}{alloc}")))
+    }
+
+    /// Where it is mounted.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Mounts a namespace in the place of what may be there.
+    pub(super) fn keep(&self, namespace: &Path) -> io::Result<()> {
+        if !is_namespace(namespace)? {
+            return Err(io::Error::other(format!("{} is no namespace here", namespace.display())));
+        }
+        self.let_go()?;
+        fs::create_dir_all(DIRECTORY)?;
+        File::create(&self.0)?;
+        mount_bind(namespace, &self.0).map_err(Into::into)
+    }
+
+    /// Tells it from others; `None` where none is kept.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        is_namespace(&self.0).ok().filter(|namespace| *namespace)?;
+        identity(&self.0)
+    }
+
+    /// Takes the mount away, and with it the namespace as soon as no process is in it. None is fine.
+    pub(super) fn let_go(&self) -> io::Result<()> {
+        match unmount(&self.0, UnmountFlags::DETACH) {
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            // Who may not mount has mounted nothing.
+            Err(Errno::PERM) if self.identity().is_none() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_namespace(path: &Path) -> io::Result<bool> {
+    Ok(u64::try_from(statfs(path)?.f_type).is_ok_and(|kind| kind == NSFS))
+}
+
+/// Tells the namespace at a path from others.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_namespace_is_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = KeptNamespace::of(&AllocId::from("../a1"));
+
+        assert_eq!(kept.path(), Path::new("/run/netns/longshore----a1"));
+        assert!(kept.keep(directory.path()).is_err());
+        assert_eq!(kept.identity(), None);
+    }
+}
