@@ -9,7 +9,7 @@ use conformance::{
     object,
 };
 use futures_util::{FutureExt, StreamExt};
-use nomad_plugin::driver::Health;
+use nomad_plugin::driver::{Health, Recoverability};
 
 #[tokio::test]
 async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_line() {
@@ -80,7 +80,7 @@ async fn a_missing_engine_is_told_and_its_start_as_well() {
 
     let mut fingerprints = fixture.driver.fingerprint().await.unwrap();
     let away = fingerprints.next().await.unwrap().unwrap();
-    let refused = fixture.driver.start_task(task.config.clone()).await.unwrap_err().to_string();
+    let refused = fixture.refused(&task).await;
     engine.begin();
     let started = fixture.run(&task).await;
     let ended = fixture.driver.wait_task(started.id).await.unwrap();
@@ -89,9 +89,10 @@ async fn a_missing_engine_is_told_and_its_start_as_well() {
     assert!(away.description.starts_with("Failed to connect to docker daemon"), "{}", away.description);
     assert!(away.attributes.is_empty());
     assert!(
-        refused.starts_with("failed to fetch docker daemon info: cannot connect to the Docker daemon at "),
+        refused.message.starts_with("failed to fetch docker daemon info: cannot connect to the Docker daemon at "),
         "{refused}"
     );
+    assert_eq!(refused.recoverability, Recoverability::Recoverable);
     assert_eq!(ended.result.exit_code, 0);
     fixture.end().await;
 }

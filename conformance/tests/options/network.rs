@@ -9,9 +9,11 @@ use std::{
 use conformance::{
     DEADLINE, Fixture, LABEL,
     docker::{docker, inspect},
+    until,
 };
+use futures_util::StreamExt;
 use nomad_plugin::driver::{
-    Dns, HostsEntry, NetworkIsolation, NetworkMode, NetworkPort, NetworkResource, Recoverability,
+    Dns, Force, HostsEntry, NetworkIsolation, NetworkMode, NetworkPort, NetworkResource, Recoverability,
 };
 use serde_json::json;
 
@@ -73,7 +75,7 @@ async fn a_port_of_a_legacy_network_is_mapped_by_its_label() {
     assert!(answer(port).ends_with("hello\n"));
     assert_eq!(started.network.port_map, [("my-http".to_owned(), 8080)].into());
     task.pipes.stdout.wait_for_text("8080\n");
-    fixture.driver.destroy_task(task.config.id.clone(), nomad_plugin::driver::Force::Yes).await.unwrap();
+    fixture.driver.destroy_task(task.config.id.clone(), Force::Yes).await.unwrap();
     fixture.end().await;
 }
 
@@ -99,7 +101,9 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        docker(&["network", "rm", &self.name]);
+        if docker(&["network", "ls", "--format", "{{.Name}}"]).lines().any(|name| name == self.name) {
+            docker(&["network", "rm", &self.name]);
+        }
     }
 }
 
@@ -338,5 +342,36 @@ async fn a_port_that_the_group_does_not_have_is_refused_in_any_network() {
         let refusal = fixture.refused(&task.port("http", free_port(), 80)).await.message;
         assert!(refusal.ends_with("Port \"typo\" not found, check network block"), "{mode}: {refusal}");
     }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_network_is_taken_away_ends_and_says_why_and_does_not_start_without_it() {
+    let (front, back) = (Network::make(5), Network::make(6));
+    let fixture = Fixture::start().await;
+    let config = format!("network_mode = \"{}\"\nnetworks {{\n  name = \"{}\"\n}}", front.name, back.name);
+    let task = fixture.job("web", "exec sleep 1000", &config).await;
+    let mut events = fixture.driver.task_events().await.unwrap();
+    let started = fixture.run(&task).await;
+    let connect = |how: &str, network: &Network| docker(&["network", how, &network.name, &task.container()]);
+
+    // One that is connected again, as for another address, stays.
+    connect("disconnect", &back);
+    connect("connect", &back);
+    let said = "the container was disconnected from a network and is connected again";
+    until("the driver has looked", || fixture.log.lock().unwrap().iter().any(|line| line.contains(said))).await;
+    assert_eq!(inspect(&task.container())["State"]["Running"], true);
+    connect("disconnect", &front);
+    docker(&["network", "rm", &front.name]);
+    let ended = fixture.driver.wait_task(started.id.clone()).await.unwrap();
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+    let refusal = fixture.refused(&task).await;
+
+    let name = &front.name;
+    assert_eq!(ended.error, format!("the container was disconnected from the network {name:?} while the task ran"));
+    let told = format!("The task is ended: its container was disconnected from the network {name:?}");
+    while events.next().await.unwrap().unwrap().message != told {}
+    assert!(refusal.message.contains(&format!("network {name} not found")), "{refusal}");
+    assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
     fixture.end().await;
 }

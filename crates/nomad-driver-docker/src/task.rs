@@ -22,7 +22,7 @@ mod store;
 pub mod watch_exit;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -90,6 +90,8 @@ pub enum Status {
 struct Container {
     id: String,
     network: NetworkOverride,
+    /// The names of the networks that it has.
+    networks: BTreeSet<String>,
     started_at: Option<SystemTime>,
     pid: Option<i64>,
     image: Option<ImageLease>,
@@ -130,7 +132,7 @@ impl Task {
         ended: Option<Exit>,
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
-        let Container { id, network, started_at, pid, image } = container;
+        let Container { id, network, networks, started_at, pid, image } = container;
         let follower = pid
             .filter(|_| surroundings.engine.is_local())
             .and_then(|process| surroundings.cpusets.follow(&config, process));
@@ -142,13 +144,10 @@ impl Task {
             let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
             let subject = EventSubject::from(&config);
             async move {
-                let out_of_memory = || {
-                    let message = "The kernel killed a process of the task: out of memory";
-                    events.emit(&subject, message, BTreeMap::new());
-                };
+                let tell = |message: &str| events.emit(&subject, message, BTreeMap::new());
                 let exit = match ended {
                     Some(exit) => exit,
-                    None => watch_exit::watch(&engine, &id, &signal, out_of_memory).await,
+                    None => watch_exit::watch(&engine, &id, &signal, &networks, tell).await,
                 };
                 drop(follower);
                 writer.send_replace(Status::Ended(exit.clone()));

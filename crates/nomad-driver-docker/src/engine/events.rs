@@ -5,7 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bollard::{models::EventMessage, query_parameters::EventsOptionsBuilder};
+use bollard::{
+    models::{EventMessage, EventMessageTypeEnum},
+    query_parameters::EventsOptionsBuilder,
+};
 use futures_util::{Stream, StreamExt};
 
 use super::{Engine, EngineError, error};
@@ -30,11 +33,13 @@ pub enum ContainerEventKind {
     Destroyed,
     /// The kernel killed a process of it for its memory.
     OutOfMemory,
+    /// It was disconnected from a network, be it that it ended.
+    Disconnected,
 }
 
 impl Engine {
-    /// A subscription from a time on, of which the engine remembers some hundred events. It ends, or fails, when the connection breaks: what happened meanwhile is the
-    /// subscriber's to find out.
+    /// A subscription from a time on, of which the engine remembers some hundred events. It ends, or fails, when the
+    /// connection breaks: what happened meanwhile is the subscriber's to find out.
     pub async fn container_events(
         &self,
         since: SystemTime,
@@ -44,8 +49,8 @@ impl Engine {
         let address = self.address().to_owned();
         let names = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
         let filters = HashMap::from([
-            ("type".to_owned(), names(&["container"])),
-            ("event".to_owned(), names(&["die", "destroy", "oom"])),
+            ("type".to_owned(), names(&["container", "network"])),
+            ("event".to_owned(), names(&["die", "destroy", "oom", "disconnect"])),
         ]);
         let options = EventsOptionsBuilder::default().since(&unix_time(since)).filters(&filters).build();
         let messages = docker.events(Some(options));
@@ -77,13 +82,17 @@ fn unix_time(at: SystemTime) -> String {
 }
 
 fn container_event(message: EventMessage) -> Option<ContainerEvent> {
-    let kind = match message.action?.as_str() {
-        "die" => ContainerEventKind::Died,
-        "destroy" => ContainerEventKind::Destroyed,
-        "oom" => ContainerEventKind::OutOfMemory,
+    let actor = message.actor?;
+    let (kind, container) = match (message.typ?, message.action?.as_str()) {
+        (EventMessageTypeEnum::CONTAINER, "die") => (ContainerEventKind::Died, actor.id),
+        (EventMessageTypeEnum::CONTAINER, "destroy") => (ContainerEventKind::Destroyed, actor.id),
+        (EventMessageTypeEnum::CONTAINER, "oom") => (ContainerEventKind::OutOfMemory, actor.id),
+        (EventMessageTypeEnum::NETWORK, "disconnect") => {
+            (ContainerEventKind::Disconnected, actor.attributes.and_then(|mut of| of.remove("container")))
+        }
         _ => return None,
     };
     let since_1970 = message.time_nano.and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
     let at = since_1970.map_or_else(SystemTime::now, |at| SystemTime::UNIX_EPOCH + Duration::from_nanos(at));
-    Some(ContainerEvent { container: message.actor?.id?, kind, at })
+    Some(ContainerEvent { container: container?, kind, at })
 }

@@ -36,8 +36,8 @@ type Watched = Mutex<HashMap<String, Weak<Signal>>>;
 #[derive(Default)]
 struct Signal {
     woken: Notify,
-    /// The last such kill that no watcher has heard of.
-    out_of_memory: Mutex<Option<SystemTime>>,
+    /// What no watcher has heard of.
+    untold: Mutex<Heard>,
 }
 
 /// What is heard of one container.
@@ -47,13 +47,15 @@ pub struct ExitSignal {
     watched: Arc<Watched>,
 }
 
-/// Why a watcher is woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+/// What a watcher is woken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
     /// It may have ended.
-    MaybeEnded,
-    /// The kernel killed a process of it for its memory, at this time; it may have ended as well.
-    OutOfMemory(SystemTime),
+    pub maybe_ended: bool,
+    /// When the kernel last killed a process of it for its memory; then it may have ended as well.
+    pub out_of_memory: Option<SystemTime>,
+    /// It was disconnected from a network.
+    pub disconnected: bool,
 }
 
 impl Exits {
@@ -73,10 +75,17 @@ impl Exits {
 }
 
 impl ExitSignal {
-    /// Waits until the container may have ended. What is told while nobody waits is kept.
+    /// Waits until there is something. What is told while nobody waits is kept.
     pub async fn heard(&self) -> Heard {
         self.signal.woken.notified().await;
-        lock(&self.signal.out_of_memory).take().map_or(Heard::MaybeEnded, Heard::OutOfMemory)
+        std::mem::take(&mut *lock(&self.signal.untold))
+    }
+}
+
+impl Signal {
+    fn tell(&self, change: impl FnOnce(&mut Heard)) {
+        change(&mut lock(&self.untold));
+        self.woken.notify_one();
     }
 }
 
@@ -113,16 +122,20 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
     *pause = FIRST_PAUSE;
     let all: Vec<_> = lock(watched).values().filter_map(Weak::upgrade).collect();
     for signal in all {
-        signal.woken.notify_one();
+        signal.tell(|heard| heard.maybe_ended = true);
     }
     let mut events = engine.container_events(since).await?;
     while let Some(event) = events.next().await {
         let event = event?;
         let Some(signal) = lock(watched).get(&event.container).and_then(Weak::upgrade) else { continue };
-        if event.kind == ContainerEventKind::OutOfMemory {
-            *lock(&signal.out_of_memory) = Some(event.at);
-        }
-        signal.woken.notify_one();
+        signal.tell(|heard| match event.kind {
+            ContainerEventKind::Died | ContainerEventKind::Destroyed => heard.maybe_ended = true,
+            ContainerEventKind::OutOfMemory => {
+                heard.maybe_ended = true;
+                heard.out_of_memory = Some(event.at);
+            }
+            ContainerEventKind::Disconnected => heard.disconnected = true,
+        });
     }
     Ok(())
 }

@@ -39,6 +39,7 @@ pub async fn recover(
     let container = Container {
         id: state.container_id,
         network: state.network,
+        networks: watch_exit::networks(&inspected),
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image,

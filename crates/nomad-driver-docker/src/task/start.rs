@@ -118,7 +118,10 @@ async fn joinable(around: &Surroundings, task: &TaskConfig, sibling: &str) -> Re
 
 async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {
     let facts = around.engine.facts().await;
-    facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))
+    facts.map_err(|error| {
+        let text = format!("failed to fetch docker daemon info: {error}");
+        if error.is_transient() { DriverError::recoverable(text) } else { DriverError::new(text) }
+    })
 }
 
 /// Starts the container, its log watched from before on, and asks once how it is.
@@ -151,6 +154,7 @@ async fn running(
     let container = Container {
         id: created.id.clone(),
         network: container::driver_network(&inspected, options),
+        networks: watch_exit::networks(&inspected),
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image: None,

@@ -1,6 +1,9 @@
 //! Finds out that a container has ended, and how. Only the engine's own word counts: a connection that breaks is no end.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use nomad_plugin::driver::{ExitResult, WaitResult};
 
@@ -14,6 +17,10 @@ use crate::engine::{
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long after the kernel's last kill an end is still its work.
 const AFTERMATH: Duration = Duration::from_secs(5);
+/// How long a container may be without one of its networks, as while its address is changed by hand.
+const RECONNECTION: Duration = Duration::from_secs(5);
+/// How long one that stays without has to end by itself.
+const ENDING: Duration = Duration::from_secs(5);
 /// How long the engine's word of a kill may come after that of the end.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -26,19 +33,65 @@ pub struct Exit {
     pub at: SystemTime,
 }
 
-/// What the kernel killed for want of memory.
-struct Kills<T> {
+/// What is known of a container besides that it runs.
+struct Known<'a, T> {
+    /// Tells the task's owner.
     tell: T,
-    last: Option<SystemTime>,
+    /// The networks that it had from its start on.
+    networks: &'a BTreeSet<String>,
+    /// When the kernel last killed a process of it.
+    last_kill: Option<SystemTime>,
+    /// It was disconnected from a network, and may be connected again.
+    disconnected: bool,
+    /// Why it is being ended.
+    lost: Option<String>,
 }
 
-impl<T: Fn()> Kills<T> {
+impl<T: Fn(&str)> Known<'_, T> {
     fn hear(&mut self, heard: Heard) {
-        if let Heard::OutOfMemory(at) = heard {
-            (self.tell)();
-            self.last = Some(at);
+        if let Some(at) = heard.out_of_memory {
+            (self.tell)("The kernel killed a process of the task: out of memory");
+            self.last_kill = Some(at);
+        }
+        self.disconnected |= heard.disconnected;
+    }
+
+    /// Ends a container that has lost a network for good: it would be there without doing what it is for.
+    async fn end_without_network(&mut self, engine: &Engine, container: &str, running: &ContainerInspectResponse) {
+        let Some(network) = missing(self.networks, running) else {
+            self.lost = None;
+            return tracing::info!(container, "the container was disconnected from a network and is connected again");
+        };
+        if self.lost.is_none() {
+            (self.tell)(&format!("The task is ended: its container was disconnected from the network {network:?}"));
+        }
+        self.lost = Some(format!("the container was disconnected from the network {network:?} while the task ran"));
+        if let Err(error) = engine.stop_container(container, ENDING).await {
+            tracing::warn!(container, %error, "a container without its network is not ended yet");
+            self.disconnected = true;
         }
     }
+
+    /// The end, for its true reason.
+    fn judge(self, exit: Exit) -> Exit {
+        match self.lost {
+            Some(error) => Exit { result: WaitResult { error, ..exit.result }, ..exit },
+            None if exit.is_long_after(self.last_kill) => exit.of_another_cause(),
+            None => exit,
+        }
+    }
+}
+
+/// The first of the networks that a container has no more.
+fn missing<'a>(networks: &'a BTreeSet<String>, running: &ContainerInspectResponse) -> Option<&'a String> {
+    let has = running.network_settings.as_ref()?.networks.as_ref()?;
+    networks.iter().find(|network| !has.contains_key(*network))
+}
+
+/// The networks that a container has.
+pub(super) fn networks(inspected: &ContainerInspectResponse) -> BTreeSet<String> {
+    let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+    networks.into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
 impl Exit {
@@ -55,31 +108,48 @@ impl Exit {
     }
 }
 
-/// Waits for a container's end. `out_of_memory` is called each time the kernel kills a process of it.
-pub(super) async fn watch(engine: &Engine, container: &str, signal: &ExitSignal, out_of_memory: impl Fn()) -> Exit {
-    let mut kills = Kills { tell: out_of_memory, last: None };
+/// Waits for a container's end; one that loses one of its `networks` is ended. `tell` tells the task's owner.
+pub(super) async fn watch(
+    engine: &Engine,
+    container: &str,
+    signal: &ExitSignal,
+    networks: &BTreeSet<String>,
+    tell: impl Fn(&str),
+) -> Exit {
+    let mut known = Known { tell, networks, last_kill: None, disconnected: false, lost: None };
+    let mut failing = false;
     loop {
-        kills.hear(signal.heard().await);
-        loop {
-            match engine.inspect_container(container).await {
-                Ok(inspected) => match exit(&inspected) {
-                    Some(exit) if exit.is_long_after(kills.last) => {
-                        if let Ok(heard) = tokio::time::timeout(LATE, signal.heard()).await {
-                            kills.hear(heard);
-                        }
-                        return if exit.is_long_after(kills.last) { exit.of_another_cause() } else { exit };
+        let patience = if failing { Some(ASK_AGAIN) } else { known.disconnected.then_some(RECONNECTION) };
+        let heard = match patience {
+            None => Some(signal.heard().await),
+            Some(patience) => tokio::time::timeout(patience, signal.heard()).await.ok(),
+        };
+        known.hear(heard.unwrap_or_default());
+        if heard.is_some_and(|heard| !heard.maybe_ended) {
+            continue;
+        }
+        let was_failing = std::mem::take(&mut failing);
+        let time_is_over = heard.is_none() && !was_failing;
+        match engine.inspect_container(container).await {
+            Ok(inspected) => match exit(&inspected) {
+                Some(exit) => {
+                    if exit.is_long_after(known.last_kill)
+                        && let Ok(heard) = tokio::time::timeout(LATE, signal.heard()).await
+                    {
+                        known.hear(heard);
                     }
-                    Some(exit) => return exit,
-                    None => break,
-                },
-                Err(error) if error.is_not_found() => return removed(),
-                Err(error) => {
-                    tracing::debug!(container, %error, "the engine does not say how the container is");
-                    // The end of an outage wakes us as well; this is for an engine that fails this call alone.
-                    if let Ok(heard) = tokio::time::timeout(ASK_AGAIN, signal.heard()).await {
-                        kills.hear(heard);
-                    }
+                    return known.judge(exit);
                 }
+                None if time_is_over && std::mem::take(&mut known.disconnected) => {
+                    known.end_without_network(engine, container, &inspected).await;
+                }
+                None => {}
+            },
+            Err(error) if error.is_not_found() => return removed(),
+            Err(error) => {
+                tracing::debug!(container, %error, "the engine does not say how the container is");
+                // The end of an outage wakes us as well; this is for an engine that fails this call alone.
+                failing = true;
             }
         }
     }
