@@ -4,7 +4,11 @@
 //! pending -> running -> (restart ->) complete | failed
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use nomad_jobspec::{
@@ -14,8 +18,8 @@ use nomad_jobspec::{
 use nomad_plugin::{
     client::ClientError,
     driver::{
-        AllocatedResources, Dns, Force, LinuxResources, NetworkIsolation, PortMapping, Recoverability, Resources,
-        TaskConfig, TaskHandle, WaitResult,
+        AllocatedResources, Dns, DriverError, Force, LinuxResources, NetworkIsolation, PortMapping, Recoverability,
+        Resources, TaskConfig, TaskHandle, WaitResult,
     },
     hclspec::Spec,
     id::TaskId,
@@ -57,6 +61,9 @@ pub(crate) async fn asked(stop: &mut watch::Receiver<Stop>, urgency: Stop) {
 
 /// What ends a task whatever it does.
 pub(crate) const KILL: &str = "SIGKILL";
+
+/// How often a driver is asked to give up a start.
+const GIVING_UP: Duration = Duration::from_millis(200);
 
 /// A task and what it needs.
 pub(crate) struct TaskRunner {
@@ -105,7 +112,8 @@ impl TaskRunner {
             let outcome = match started {
                 Ok(handle) => self.watch(handle).await,
                 Err(NotStarted { message, outcome }) => {
-                    self.event("Driver Failure", &message);
+                    let kind = if self.stopping() && outcome != Outcome::Fatal { "Killed" } else { "Driver Failure" };
+                    self.event(kind, &message);
                     outcome
                 }
             };
@@ -185,7 +193,16 @@ impl TaskRunner {
         let fatal = |message: String| NotStarted { message, outcome: Outcome::Fatal };
         let config = self.config().map_err(fatal)?;
         let id = config.id.clone();
-        match self.driver.current().start_task(config).await {
+        let client = self.driver.current();
+        let started = {
+            let starting = client.start_task(config);
+            tokio::pin!(starting);
+            tokio::select! {
+                started = &mut starting => started,
+                () = self.give_up(&id) => starting.await,
+            }
+        };
+        match started {
             Ok(started) => {
                 let handle = started.handle;
                 self.driver.runs(id.clone(), handle.clone());
@@ -207,6 +224,21 @@ impl TaskRunner {
             }),
             // The next process of the driver finds the container, should there be one, by its name.
             Err(error) => Err(NotStarted { message: error.to_string(), outcome: Outcome::Failure }),
+        }
+    }
+
+    /// Once the job is to end, has the driver give up a start that may be waiting for its image.
+    async fn give_up(&self, id: &TaskId) {
+        asked(&mut self.stop.clone(), Stop::Gently).await;
+        loop {
+            let client = self.driver.current();
+            match client.stop_task(id.clone(), self.task.kill_timeout, self.task.kill_signal.clone()).await {
+                // The driver has not heard of it yet, or is just making it.
+                Err(ClientError::Driver(error)) if error.message == DriverError::TASK_NOT_FOUND => {
+                    tokio::time::sleep(GIVING_UP).await;
+                }
+                _ => return,
+            }
         }
     }
 
@@ -322,7 +354,7 @@ impl TaskRunner {
             })
         };
         let mut stop = self.stop.clone();
-        let kill = || ask(std::time::Duration::ZERO, KILL);
+        let kill = || ask(Duration::ZERO, KILL);
         let asked = async {
             if *stop.borrow() == Stop::Now {
                 return kill().await;

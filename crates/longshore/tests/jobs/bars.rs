@@ -105,6 +105,23 @@ fn a_job_in_the_foreground_of_a_terminal_draws_its_pulls_and_tells_its_events_be
 }
 
 #[test]
+fn a_job_that_is_stopped_while_it_waits_for_its_image_gives_the_pull_up() {
+    let (machine, (_registry, front, image)) = (Machine::new(), held());
+    let file = machine.file("job.hcl", &crate::job("early", "exit 0", "").replace(&conformance::image(), &image));
+    let mut run = OnTerminal::start(&machine, &["run", file.to_str().unwrap()]);
+    run.bar(&image);
+
+    machine.ok(&["stop", "early"]);
+
+    wait_until("the engine gives up", || front.gone() > 0);
+    run.child.wait().unwrap();
+    wait_until("the last word", || run.seen().contains("==> the job has ended"));
+    let said = run.seen();
+    assert!(said.contains("Killed: the task was stopped while it waited for its image"), "{said}");
+    assert!(!is_local(&image) && machine.containers().is_empty());
+}
+
+#[test]
 fn a_prefetch_that_is_interrupted_gives_up_and_leaves_no_driver() {
     let (machine, (_registry, front, image)) = (Machine::new(), held());
     let mut prefetch = OnTerminal::start(&machine, &["prefetch", &image]);
