@@ -58,7 +58,7 @@ impl Bars {
         for layer in &pull.layers {
             let last = drawn.layers.values().last().unwrap_or(&drawn.head).clone();
             let bar = drawn.layers.entry(layer.id.clone()).or_insert_with(|| {
-                let bar = DRAWN.insert_after(&last, ProgressBar::no_length());
+                let bar = DRAWN.insert_after(&last, ProgressBar::no_length().with_style(WORDS.clone()));
                 bar.set_prefix(format!("  {}", layer.id));
                 bar
             });
