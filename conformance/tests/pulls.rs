@@ -270,6 +270,28 @@ async fn a_pull_whose_time_is_over_says_how_far_it_was_and_another_attempt_may_h
 }
 
 #[tokio::test]
+async fn a_registry_that_falls_silent_is_given_up_long_before_the_pulls_time_is_over() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("silent:1", LAYER);
+    let stalls = |asked: &Asked| if asked.layer { Fault::Stall } else { Fault::None };
+    let proxy = FaultyRegistry::start(&registry, stalls);
+    let image = registry.also(proxy.name(&pushed));
+    // The shortest time that the driver takes.
+    let fixture = Fixture::configured("pull_activity_timeout = \"1m\"").await;
+    let task = task(&fixture, "web", &image).option("image_pull_timeout", text("10h"));
+
+    let silence = Duration::from_secs(60);
+    let refusal = timeout(silence + *DEADLINE, fixture.refused(&task)).await.expect("it is given up");
+    proxy.release();
+    fixture.run(&task).await;
+
+    let expected = format!("Failed to pull `{image}`: aborted after 60 s without progress: ");
+    assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
+    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn the_time_in_the_queue_is_no_part_of_a_pulls_time() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = ["first:1", "second:1"].map(|name| registry.push_with_layer(name, LAYER));
