@@ -45,7 +45,7 @@ impl Drop for PauseImage {
 }
 
 fn is_same_file(one: &str, other: &str) -> bool {
-    let identity = |path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).unwrap();
+    let identity = |path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).expect("it is there");
     identity(one) == identity(other)
 }
 

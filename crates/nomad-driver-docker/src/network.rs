@@ -159,7 +159,7 @@ async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &Contai
     let (Some(namespace), Some(ledger)) = (namespace, Ledger::of(around).await) else { return };
     match KeptNamespace::of(alloc).keep(namespace.as_ref()) {
         Ok(()) => {
-            ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default())
+            ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default());
         }
         Err(error) => tracing::warn!(%alloc, %error, "the group's network will be lost if its pause container dies"),
     }

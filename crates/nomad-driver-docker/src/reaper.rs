@@ -77,7 +77,7 @@ async fn networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContai
         match network::destroy(around, &alloc, None).await {
             Ok(()) => tracing::info!(%alloc, "removed the network of an allocation that has gone"),
             Err(error) => {
-                tracing::error!(%alloc, %error, "failed to remove the network of an allocation that has gone")
+                tracing::error!(%alloc, %error, "failed to remove the network of an allocation that has gone");
             }
         }
     }

@@ -171,6 +171,19 @@ pub(super) async fn joinable(
         let removed = engine.remove_container(&id).await;
         removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))?;
     }
+    // It is rare, and large.
+    Box::pin(another(around, network, alloc, isolation, (&kept, namespace))).await
+}
+
+/// Makes the pause container that follows one that died, and moves it into the kept namespace.
+async fn another(
+    around: &Surroundings,
+    network: &Network,
+    alloc: &AllocId,
+    isolation: &NetworkIsolation,
+    (kept, namespace): (&KeptNamespace, Identity),
+) -> Result<ContainerInspectResponse, DriverError> {
+    let engine = &around.engine;
     let image = PauseImage::built_in(around).await?;
     let hostname = Ledger::of(around).await.and_then(|ledger| ledger.kept(alloc));
     let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());

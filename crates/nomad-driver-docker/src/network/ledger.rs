@@ -164,7 +164,8 @@ mod tests {
 
         assert_eq!((there, gone, in_use, unmounted), (false, true, false, false));
         assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
-        assert_eq!(ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect::<Vec<_>>(), [alloc.clone()]);
+        let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
+        assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
         assert!(directory.path().join("state/networks/AB-CD---/a-1").is_file());
         ledger.forget(&alloc);
         assert!(ledger.allocs().is_empty() && ledger.kept(&alloc).is_none());
