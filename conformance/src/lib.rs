@@ -24,9 +24,10 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{Stream, StreamExt};
 use nomad_plugin::{
     client::{ClientError, DriverClient, LaunchOptions},
-    driver::{DriverError, Force, SetConfig, StartedTask},
+    driver::{DriverError, Force, SetConfig, StartedTask, TaskEvent},
     id::TaskId,
     msgpack::{Value, encode},
 };
@@ -52,6 +53,23 @@ pub async fn until_within(time: Duration, what: &str, condition: impl Fn() -> bo
         assert!(tokio::time::Instant::now() < deadline, "{what}: not within {time:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Waits for an event; fails when none comes within [`DEADLINE`].
+pub async fn event_that(
+    events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin),
+    what: &str,
+    is_it: impl Fn(&TaskEvent) -> bool,
+) -> TaskEvent {
+    let found = async {
+        loop {
+            let event = events.next().await.expect("an event").expect("the driver answers");
+            if is_it(&event) {
+                break event;
+            }
+        }
+    };
+    tokio::time::timeout(*DEADLINE, found).await.unwrap_or_else(|_| panic!("no event {what:?}"))
 }
 
 /// The label of everything that tests make.

@@ -4,8 +4,10 @@
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
-use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, object, text, texts, until, until_within, user::User};
-use futures_util::{Stream, StreamExt};
+use conformance::{
+    DEADLINE, Fixture, Task, dockerd::Dockerd, event_that, object, text, texts, until, until_within, user::User,
+};
+use futures_util::Stream;
 use nomad_plugin::{
     client::ClientError,
     driver::{DriverError, Force, NetworkIsolation, TaskEvent},
@@ -88,18 +90,9 @@ async fn driver(engine: &Dockerd) -> Fixture {
     Fixture::with(config, &[("DOCKER_HOST", &engine.address())]).await
 }
 
-/// The message of the first event of a task that says so.
-async fn told(
-    events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin),
-    name: &str,
-    what: &str,
-) -> String {
-    loop {
-        let event = events.next().await.unwrap().unwrap();
-        if event.task_name == name && event.message.contains(what) {
-            return event.message;
-        }
-    }
+/// Waits until the owner of a task is told.
+async fn told(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin), name: &str, what: &str) {
+    event_that(events, what, |event| event.task_name == name && event.message == what).await;
 }
 
 const HEALED: &str = "The network's pause container had died; another one keeps the same network";
@@ -145,12 +138,12 @@ async fn a_pause_container_that_was_killed_or_removed_is_followed_by_another_at_
         let before = group.runs(&engine);
         engine.run(&how.split(' ').chain([group.pause().as_str()]).collect::<Vec<_>>());
         until("another one runs", || !["", &before].contains(&group.runs(&engine).as_str())).await;
-        assert_eq!(told(&mut events, "server", "had died").await, HEALED);
+        told(&mut events, "server", HEALED).await;
 
         let ask = texts(&["-c", &format!("wget -q -O - http://{ADDRESS}:8080/name")]);
         let said = fixture.output(&group.task(&fixture, name).option("args", ask)).await;
         assert!(said.starts_with("web-1\n"), "{name}: {said}");
-        assert_eq!(told(&mut events, name, "had died").await, HEALED);
+        told(&mut events, name, HEALED).await;
     }
     let rights = "{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}}";
     let rights = engine.run(&["inspect", "--format", rights, &group.pause()]);
@@ -241,7 +234,8 @@ async fn not_root_a_task_whose_network_is_lost_fails_at_once_and_is_told_why() {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
     let fixture = Fixture::as_user(User::of_group_docker(), &[("DOCKER_HOST", &engine.address())]).await;
-    let mut events = fixture.driver.task_events().await.unwrap();
+    let mut of_before = fixture.driver.task_events().await.unwrap();
+    let mut of_after = fixture.driver.task_events().await.unwrap();
     let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     let task = |name: &str| {
@@ -257,11 +251,9 @@ async fn not_root_a_task_whose_network_is_lost_fails_at_once_and_is_told_why() {
 
     let why = "the network of the group is lost with its pause container; not root: namespaces are not kept";
     assert_eq!(refusal, DriverError::fatal(why));
-    let mut left = vec!["after", "before"];
-    while !left.is_empty() {
-        let event = events.next().await.unwrap().unwrap();
-        left.retain(|name| event.task_name != *name || event.message != why);
-    }
+    // Its owner is told when the pause container dies, that of the other one when it is refused.
+    told(&mut of_before, "before", why).await;
+    told(&mut of_after, "after", why).await;
     fixture.driver.destroy_network(alloc, Some(made.isolation.clone())).await.unwrap();
     fixture.end().await;
 }
@@ -272,10 +264,14 @@ async fn a_network_whose_namespace_a_reboot_took_is_made_anew() {
     let fixture = driver(&engine).await;
     let group = Group::make(&fixture).await;
 
-    // What is mounted is gone after a reboot, and the engine has started the pause container again.
+    // What is mounted is gone after a reboot, and the engine of a container of the built-in driver has started it again.
     assert!(Command::new("umount").arg(&group.kept).status().unwrap().success());
+    engine.run(&["restart", "--time", "0", &group.pause()]);
     let again = fixture.driver.create_network(group.alloc.clone(), "web-1".into()).await.unwrap();
     let address = group.inside("ip address show").1;
+    let made = group.runs(&engine);
+    engine.run(&["kill", &group.pause()]);
+    until("it is looked after as well", || !["", &made].contains(&group.runs(&engine).as_str())).await;
     fixture.driver.destroy_network(group.alloc.clone(), Some(again.isolation.clone())).await.unwrap();
 
     assert!(again.created, "who set its interfaces up does so again");

@@ -6,9 +6,9 @@ use conformance::{
     Fixture,
     docker::{docker, inspect},
     dockerd::Dockerd,
-    image, object, text, until,
+    event_that, image, object, text, until,
 };
-use futures_util::{StreamExt, future::join_all};
+use futures_util::future::join_all;
 use nomad_plugin::{
     driver::{Force, NetworkIsolation, NetworkMode},
     id::AllocId,
@@ -159,12 +159,7 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     task.config.network_isolation = Some(made.isolation.clone());
     let started = fixture.run(&task).await;
-    let told = loop {
-        let event = events.next().await.unwrap().unwrap();
-        if event.message.contains("built-in image") {
-            break event;
-        }
-    };
+    let told = event_that(&mut events, "built-in", |event| event.message.contains("built-in image")).await;
     let facts =
         engine.run(&["inspect", "--format", "{{.Config.Image}} {{.Config.Hostname}} {{.State.Running}}", &pause]);
     let size = engine.run(&["image", "inspect", "--format", "{{.Size}}", built_in]);

@@ -5,11 +5,12 @@ use std::time::Duration;
 use conformance::{
     DEADLINE, Fixture, Task,
     docker::{inspect, is_local},
+    event_that,
     faulty_registry::{Asked, Fault, FaultyRegistry},
     registry::{Access, Registry},
     text, until,
 };
-use futures_util::{Stream, StreamExt, future::join_all};
+use futures_util::{Stream, future::join_all};
 use nomad_plugin::{
     client::ClientError,
     driver::{Recoverability, TaskEvent},
@@ -30,13 +31,7 @@ fn slow_layers(asked: &Asked) -> Fault {
 
 /// The next event whose text begins so.
 async fn event(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin), begin: &str) -> TaskEvent {
-    loop {
-        let event = timeout(*DEADLINE, events.next()).await.unwrap_or_else(|_| panic!("no event {begin:?}"));
-        let event = event.expect("an event").expect("the driver answers");
-        if event.message.starts_with(begin) {
-            return event;
-        }
-    }
+    event_that(events, begin, |event| event.message.starts_with(begin)).await
 }
 
 #[tokio::test]

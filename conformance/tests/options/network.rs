@@ -9,9 +9,8 @@ use std::{
 use conformance::{
     DEADLINE, Fixture, LABEL,
     docker::{docker, inspect},
-    until,
+    event_that, until,
 };
-use futures_util::StreamExt;
 use nomad_plugin::driver::{
     Dns, Force, HostsEntry, NetworkIsolation, NetworkMode, NetworkPort, NetworkResource, Recoverability,
 };
@@ -370,7 +369,7 @@ async fn a_task_whose_network_is_taken_away_ends_and_says_why_and_does_not_start
     let name = &front.name;
     assert_eq!(ended.error, format!("the container was disconnected from the network {name:?} while the task ran"));
     let told = format!("The task is ended: its container was disconnected from the network {name:?}");
-    while events.next().await.unwrap().unwrap().message != told {}
+    event_that(&mut events, &told, |event| event.message == told).await;
     assert!(refusal.message.contains(&format!("network {name} not found")), "{refusal}");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
     fixture.end().await;

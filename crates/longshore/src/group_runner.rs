@@ -20,7 +20,8 @@ use crate::{
     node::{Node, mhz},
     record::Record,
     state::{AllocState, DataDir, Phase},
-    task_runner::{Stop, TaskRunner, asked},
+    stop::{Stop, asked},
+    task_runner::TaskRunner,
 };
 
 /// An instance and what it needs.

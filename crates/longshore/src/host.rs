@@ -32,7 +32,8 @@ use crate::{
     record::Record,
     report,
     state::{AllocState, DataDir, JobState, Phase, PortState, TaskState},
-    task_runner::{Stop, left_running},
+    stop::Stop,
+    task_runner::left_running,
 };
 
 /// Takes a job for this process.

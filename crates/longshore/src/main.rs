@@ -23,6 +23,7 @@ mod record;
 mod report;
 mod restart;
 mod state;
+mod stop;
 mod task_runner;
 mod template;
 

@@ -37,27 +37,9 @@ use crate::{
     report,
     restart::{Next, Outcome},
     state::Phase,
+    stop::{Stop, asked},
     template,
 };
-
-/// How urgently the job is to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stop {
-    /// Not at all.
-    No,
-    /// Tasks are asked, and killed when their time is over.
-    Gently,
-    /// Tasks are killed.
-    Now,
-}
-
-/// Waits until the job is to end that urgently.
-pub(crate) async fn asked(stop: &mut watch::Receiver<Stop>, urgency: Stop) {
-    if stop.wait_for(|stop| *stop >= urgency).await.is_err() {
-        // Nobody is left who could ask.
-        std::future::pending::<()>().await;
-    }
-}
 
 /// What ends a task whatever it does.
 pub(crate) const KILL: &str = "SIGKILL";

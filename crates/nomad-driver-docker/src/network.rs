@@ -87,29 +87,67 @@ async fn find(
     alloc: &AllocId,
     hostname: &str,
 ) -> Result<Option<NetworkIsolation>, DriverError> {
-    let engine = &around.engine;
     let is_kept = KeptNamespace::of(alloc).identity().is_some();
     if is_kept {
         let wanted = isolation(alloc, ContainerInspectResponse::default(), hostname);
         let found = healing::joinable(around, network, alloc, &wanted).await?;
         return Ok(Some(isolation(alloc, found, hostname)));
     }
+    let Some(found) = pause_container(around, alloc).await? else { return Ok(None) };
     // After a reboot the engine may have started it again, without what was in its namespace.
     let was_kept = Ledger::of(around).await.is_some_and(|ledger| ledger.kept(alloc).is_some());
-    match engine.inspect_container(&name(alloc)).await {
-        Ok(found) if is_running(&found) && !was_kept => {
-            keep_namespace(around, alloc, &found).await;
-            Ok(Some(isolation(alloc, found, hostname)))
-        }
-        Ok(dead) => {
-            let id = dead.id.unwrap_or_default();
-            let removed = engine.remove_container(&id).await;
-            removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))?;
-            Ok(None)
-        }
+    if is_running(&found) && !was_kept {
+        keep_namespace(around, alloc, &found).await;
+        return Ok(Some(isolation(alloc, found, hostname)));
+    }
+    purge(around, &found.id.unwrap_or_default()).await?;
+    Ok(None)
+}
+
+/// The allocation's pause container, in any state.
+async fn pause_container(
+    around: &Surroundings,
+    alloc: &AllocId,
+) -> Result<Option<ContainerInspectResponse>, DriverError> {
+    match around.engine.inspect_container(&name(alloc)).await {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(failed("failed to look for the pause container", &error)),
     }
+}
+
+/// Makes room for another pause container.
+async fn purge(around: &Surroundings, id: &str) -> Result<(), DriverError> {
+    let removed = around.engine.remove_container(id).await;
+    removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))
+}
+
+/// Makes and starts a pause container, and waits until it is `ready`. One that does not come so far is removed.
+async fn start(
+    around: &Surroundings,
+    alloc: &AllocId,
+    body: ContainerCreateBody,
+    ready: impl AsyncFnOnce(&str) -> Result<ContainerInspectResponse, DriverError>,
+) -> Result<ContainerInspectResponse, DriverError> {
+    let id = around.engine.create_container(&name(alloc), body).await;
+    let id = id.map_err(|error| failed("failed to create container", &error))?;
+    let started = async {
+        let start = around.engine.start_container(&id).await;
+        start.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
+        ready(&id).await
+    };
+    let started = started.await;
+    if started.is_err()
+        && let Err(error) = around.engine.remove_container(&id).await
+    {
+        tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
+    }
+    started
+}
+
+async fn look_at(around: &Surroundings, id: &str) -> Result<ContainerInspectResponse, DriverError> {
+    let found = around.engine.inspect_container(id).await;
+    found.map_err(|error| failed("failed to look at the pause container", &error))
 }
 
 async fn make(
@@ -118,7 +156,6 @@ async fn make(
     alloc: &AllocId,
     hostname: &str,
 ) -> Result<NetworkIsolation, DriverError> {
-    let engine = &around.engine;
     remove_leftovers(around, alloc).await;
     let image = PauseImage::ensure(around).await?;
     let body = ContainerCreateBody {
@@ -129,25 +166,12 @@ async fn make(
         host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
         ..ContainerCreateBody::default()
     };
-    let id = engine.create_container(&name(alloc), body).await;
-    let id = id.map_err(|error| failed("failed to create container", &error))?;
-    let started = async {
-        engine.start_container(&id).await?;
-        engine.inspect_container(&id).await
-    };
-    match started.await {
-        Ok(started) => {
-            network.keep_image(image);
-            keep_namespace(around, alloc, &started).await;
-            Ok(isolation(alloc, started, hostname))
-        }
-        Err(error) => {
-            if let Err(error) = engine.remove_container(&id).await {
-                tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
-            }
-            Err(failed(&format!("Failed to start container {id}"), &error))
-        }
-    }
+    let started = start(around, alloc, body, async |id: &str| look_at(around, id).await).await?;
+    network.keep_image(image);
+    // Who looked after the one before may have given it up as lost.
+    network.unguard();
+    keep_namespace(around, alloc, &started).await;
+    Ok(isolation(alloc, started, hostname))
 }
 
 /// Keeps the namespace of a pause container that has the allocation's network, where that is possible.

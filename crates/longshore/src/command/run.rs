@@ -22,7 +22,7 @@ use crate::{
     job_file::{self, Loaded},
     report,
     state::{DataDir, Phase},
-    task_runner::Stop,
+    stop::Stop,
 };
 
 /// Set for the process that goes on in the background.

@@ -14,12 +14,13 @@ use nomad_plugin::{
 use tokio::time::Instant;
 
 use super::{
-    CONTAINER_ID, HOSTNAME, failed, is_running, keep_namespace,
+    CONTAINER_ID, HOSTNAME, is_running, keep_namespace,
     kept::{Identity, KeptNamespace, identity},
     known::Network,
     ledger::Ledger,
-    name,
+    look_at, pause_container,
     pause_image::PauseImage,
+    purge, start,
 };
 use crate::{
     background::Background,
@@ -151,12 +152,7 @@ pub(super) async fn joinable(
     alloc: &AllocId,
     isolation: &NetworkIsolation,
 ) -> Result<ContainerInspectResponse, DriverError> {
-    let engine = &around.engine;
-    let found = match engine.inspect_container(&name(alloc)).await {
-        Ok(found) => Some(found),
-        Err(error) if error.is_not_found() => None,
-        Err(error) => return Err(failed("failed to look for the pause container", &error)),
-    };
+    let found = pause_container(around, alloc).await?;
     let kept = KeptNamespace::of(alloc);
     let Some(namespace) = kept.identity() else {
         let found = found.filter(|found| is_the_first(found, isolation)).ok_or_else(lost)?;
@@ -167,9 +163,7 @@ pub(super) async fn joinable(
         if namespace_of(&found) == Some(namespace) {
             return Ok(found);
         }
-        let id = found.id.unwrap_or_default();
-        let removed = engine.remove_container(&id).await;
-        removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))?;
+        purge(around, &found.id.unwrap_or_default()).await?;
     }
     // It is rare, and large.
     Box::pin(another(around, network, alloc, isolation, (&kept, namespace))).await
@@ -183,30 +177,14 @@ async fn another(
     isolation: &NetworkIsolation,
     (kept, namespace): (&KeptNamespace, Identity),
 ) -> Result<ContainerInspectResponse, DriverError> {
-    let engine = &around.engine;
     let image = PauseImage::built_in(around).await?;
     let hostname = Ledger::of(around).await.and_then(|ledger| ledger.kept(alloc));
     let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
-    let id = engine.create_container(&name(alloc), body(&image.name, alloc, hostname, kept.path())).await;
-    let id = id.map_err(|error| failed("failed to create container", &error))?;
-    let made = async {
-        let start = engine.start_container(&id).await;
-        start.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
-        moved_in(around, &id, namespace).await
-    };
-    match made.await {
-        Ok(made) => {
-            network.keep_image(image);
-            tracing::info!(container = id, %alloc, "a pause container had died; this one keeps the same network");
-            Ok(made)
-        }
-        Err(error) => {
-            if let Err(error) = engine.remove_container(&id).await {
-                tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
-            }
-            Err(error)
-        }
-    }
+    let body = body(&image.name, alloc, hostname, kept.path());
+    let made = start(around, alloc, body, async |id: &str| moved_in(around, id, namespace).await).await?;
+    network.keep_image(image);
+    tracing::info!(container = made.id, %alloc, "a pause container had died; this one keeps the same network");
+    Ok(made)
 }
 
 /// Whether a container still has the namespace with which the network was made.
@@ -238,8 +216,7 @@ async fn moved_in(
 ) -> Result<ContainerInspectResponse, DriverError> {
     let deadline = Instant::now() + MOVING;
     loop {
-        let found = around.engine.inspect_container(id).await;
-        let found = found.map_err(|error| failed("failed to look at the pause container", &error))?;
+        let found = look_at(around, id).await?;
         if namespace_of(&found) == Some(namespace) {
             return Ok(found);
         }

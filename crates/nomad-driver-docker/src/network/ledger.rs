@@ -19,7 +19,7 @@ use crate::task::Surroundings;
 pub struct Ledger(PathBuf);
 
 /// What is known of a network.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Entry {
     /// The allocation's directory; empty until a task has joined.
@@ -64,7 +64,7 @@ impl Ledger {
     fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut Entry)) {
         let Some(path) = self.path(alloc) else { return };
         let before = self.read(alloc);
-        let mut entry = self.read(alloc);
+        let mut entry = before.clone();
         change(&mut entry);
         if entry == before {
             return;
