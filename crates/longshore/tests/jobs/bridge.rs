@@ -1,6 +1,6 @@
-//! What a group's bridge leaves on the machine: nothing, once the group is stopped.
+//! A group's bridge: what can be reached over it, and what it leaves on the machine once the group is stopped: nothing.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, net::UdpSocket, path::Path, process::Command};
 
 use conformance::{dockerd::Dockerd, image};
 
@@ -116,4 +116,61 @@ fn a_bridge_answers_on_its_old_address_and_port_after_the_engine_was_killed() {
     assert_eq!((leases(&alloc), rules(&[&alloc])), (Vec::new(), Vec::new()));
     assert!(!Path::new(&format!("/run/netns/longshore-{alloc}")).exists());
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
+}
+
+const ASKER: &str = r#"
+job "asker" {
+  group "front" {
+    network {
+      mode = "bridge"
+      dns {
+        servers  = ["172.26.80.1"]
+        searches = ["longshore.test"]
+      }
+    }
+    task "ask" {
+      driver = "docker"
+      config {
+        image   = "IMAGE"
+        command = "/bin/sh"
+        args    = ["-c", "until nslookup -type=a db.longshore.test; do sleep 0.1; done; cat /etc/resolv.conf; sleep 1000000"]
+      }
+    }
+  }
+}
+"#;
+
+/// Answers the questions that have come for any name's IPv4 address.
+fn answer_names(socket: &UdpSocket, address: [u8; 4]) {
+    let mut question = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut question) {
+        let mut answer = question[..length].to_vec();
+        // It is an answer, with one record: of the name in the question, class IN, type A, for a minute (RFC 1035, 4.1).
+        answer[2] |= 0x80;
+        answer[7] = 1;
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(address);
+        socket.send_to(&answer, from).unwrap();
+    }
+}
+
+#[test]
+fn a_group_on_a_bridge_asks_the_name_servers_of_its_dns_block() {
+    let machine = Machine::new();
+    let (_pause, config) = Pause::make(&machine, "names");
+    let file = machine.file("job.hcl", &ASKER.replace("IMAGE", &image())).display().to_string();
+
+    machine.ok(&["-config", &config, "run", "-detach", &file]);
+    // The bridge's own address, which is there with the first group.
+    let socket = UdpSocket::bind("172.26.80.1:53").expect("a name server for the group");
+    socket.set_nonblocking(true).unwrap();
+    wait_until("the answer's arrival", || {
+        answer_names(&socket, [10, 9, 8, 7]);
+        machine.ok(&["logs", "-task", "ask", "asker"]).contains("search longshore.test\n")
+    });
+    let said = machine.ok(&["logs", "-task", "ask", "asker"]);
+    machine.ok(&["-config", &config, "stop", "asker"]);
+
+    assert!(said.contains("Address: 10.9.8.7\n"), "{said}");
+    assert!(said.contains("nameserver 172.26.80.1\n"), "{said}");
 }
