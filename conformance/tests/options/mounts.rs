@@ -79,9 +79,14 @@ async fn volumes_of_every_form_are_there_where_they_are_enabled() {
     assert_eq!(told["HostConfig"]["Binds"][4], "/etc:/host-etc:ro,z");
     let mount = &told["HostConfig"]["Mounts"][0]["VolumeOptions"];
     assert_eq!((&mount["NoCopy"], &mount["Labels"]["team"]), (&json!(true), &json!("web")));
-    let mounts = inspect(&by_driver.container())["Mounts"].clone();
+    let told = inspect(&by_driver.container());
+    assert_eq!(told["HostConfig"]["VolumeDriver"], "local");
+    let mounts = told["Mounts"].clone();
     let found = mounts.as_array().unwrap().iter().any(|mount| mount["Name"] == driven.as_str());
     assert!(found, "{mounts}");
+    let nobodys = format!("volume_driver = \"longshore-nobodys\"\nvolumes = [\"{driven}-2:/v\"]");
+    let refused = fixture.attempt(&fixture.job("refused", "true", &nobodys).await).await.err().unwrap().to_string();
+    assert!(refused.contains("longshore-nobodys"), "{refused}");
     fixture.end().await;
     docker(&["volume", "rm", &named, &driven]);
 }

@@ -116,7 +116,8 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     let capabilities = refusals.or_nothing(security::capabilities(options, plugin));
     let mut host = HostConfig {
         binds: Some(refusals.or_nothing(binds::binds(request))),
-        mounts: Some(refusals.or_nothing(binds::mounts(request))).filter(|mounts| !mounts.is_empty()),
+        mounts: Some(binds::mounts(request, &mut refusals)).filter(|mounts| !mounts.is_empty()),
+        volume_driver: options.volume_driver.clone(),
         log_config: Some(log_config(options, plugin)),
         network_mode: Some(network_mode.clone()),
         port_bindings: Some(ports.bindings).filter(|bindings| !bindings.is_empty()),
