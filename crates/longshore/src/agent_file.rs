@@ -1,7 +1,7 @@
 //! The file of an agent's configuration, as far as it is about the driver: `plugin "docker" { config { ... } }`, and the
 //! older `client { options { "docker.*" = ... } }`, which an agent does not pass on to an external plugin.
 
-use std::{collections::HashMap, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
 use nomad_jobspec::{
     Diagnostics, Problem, Source,
@@ -25,7 +25,7 @@ enum Holds {
 }
 
 /// Each older option, what it holds, and the option of the plugin that it became.
-const OLDER: [(&str, Holds, &[&str]); 12] = [
+const OLDER: [(&str, Holds, &[&str]); 15] = [
     ("docker.endpoint", Holds::Text, &["endpoint"]),
     ("docker.auth.config", Holds::Text, &["auth", "config"]),
     ("docker.auth.helper", Holds::Text, &["auth", "helper"]),
@@ -38,8 +38,11 @@ const OLDER: [(&str, Holds, &[&str]); 12] = [
     ("docker.volumes.enabled", Holds::Truth, &["volumes", "enabled"]),
     ("docker.volumes.selinuxlabel", Holds::Text, &["volumes", "selinuxlabel"]),
     ("docker.privileged.enabled", Holds::Truth, &["allow_privileged"]),
+    ("docker.nvidia_runtime", Holds::Text, &["nvidia_runtime"]),
+    ("docker.caps.allowlist", Holds::Names, &["allow_caps"]),
+    // The name before that; where both are there, this one is ignored.
+    ("docker.caps.whitelist", Holds::Names, &["allow_caps"]),
 ];
-const OLDER_CAPS: (&str, Holds, &[&str]) = ("docker.caps.whitelist", Holds::Names, &["allow_caps"]);
 
 /// Reads the driver's configuration from an agent's file: what stands in the `config` block.
 pub(crate) fn load(path: &Path) -> Result<(Source, Body), Failure> {
@@ -50,7 +53,9 @@ pub(crate) fn load(path: &Path) -> Result<(Source, Body), Failure> {
     let config = docker.and_then(|docker| docker.body.blocks("config").next());
     let mut config = config.map(|config| config.body.clone()).unwrap_or_default();
     let mut problems = Vec::new();
-    for older in agent.blocks("client").flat_map(|client| options(&client.body)) {
+    let mut older: Vec<_> = agent.blocks("client").flat_map(|client| options(&client.body)).collect();
+    older.sort_by_key(|older| OLDER.iter().position(|(name, ..)| *name == older.name));
+    for older in older {
         if let Err(problem) = add(&mut config, &older) {
             problems.push(Problem { message: problem, span: Some(older.span.clone()), hint: None });
         }
@@ -101,9 +106,7 @@ fn options(client: &Body) -> Vec<Older> {
 
 /// Puts an older option where it belongs. What the `plugin` block says itself stands.
 fn add(config: &mut Body, older: &Older) -> Result<(), String> {
-    let known: HashMap<_, _> =
-        OLDER.into_iter().chain([OLDER_CAPS]).map(|(name, holds, path)| (name, (holds, path))).collect();
-    let Some((holds, path)) = known.get(older.name.as_str()) else {
+    let Some((_, holds, path)) = OLDER.into_iter().find(|(name, ..)| *name == older.name) else {
         report::note(&format!("the client option {:?} is not known and ignored", older.name));
         return Ok(());
     };
@@ -122,7 +125,7 @@ fn add(config: &mut Body, older: &Older) -> Result<(), String> {
     };
     if !set(config, path, value, &older.span) {
         let new = path.join(".");
-        report::note(&format!("the client option {:?} is ignored: the plugin's {new:?} says otherwise", older.name));
+        report::note(&format!("the client option {:?} is ignored: {new:?} of the plugin is set already", older.name));
     }
     Ok(())
 }
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_older_option_becomes_the_plugins() {
-        for (name, holds, path) in OLDER.into_iter().chain([OLDER_CAPS]) {
+        for (name, holds, path) in OLDER {
             let (text, expected) = match holds {
                 Holds::Text => ("some", Value::from("some")),
                 Holds::Truth => ("1", Value::from(true)),
@@ -206,6 +209,14 @@ mod tests {
                 assert_eq!(value(&loaded(&agent).unwrap(), path), Some(expected.clone()), "{agent}");
             }
         }
+    }
+
+    #[test]
+    fn the_newer_of_two_older_names_goes_before() {
+        let agent = "client {\n  options {\n    \"docker.caps.whitelist\" = \"KILL\"\n    \"docker.caps.allowlist\" = \
+                     \"CHOWN\"\n  }\n}\n";
+
+        assert_eq!(value(&loaded(agent).unwrap(), &["allow_caps"]), Some(Value::from(vec!["CHOWN"])));
     }
 
     #[test]
