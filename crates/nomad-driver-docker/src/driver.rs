@@ -42,6 +42,7 @@ pub struct DockerDriver {
     surroundings: Arc<Mutex<Surroundings>>,
     /// Looks for dangling containers from the first fingerprint on: a process that only tells its schema removes nothing.
     reaper: OnceLock<Background>,
+    seen: fingerprint::Seen,
 }
 
 impl Default for DockerDriver {
@@ -60,7 +61,12 @@ impl Default for DockerDriver {
             events,
             finishing: Finishing::default(),
         };
-        Self { tasks: TaskStore::default(), surroundings: Arc::new(Mutex::new(surroundings)), reaper: OnceLock::new() }
+        Self {
+            tasks: TaskStore::default(),
+            surroundings: Arc::new(Mutex::new(surroundings)),
+            reaper: OnceLock::new(),
+            seen: fingerprint::Seen::default(),
+        }
     }
 }
 
@@ -150,7 +156,7 @@ impl Driver for DockerDriver {
         });
         let around = self.around();
         around.images.tidy(&around.plugin.state_dir);
-        Ok(fingerprint::stream(around.engine, around.plugin))
+        Ok(fingerprint::stream(around.engine, around.plugin, self.seen.clone()))
     }
 
     async fn recover_task(&self, id: TaskId, handle: TaskHandle) -> Answer<()> {

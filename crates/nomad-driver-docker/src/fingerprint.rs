@@ -1,6 +1,13 @@
 //! What the node can do, as Nomad's scheduler sees it: at once, then every 30 s.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{Attribute, BoxStream, Fingerprint, Health};
@@ -9,22 +16,34 @@ use crate::{config::PluginConfig, cpuset::NOT_ROOT, engine::Engine};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Fingerprints, without an end.
-pub fn stream(engine: Engine, plugin: Arc<PluginConfig>) -> BoxStream<Fingerprint> {
-    every(PERIOD, engine, plugin)
+/// Whether this process has ever had an answer from an engine, whoever asked for fingerprints meanwhile.
+#[derive(Clone, Default)]
+pub struct Seen(Arc<AtomicBool>);
+
+impl Seen {
+    /// An engine that was seen once is not undetected any more, but unhealthy.
+    fn without_engine(&self) -> Health {
+        if self.0.load(Ordering::Relaxed) { Health::Unhealthy } else { Health::Undetected }
+    }
+
+    fn note(&self, health: Health) {
+        if health == Health::Healthy {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
-fn every(period: Duration, engine: Engine, plugin: Arc<PluginConfig>) -> BoxStream<Fingerprint> {
-    let first = (engine, plugin, Health::Undetected, Duration::ZERO);
-    stream::unfold(first, move |(engine, plugin, without_engine, pause)| async move {
+/// Fingerprints, without an end.
+pub fn stream(engine: Engine, plugin: Arc<PluginConfig>, seen: Seen) -> BoxStream<Fingerprint> {
+    every(PERIOD, engine, plugin, seen)
+}
+
+fn every(period: Duration, engine: Engine, plugin: Arc<PluginConfig>, seen: Seen) -> BoxStream<Fingerprint> {
+    stream::unfold((engine, plugin, seen, Duration::ZERO), move |(engine, plugin, seen, pause)| async move {
         tokio::time::sleep(pause).await;
-        let fingerprint = take(&engine, &plugin, without_engine).await;
-        // An engine that was seen once is not undetected any more, but unhealthy.
-        let without_engine = match fingerprint.health {
-            Health::Healthy => Health::Unhealthy,
-            _ => without_engine,
-        };
-        Some((fingerprint, (engine, plugin, without_engine, period)))
+        let fingerprint = take(&engine, &plugin, seen.without_engine()).await;
+        seen.note(fingerprint.health);
+        Some((fingerprint, (engine, plugin, seen, period)))
     })
     .boxed()
 }
@@ -109,7 +128,9 @@ mod tests {
     async fn health_follows_an_engine_that_comes_goes_and_comes_again() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("docker.sock");
-        let mut fingerprints = every(Duration::from_millis(1), endpoint(&socket), Arc::default());
+        let seen = Seen::default();
+        let stream = || every(Duration::from_millis(1), endpoint(&socket), Arc::default(), seen.clone());
+        let mut fingerprints = stream();
 
         let before = fingerprints.next().await.unwrap();
         let engine = engine_at(&socket);
@@ -117,6 +138,8 @@ mod tests {
         drop(engine);
         std::fs::remove_file(&socket).unwrap();
         let without = fingerprints.next().await.unwrap();
+        // As an agent that was started again asks.
+        let asked_anew = stream().next().await.unwrap();
         let _engine = engine_at(&socket);
         let again = fingerprints.next().await.unwrap();
 
@@ -124,7 +147,7 @@ mod tests {
         assert_eq!(with.health, Health::Healthy);
         // Behind it stands what others than root cannot do.
         assert_eq!(with.description.split("; ").next(), Some("Healthy"));
-        assert_eq!(without.health, Health::Unhealthy);
+        assert_eq!((without.health, asked_anew.health), (Health::Unhealthy, Health::Unhealthy));
         for fingerprint in [before, without] {
             assert!(fingerprint.attributes.is_empty());
             assert!(fingerprint.description.starts_with("Failed to connect to docker daemon"), "{fingerprint:?}");
