@@ -253,6 +253,11 @@ fn endpoint(reader: &Reader<'_>) -> Endpoint {
     // Without an address the environment decides about TLS as well.
     let tls = reader.block("tls").filter(|_| !address.is_empty()).and_then(|tls| {
         let [cert, key, ca] = ["cert", "key", "ca"].map(|name| tls.text(name).unwrap_or_default());
+        for (given, missing) in [(&cert, ("key", &key)), (&key, ("cert", &cert))] {
+            if !given.is_empty() && missing.1.is_empty() {
+                tls.problem_at(missing.0, "must be set: a client's certificate and its key go together");
+            }
+        }
         let given = !(cert.is_empty() && key.is_empty() && ca.is_empty());
         given.then(|| Tls { cert: cert.into(), key: key.into(), ca: ca.into() })
     });
@@ -347,7 +352,9 @@ mod tests {
             ("pull_activity_timeout", text("10s")),
             ("allowed_modes", object(&[("uts", Value::List(vec![text("private")]))])),
             ("pids_limit", Value::Int(-5)),
-            ("endpoint", Value::Int(3)),
+            ("endpoint", text("tcp://127.0.0.1:1")),
+            ("tls", object(&[("cert", text("/c"))])),
+            ("state_dir", Value::Int(3)),
             ("max_parallel_pulls", Value::Int(0)),
             ("load_dirs", Value::List(vec![text("/srv/images"), text("images")])),
         ])
@@ -359,9 +366,10 @@ mod tests {
             "failed to parse 'image_pull_timeout' duration: time: unknown unit \"d\" in duration \"1d\"",
             "pull_activity_timeout is less than minimum, 1m0s",
             "cannot apply allowed_modes configuration, \"private\" is not a valid utc_mode",
-            "pids_limit: must not be negative, this is -5",
+            "pids_limit: must be -1 or more, this is -5",
             "max_parallel_pulls: must be between 1 and 1000, this is 0",
-            "failed to decode driver config: endpoint: a string is needed, this is a number",
+            "tls.key: must be set: a client's certificate and its key go together",
+            "failed to decode driver config: state_dir: a string is needed, this is a number",
             "load_dirs[1]: an absolute path is needed, this is \"images\"",
         ] {
             assert!(errors.contains(expected), "{expected} is not in {errors}");

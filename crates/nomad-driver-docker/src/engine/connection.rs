@@ -1,13 +1,14 @@
 //! One connection pool to the engine: the version is agreed on at first use, and again after the engine was away.
 
 use std::{
+    fs::File,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error};
 
 use super::{
     EngineFacts, QUICK,
@@ -22,26 +23,90 @@ const NO_TIMEOUT: u64 = 10 * 365 * 24 * 3600;
 /// Where the engine is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `unix://...` or `tcp://...`; where empty, what the environment says (`DOCKER_HOST` and its like).
+    /// `unix://...` or `tcp://...`; where empty, the environment says that and all else: `DOCKER_HOST`,
+    /// `DOCKER_CERT_PATH` and `DOCKER_API_VERSION`.
     pub address: String,
-    /// The client's certificate, for `tcp://`. Only used with an address.
+    /// For `tcp://`. Only used with an address.
     pub tls: Option<Tls>,
 }
 
-/// A client certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The files of a connection by TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificate's file.
+    /// The client's certificate; empty is none.
     pub cert: PathBuf,
-    /// The key's file.
+    /// Its key.
     pub key: PathBuf,
-    /// The file of the authority that signed the engine's certificate.
+    /// The authority that signed the engine's certificate; empty is one that the system trusts.
     pub ca: PathBuf,
 }
 
-pub(super) struct Connection {
-    endpoint: Endpoint,
+/// How to reach an engine.
+#[derive(Clone, Debug, PartialEq)]
+struct Way {
     address: String,
+    tls: Option<Tls>,
+    /// The newest version of the API to speak.
+    newest: ClientVersion,
+}
+
+impl Way {
+    /// To an endpoint; `variable` is of the environment.
+    fn to(endpoint: &Endpoint, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let Endpoint { address, tls } = endpoint;
+        if !address.is_empty() {
+            return Self { address: address.clone(), tls: tls.clone(), newest: *API_DEFAULT_VERSION };
+        }
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let tls = set("DOCKER_CERT_PATH").map(|directory| {
+            let [cert, key, ca] = ["cert.pem", "key.pem", "ca.pem"].map(|file| Path::new(&directory).join(file));
+            Tls { cert, key, ca }
+        });
+        let newest = set("DOCKER_API_VERSION").and_then(|version| {
+            let parsed = api_version(&version);
+            if parsed.is_none() {
+                tracing::warn!(version, "DOCKER_API_VERSION is no version such as 1.43");
+            }
+            parsed
+        });
+        Self {
+            address: set("DOCKER_HOST").unwrap_or_else(|| DEFAULT_ADDRESS.to_owned()),
+            tls,
+            newest: newest.unwrap_or(*API_DEFAULT_VERSION),
+        }
+    }
+
+    fn connect(&self) -> Result<Docker, Error> {
+        let Self { address, tls, newest } = self;
+        match (address.split_once("://"), tls) {
+            (Some(("unix", _)), _) => Docker::connect_with_unix(address, NO_TIMEOUT, newest),
+            (Some(("tcp" | "http", _)), None) => Docker::connect_with_http(address, NO_TIMEOUT, newest),
+            (Some(("tcp" | "http" | "https", _)), tls) => by_tls(address, tls.as_ref(), newest),
+            _ => Docker::connect_with_host(address),
+        }
+    }
+}
+
+fn by_tls(address: &str, tls: Option<&Tls>, newest: &ClientVersion) -> Result<Docker, Error> {
+    let system = Tls::default();
+    let Tls { cert, key, ca } = tls.unwrap_or(&system);
+    // The library does without files of the client's that it cannot read.
+    for file in [cert, key].into_iter().filter(|file| !file.as_os_str().is_empty()) {
+        File::open(file).map_err(|_| Error::CertPathError { path: file.clone() })?;
+    }
+    // It adds an authority to those that the system trusts, and needs a file.
+    let ca = if ca.as_os_str().is_empty() { Path::new("/dev/null") } else { ca };
+    Docker::connect_with_ssl(address, key, cert, ca, NO_TIMEOUT, newest)
+}
+
+/// A version such as 1.43.
+fn api_version(text: &str) -> Option<ClientVersion> {
+    let (major, minor) = text.split_once('.')?;
+    Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
+}
+
+pub(super) struct Connection {
+    way: Way,
     /// Set while the engine is believed to answer.
     agreed: Mutex<Option<Docker>>,
     facts: Mutex<Option<Arc<EngineFacts>>>,
@@ -49,16 +114,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        let address = if endpoint.address.is_empty() {
-            std::env::var("DOCKER_HOST").unwrap_or_else(|_| DEFAULT_ADDRESS.to_owned())
-        } else {
-            endpoint.address.clone()
-        };
-        Self { endpoint, address, agreed: Mutex::default(), facts: Mutex::default() }
+        let way = Way::to(&endpoint, |name| std::env::var(name).ok());
+        Self { way, agreed: Mutex::default(), facts: Mutex::default() }
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.address
+        &self.way.address
     }
 
     pub(super) fn facts(&self) -> Option<Arc<EngineFacts>> {
@@ -75,28 +136,17 @@ impl Connection {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn connect(&self) -> Result<Docker, bollard::errors::Error> {
-        let Endpoint { address, tls } = &self.endpoint;
-        match (self.address.split_once("://"), tls) {
-            (Some(("unix", _)), _) => Docker::connect_with_unix(&self.address, NO_TIMEOUT, API_DEFAULT_VERSION),
-            (Some(("tcp" | "http" | "https", _)), Some(tls)) if !address.is_empty() => {
-                Docker::connect_with_ssl(address, &tls.key, &tls.cert, &tls.ca, NO_TIMEOUT, API_DEFAULT_VERSION)
-            }
-            _ => Ok(Docker::connect_with_host(&self.address)?.with_timeout(Duration::from_secs(NO_TIMEOUT))),
-        }
-    }
-
     /// The client, its version agreed with the engine.
     pub(super) async fn docker(&self) -> Result<Docker, Cause> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(docker) = agreed {
             return Ok(docker);
         }
-        let agreeing = async { self.connect()?.negotiate_version().await };
+        let agreeing = async { self.way.connect()?.negotiate_version().await };
         let docker = tokio::time::timeout(QUICK, agreeing)
             .await
             .map_err(|_| Cause::Deadline(QUICK))?
-            .map_err(|error| cause(error, &self.address))?;
+            .map_err(|error| cause(error, &self.way.address))?;
         *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker.clone());
         Ok(docker)
     }
@@ -109,12 +159,12 @@ impl Connection {
         call: impl FnOnce(Docker) -> F,
     ) -> Result<T, EngineError>
     where
-        F: Future<Output = Result<T, bollard::errors::Error>>,
+        F: Future<Output = Result<T, Error>>,
     {
         let answer = async {
             let docker = self.docker().await?;
             match tokio::time::timeout(deadline, Box::pin(call(docker))).await {
-                Ok(answer) => answer.map_err(|error| cause(error, &self.address)),
+                Ok(answer) => answer.map_err(|error| cause(error, &self.way.address)),
                 Err(_) => Err(Cause::Deadline(deadline)),
             }
         };
@@ -124,5 +174,47 @@ impl Connection {
             }
             EngineError { operation, subject: subject.to_owned(), cause }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way(address: &str, tls: Option<Tls>, environment: &[(&str, &str)]) -> Way {
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Way::to(&Endpoint { address: address.to_owned(), tls }, variable)
+    }
+
+    #[test]
+    fn the_environment_counts_only_where_no_endpoint_is_set() {
+        let environment = [
+            ("DOCKER_HOST", "tcp://127.0.0.1:2376"),
+            ("DOCKER_CERT_PATH", "/certs"),
+            ("DOCKER_API_VERSION", "1.43"),
+            ("DOCKER_TLS_VERIFY", "1"),
+        ];
+        let tls = Tls { cert: "/certs/cert.pem".into(), key: "/certs/key.pem".into(), ca: "/certs/ca.pem".into() };
+        let v1_43 = ClientVersion { major_version: 1, minor_version: 43 };
+
+        let by_environment = Way { address: "tcp://127.0.0.1:2376".into(), tls: Some(tls), newest: v1_43 };
+        assert_eq!(way("", None, &environment), by_environment);
+        let plain = Way { address: "tcp://127.0.0.1:1".into(), tls: None, newest: *API_DEFAULT_VERSION };
+        assert_eq!(way("tcp://127.0.0.1:1", None, &environment), plain);
+        let usual = Way { address: DEFAULT_ADDRESS.into(), tls: None, newest: *API_DEFAULT_VERSION };
+        assert_eq!(way("", None, &[("DOCKER_HOST", ""), ("DOCKER_API_VERSION", "newest")]), usual);
+    }
+
+    #[test]
+    fn a_clients_file_that_cannot_be_read_is_named_and_an_authority_is_not_needed() {
+        let tcp = |tls: Tls| way("tcp://127.0.0.1:1", Some(tls), &[]).connect();
+
+        let error = tcp(Tls { cert: "/none/cert.pem".into(), key: "/none/key.pem".into(), ..Tls::default() });
+        assert!(error.unwrap_err().to_string().contains("/none/cert.pem"));
+        assert!(tcp(Tls::default()).is_ok());
+        assert!(way("ftp://127.0.0.1", None, &[]).connect().is_err());
     }
 }
