@@ -59,7 +59,7 @@ impl Difference {
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         config: "pids_limit = -5",
-        ours: Outcome::Refused(&["pids_limit: must not be negative, this is -5"]),
+        ours: Outcome::Refused(&["pids_limit: must be -1 or more, this is -5"]),
         built_in: Outcome::Starts,
         reason: "a limit that is no number of processes is a mistake, and without it there is no limit at all",
     },
@@ -86,6 +86,26 @@ pub const DIFFERENCES: &[Difference] = &[
         ours: Outcome::Refused(&["volumes[0]: duplicate mount point \"/x\": mount[0].target has it already"]),
         built_in: Outcome::Refused(&["Duplicate mount point: /x"]),
         reason: "the engine does not say which of the options it means",
+    },
+    Difference {
+        config: "volumes = [\"local:/x:z:ro\"]",
+        ours: Outcome::Refused(&["volumes[0]: invalid docker volume \"local:/x:z:ro\": more than"]),
+        built_in: Outcome::Starts,
+        reason: "what comes behind the mode is lost, and the task can write where it was not to",
+    },
+    Difference {
+        config: "mount {\n  type = \"bind\"\n  target = \"/x\"\n}",
+        ours: Outcome::Refused(&["mount[0].source: must be set for a mount of type \"bind\""]),
+        built_in: Outcome::Starts,
+        reason: "nobody means the task's whole directory, with its secrets",
+    },
+    Difference {
+        config: "mount {\n  type = \"bind\"\n  source = \"local\"\n  target = \"/x\"\n  tmpfs_options {\n    size = 9\n  }\n}",
+        ours: Outcome::Refused(&[
+            "mount[0].tmpfs_options: is for mounts of type \"tmpfs\", this one is of type \"bind\"",
+        ]),
+        built_in: Outcome::Starts,
+        reason: "options that belong to another type of mount have no effect",
     },
     Difference {
         config: "oom_score_adj = 2000",

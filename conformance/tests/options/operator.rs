@@ -110,7 +110,7 @@ async fn every_mistake_of_the_operator_is_told_at_once_and_the_old_configuration
         "cannot apply allowed_modes configuration, \"public\" is not a valid ipc_mode",
         "cannot apply allowed_modes configuration, \"private\" is not a valid userns_mode",
         "cannot apply allowed_modes configuration, \"private\" is not a valid utc_mode",
-        "pids_limit: must not be negative, this is -5",
+        "pids_limit: must be -1 or more, this is -5",
         "oom_score_adj: must be between -1000 and 1000, this is 2000",
         "container_exists_attempts: must be between 0 and 4294967295, this is -1",
     ] {

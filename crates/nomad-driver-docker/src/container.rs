@@ -13,6 +13,7 @@ mod names;
 mod network;
 pub mod paths;
 mod ports;
+mod refusals;
 mod resources;
 mod security;
 mod security_opt;
@@ -88,31 +89,15 @@ pub struct CreateRequest {
     pub paths: paths::HostPaths,
 }
 
-/// All that is refused of a task.
-#[derive(Default)]
-struct Refusals(Vec<String>);
-
-impl Refusals {
-    /// What is allowed; where it is refused, nothing of it.
-    fn or_nothing<T: Default>(&mut self, allowed: Result<T, ContainerError>) -> T {
-        allowed.unwrap_or_else(|ContainerError(refusal)| {
-            if !self.0.contains(&refusal) {
-                self.0.push(refusal);
-            }
-            T::default()
-        })
-    }
-}
-
 /// The request for a task's container, or all that is refused of it.
 pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerError> {
     let Request { task, options, plugin, .. } = request;
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let env = environment::environment(task, options);
-    let mut refusals = Refusals::default();
-    let ports = refusals.or_nothing(ports::ports(task, options));
+    let mut refusals = request.files.refusals.clone();
+    let ports = ports::ports(task, options, &mut refusals);
     let network_mode = network::mode(task, options);
-    let namespaces = refusals.or_nothing(security::namespaces(options, plugin));
+    let namespaces = security::namespaces(options, plugin, &mut refusals);
     let capabilities = refusals.or_nothing(security::capabilities(options, plugin));
     let mut host = HostConfig {
         binds: Some(refusals.or_nothing(binds::binds(request))),
@@ -147,9 +132,6 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
         host.dns_options = some(&options.dns_options);
     }
     let networking = refusals.or_nothing(network::networking_config(options, &network_mode, request.api));
-    if !refusals.0.is_empty() {
-        return Err(ContainerError(refusals.0.join("; ")));
-    }
     let body = ContainerCreateBody {
         image: Some(options.image.clone()),
         entrypoint: options.entrypoint.clone(),
@@ -172,7 +154,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     let attempts = options.container_exists_attempts.unwrap_or(plugin.container_exists_attempts);
     let paths = request.files.paths.clone();
     let (name, networks) = (container_name(task), network::further(options));
-    Ok(CreateRequest { name, body, env, attempts, networks, paths })
+    refusals.or(CreateRequest { name, body, env, attempts, networks, paths })
 }
 
 fn command(options: &TaskOptions) -> Option<Vec<String>> {

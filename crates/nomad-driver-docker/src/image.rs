@@ -174,10 +174,7 @@ impl Images {
         watcher: Option<&watch::Sender<Option<PullState>>>,
     ) -> Result<LocalImage, DriverError> {
         let image = &request.image;
-        let reference = ImageReference::parse(image).ok_or_else(|| {
-            let text = format!("unable to create local docker image {image:?}: does not match registry specification");
-            DriverError::new(text)
-        })?;
+        let reference = ImageReference::checked(image).map_err(DriverError::new)?;
         if request.freshness == Freshness::Local && !reference.is_latest() {
             match look(&self.engine, &self.leases, image).await {
                 Ok(found) => return self.present(request, &reference, found).await,

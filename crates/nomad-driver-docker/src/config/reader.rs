@@ -100,6 +100,20 @@ impl<'a> Reader<'a> {
         self.fields.get(name).filter(|value| **value != Value::Null)
     }
 
+    /// Whether a field says anything: hosts fill in what a job leaves out.
+    pub(super) fn says(&self, name: &str) -> bool {
+        fn says(value: &Value) -> bool {
+            match value {
+                Value::Null | Value::Bool(false) | Value::Int(0) => false,
+                Value::String(text) => !text.is_empty(),
+                Value::List(items) => items.iter().any(says),
+                Value::Map(fields) => fields.values().any(says),
+                Value::Bool(true) | Value::Int(_) | Value::Float(_) => true,
+            }
+        }
+        self.get(name).is_some_and(says)
+    }
+
     fn wrong(&self, path: &str, needed: &str, value: &Value) {
         let message = format!("failed to decode driver config: {path}: {needed} is needed, this is {}", kind(value));
         self.findings.add("", message);
@@ -193,7 +207,7 @@ impl<'a> Reader<'a> {
     pub(super) fn limit(&self, name: &str) -> Option<i64> {
         let limit = self.int(name)?;
         if limit < -1 {
-            self.problem_at(name, format!("must not be negative, this is {limit}"));
+            self.problem_at(name, format!("must be -1 or more, this is {limit}"));
         }
         (limit > 0).then_some(limit)
     }

@@ -1,15 +1,14 @@
 //! What a job asks for against the lists of what the operator allows, where there are any.
 
-use super::{ContainerError, binds, glob, security_opt};
+use super::{binds, glob, refusals::Refusals, security_opt};
 use crate::config::{PluginConfig, TaskOptions};
 
-/// Checks a job's options against the operator's lists; everything that is refused is told at once.
-pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), ContainerError> {
+/// Checks a job's options against the operator's lists.
+pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut Refusals) {
     let lists = &plugin.allowlists;
-    let mut refused = Vec::new();
     let mut gate = |option: &str, value: &str, list: &Option<Vec<String>>, plugin_option: &str| {
         if list.as_ref().is_some_and(|globs| !globs.iter().any(|pattern| glob::matches(pattern, value))) {
-            refused.push(format!("{option} {value:?} is not allowed by the plugin option {plugin_option}"));
+            refusals.add(format!("{option} {value:?} is not allowed by the plugin option {plugin_option}"));
         }
     };
     if let Some(mode) = &options.network_mode {
@@ -28,13 +27,13 @@ pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), 
     for name in options.sysctl.keys() {
         gate("sysctl", name, &lists.sysctls, "allow_sysctls");
     }
-    if refused.is_empty() { Ok(()) } else { Err(ContainerError(refused.join("; "))) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Allowlists, Device, TaskNetwork};
+    use crate::container::ContainerError;
 
     fn plugin(globs: &[&str]) -> PluginConfig {
         let list = Some(globs.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
@@ -50,6 +49,12 @@ mod tests {
             },
             ..PluginConfig::default()
         }
+    }
+
+    fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), ContainerError> {
+        let mut refusals = Refusals::default();
+        super::check(options, plugin, &mut refusals);
+        refusals.or(())
     }
 
     fn device(path: &str) -> TaskOptions {

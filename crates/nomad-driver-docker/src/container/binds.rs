@@ -7,6 +7,7 @@ use nomad_plugin::driver::TaskConfig;
 use super::{
     ContainerError, Request, log_guard,
     paths::{HostPath, Origin},
+    refusals::Refusals,
 };
 use crate::{
     config::{MountKind, MountOptions, Propagation, TaskOptions},
@@ -105,13 +106,12 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
 }
 
 /// The mounts: the task's, the files that are made for it, Nomad's.
-pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError> {
+pub(super) fn mounts(request: &Request<'_>, refusals: &mut Refusals) -> Vec<Mount> {
     let Request { task, options, plugin, files, .. } = request;
     let mut mounts = Vec::new();
     for mount in &options.mounts {
         if let (MountKind::Volume(_), false) = (&mount.kind, plugin.volumes.enabled) {
-            let problem = format!("volumes are not enabled; cannot mount volume: {:?}", mount.source);
-            return Err(ContainerError(problem));
+            refusals.add(format!("volumes are not enabled; cannot mount volume: {:?}", mount.source));
         }
         mounts.push(configured(request, mount));
     }
@@ -123,7 +123,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError
         bind_options: Some(propagated(MountBindOptionsPropagationEnum::PRIVATE)),
         ..Mount::default()
     };
-    let covers = log_guard::covers(request)?;
+    let covers = refusals.or_nothing(log_guard::covers(request));
     mounts.extend(covers.iter().map(|cover| made(&cover.source, &cover.target, cover.read_only)));
     mounts.extend(files.hosts.iter().map(|path| made(path, Path::new("/etc/hosts"), false)));
     mounts.extend(files.resolv_conf.iter().map(|path| made(path, Path::new("/etc/resolv.conf"), true)));
@@ -132,7 +132,10 @@ pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError
             "" | "private" => MountBindOptionsPropagationEnum::RPRIVATE,
             "host-to-task" => MountBindOptionsPropagationEnum::RSLAVE,
             "bidirectional" => MountBindOptionsPropagationEnum::RSHARED,
-            other => return Err(ContainerError(format!("unknown mount propagation mode {other:?}"))),
+            other => {
+                refusals.add(format!("unknown mount propagation mode {other:?}"));
+                continue;
+            }
         };
         mounts.push(Mount {
             typ: Some(MountType::BIND),
@@ -143,7 +146,7 @@ pub(super) fn mounts(request: &Request<'_>) -> Result<Vec<Mount>, ContainerError
             ..Mount::default()
         });
     }
-    Ok(mounts)
+    mounts
 }
 
 fn propagated(propagation: MountBindOptionsPropagationEnum) -> MountBindOptions {

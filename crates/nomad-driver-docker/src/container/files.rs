@@ -11,7 +11,7 @@ use std::{
 use nomad_plugin::driver::{Dns, NetworkMode, TaskConfig};
 use rustix::fs::Mode;
 
-use super::{ContainerError, allowlists, binds, paths::HostPaths, security_opt};
+use super::{ContainerError, allowlists, binds, paths::HostPaths, refusals::Refusals, security_opt};
 use crate::{
     beneath::{Beneath, Links},
     config::{PluginConfig, TaskOptions},
@@ -33,21 +33,27 @@ pub struct HostFiles {
     pub cpuset: Option<String>,
     /// Whether swapping can be turned off with control groups of version 1.
     pub swappiness_zero: bool,
+    /// What was refused meanwhile.
+    pub(super) refusals: Refusals,
 }
 
-/// Reads, checks and writes what a task needs.
-pub fn prepare(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostFiles, ContainerError> {
-    allowlists::check(options, plugin)?;
+/// Reads, checks and writes what a task needs. What is refused is told with the rest, by the
+/// [request](super::create_request).
+pub fn prepare(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> HostFiles {
+    let mut refusals = Refusals::default();
+    allowlists::check(options, plugin, &mut refusals);
     let security_opt = options.security_opt.iter();
     let security_opt = security_opt.map(|option| security_opt::for_engine(option, task, plugin));
-    let security_opt = security_opt.collect::<Result<_, _>>()?;
-    let mut paths = HostPaths::look(task, options, plugin)?;
-    let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf(task, dns)).transpose()?;
-    let hosts = hosts(task, options)?;
+    let security_opt = security_opt.map(|option| refusals.or_nothing(option)).collect();
+    let mut paths = HostPaths::look(task, options, plugin, &mut refusals);
+    let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf(task, dns)).transpose();
+    let resolv_conf = refusals.or_nothing(resolv_conf);
+    let hosts = refusals.or_nothing(hosts(task, options));
     for made in resolv_conf.iter().chain(&hosts) {
-        paths.add_own(made)?;
+        refusals.or_nothing(paths.add_own(made));
     }
-    Ok(HostFiles { paths, resolv_conf, hosts, security_opt, cpuset: cpuset(task), swappiness_zero: swappiness_zero() })
+    let (cpuset, swappiness_zero) = (cpuset(task), swappiness_zero());
+    HostFiles { paths, resolv_conf, hosts, security_opt, cpuset, swappiness_zero, refusals }
 }
 
 fn resolv_conf(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerError> {

@@ -75,6 +75,17 @@ pub(super) fn networking_config(
              version is {api}"
         )));
     }
+    if mode.starts_with("container:") {
+        let set = [
+            ("network_aliases", !network_aliases.is_empty()),
+            ("ipv4_address", ipv4_address.is_some()),
+            ("ipv6_address", ipv6_address.is_some()),
+            ("mac_address", mac_address.is_some()),
+        ];
+        let set: Vec<&str> = set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        let set = set.join(", ");
+        return Err(ContainerError(format!("{set}: a task in the network of another container has none of its own")));
+    }
     let endpoint = EndpointSettings {
         mac_address: mac_address.clone(),
         ..endpoint(network_aliases, *ipv4_address, *ipv6_address)

@@ -10,7 +10,7 @@ use std::{
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::{ContainerError, binds};
+use super::{ContainerError, binds, refusals::Refusals};
 use crate::{
     beneath::{Beneath, Links},
     config::{PluginConfig, TaskOptions},
@@ -48,13 +48,14 @@ impl HostPaths {
         task: &TaskConfig,
         options: &TaskOptions,
         plugin: &PluginConfig,
-    ) -> Result<Self, ContainerError> {
+        refusals: &mut Refusals,
+    ) -> Self {
         let mut paths = Self { alloc_dir: binds::clean(Path::new(&task.alloc_dir)), looked_at: Vec::new() };
         let chosen = if plugin.volumes.enabled { Vec::new() } else { binds::host_paths(task, options) };
         for path in chosen.into_iter().chain(binds::own_directories(task).iter().map(|path| Self::own(path))) {
-            paths.add(path)?;
+            refusals.or_nothing(paths.add(path));
         }
-        Ok(paths)
+        paths
     }
 
     /// Adds a file that the driver made for the task.
@@ -144,7 +145,13 @@ mod tests {
         }
 
         fn look(&self, options: &TaskOptions) -> Result<HostPaths, ContainerError> {
-            HostPaths::look(&self.task, options, &PluginConfig::default())
+            self.look_as(options, &PluginConfig::default())
+        }
+
+        fn look_as(&self, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostPaths, ContainerError> {
+            let mut refusals = Refusals::default();
+            let paths = HostPaths::look(&self.task, options, plugin, &mut refusals);
+            refusals.or(paths)
         }
     }
 
@@ -230,12 +237,12 @@ mod tests {
         plugin.volumes.enabled = true;
         for own in ["alloc/logs", "alloc", "web/local", "web/secrets", "web"] {
             let allocation = Allocation::new();
-            let paths = HostPaths::look(&allocation.task, &bind("/etc"), &plugin).unwrap();
+            let paths = allocation.look_as(&bind("/etc"), &plugin).unwrap();
             fs::rename(allocation.at(own), allocation.at("moved")).unwrap();
             symlink(allocation.at("moved"), allocation.at(own)).unwrap();
 
             assert!(paths.look_again().is_err(), "{own}");
-            let refused = HostPaths::look(&allocation.task, &TaskOptions::default(), &plugin).unwrap_err().0;
+            let refused = allocation.look_as(&TaskOptions::default(), &plugin).unwrap_err().0;
             assert!(refused.ends_with("it is not the allocation's own any more"), "{refused}");
         }
     }

@@ -1,10 +1,13 @@
 //! Ports of the container on the host.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+};
 
-use nomad_plugin::driver::{NetworkPort, TaskConfig};
+use nomad_plugin::driver::{NetworkPort, NetworkResource, PortMapping, Resources, TaskConfig};
 
-use super::{ContainerError, network};
+use super::{network, refusals::Refusals};
 use crate::{config::TaskOptions, engine::model::PortBinding};
 
 /// What is exposed and where it is published; both protocols each.
@@ -15,9 +18,9 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    fn publish(&mut self, host_ip: &str, host_port: i32, container_port: i32) -> Result<(), ContainerError> {
+    fn publish(&mut self, host_ip: &str, host_port: i32, container_port: i32, refusals: &mut Refusals) {
         if !host_ip.is_empty() && host_ip.parse::<IpAddr>().is_err() {
-            return Err(ContainerError(format!("invalid host address {host_ip:?} of port {host_port}")));
+            refusals.add(format!("invalid host address {host_ip:?} of port {host_port}"));
         }
         for protocol in ["tcp", "udp"] {
             let port = format!("{container_port}/{protocol}");
@@ -27,40 +30,78 @@ impl Ports {
             let binding = PortBinding { host_ip: Some(host_ip.to_owned()), host_port: Some(host_port.to_string()) };
             self.bindings.entry(port).or_default().get_or_insert_default().push(binding);
         }
-        Ok(())
     }
 }
 
+/// Where a port of the group leads in the container.
+fn inside(mapping: &PortMapping) -> i32 {
+    if mapping.to == 0 { mapping.value } else { mapping.to }
+}
+
 /// The ports of a task.
-pub(super) fn ports(task: &TaskConfig, options: &TaskOptions) -> Result<Ports, ContainerError> {
-    let resources = task.resources.as_ref().ok_or_else(|| ContainerError("task.Resources is empty".to_owned()))?;
+pub(super) fn ports(task: &TaskConfig, options: &TaskOptions, refusals: &mut Refusals) -> Ports {
     let mut ports = Ports::default();
-    if !options.ports.is_empty() {
-        let published_elsewhere = network::mode(task, options).starts_with("container:");
-        for label in &options.ports {
-            let mapping = resources.ports.iter().find(|mapping| mapping.label == *label);
-            let mapping =
-                mapping.ok_or_else(|| ContainerError(format!("Port {label:?} not found, check network block")))?;
-            if published_elsewhere {
-                continue;
-            }
-            let inside = if mapping.to == 0 { mapping.value } else { mapping.to };
-            ports.publish(&mapping.host_ip, mapping.value, inside)?;
-        }
-        return Ok(ports);
-    }
+    let Some(resources) = &task.resources else {
+        refusals.add("task.Resources is empty");
+        return ports;
+    };
+    let TaskOptions { ports: labels, port_map, .. } = options;
     let legacy = resources.allocated.as_ref().and_then(|allocated| allocated.networks.first());
-    if let Some(network) = legacy {
-        for NetworkPort { label, value } in network.reserved_ports.iter().chain(&network.dynamic_ports) {
-            let inside = options.port_map.get(label).copied().unwrap_or(*value);
-            ports.publish(&network.ip, *value, inside)?;
+    match legacy {
+        _ if !labels.is_empty() => of_the_group(task, options, resources, &mut ports, refusals),
+        Some(network) => of_a_legacy_network(network, port_map, &mut ports, refusals),
+        None if port_map.is_empty() => {}
+        None if resources.ports.is_empty() => {
+            refusals.add("Trying to map ports but no network interface is available");
         }
-    } else if !options.port_map.is_empty() {
-        return Err(ContainerError(if resources.ports.is_empty() {
-            "Trying to map ports but no network interface is available".to_owned()
-        } else {
-            "'port_map' cannot map group network ports, use 'ports' instead".to_owned()
-        }));
+        None => refusals.add(NOT_MAPPED),
     }
-    Ok(ports)
+    ports
+}
+
+const NOT_MAPPED: &str = "'port_map' cannot map group network ports, use 'ports' instead";
+
+fn not_found(label: &str) -> String {
+    format!("Port {label:?} not found, check network block")
+}
+
+/// Those that `ports` names. A `port_map` beside it maps nothing, and may only say the same.
+fn of_the_group(
+    task: &TaskConfig,
+    options: &TaskOptions,
+    resources: &Resources,
+    ports: &mut Ports,
+    refusals: &mut Refusals,
+) {
+    let published_elsewhere = network::mode(task, options).starts_with("container:");
+    let find = |label: &str| resources.ports.iter().find(|mapping| mapping.label == label);
+    for label in &options.ports {
+        match find(label) {
+            Some(_) if published_elsewhere => {}
+            Some(mapping) => ports.publish(&mapping.host_ip, mapping.value, inside(mapping), refusals),
+            None => refusals.add(not_found(label)),
+        }
+    }
+    for (label, mapped) in &options.port_map {
+        if find(label).is_none_or(|mapping| inside(mapping) != *mapped) {
+            refusals.add(format!("{NOT_MAPPED}: {label:?}"));
+        }
+    }
+}
+
+/// All ports of a task's own network, the old form.
+fn of_a_legacy_network(
+    network: &NetworkResource,
+    port_map: &BTreeMap<String, i32>,
+    ports: &mut Ports,
+    refusals: &mut Refusals,
+) {
+    let all = || network.reserved_ports.iter().chain(&network.dynamic_ports);
+    for NetworkPort { label, value } in all() {
+        let inside = port_map.get(label).copied().unwrap_or(*value);
+        ports.publish(&network.ip, *value, inside, refusals);
+    }
+    for label in port_map.keys().filter(|label| !all().any(|port| port.label == **label)) {
+        refusals.add(format!("port_map: {}", not_found(label)));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::{ContainerError, glob};
+use super::{ContainerError, glob, refusals::Refusals};
 use crate::{
     config::{CgroupNamespace, PluginConfig, TaskOptions},
     engine::model::HostConfigCgroupnsModeEnum,
@@ -136,20 +136,21 @@ pub(super) struct Namespaces {
 }
 
 /// The namespaces, where the operator allows them.
-pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig) -> Result<Namespaces, ContainerError> {
-    let allowed = |option: &str, mode: &Option<String>, globs: &[String]| match mode {
+pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut Refusals) -> Namespaces {
+    let mut allowed = |option: &str, mode: &Option<String>, globs: &[String]| match mode {
         Some(mode) if !plugin.allow_privileged && !globs.iter().any(|pattern| glob::matches(pattern, mode)) => {
-            Err(ContainerError(format!("cannot apply {option:?} configuration")))
+            refusals.add(format!("cannot apply {option:?} configuration"));
+            None
         }
-        mode => Ok(mode.clone()),
+        mode => mode.clone(),
     };
     let modes = &plugin.allowed_modes;
-    Ok(Namespaces {
-        ipc: allowed("ipc_mode", &options.ipc_mode, &modes.ipc)?,
-        pid: allowed("pid_mode", &options.pid_mode, &modes.pid)?,
-        uts: allowed("uts_mode", &options.uts_mode, &modes.uts)?,
-        userns: allowed("userns_mode", &options.userns_mode, &modes.userns)?,
-    })
+    Namespaces {
+        ipc: allowed("ipc_mode", &options.ipc_mode, &modes.ipc),
+        pid: allowed("pid_mode", &options.pid_mode, &modes.pid),
+        uts: allowed("uts_mode", &options.uts_mode, &modes.uts),
+        userns: allowed("userns_mode", &options.userns_mode, &modes.userns),
+    }
 }
 
 /// The control group namespace.
@@ -231,14 +232,23 @@ mod tests {
 
     #[test]
     fn modes_need_a_glob_or_privileges() {
-        let host = TaskOptions { pid_mode: Some("host".into()), ..TaskOptions::default() };
-        let refused = namespaces(&host, &PluginConfig::default()).err();
-        assert_eq!(refused, Some(ContainerError("cannot apply \"pid_mode\" configuration".into())));
+        let host =
+            TaskOptions { pid_mode: Some("host".into()), uts_mode: Some("host".into()), ..TaskOptions::default() };
+        let asked = |plugin: &PluginConfig| {
+            let mut refusals = Refusals::default();
+            let namespaces = namespaces(&host, plugin, &mut refusals);
+            refusals.or((namespaces.pid, namespaces.uts)).map_err(|error| error.0)
+        };
+        let refused = |option: &str| format!("cannot apply {option:?} configuration");
+        let both = Ok((Some("host".to_owned()), Some("host".to_owned())));
+
         let mut plugin = PluginConfig::default();
+        assert_eq!(asked(&plugin), Err([refused("pid_mode"), refused("uts_mode")].join("; ")));
         plugin.allowed_modes.pid = vec!["ho*".into()];
-        assert_eq!(namespaces(&host, &plugin).unwrap().pid.as_deref(), Some("host"));
-        let plugin = PluginConfig { allow_privileged: true, ..PluginConfig::default() };
-        assert!(namespaces(&host, &plugin).is_ok());
+        assert_eq!(asked(&plugin), Err(refused("uts_mode")));
+        plugin.allowed_modes.uts = vec!["host".into()];
+        assert_eq!(asked(&plugin), both);
+        assert_eq!(asked(&PluginConfig { allow_privileged: true, ..PluginConfig::default() }), both);
     }
 
     #[test]

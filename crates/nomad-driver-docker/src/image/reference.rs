@@ -47,6 +47,13 @@ impl ImageReference {
         Some(Self { repository: part(1)?, version })
     }
 
+    /// Parses a name, or says that it is none.
+    pub fn checked(image: &str) -> Result<Self, String> {
+        let problem =
+            || format!("unable to create local docker image {image:?}: does not match registry specification");
+        Self::parse(image).ok_or_else(problem)
+    }
+
     /// Whether the name means another image from day to day.
     pub fn is_latest(&self) -> bool {
         matches!(&self.version, Version::Tag(tag) if tag == "latest")

@@ -81,16 +81,14 @@ async fn requested(
     if options.network_mode.is_none() {
         network::join(around, store, task).await?;
     }
-    let request = files::prepare(task, options, &around.plugin).and_then(|files| {
-        container::create_request(&Request {
-            task,
-            options,
-            plugin: &around.plugin,
-            machine: Machine { cgroup_version: facts.cgroup_version, ..around.machine },
-            runtimes: &facts.runtimes,
-            api: facts.api,
-            files,
-        })
+    let request = container::create_request(&Request {
+        task,
+        options,
+        plugin: &around.plugin,
+        machine: Machine { cgroup_version: facts.cgroup_version, ..around.machine },
+        runtimes: &facts.runtimes,
+        api: facts.api,
+        files: files::prepare(task, options, &around.plugin),
     });
     match request {
         Ok(request) => Ok((request, image)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nomad_plugin::duration::parse_go_duration;
 
 use super::Reader;
+use crate::image::ImageReference;
 
 /// Credentials for a registry. Never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -28,7 +29,11 @@ pub(super) fn image(reader: &Reader<'_>) -> String {
     if image.is_empty() {
         reader.problem("image name required for docker driver");
     }
-    image.strip_prefix("https://").map(str::to_owned).unwrap_or(image)
+    let image = image.strip_prefix("https://").map(str::to_owned).unwrap_or(image);
+    if let (false, Err(problem)) = (image.is_empty(), ImageReference::checked(&image)) {
+        reader.problem(problem);
+    }
+    image
 }
 
 pub(super) fn pull_timeout(reader: &Reader<'_>) -> Option<Duration> {

@@ -27,16 +27,21 @@ pub(super) fn ulimits(reader: &Reader<'_>) -> Vec<Ulimit> {
             continue;
         }
         let (soft, hard) = value.split_once(':').unwrap_or((&value, &value));
-        match (soft.parse(), hard.parse()) {
-            (Ok(soft), Ok(hard)) if is_above(soft, hard) => {
+        match (limit(soft), limit(hard)) {
+            (Some(soft), Some(hard)) if is_above(soft, hard) => {
                 wrong(format!("ulimit soft limit must be less than or equal to hard limit: {name}: {soft} > {hard}"));
             }
-            (Ok(soft), Ok(hard)) => limits.push(Ulimit { name, soft, hard }),
-            (Err(_), _) => wrong(format!("Malformed soft ulimit {name}: {value}")),
-            (_, Err(_)) => wrong(format!("Malformed hard ulimit {name}: {value}")),
+            (Some(soft), Some(hard)) => limits.push(Ulimit { name, soft, hard }),
+            (None, _) => wrong(format!("Malformed soft ulimit {name}: {value}")),
+            (_, None) => wrong(format!("Malformed hard ulimit {name}: {value}")),
         }
     }
     limits
+}
+
+/// A limit; -1 is none.
+fn limit(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|limit| *limit >= -1)
 }
 
 /// Whether one limit is more than another; -1 is no limit.

@@ -119,10 +119,22 @@ pub struct TmpfsOptions {
     pub mode: Option<i64>,
 }
 
+/// The block of options that each type of mount has.
+const OPTIONS: [(&str, &str); 3] = [("bind", "bind_options"), ("volume", "volume_options"), ("tmpfs", "tmpfs_options")];
+
 fn mount(reader: &Reader<'_>, targets: &mut Targets) -> Option<MountOptions> {
     let source = reader.text("source").unwrap_or_default();
-    let kind = match reader.text("type").as_deref().unwrap_or("volume") {
+    let kind = reader.text("type").unwrap_or_else(|| "volume".to_owned());
+    for (others, options) in OPTIONS.into_iter().filter(|(others, _)| *others != kind) {
+        if reader.says(options) {
+            reader.problem_at(options, format!("is for mounts of type {others:?}, this one is of type {kind:?}"));
+        }
+    }
+    let kind = match kind.as_str() {
         "bind" => {
+            if source.is_empty() {
+                reader.problem_at("source", "must be set for a mount of type \"bind\"");
+            }
             let propagation = reader.block("bind_options").and_then(|bind| Propagation::read(&bind));
             MountKind::Bind(BindOptions { propagation })
         }

@@ -80,7 +80,7 @@ fn every_error_is_told_at_once_in_known_words() {
         "image name required for docker driver",
         "command contains extra white space: \" ls\"",
         "Failed to parse image_pull_timeout: time: invalid duration \"soon\"",
-        "pids_limit: must not be negative, this is -5",
+        "pids_limit: must be -1 or more, this is -5",
         "failed to parse ulimit configuration: Malformed soft ulimit nofile: a:b",
         "failed to parse ulimit configuration: Malformed ulimit specification nproc: \"\", cannot be empty",
         "mount[0]: invalid mount type, must be \"bind\", \"volume\", \"tmpfs\": \"nfs\"",
@@ -98,6 +98,7 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
     let bind = |target: &str, propagation: &str| {
         object(&[
             ("type", text("bind")),
+            ("source", text("/s")),
             ("target", text(target)),
             ("bind_options", object(&[("propagation", text(propagation))])),
         ])
@@ -108,11 +109,22 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
         ("target", text("/t")),
         ("tmpfs_options", object(&[("size", Value::Int(-1)), ("mode", Value::Int(-1))])),
     ]);
+    let of_no_source = object(&[
+        ("type", text("bind")),
+        ("target", text("/n")),
+        // As a host fills in what the job leaves out.
+        (
+            "volume_options",
+            object(&[("no_copy", Value::Bool(false)), ("driver_config", object(&[("name", text(""))]))]),
+        ),
+    ]);
+    let of_another_type =
+        object(&[("target", text("/o")), ("tmpfs_options", object(&[("size", Value::Int(1 << 20))]))]);
     let texts = |texts: &[&str]| Value::List(texts.iter().map(|item| text(item)).collect());
     let errors = parse(&[
-        ("volumes", texts(&["nowhere", "a:b", "a:/a", "b:/a/", "c:"])),
+        ("volumes", texts(&["nowhere", "a:b", "a:/a", "b:/a/", "c:", "a:/b:z:ro", ":/c"])),
         ("mount", Value::List(vec![bind("/a", "rprivate"), bind("", "sideways"), bind("/", ""), tmpfs.clone()])),
-        ("mounts", Value::List(vec![tmpfs])),
+        ("mounts", Value::List(vec![tmpfs, of_no_source, of_another_type])),
         ("oom_score_adj", Value::Int(-1001)),
         ("shm_size", Value::Int(-1)),
         ("memory_hard_limit", Value::Int(-1)),
@@ -124,7 +136,16 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
         ("mac_address", text("02:00-5e:00:53:01")),
         ("ipv4_address", text("10.0.0")),
         ("ipv6_address", text("10.0.0.1")),
-        ("ulimit", maps(&[("nofile", text("20:10")), ("nproc", text("-1:10")), ("core", text("10:-1"))])),
+        (
+            "ulimit",
+            maps(&[
+                ("nofile", text("20:10")),
+                ("nproc", text("-1:10")),
+                ("core", text("10:-1")),
+                ("rss", text("-5")),
+                ("cpu", text("1:-2")),
+            ]),
+        ),
     ]);
 
     let expected = [
@@ -133,6 +154,10 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
         "volumes[2]: duplicate mount point \"/a\": mount[0].target has it already",
         "volumes[3]: duplicate mount point \"/a/\": mount[0].target has it already",
         "volumes[4]: the target must be an absolute path below /, this is \"\"",
+        "volumes[5]: invalid docker volume \"a:/b:z:ro\": more than <src>:<destination>:<mode>",
+        "volumes[6]: invalid docker volume \":/c\": the source must be set",
+        "mounts[1].source: must be set for a mount of type \"bind\"",
+        "mounts[2].tmpfs_options: is for mounts of type \"tmpfs\", this one is of type \"volume\"",
         "mount[1].bind_options.propagation: invalid propagation mode \"sideways\", it is one of private, rprivate, \
          shared, rshared, slave, rslave",
         "mount[1].target: the target must be an absolute path below /, this is \"\"",
@@ -160,6 +185,8 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
          20 > 10",
         "failed to parse ulimit configuration: ulimit soft limit must be less than or equal to hard limit: nproc: \
          -1 > 10",
+        "failed to parse ulimit configuration: Malformed soft ulimit rss: -5",
+        "failed to parse ulimit configuration: Malformed hard ulimit cpu: 1:-2",
     ];
     let told: BTreeSet<String> = errors.unwrap_err().0.iter().map(ToString::to_string).collect();
     assert_eq!(told, expected.map(str::to_owned).into());
@@ -222,14 +249,14 @@ fn an_address_of_a_network_card_has_any_of_its_usual_forms() {
 
 #[test]
 fn a_volume_has_a_source_a_target_and_a_mode() {
-    let volumes = parse(&[("volumes", Value::List(vec![text("a:/b:ro:x"), text("c:/d")]))]).unwrap().volumes;
+    let volumes = parse(&[("volumes", Value::List(vec![text("a:/b:ro"), text("c:/d")]))]).unwrap().volumes;
     let volume = |text: &str, source: &str, target: &str, mode: Option<&str>| Volume {
         text: text.into(),
         source: source.into(),
         target: target.into(),
         mode: mode.map(str::to_owned),
     };
-    assert_eq!(volumes, [volume("a:/b:ro:x", "a", "/b", Some("ro")), volume("c:/d", "c", "/d", None)]);
+    assert_eq!(volumes, [volume("a:/b:ro", "a", "/b", Some("ro")), volume("c:/d", "c", "/d", None)]);
 }
 
 #[test]

@@ -16,16 +16,21 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Parses `source:target[:mode]`. What comes behind a further colon says nothing, as in the built-in driver.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split(':');
-        let (source, target, mode) = (parts.next()?, parts.next()?, parts.next());
-        Some(Self {
-            text: text.to_owned(),
-            source: source.into(),
-            target: target.into(),
-            mode: mode.map(str::to_owned),
-        })
+    /// Parses `source:target[:mode]`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, target, mode) = match parts[..] {
+            [source, target] => (source, target, None),
+            [source, target, mode] => (source, target, Some(mode.to_owned())),
+            [..] if parts.len() > 3 => {
+                return Err(format!("invalid docker volume {text:?}: more than <src>:<destination>:<mode>"));
+            }
+            [..] => return Err(format!("invalid docker volume {text:?}: not <src>:<destination> format")),
+        };
+        if source.is_empty() {
+            return Err(format!("invalid docker volume {text:?}: the source must be set"));
+        }
+        Ok(Self { text: text.to_owned(), source: source.to_owned(), target: target.to_owned(), mode })
     }
 }
 
@@ -34,10 +39,8 @@ pub(super) fn volumes(reader: &Reader<'_>, targets: &mut Targets) -> Vec<Volume>
     for (index, text) in reader.texts("volumes").unwrap_or_default().iter().enumerate() {
         let name = format!("volumes[{index}]");
         match Volume::parse(text) {
-            None => {
-                reader.problem_at(&name, format!("invalid docker volume {text:?}: not <src>:<destination> format"));
-            }
-            Some(volume) => {
+            Err(problem) => reader.problem_at(&name, problem),
+            Ok(volume) => {
                 targets.add(reader, &name, &volume.target);
                 volumes.push(volume);
             }

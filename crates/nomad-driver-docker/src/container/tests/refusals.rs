@@ -1,5 +1,7 @@
 //! Tasks of which no request can be made.
 
+use nomad_plugin::driver::{NetworkPort, NetworkResource};
+
 use super::*;
 
 fn refusal(case: &Case) -> String {
@@ -20,6 +22,24 @@ fn ports_that_cannot_be_mapped_are_errors() {
         refusal(&Case::new(mapped).resources(without)),
         "Trying to map ports but no network interface is available"
     );
+    assert_eq!(
+        refusal(&Case::new("ports = [\"x\", \"http\", \"y\"]")),
+        "Port \"x\" not found, check network block; Port \"y\" not found, check network block"
+    );
+    let beside = |inside: &str| Case::new(&format!("ports = [\"http\"]\nport_map {{\n  {inside}\n}}"));
+    assert!(beside("http = 80").request().is_ok(), "it says what the group says");
+    for contradiction in ["http = 81", "htpp = 80"] {
+        let label = &contradiction[..4];
+        assert_eq!(
+            refusal(&beside(contradiction)),
+            format!("'port_map' cannot map group network ports, use 'ports' instead: {label:?}")
+        );
+    }
+    let legacy = Case::new("port_map {\n  htpp = 80\n}").allocated(|allocated| {
+        let port = NetworkPort { label: "http".into(), value: 20000 };
+        allocated.networks = vec![NetworkResource { dynamic_ports: vec![port], ..NetworkResource::default() }];
+    });
+    assert_eq!(refusal(&legacy), "port_map: Port \"htpp\" not found, check network block");
     let bad_host = Case::new("ports = [\"http\"]").resources(|resources| resources.ports[0].host_ip = "host".into());
     assert_eq!(refusal(&bad_host), "invalid host address \"host\" of port 8080");
 }
@@ -34,11 +54,12 @@ fn a_task_without_resources_is_an_error() {
 #[test]
 fn everything_that_is_refused_is_told_at_once() {
     let case = Case::new(
-        "privileged = true\npid_mode = \"host\"\ncap_add = [\"net_admin\"]\nruntime = \"kata\"\nports = [\"typo\"]\n\
+        "privileged = true\nipc_mode = \"host\"\npid_mode = \"host\"\ncap_add = [\"net_admin\"]\nruntime = \"kata\"\nports = [\"typo\"]\n\
          memory_hard_limit = 1\nvolume_driver = \"nfs\"",
     );
     let expected = [
         "Port \"typo\" not found, check network block",
+        "cannot apply \"ipc_mode\" configuration",
         "cannot apply \"pid_mode\" configuration",
         "driver does not allow the following capabilities: net_admin",
         "volumes are not enabled; cannot use volume driver \"nfs\"",
@@ -47,6 +68,42 @@ fn everything_that_is_refused_is_told_at_once() {
         "task memory requirements exceed driver hard limit of 1 MB",
     ];
     assert_eq!(refusal(&case), expected.join("; "));
+}
+
+#[test]
+fn what_is_refused_of_the_hosts_files_is_told_with_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    for own in ["alloc/logs", "web/local", "web/secrets"] {
+        std::fs::create_dir_all(directory.path().join(own)).unwrap();
+    }
+    let config = "privileged = true\nvolumes = [\"/etc:/a\", \"/srv:/b\"]\nsecurity_opt = [\"odd\", \"seccomp=none\"]\n\
+                  sysctl = { \"kernel.x\" = \"1\" }";
+    let mut case = Case::new(config).plugin("allow_sysctls = []");
+    case.task.alloc_dir = directory.path().display().to_string();
+    let options = TaskOptions::parse(&msgpack(&format!("image = \"x:1\"\n{config}"), &task_schema())).unwrap();
+    let plugin = PluginConfig::parse(&msgpack(&case.plugin, &plugin_schema())).unwrap();
+    case.files = files::prepare(&case.task, &options, &plugin);
+
+    let expected = [
+        "sysctl \"kernel.x\" is not allowed by the plugin option allow_sysctls",
+        "failed to parse security_opt configuration: invalid security_opt: \"odd\"",
+        "failed to parse security_opt configuration: opening seccomp profile (none) failed: No such file or directory \
+         (os error 2)",
+        "volumes are not enabled; cannot mount host path: \"/etc:/a\"",
+        "volumes are not enabled; cannot mount host path: \"/srv:/b\"",
+        "Docker privileged mode is disabled on this Nomad agent",
+    ];
+    assert_eq!(refusal(&case), expected.join("; "));
+}
+
+#[test]
+fn names_and_addresses_need_a_network_of_the_tasks_own() {
+    let named = "network_aliases = [\"web\"]\nipv4_address = \"10.0.0.2\"";
+    let expected = "network_aliases, ipv4_address: a task in the network of another container has none of its own";
+
+    assert_eq!(refusal(&Case::new(named).in_a_group()), expected);
+    assert_eq!(refusal(&Case::new(&format!("{named}\nnetwork_mode = \"container:x\""))), expected);
+    assert!(Case::new(&format!("{named}\nnetwork_mode = \"web\"")).in_a_group().request().is_ok());
 }
 
 #[test]
