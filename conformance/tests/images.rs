@@ -117,7 +117,12 @@ async fn a_tasks_own_password_opens_the_registry_and_is_never_told() {
     let image = registry.push("app:1");
     let fixture = Fixture::start().await;
     let with = |password: &str| {
-        let auth = object(&[("username", text(USERNAME)), ("password", text(password))]);
+        let auth = object(&[
+            ("username", text(USERNAME)),
+            ("password", text(password)),
+            ("server_address", text(&registry.address)),
+            ("email", text("somebody@longshore.test")),
+        ]);
         task(&fixture, &image).option("auth", auth)
     };
 

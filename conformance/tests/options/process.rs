@@ -76,12 +76,18 @@ async fn logging_is_the_jobs_or_else_the_operators() {
     let operators = fixture.job("operators", "exec sleep 1000", "").await;
     let own = "logging {\n  type = \"local\"\n  config {\n    max-size = \"1m\"\n  }\n}";
     let jobs = fixture.job("jobs", "exec sleep 1000", own).await;
-    fixture.run(&operators).await;
-    fixture.run(&jobs).await;
+    let by_driver = fixture.job("driver", "exec sleep 1000", "logging {\n  driver = \"none\"\n}").await;
+    let both = "logging {\n  type = \"local\"\n  driver = \"none\"\n}";
+    let by_type = fixture.job("type", "exec sleep 1000", both).await;
+    for task in [&operators, &jobs, &by_driver, &by_type] {
+        fixture.run(task).await;
+    }
 
     let log_config = |container: &str| inspect(container)["HostConfig"]["LogConfig"].clone();
     assert_eq!(log_config(&operators.container()), json!({ "Type": "json-file", "Config": { "max-size": "3m" } }));
     assert_eq!(log_config(&jobs.container()), json!({ "Type": "local", "Config": { "max-size": "1m" } }));
+    assert_eq!(log_config(&by_driver.container())["Type"], "none");
+    assert_eq!(log_config(&by_type.container())["Type"], "local");
     fixture.end().await;
 }
 
