@@ -17,14 +17,23 @@ fuzz_target!(|texts: Vec<(u8, String)>| {
     let mut config = BTreeMap::from([("image".to_owned(), Value::String("busybox:1".to_owned()))]);
     for (which, text) in texts {
         let (name, spec) = &children[usize::from(which) % children.len()];
-        let text = Value::String(text);
         let value = match spec {
-            Spec::Attr { ty: Type::List(_), .. } => Value::List(vec![text]),
+            Spec::Attr { ty: Type::List(of), .. } => Value::List(vec![match &**of {
+                Type::Map(of) => {
+                    let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+                    let value = match **of {
+                        Type::Number => Value::Int(value.len() as i64 - 1),
+                        _ => Value::String(value.to_owned()),
+                    };
+                    Value::Map([(name.to_owned(), value)].into())
+                }
+                _ => Value::String(text),
+            }]),
             Spec::Block { .. } | Spec::BlockList { .. } => {
                 let fields = ["type", "target", "source", "host_path", "cgroup_permissions", "driver"];
-                Value::Map(fields.map(|field| (field.to_owned(), text.clone())).into())
+                Value::Map(fields.map(|field| (field.to_owned(), Value::String(text.clone()))).into())
             }
-            _ => text,
+            _ => Value::String(text),
         };
         config.insert(name.clone(), value);
     }

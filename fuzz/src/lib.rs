@@ -1,11 +1,22 @@
 //! What several targets do with a configuration.
 
+use std::{path::PathBuf, sync::LazyLock};
+
 use nomad_driver_docker::{
     config::{PluginConfig, TaskOptions},
-    container::{Machine, Request, create_request, files::HostFiles},
+    container::{Machine, Request, create_request, files::prepare},
     engine::ApiVersion,
 };
 use nomad_plugin::driver::{AllocatedResources, LinuxResources, Resources, TaskConfig};
+
+/// The directory of an allocation, with what is in each.
+static ALLOC_DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = std::env::temp_dir().join("longshore-fuzz");
+    for own in ["alloc/logs", "web/local", "web/secrets"] {
+        std::fs::create_dir_all(directory.join(own)).expect("a directory for temporary files");
+    }
+    directory
+});
 
 /// A task's configuration on its way to a create request. It is refused in words, or a request.
 pub fn request(bytes: &[u8]) {
@@ -18,7 +29,12 @@ pub fn request(bytes: &[u8]) {
         linux: Some(LinuxResources::default()),
         ports: Vec::new(),
     };
-    let task = TaskConfig { resources: Some(resources), ..TaskConfig::default() };
+    let task = TaskConfig {
+        name: "web".to_owned(),
+        alloc_dir: ALLOC_DIR.display().to_string(),
+        resources: Some(resources),
+        ..TaskConfig::default()
+    };
     let mut plugin = PluginConfig { allow_privileged: true, ..PluginConfig::default() };
     plugin.volumes.enabled = true;
     let request = Request {
@@ -28,7 +44,7 @@ pub fn request(bytes: &[u8]) {
         machine: Machine::default(),
         runtimes: &[],
         api: ApiVersion { major: 1, minor: 44 },
-        files: HostFiles::default(),
+        files: prepare(&task, &options, &plugin),
     };
     if let Err(error) = create_request(&request) {
         assert!(!error.to_string().is_empty());
