@@ -181,6 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_address_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let entry = HostsEntry { hostname: "web-1".into(), address: "10.0.0.1".into() };
+        let task = TaskConfig {
+            alloc_dir: directory.path().display().to_string(),
+            network_isolation: Some(NetworkIsolation {
+                mode: NetworkMode::Group,
+                hosts: Some(entry),
+                ..NetworkIsolation::default()
+            }),
+            dns: Some(Dns { servers: vec!["ns1".into()], ..Dns::default() }),
+            ..TaskConfig::default()
+        };
+        let told = |extra_host: &str| {
+            let options = TaskOptions { extra_hosts: vec![extra_host.to_owned()], ..TaskOptions::default() };
+            hosts(&task, &options).unwrap_err().0
+        };
+
+        assert_eq!(told("db"), "failed to build mount for /etc/hosts: invalid hosts entry \"db\"");
+        assert_eq!(told("db:ten"), "failed to build mount for /etc/hosts: invalid IP address \"db:ten\"");
+        let error = resolv_conf(&task, task.dns.as_ref().unwrap()).unwrap_err().0;
+        assert_eq!(error, "failed to build mount for resolv.conf: invalid IP address \"ns1\"");
+    }
+
+    #[test]
     fn what_a_task_planted_where_the_driver_writes_is_neither_written_through_nor_mounted() {
         let directory = tempfile::tempdir().unwrap();
         let (alloc_dir, secret) = (directory.path().join("a1"), directory.path().join("secret"));
