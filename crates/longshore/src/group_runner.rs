@@ -4,7 +4,7 @@
 //! network -> prestart -> main -> poststart ... -> poststop -> network removed
 //! ```
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use nomad_jobspec::job::{Group, Hook, Job, Lifecycle, Task};
 use nomad_plugin::{
@@ -19,7 +19,7 @@ use crate::{
     network,
     node::{Node, mhz},
     record::Record,
-    state::{AllocState, DataDir, Phase},
+    state::{AllocState, DataDir, NetworkState, Phase},
     stop::{Stop, asked},
     task_runner::TaskRunner,
 };
@@ -47,27 +47,30 @@ impl GroupRunner {
                 self.record.event(&self.alloc.id, &task.name, "Setup Failure", &message);
                 self.record.task(&self.alloc.id, &task.name, |state| state.phase = Phase::Failed);
             }
+            self.disconnect().await;
             return Phase::Failed;
         }
         let phase = self.run_tasks(left).await;
-        if let Some(network) = &self.alloc.network {
-            network::remove(&self.driver, &self.alloc, network).await;
-            self.record.alloc(&self.alloc.id, |alloc| alloc.network = None);
-        }
+        self.disconnect().await;
         phase
     }
 
     async fn connect(&mut self) -> Result<(), String> {
-        // A machine that was started anew has lost what connected it.
-        if let Some(lost) = self.alloc.network.take_if(|network| !Path::new(&network.path).exists()) {
-            network::remove(&self.driver, &self.alloc, &lost).await;
+        if self.alloc.network.as_ref().is_some_and(NetworkState::is_made) {
+            return Ok(());
         }
-        if self.alloc.network.is_none() {
-            let network = network::make(&self.driver, &self.group, &self.alloc).await?;
-            self.record.alloc(&self.alloc.id, |alloc| alloc.network.clone_from(&network));
-            self.alloc.network = network;
-        }
+        // A host that was killed has not come to the end, or a machine that was started anew has lost it.
+        self.disconnect().await;
+        let keep =
+            |network: &NetworkState| self.record.alloc(&self.alloc.id, |alloc| alloc.network = Some(network.clone()));
+        self.alloc.network = network::make(&self.driver, &self.group, &self.alloc, keep).await?;
         Ok(())
+    }
+
+    async fn disconnect(&self) {
+        let Some(network) = self.record.network(&self.alloc.id) else { return };
+        network::remove(&self.driver, &self.alloc, &network).await;
+        self.record.alloc(&self.alloc.id, |alloc| alloc.network = None);
     }
 
     async fn run_tasks(&mut self, mut left: BTreeMap<String, TaskHandle>) -> Phase {

@@ -1,7 +1,7 @@
 //! The network that the tasks of an instance share: the driver's sandbox, in mode `bridge` connected to this machine.
 //!
 //! ```text
-//! absent -> sandbox -> connected -> removed
+//! absent -> being made -> sandbox -> connected -> removed
 //! ```
 
 mod cni;
@@ -23,30 +23,35 @@ pub(crate) fn missing(group: &Group) -> Option<String> {
     (group.network.mode == "bridge").then(cni::missing).flatten()
 }
 
-/// Makes the network of an instance, where its group asks for one of its own.
-pub(crate) async fn make(driver: &Driver, group: &Group, alloc: &AllocState) -> Result<Option<NetworkState>, String> {
+/// Makes the network of an instance, where its group asks for one of its own. `keep` is told of each step before it is
+/// taken, so that [`remove`] undoes what was made, wherever the making ends.
+pub(crate) async fn make(
+    driver: &Driver,
+    group: &Group,
+    alloc: &AllocState,
+    keep: impl Fn(&NetworkState),
+) -> Result<Option<NetworkState>, String> {
     let network = &group.network;
     if !matches!(network.mode.as_str(), "bridge" | "none") {
         return Ok(None);
     }
+    let mut state = NetworkState::default();
+    if network.mode == "bridge" {
+        let name = if network.hostname.is_empty() { report::short(&alloc.id) } else { &network.hostname };
+        name.clone_into(&mut state.hostname);
+    }
+    keep(&state);
     let id = AllocId::from(alloc.id.as_str());
     let made = driver.call(|client| {
         let (id, hostname) = (id.clone(), network.hostname.clone());
         async move { client.create_network(id, hostname).await }
     });
-    let CreatedNetwork { isolation: made, created } = made.await.map_err(|error| error.to_string())?;
-    let mut state = NetworkState { path: made.path, labels: made.labels, ..NetworkState::default() };
-    if network.mode == "bridge" {
-        let name = if network.hostname.is_empty() { report::short(&alloc.id) } else { &network.hostname };
-        name.clone_into(&mut state.hostname);
-        if !created {
-            // A host that was killed may have connected it, and told nobody.
-            let _nothing_to_undo = cni::disconnect(alloc, &state).await;
-        }
-        if let Err(error) = cni::connect(alloc, &mut state).await {
-            remove(driver, alloc, &state).await;
-            return Err(error);
-        }
+    let CreatedNetwork { isolation: made, .. } = made.await.map_err(|error| error.to_string())?;
+    (state.path, state.labels) = (made.path, made.labels);
+    keep(&state);
+    if state.is_to_be_connected() {
+        cni::connect(alloc, &mut state).await?;
+        keep(&state);
     }
     Ok(Some(state))
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::{
     report,
-    state::{AllocState, DataDir, Event, JobState, Phase, TaskState},
+    state::{AllocState, DataDir, Event, JobState, NetworkState, Phase, TaskState},
 };
 
 /// How many events of a task are kept.
@@ -55,6 +55,12 @@ impl Record {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let alloc = state.allocs.iter().find(|known| known.id == alloc)?;
         alloc.tasks.get(task).map(|task| task.phase)
+    }
+
+    /// An instance's network, as far as it is made.
+    pub(crate) fn network(&self, alloc: &str) -> Option<NetworkState> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.allocs.iter().find(|known| known.id == alloc)?.network.clone()
     }
 
     fn is(&self, id: &str, condition: impl Fn(&AllocState) -> bool) -> bool {

@@ -60,7 +60,7 @@ pub(crate) struct AllocState {
     pub(crate) group: String,
     pub(crate) index: u32,
     pub(crate) ports: Vec<PortState>,
-    /// The network that its tasks share, once it is made.
+    /// The network that its tasks share, from before it is made until it is removed.
     #[serde(default)]
     pub(crate) network: Option<NetworkState>,
     pub(crate) tasks: BTreeMap<String, TaskState>,
@@ -75,27 +75,38 @@ pub(crate) struct PortState {
     pub(crate) to: i32,
 }
 
-/// A network that was made for an instance.
+/// A network that is made for an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkState {
-    /// The namespace's path.
+    /// The namespace's path; empty until there is one.
     pub(crate) path: String,
     /// The driver's own notes.
     pub(crate) labels: BTreeMap<String, String>,
-    /// The name inside it.
+    /// The name inside it, where it is to be connected to this machine.
     pub(crate) hostname: String,
-    /// Its address, where it is connected to this machine.
+    /// Its address, once it is connected to this machine.
     pub(crate) address: Option<String>,
     /// What the CNI plugins answered, which undoing needs again; null where none has.
     #[serde(default)]
     pub(crate) connected: serde_json::Value,
 }
 
+impl NetworkState {
+    pub(crate) fn is_to_be_connected(&self) -> bool {
+        !self.hostname.is_empty()
+    }
+
+    /// Whether tasks can run in it: the making came to its end, and this machine still has it.
+    pub(crate) fn is_made(&self) -> bool {
+        self.address.is_some() == self.is_to_be_connected() && Path::new(&self.path).exists()
+    }
+}
+
 /// A task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TaskState {
     pub(crate) phase: Phase,
-    /// The run that the driver knows.
+    /// The run that the driver knows, or was asked to start.
     pub(crate) run: String,
     /// What the driver gave to find it again, in base64.
     pub(crate) handle: Option<String>,

@@ -175,6 +175,8 @@ impl TaskRunner {
         let fatal = |message: String| NotStarted { message, outcome: Outcome::Fatal };
         let config = self.config().map_err(fatal)?;
         let id = config.id.clone();
+        // A host that is killed before the answer has left a container, perhaps.
+        self.record.task(&self.alloc_id, &self.task.name, |state| state.run = id.to_string());
         let client = self.driver.current();
         let started = {
             let starting = client.start_task(config);
@@ -190,7 +192,6 @@ impl TaskRunner {
                 self.driver.runs(id.clone(), handle.clone());
                 self.record.task(&self.alloc_id, &self.task.name, |state| {
                     state.phase = Phase::Running;
-                    state.run = id.to_string();
                     state.handle = Some(BASE64.encode(handle.to_bytes()));
                     state.exit_code = None;
                 });

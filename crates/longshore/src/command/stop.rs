@@ -2,7 +2,10 @@
 
 use std::{fs::File, time::Duration};
 
-use nomad_plugin::driver::Force;
+use nomad_plugin::{
+    client::{ClientError, DriverClient},
+    driver::{DriverError, Force},
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::target;
@@ -12,7 +15,7 @@ use crate::{
     cli::Options,
     driver::{Driver, Launcher},
     network, report,
-    state::{DataDir, JobState, Phase},
+    state::{AllocState, DataDir, JobState, Phase, TaskState},
     task_runner::{KILL, left_running},
 };
 
@@ -64,39 +67,52 @@ async fn end(job: &JobState, options: &Options, data: &DataDir) -> Result<File, 
 }
 
 async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir) -> Result<(), Failure> {
-    let left: Vec<_> = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks)).collect();
-    if left.is_empty() && state.allocs.iter().all(|alloc| alloc.network.is_none()) {
+    let no_network = |alloc: &AllocState| alloc.network.is_none();
+    if state.phase().is_over() && state.driver.is_none() && state.allocs.iter().all(no_network) {
         return Ok(());
     }
     report::note("the job's host is gone; its tasks are stopped from here");
-    let handles = left.iter().map(|(_, handle)| (handle.config.id.clone(), handle.clone())).collect();
+    let left = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks));
+    let handles = left.map(|(_, handle)| (handle.config.id.clone(), handle)).collect();
     let driver =
-        Driver::start(Launcher::new(options)?.of_job(data, &state.id), state.driver.clone(), handles, Box::new(|_| {}))
+        Driver::start(Launcher::new(options)?.of_job(data, &state.id), state.driver.take(), handles, Box::new(|_| {}))
             .await?;
-    let client = driver.current();
-    for task in state.allocs.iter_mut().flat_map(|alloc| alloc.tasks.values_mut()).filter(|task| task.handle.is_some())
-    {
-        let id = task.run.as_str();
+    let ended = end_all(&mut state, &driver).await;
+    driver.end().await;
+    // Also where not all is ended: what is, need not be ended again.
+    data.store(&state).map_err(|error| data.failed(&error))?;
+    ended
+}
+
+async fn end_all(state: &mut JobState, driver: &Driver) -> Result<(), Failure> {
+    let tasks = state.allocs.iter_mut().flat_map(|alloc| alloc.tasks.values_mut());
+    for task in tasks.filter(|task| !task.phase.is_over()) {
+        end_task(task, &driver.current()).await.map_err(|error| Failure::Engine(error.to_string()))?;
+        (task.phase, task.handle) = (Phase::Complete, None);
+    }
+    for alloc in &mut state.allocs {
+        if let Some(network) = alloc.network.take() {
+            network::remove(driver, alloc, &network).await;
+        }
+    }
+    Ok(())
+}
+
+async fn end_task(task: &mut TaskState, client: &DriverClient) -> Result<(), ClientError> {
+    let id = task.run.as_str();
+    if task.handle.is_some() {
         let timeout = Duration::from_millis(task.kill_timeout_ms);
         let mut stopped = client.stop_task(id.into(), timeout, task.kill_signal.clone()).await;
         if let Err(error) = stopped {
             report::note(&format!("failed to stop {id}, so it is killed: {error}"));
             stopped = client.stop_task(id.into(), Duration::ZERO, KILL.to_owned()).await;
         }
-        stopped.map_err(|error| Failure::Engine(error.to_string()))?;
-        let waited = client.wait_task(id.into()).await.map_err(|error| Failure::Engine(error.to_string()))?;
-        let destroyed = client.destroy_task(id.into(), Force::Yes).await;
-        destroyed.map_err(|error| Failure::Engine(error.to_string()))?;
-        (task.phase, task.handle, task.exit_code) = (Phase::Complete, None, Some(waited.result.exit_code));
+        stopped?;
+        task.exit_code = Some(client.wait_task(id.into()).await?.result.exit_code);
     }
-    drop(client);
-    for alloc in &mut state.allocs {
-        if let Some(network) = alloc.network.take() {
-            network::remove(&driver, alloc, &network).await;
-        }
+    match client.destroy_task(id.into(), Force::Yes).await {
+        // It was not started yet, or waited to be started again.
+        Err(ClientError::Driver(error)) if error.message == DriverError::TASK_NOT_FOUND => Ok(()),
+        destroyed => destroyed,
     }
-    state.driver = None;
-    data.store(&state).map_err(|error| Failure::Usage(error.to_string()))?;
-    driver.end().await;
-    Ok(())
 }

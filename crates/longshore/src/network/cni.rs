@@ -60,8 +60,8 @@ pub(super) async fn connect(alloc: &AllocState, network: &mut NetworkState) -> R
 /// Undoes [`connect`], also where it was left half way. The plugins remember nothing: without the ports and the answer
 /// of that time their rules would stay.
 pub(super) async fn disconnect(alloc: &AllocState, network: &NetworkState) -> Result<(), String> {
-    // Only a network that is to be connected has a name.
-    if network.hostname.is_empty() {
+    // Without a namespace nothing was connected yet.
+    if network.path.is_empty() || !network.is_to_be_connected() {
         return Ok(());
     }
     let mut first = Ok(());

@@ -10,14 +10,14 @@ const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/group
 const LEASES: &str = "/var/lib/cni/networks/longshore";
 
 /// The addresses that host-local has lent to an allocation.
-fn leases(alloc: &str) -> Vec<String> {
+pub(crate) fn leases(alloc: &str) -> Vec<String> {
     let files = fs::read_dir(LEASES).into_iter().flatten().flatten();
     let of_alloc = files.filter(|file| fs::read_to_string(file.path()).is_ok_and(|content| content.contains(alloc)));
     of_alloc.map(|file| file.file_name().into_string().unwrap()).collect()
 }
 
 /// The rules of iptables that speak of any of these.
-fn rules(of: &[&str]) -> Vec<String> {
+pub(crate) fn rules(of: &[&str]) -> Vec<String> {
     let saved = Command::new("/usr/sbin/iptables-save").output().unwrap();
     assert!(saved.status.success(), "{}", text(&saved.stderr));
     let saved = text(&saved.stdout);

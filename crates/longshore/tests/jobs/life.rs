@@ -4,7 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Instant,
 };
 
@@ -22,20 +22,29 @@ use crate::{Machine, job, text, wait_until};
 const STEADY: &str = "n=0; while :; do n=$((n+1)); echo \"a $n\"; sleep 0.005; done";
 
 /// A job in the foreground.
-struct Foreground(Child);
+pub(crate) struct Foreground(Child);
 
 impl Foreground {
     fn start(machine: &Machine, file: &Path) -> Self {
-        let mut command = machine.command(&["run", file.to_str().unwrap()]);
-        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+        Self::begin(&mut machine.command(&["run", file.to_str().unwrap()]))
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn begin(run: &mut Command) -> Self {
+        Self(run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Kills the host, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         signal(i32::try_from(self.0.id()).unwrap(), name);
     }
 
     /// Its exit code and what it said.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         (self.0.wait().unwrap().code(), said)

@@ -9,6 +9,7 @@ mod groups;
 mod images;
 mod life;
 mod mistakes;
+mod orphans;
 
 use std::{
     path::{Path, PathBuf},

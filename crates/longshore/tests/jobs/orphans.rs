@@ -1,0 +1,102 @@
+//! What a host that was killed leaves half done, and who removes it: `stop`, or the next host.
+
+use std::{fs, path::Path};
+
+use conformance::{
+    faulty_registry::{Fault, FaultyRegistry},
+    image,
+    registry::{Access, Registry},
+};
+
+use crate::{
+    Machine,
+    bridge::{leases, rules},
+    groups::Pause,
+    job,
+    life::Foreground,
+    text, wait_until,
+};
+
+/// A task that ends is started again much later.
+const PAUSING: &str = "restart {\n attempts = 5\n delay = \"1h\"\n interval = \"24h\"\n }";
+
+/// A registry that stalls in the midst of a layer of an image, which has this name there.
+pub(crate) fn stalling(registry: &mut Registry) -> (FaultyRegistry, String) {
+    let wanted = registry.push_with_layer("stalled:1", 1 << 20);
+    let front = FaultyRegistry::start(registry, |asked| if asked.layer { Fault::Stall } else { Fault::None });
+    let name = front.name(&wanted);
+    (front, name)
+}
+
+/// A group on a bridge, with a published port.
+pub(crate) fn on_a_bridge(id: &str, more: &str, script: &str) -> String {
+    let image = image();
+    format!(
+        "job \"{id}\" {{\n group \"g\" {{\n network {{\n mode = \"bridge\"\n port \"http\" {{\n to = 8080\n }}\n }}\n \
+         {more}\n task \"t\" {{\n driver = \"docker\"\n kill_timeout = \"1ms\"\n config {{\n image = \"{image}\"\n \
+         command = \"/bin/sh\"\n args = [\"-c\", \"{script}\"]\n }}\n }}\n }}\n}}\n"
+    )
+}
+
+/// An agent's configuration with an image for pause containers.
+pub(crate) fn with_pause_image(machine: &Machine, image: &str) -> String {
+    let config = format!("plugin \"docker\" {{\n config {{\n infra_image = \"{image}\"\n }}\n}}\n");
+    machine.file("agent.hcl", &config).display().to_string()
+}
+
+impl Machine {
+    fn driver_of(&self, job: &str) -> i64 {
+        self.state(job)["driver_pid"].as_i64().unwrap()
+    }
+
+    /// Stops a job that has no host any more, and sees that it is over and that nothing is left of its only instance.
+    pub(crate) fn stop_orphan(&self, job: &str, args: &[&str]) {
+        let driver = self.driver_of(job);
+        self.ok(&[args, &["stop", job]].concat());
+
+        let alloc = self.state(job)["allocs"][0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(self.state(job)["status"], "complete");
+        assert_eq!((leases(&alloc), rules(&[&alloc]), self.containers()), (Vec::new(), Vec::new(), Vec::new()));
+        assert!(!Path::new(&format!("/run/netns/longshore-{alloc}")).exists(), "its namespace is left");
+        wait_until("the driver's end", || fs::read_link(format!("/proc/{driver}/exe")).is_err());
+    }
+}
+
+#[test]
+fn a_job_can_be_stopped_whose_host_was_killed_while_its_network_was_made() {
+    let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
+    let (registry, pause) = stalling(&mut registry);
+    let config = with_pause_image(&machine, &pause);
+    let file = machine.file("job.hcl", &on_a_bridge("early", "", "exec sleep 1000")).display().to_string();
+    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    wait_until("the pull", || registry.holding() > 0);
+
+    host.kill();
+    machine.stop_orphan("early", &["-config", &config]);
+}
+
+#[test]
+fn a_job_can_be_stopped_whose_host_was_killed_before_its_first_start() {
+    let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
+    let (registry, wanted) = stalling(&mut registry);
+    let file = machine.file("job.hcl", &job("early", "exec sleep 1000", "").replace(&image(), &wanted));
+    let host = Foreground::begin(&mut machine.command(&["run", file.to_str().unwrap()]));
+    wait_until("the pull", || registry.holding() > 0);
+
+    host.kill();
+    machine.stop_orphan("early", &[]);
+}
+
+#[test]
+fn a_job_can_be_stopped_whose_host_was_killed_before_a_restart() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "restart");
+    let file = machine.file("job.hcl", &on_a_bridge("pausing", PAUSING, "exit 1")).display().to_string();
+    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    wait_until("the pause", || text(&machine.run(&["events", "pausing"]).stdout).contains("Task restarting in 3600s"));
+
+    host.kill();
+    machine.stop_orphan("pausing", &["-config", &config]);
+
+    assert_eq!(pause.containers(), "");
+}
