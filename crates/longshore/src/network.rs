@@ -50,7 +50,7 @@ pub(crate) async fn make(
     (state.path, state.labels) = (made.path, made.labels);
     keep(&state);
     if state.is_to_be_connected() {
-        cni::connect(alloc, &mut state).await?;
+        cni::connect(alloc, &mut state, &keep).await?;
         keep(&state);
     }
     Ok(Some(state))

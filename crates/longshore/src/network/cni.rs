@@ -13,7 +13,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::state::{AllocState, NetworkState, PortState};
 
-/// Where plugins are, as Nomad has it and as Debian has it.
+/// Where plugins are besides the directories that `CNI_PATH` names: as Nomad has it and as Debian has it.
 const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
 const NEEDED: [&str; 5] = ["loopback", "bridge", "host-local", "firewall", "portmap"];
 const VERSION: &str = "0.4.0";
@@ -40,16 +40,28 @@ fn without(is_there: impl Fn(&str) -> bool) -> Option<String> {
     })
 }
 
-fn program(plugin: &str) -> Option<PathBuf> {
-    DIRECTORIES.iter().map(|directory| PathBuf::from(directory).join(plugin)).find(|path| path.is_file())
+/// Where plugins are looked for, in this order.
+fn directories() -> Vec<PathBuf> {
+    let named = std::env::var_os("CNI_PATH").unwrap_or_default();
+    let named = std::env::split_paths(&named).filter(|directory| directory.is_absolute());
+    named.chain(DIRECTORIES.map(PathBuf::from)).collect()
 }
 
-/// Connects a network's namespace, publishes ports, and notes what undoing needs, also where it fails half way.
-pub(super) async fn connect(alloc: &AllocState, network: &mut NetworkState) -> Result<(), String> {
+fn program(plugin: &str) -> Option<PathBuf> {
+    directories().into_iter().map(|directory| directory.join(plugin)).find(|path| path.is_file())
+}
+
+/// Connects a network's namespace and publishes ports. `keep` is told after each plugin what undoing needs.
+pub(super) async fn connect(
+    alloc: &AllocState,
+    network: &mut NetworkState,
+    keep: impl Fn(&NetworkState),
+) -> Result<(), String> {
     let AllocState { id, ports, .. } = alloc;
     call("ADD", id, &network.path, &loopback(), &Value::Null).await?;
     for plugin in plugins(ports) {
         network.connected = call("ADD", id, &network.path, &plugin, &network.connected).await?;
+        keep(network);
     }
     let result = &network.connected;
     let address = result["ips"][0]["address"].as_str().and_then(|address| address.split('/').next());
@@ -112,7 +124,7 @@ async fn call(command: &str, id: &str, namespace: &str, config: &Value, previous
         .env("CNI_CONTAINERID", id)
         .env("CNI_NETNS", namespace)
         .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
-        .env("CNI_PATH", DIRECTORIES.join(":"))
+        .env("CNI_PATH", std::env::join_paths(directories()).unwrap_or_default())
         // Debian has iptables where a user's path does not lead.
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
         .stdin(Stdio::piped())

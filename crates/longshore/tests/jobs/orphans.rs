@@ -1,6 +1,10 @@
 //! What a host that was killed leaves half done, and who removes it: `stop`, or the next host.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use conformance::{
     faulty_registry::{Fault, FaultyRegistry},
@@ -99,4 +103,92 @@ fn a_job_can_be_stopped_whose_host_was_killed_before_a_restart() {
     machine.stop_orphan("pausing", &["-config", &config]);
 
     assert_eq!(pause.containers(), "");
+}
+
+/// A directory of CNI plugins with one of our own, which calls the real one for all but the ADD that it is about.
+struct Plugins {
+    directory: PathBuf,
+}
+
+impl Plugins {
+    fn with(machine: &Machine, plugin: &str, on_add: &str) -> Self {
+        let directory = machine.path().join("cni");
+        let real = ["/opt/cni/bin", "/usr/lib/cni"].map(|real| Path::new(real).join(plugin));
+        let real = real.iter().find(|path| path.is_file()).expect("the CNI plugins").display();
+        let hold = directory.join("hold").display().to_string();
+        let script = format!(
+            "#!/bin/sh\nif [ \"$CNI_COMMAND\" = ADD ] && [ -e {hold} ]; then\n: >{hold}.reached\n{on_add}\nfi\nexec {real}\n"
+        );
+        fs::create_dir(&directory).unwrap();
+        fs::write(&hold, "").unwrap();
+        // Written by another process: a descriptor of ours that writes may be in a child that another test starts.
+        let file = machine.file("plugin.sh", &script);
+        let made = Command::new("install").args(["-m", "755"]).arg(file).arg(directory.join(plugin)).status().unwrap();
+        assert!(made.success());
+        Self { directory }
+    }
+
+    /// A host that finds it before the real one.
+    fn used_by(&self, mut run: Command) -> Foreground {
+        Foreground::begin(run.env("CNI_PATH", &self.directory))
+    }
+
+    fn wait(&self) {
+        wait_until("the plugin's call", || self.directory.join("hold.reached").exists());
+    }
+
+    /// From now on the plugin is the real one.
+    fn release(&self) {
+        fs::remove_file(self.directory.join("hold")).unwrap();
+    }
+}
+
+#[test]
+fn a_network_that_a_killed_host_has_half_connected_leaves_no_rule() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "half");
+    // When the last plugin is called, the others have made interface, lease and rules.
+    let plugins = Plugins::with(&machine, "portmap", "while [ -e /proc/$PPID ]; do sleep 0.05; done\nexit 1");
+    let file = machine.file("job.hcl", &on_a_bridge("half", "", "exec sleep 1000")).display().to_string();
+    let run = ["-config", &config, "run", &file];
+    let lent = || {
+        let alloc = machine.allocs()[0].clone();
+        let lent = leases(&alloc);
+        assert_eq!(lent.len(), 1);
+        format!("{}/32", lent[0])
+    };
+
+    let host = plugins.used_by(machine.command(&run));
+    plugins.wait();
+    host.kill();
+    let first = (lent(), rules(&[&lent()]));
+    plugins.release();
+    let host = plugins.used_by(machine.command(&run));
+    wait_until("the task", || machine.ok(&["status", "half"]).contains("is running"));
+    let after_next_host = (lent(), rules(&[&first.0]));
+    host.kill();
+    machine.stop_orphan("half", &["-config", &config]);
+
+    assert!(!first.1.is_empty(), "there was nothing to remove");
+    assert_ne!(after_next_host.0, first.0);
+    assert_eq!(after_next_host.1, Vec::<String>::new());
+    assert_eq!((rules(&[&after_next_host.0]), pause.containers()), (Vec::new(), String::new()));
+}
+
+#[test]
+fn a_half_connected_network_leaves_no_rule_when_its_job_is_stopped() {
+    let machine = Machine::new();
+    let (_pause, config) = Pause::make(&machine, "undone");
+    let plugins = Plugins::with(&machine, "portmap", "while [ -e /proc/$PPID ]; do sleep 0.05; done\nexit 1");
+    let file = machine.file("job.hcl", &on_a_bridge("undone", "", "exec sleep 1000")).display().to_string();
+    let host = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
+    plugins.wait();
+    host.kill();
+    let address = format!("{}/32", leases(&machine.allocs()[0])[0]);
+    let before = rules(&[&address]);
+
+    machine.stop_orphan("undone", &["-config", &config]);
+
+    assert!(!before.is_empty(), "there was nothing to remove");
+    assert_eq!(rules(&[&address]), Vec::<String>::new());
 }
