@@ -19,6 +19,7 @@ use crate::{
     network,
     node::{Node, mhz},
     record::Record,
+    report,
     state::{AllocState, DataDir, NetworkState, Phase},
     stop::{Stop, asked},
     task_runner::TaskRunner,
@@ -47,12 +48,19 @@ impl GroupRunner {
                 self.record.event(&self.alloc.id, &task.name, "Setup Failure", &message);
                 self.record.task(&self.alloc.id, &task.name, |state| state.phase = Phase::Failed);
             }
-            self.disconnect().await;
+            self.clean_up().await;
             return Phase::Failed;
         }
         let phase = self.run_tasks(left).await;
-        self.disconnect().await;
+        self.clean_up().await;
         phase
+    }
+
+    /// What cannot be removed stays on record, so that the job's end tells it and `stop` tries again.
+    async fn clean_up(&self) {
+        if let Err(error) = self.disconnect().await {
+            report::note(&error);
+        }
     }
 
     async fn connect(&mut self) -> Result<(), String> {
@@ -60,17 +68,18 @@ impl GroupRunner {
             return Ok(());
         }
         // A host that was killed has not come to the end, or a machine that was started anew has lost it.
-        self.disconnect().await;
+        self.disconnect().await?;
         let keep =
             |network: &NetworkState| self.record.alloc(&self.alloc.id, |alloc| alloc.network = Some(network.clone()));
         self.alloc.network = network::make(&self.driver, &self.group, &self.alloc, keep).await?;
         Ok(())
     }
 
-    async fn disconnect(&self) {
-        let Some(network) = self.record.network(&self.alloc.id) else { return };
-        network::remove(&self.driver, &self.alloc, &network).await;
+    async fn disconnect(&self) -> Result<(), String> {
+        let Some(network) = self.record.network(&self.alloc.id) else { return Ok(()) };
+        network::remove(&self.driver, &self.alloc, &network).await?;
         self.record.alloc(&self.alloc.id, |alloc| alloc.network = None);
+        Ok(())
     }
 
     async fn run_tasks(&mut self, mut left: BTreeMap<String, TaskHandle>) -> Phase {

@@ -59,7 +59,7 @@ pub(crate) async fn run(
     for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }
-    let before = data.load(&job.id).map_err(usage)?;
+    let mut before = data.load(&job.id).map_err(usage)?;
     let mut state = before.clone().unwrap_or_default();
     state.placed = false;
     let mut left: BTreeMap<String, BTreeMap<String, TaskHandle>> = BTreeMap::new();
@@ -89,15 +89,14 @@ pub(crate) async fn run(
         .flat_map(|tasks| tasks.values().map(|handle| (handle.config.id.clone(), handle.clone())))
         .collect();
     let driver = Arc::new(Driver::start(launcher, earlier, handles, on_new).await?);
-    for alloc in before.iter().flat_map(|before| &before.allocs).filter(|alloc| !left.contains_key(&alloc.id)) {
-        // Its tasks ended while no host was there.
-        if let Some(network) = &alloc.network {
-            network::remove(&driver, alloc, network).await;
-        }
-    }
-
     let kept: Vec<String> = left.keys().cloned().collect();
-    let result = match place(&job, &source, &driver, &record, &data).await {
+    // Those whose tasks ended while no host was there, or whose networks could not be removed then.
+    let over = before.iter_mut().flat_map(|before| &mut before.allocs).filter(|alloc| !kept.contains(&alloc.id));
+    let placed = match network::remove_all(&driver, over).await {
+        Ok(()) => place(&job, &source, &driver, &record, &data).await,
+        Err(failure) => Err(failure),
+    };
+    let result = match placed {
         Ok(placed) => {
             record.change(|state| state.placed = true);
             remove_dirs(&data, before.as_ref().map_or(&[], |before| &before.allocs), &kept);
@@ -120,10 +119,12 @@ pub(crate) async fn run(
     if let Some(driver) = Arc::into_inner(driver) {
         driver.end().await;
     }
-    match result? {
-        Phase::Failed => Err(Failure::Task),
-        _ => Ok(()),
+    let phase = result?;
+    if let Some(alloc) = record.snapshot().allocs.iter().find(|alloc| alloc.network.is_some()) {
+        let message = format!("the network of allocation {} could not be removed", report::short(&alloc.id));
+        return Err(Failure::Engine(format!("{message}\nhint: longshore stop {} tries again", job.id)));
     }
+    if phase == Phase::Failed { Err(Failure::Task) } else { Ok(()) }
 }
 
 /// Whether the job file still has what an earlier host left of it.

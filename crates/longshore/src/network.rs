@@ -13,6 +13,7 @@ use nomad_plugin::{
 };
 
 use crate::{
+    Failure,
     driver::Driver,
     report,
     state::{AllocState, NetworkState},
@@ -56,19 +57,33 @@ pub(crate) async fn make(
     Ok(Some(state))
 }
 
-/// Removes the network of an instance. What cannot be removed is told.
-pub(crate) async fn remove(driver: &Driver, alloc: &AllocState, network: &NetworkState) {
-    if let Err(error) = cni::disconnect(alloc, network).await {
-        report::note(&format!("failed to disconnect the network of allocation {}: {error}", alloc.id));
-    }
+/// Removes the network of an instance. Where that fails, all that can be removed is, and the rest is left to a next try.
+pub(crate) async fn remove(driver: &Driver, alloc: &AllocState, network: &NetworkState) -> Result<(), String> {
+    let disconnected = cni::disconnect(alloc, network).await;
     let id = AllocId::from(alloc.id.as_str());
     let destroyed = driver.call(|client| {
         let (id, network) = (id.clone(), isolation(network));
         async move { client.destroy_network(id, Some(network)).await }
     });
-    if let Err(error) = destroyed.await {
-        report::note(&format!("failed to remove the network of allocation {}: {error}", alloc.id));
+    let destroyed = destroyed.await.map_err(|error| error.to_string());
+    let failed = |error| format!("failed to remove the network of allocation {}: {error}", report::short(&alloc.id));
+    disconnected.and(destroyed).map_err(failed)
+}
+
+/// Removes the networks of instances that are over. One that cannot be removed stays theirs.
+pub(crate) async fn remove_all(
+    driver: &Driver,
+    allocs: impl IntoIterator<Item = &mut AllocState>,
+) -> Result<(), Failure> {
+    let mut first = Ok(());
+    for alloc in allocs {
+        let Some(network) = &alloc.network else { continue };
+        match remove(driver, alloc, network).await {
+            Ok(()) => alloc.network = None,
+            Err(error) => first = first.and(Err(Failure::Engine(error))),
+        }
     }
+    first
 }
 
 /// A network as the driver knows it.

@@ -90,12 +90,7 @@ async fn end_all(state: &mut JobState, driver: &Driver) -> Result<(), Failure> {
         end_task(task, &driver.current()).await.map_err(|error| Failure::Engine(error.to_string()))?;
         (task.phase, task.handle) = (Phase::Complete, None);
     }
-    for alloc in &mut state.allocs {
-        if let Some(network) = alloc.network.take() {
-            network::remove(driver, alloc, &network).await;
-        }
-    }
-    Ok(())
+    network::remove_all(driver, &mut state.allocs).await
 }
 
 async fn end_task(task: &mut TaskState, client: &DriverClient) -> Result<(), ClientError> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use conformance::{
+    dockerd::Dockerd,
     faulty_registry::{Fault, FaultyRegistry},
     image,
     registry::{Access, Registry},
@@ -191,4 +192,35 @@ fn a_half_connected_network_leaves_no_rule_when_its_job_is_stopped() {
 
     assert!(!before.is_empty(), "there was nothing to remove");
     assert_eq!(rules(&[&address]), Vec::<String>::new());
+}
+
+#[test]
+fn a_network_that_cannot_be_removed_is_told_until_it_can() {
+    let mut engine = Dockerd::start();
+    let machine = Machine::new();
+    let config = format!(
+        "plugin \"docker\" {{\n config {{\n endpoint = \"{}\"\n infra_image = \"localhost:1/longshore-test/pause:1\"\n }}\n}}\n",
+        engine.address()
+    );
+    let config = machine.file("agent.hcl", &config).display().to_string();
+    let file = machine.file("job.hcl", &on_a_bridge("away", PAUSING, "exit 1")).display().to_string();
+    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    wait_until("the pause", || text(&machine.run(&["events", "away"]).stdout).contains("Task restarting in 3600s"));
+    let stop = ["-config", &config, "stop", "away"];
+    let namespace = format!("/run/netns/longshore-{}", machine.allocs()[0]);
+
+    engine.kill();
+    host.signal("INT");
+    let (code, said) = host.end();
+    let still_away = machine.run(&stop);
+    let left = Path::new(&namespace).exists();
+    engine.begin();
+    machine.ok(&stop);
+
+    assert_eq!((code, still_away.status.code(), left), (Some(3), Some(3), true), "{said}");
+    assert!(said.contains("could not be removed\nhint: longshore stop away"), "{said}");
+    let still_away = text(&still_away.stderr);
+    assert!(still_away.contains("Error: failed to remove the network of allocation "), "{still_away}");
+    assert!(!Path::new(&namespace).exists(), "the namespace is left");
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
 }
