@@ -42,16 +42,27 @@ pub(crate) struct GroupRunner {
 impl GroupRunner {
     /// Runs the instance to its end. `left` are runs that an earlier host left, by task.
     pub(crate) async fn run(mut self, left: BTreeMap<String, TaskHandle>) -> Phase {
-        if let Err(error) = self.connect().await {
-            for task in &self.group.tasks {
-                let message = format!("failed to make the group's network: {error}");
-                self.record.event(&self.alloc.id, &task.name, "Setup Failure", &message);
-                self.record.task(&self.alloc.id, &task.name, |state| state.phase = Phase::Failed);
+        let mut stop = self.stop.clone();
+        let connected = tokio::select! {
+            // A network that is there already needs no time.
+            biased;
+            connected = self.connect() => connected.map_err(|error| {
+                (Phase::Failed, "Setup Failure", format!("failed to make the group's network: {error}"))
+            }),
+            () = asked(&mut stop, Stop::Gently) => {
+                Err((Phase::Complete, "Killed", "stopped before the group's network was made".to_owned()))
             }
-            self.clean_up().await;
-            return Phase::Failed;
-        }
-        let phase = self.run_tasks(left).await;
+        };
+        let phase = match connected {
+            Ok(()) => self.run_tasks(left).await,
+            Err((phase, kind, message)) => {
+                for task in &self.group.tasks {
+                    self.record.event(&self.alloc.id, &task.name, kind, &message);
+                    self.record.task(&self.alloc.id, &task.name, |state| state.phase = phase);
+                }
+                phase
+            }
+        };
         self.clean_up().await;
         phase
     }

@@ -6,16 +6,19 @@
 use std::{
     path::PathBuf,
     process::{Output, Stdio},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::state::{AllocState, NetworkState, PortState};
 
 /// Where plugins are besides the directories that `CNI_PATH` names: as Nomad has it and as Debian has it.
 const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
 const NEEDED: [&str; 5] = ["loopback", "bridge", "host-local", "firewall", "portmap"];
+/// How long a plugin may take. Those of the reference need less than a second.
+const DEADLINE: Duration = Duration::from_secs(30);
 const VERSION: &str = "0.4.0";
 const BRIDGE: &str = "longshore0";
 const SUBNET: &str = "172.26.80.0/20";
@@ -119,30 +122,34 @@ async fn call(command: &str, id: &str, namespace: &str, config: &Value, previous
     if !previous.is_null() {
         config["prevResult"] = previous.clone();
     }
-    let mut child = Command::new(program(plugin).ok_or_else(|| failed(&"not installed"))?)
+    let mut program = Command::new(program(plugin).ok_or_else(|| failed(&"not installed"))?);
+    program
         .env("CNI_COMMAND", command)
         .env("CNI_CONTAINERID", id)
         .env("CNI_NETNS", namespace)
         .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
         .env("CNI_PATH", std::env::join_paths(directories()).unwrap_or_default())
         // Debian has iptables where a user's path does not lead.
-        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed(&error))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(config.to_string().as_bytes()).await.map_err(|error| failed(&error))?;
-    }
-    let Output { status, stdout, stderr } = child.wait_with_output().await.map_err(|error| failed(&error))?;
+        .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
+    let answered = timeout(DEADLINE, answer(program, config.to_string())).await;
+    let answered = answered.map_err(|_| failed(&format!("no answer to {command} within {} s", DEADLINE.as_secs())))?;
+    let Output { status, stdout, stderr } = answered.map_err(|error| failed(&error))?;
     let answer: Value = serde_json::from_slice(&stdout).unwrap_or_default();
     if status.success() {
         return Ok(answer);
     }
     let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
     Err(failed(&answer["msg"].as_str().map_or_else(said, str::to_owned)))
+}
+
+/// Runs a program to its end, or until nobody waits for it any more.
+async fn answer(mut program: Command, input: String) -> std::io::Result<Output> {
+    let piped = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.kill_on_drop(true).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).await?;
+    }
+    child.wait_with_output().await
 }
 
 #[cfg(test)]

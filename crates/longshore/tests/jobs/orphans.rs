@@ -224,3 +224,62 @@ fn a_network_that_cannot_be_removed_is_told_until_it_can() {
     assert!(!Path::new(&namespace).exists(), "the namespace is left");
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
 }
+
+#[test]
+fn an_interrupt_gives_up_a_network_whose_pause_image_does_not_come() {
+    let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
+    let (registry, pause) = stalling(&mut registry);
+    let config = with_pause_image(&machine, &pause);
+    let file = machine.file("job.hcl", &on_a_bridge("waiting", "", "exec sleep 1000")).display().to_string();
+    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    wait_until("the pull", || registry.holding() > 0);
+
+    host.signal("INT");
+    let (code, said) = host.end();
+
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("t: Killed: stopped before the group's network was made"), "{said}");
+    assert_eq!((machine.state("waiting")["status"].as_str(), machine.containers()), (Some("complete"), Vec::new()));
+}
+
+#[test]
+fn an_interrupt_gives_up_a_cni_plugin_that_hangs_and_undoes_what_the_others_did() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "hangs");
+    let plugins = Plugins::with(&machine, "portmap", "exec sleep 1000");
+    let file = machine.file("job.hcl", &on_a_bridge("hanging", "", "exec sleep 1000")).display().to_string();
+    let host = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
+    plugins.wait();
+    let alloc = machine.allocs()[0].clone();
+    let address = format!("{}/32", leases(&alloc)[0]);
+    let before = rules(&[&address]);
+
+    host.signal("INT");
+    let (code, said) = host.end();
+
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!before.is_empty(), "there was nothing to undo");
+    assert_eq!(
+        (leases(&alloc), rules(&[&alloc, &address]), pause.containers()),
+        (Vec::new(), Vec::new(), String::new())
+    );
+}
+
+#[test]
+fn a_cni_plugin_that_does_not_answer_is_an_error_after_half_a_minute() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "silent");
+    let plugins = Plugins::with(&machine, "portmap", "exec sleep 1000");
+    let file = machine.file("job.hcl", &on_a_bridge("silent", "", "exec sleep 1000")).display().to_string();
+
+    let (code, said) = plugins.used_by(machine.command(&["-config", &config, "run", &file])).end();
+
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(
+            "Setup Failure: failed to make the group's network: CNI plugin portmap: no answer to ADD within 30 s"
+        ),
+        "{said}"
+    );
+    assert_eq!((machine.state("silent")["status"].as_str(), pause.containers()), (Some("failed"), String::new()));
+}
