@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs::File, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::StreamExt;
 use image_service::ImageClient;
 use nomad_jobspec::{
@@ -15,6 +16,7 @@ use nomad_plugin::{
     hclspec::Spec,
     id::TaskId,
 };
+use sha2::{Digest, Sha256};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -68,7 +70,7 @@ pub(crate) async fn run(
     } else {
         continues(&state, &job)?;
         report::note(&format!("taking over {} allocation(s) that an earlier host left", state.allocs.len()));
-        if state.source != source.text {
+        if state.source_digest != digest(&source.text) {
             report::note(
                 "the job file has changed since: what runs goes on as it was; stop the job to apply the change",
             );
@@ -76,7 +78,7 @@ pub(crate) async fn run(
         left.extend(state.allocs.iter().map(|alloc| (alloc.id.clone(), left_running(&alloc.tasks))));
     }
     (state.id, state.host_pid) = (job.id.clone(), std::process::id());
-    state.source.clone_from(&source.text);
+    state.source_digest = digest(&source.text);
 
     let earlier = state.driver.clone();
     let record = Arc::new(Record::new(data.clone(), state));
@@ -125,6 +127,10 @@ pub(crate) async fn run(
         return Err(Failure::Engine(format!("{message}\nhint: longshore stop {} tries again", job.id)));
     }
     if phase == Phase::Failed { Err(Failure::Task) } else { Ok(()) }
+}
+
+fn digest(text: &str) -> String {
+    BASE64.encode(Sha256::digest(text))
 }
 
 /// Whether the job file still has what an earlier host left of it.

@@ -22,8 +22,9 @@ use crate::{Failure, restart::History};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct JobState {
     pub(crate) id: String,
-    /// The job file's text, to notice a change.
-    pub(crate) source: String,
+    /// Of the job file's text, to notice a change. The text itself may have passwords in it.
+    #[serde(default)]
+    pub(crate) source_digest: String,
     /// The host's process.
     pub(crate) host_pid: u32,
     /// Whether that host has placed all of the job.
@@ -212,7 +213,7 @@ impl DataDir {
         let directory = self.job(&state.id);
         fs::create_dir_all(&directory)?;
         let fresh = directory.join("state.json.new");
-        // The tasks' environments are in it, and secrets in those.
+        // The tasks' environments are in it, in their handles, and secrets perhaps in those.
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(&serde_json::to_vec_pretty(state)?)?;
         file.sync_data()?;

@@ -188,7 +188,9 @@ impl TaskRunner {
         };
         match started {
             Ok(started) => {
-                let handle = started.handle;
+                let mut handle = started.handle;
+                // Registry passwords are in it; a driver that takes a task over does without.
+                handle.config.driver_config.clear();
                 self.driver.runs(id.clone(), handle.clone());
                 self.record.task(&self.alloc_id, &self.task.name, |state| {
                     state.phase = Phase::Running;

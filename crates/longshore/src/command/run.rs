@@ -25,19 +25,25 @@ use crate::{
     stop::Stop,
 };
 
-/// Set for the process that goes on in the background.
+/// Set for the process that goes on in the background. The first line of its standard input are the variables' values as
+/// JSON: everyone may read a process's arguments, and its children have its environment.
 const DETACHED: &str = "LONGSHORE_DETACHED";
 
 /// Runs a job until it ends. The first Ctrl-C, or SIGTERM, stops it; the next one kills.
 pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir) -> Result<(), Failure> {
-    let loaded = job_file::load(file)?;
+    let detached = std::env::var_os(DETACHED).is_some();
+    let mut file = file.clone();
+    if detached {
+        file.variables =
+            handed_over().map_err(|error| Failure::Usage(format!("no variables are handed over: {error}")))?;
+    }
+    let loaded = job_file::load(&file)?;
     let launcher = Launcher::new(options)?.of_job(&data, &loaded.parsed.job.id);
     let (stop, stopping) = watch::channel(Stop::No);
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to take over signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
     let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
-    let detached = std::env::var_os(DETACHED).is_some();
     let mut listening = JoinSet::new();
     listening.spawn(async move {
         loop {
@@ -80,22 +86,20 @@ pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
         }
     }
     command.arg("run").arg(&file.path);
-    for variable in &file.variables {
-        command.arg("--var").arg(variable);
-    }
     for path in &file.variable_files {
         command.arg("--var-file").arg(path);
     }
     let mut child = command
         .env(DETACHED, "1")
-        .stdin(if file.is_stdin() { Stdio::piped() } else { Stdio::null() })
+        .stdin(Stdio::piped())
         .stdout(output.try_clone().map_err(failed)?)
         .stderr(output)
         .process_group(0)
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(source.text.as_bytes()).map_err(failed)?;
+        let text = if file.is_stdin() { source.text.as_str() } else { "" };
+        stdin.write_all(format!("{}\n{text}", serde_json::json!(file.variables)).as_bytes()).map_err(failed)?;
     }
     loop {
         if let Some(status) = child.try_wait().map_err(failed)? {
@@ -123,6 +127,12 @@ pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+fn handed_over() -> std::io::Result<Vec<String>> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
 }
 
 fn last_error(said: &str) -> String {

@@ -1,5 +1,11 @@
 //! Images: who uses them, when they go, and how they come before a task needs them.
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use conformance::{
     docker::is_local,
     image,
@@ -173,4 +179,52 @@ fn what_cannot_be_prefetched_is_one_clear_error() {
         assert!(said.contains(expected), "{said}");
     }
     assert_eq!(machine.ok(&["images"]), "No images\n");
+}
+
+/// The files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let below = entries.flat_map(|entry| match entry.file_type().unwrap() {
+        kind if kind.is_dir() => files(&entry.path()),
+        kind if kind.is_file() => vec![entry.path()],
+        _ => Vec::new(),
+    });
+    below.collect()
+}
+
+#[test]
+fn a_registrys_password_is_in_no_file_of_a_job_and_in_no_argument_of_its_processes() {
+    let (machine, mut registry) = (Machine::new(), Registry::start(Access::Password));
+    let wanted = registry.push_anew("private:1");
+    let task = |name: &str, password: &str| {
+        let auth = format!("auth {{\n username = \"{USERNAME}\"\n password = {password}\n }}");
+        format!(
+            "task \"{name}\" {{\n driver = \"docker\"\n kill_timeout = \"1ms\"\n config {{\n image = \"{wanted}\"\n \
+             network_mode = \"none\"\n command = \"/bin/sleep\"\n args = [\"1000\"]\n {auth}\n }}\n }}\n"
+        )
+    };
+    let tasks = [task("written", &format!("\"{PASSWORD}\"")), task("given", "var.password")].concat();
+    let job = format!("variable \"password\" {{}}\njob \"private\" {{\n group \"g\" {{\n {tasks} }}\n}}\n");
+    let file = machine.file("job.hcl", &job);
+
+    machine.ok(&["run", "-detach", "-var", &format!("password={PASSWORD}"), file.to_str().unwrap()]);
+    let data = machine.path().join("data");
+    let state: Value = serde_json::from_slice(&fs::read(data.join("jobs/private/state.json")).unwrap()).unwrap();
+    let handle = |task: &str| BASE64.decode(state["allocs"][0]["tasks"][task]["handle"].as_str().unwrap()).unwrap();
+    let of_process = |of: &str, what: &str| {
+        fs::read(format!("/proc/{}/{what}", machine.state("private")[of].as_i64().unwrap())).unwrap()
+    };
+
+    let has = |content: &[u8]| text(content).contains(PASSWORD);
+    let with_it: Vec<PathBuf> =
+        files(&data).into_iter().filter(|path| fs::read(path).is_ok_and(|content| has(&content))).collect();
+    assert_eq!(with_it, Vec::<PathBuf>::new());
+    assert!(text(&handle("given")).contains("private") && !has(&handle("given")) && !has(&handle("written")));
+    for of in ["host_pid", "driver_pid"] {
+        assert!(!has(&of_process(of, "cmdline")) && !has(&of_process(of, "environ")), "{of}");
+    }
+    machine.kill_host("private");
+    machine.ok(&["run", "-detach", "-var", &format!("password={PASSWORD}"), file.to_str().unwrap()]);
+    let said = fs::read_to_string(data.join("jobs/private/host.log")).unwrap();
+    assert!(said.contains("taking over 1 allocation(s)") && !said.contains("has changed"), "{said}");
 }
