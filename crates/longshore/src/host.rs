@@ -30,7 +30,7 @@ use crate::{
     job_file::Loaded,
     network,
     node::Node,
-    ports::Ports,
+    ports::{Owner, Ports},
     record::Record,
     report,
     state::{AllocState, DataDir, JobState, Phase, PortState, TaskState},
@@ -186,7 +186,14 @@ async fn place(
 
     let ports = Ports::default();
     for alloc in &record.snapshot().allocs {
-        ports.keep(&mappings(&alloc.ports));
+        ports.keep(&mappings(&alloc.ports), &Owner::ThisJob);
+    }
+    let failed = |error: std::io::Error| data.failed(&error);
+    let _turn = data.lock_ports().map_err(failed)?;
+    for other in data.all().map_err(failed)?.iter().filter(|other| other.id != job.id) {
+        for alloc in other.allocs.iter().filter(|alloc| alloc.is_live()) {
+            ports.keep(&mappings(&alloc.ports), &Owner::Job(other.id.clone()));
+        }
     }
     let known = record.snapshot();
     let with_cores = known.allocs.iter().flat_map(|alloc| alloc.tasks.values().flat_map(|task| &task.cores));

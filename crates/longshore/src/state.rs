@@ -67,6 +67,13 @@ pub(crate) struct AllocState {
     pub(crate) tasks: BTreeMap<String, TaskState>,
 }
 
+impl AllocState {
+    /// Whether it has anything of this machine.
+    pub(crate) fn is_live(&self) -> bool {
+        self.network.is_some() || self.tasks.values().any(|task| !task.phase.is_over())
+    }
+}
+
 /// A port that was given out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PortState {
@@ -245,6 +252,13 @@ impl DataDir {
         }
         states.sort_by(|a: &JobState, b| a.id.cmp(&b.id));
         Ok(states)
+    }
+
+    /// Keeps other hosts from giving out ports, until it is dropped.
+    pub(crate) fn lock_ports(&self) -> io::Result<File> {
+        let file = File::options().write(true).create(true).truncate(false).open(self.0.join("ports.lock"))?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
     }
 
     /// Takes a job for this process; `None` where another host looks after it.

@@ -1,10 +1,15 @@
 //! A group's bridge: what can be reached over it, and what it leaves on the machine once the group is stopped: nothing.
 
-use std::{fs, net::UdpSocket, path::Path, process::Command};
+use std::{
+    fs,
+    net::{TcpListener, UdpSocket},
+    path::Path,
+    process::Command,
+};
 
 use conformance::{dockerd::Dockerd, image};
 
-use crate::{Machine, groups::Pause, life::answer, text, wait_until};
+use crate::{Machine, groups::Pause, life::answer, orphans::on_a_bridge, text, wait_until};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/group.nomad.hcl");
 const LEASES: &str = "/var/lib/cni/networks/longshore";
@@ -173,4 +178,26 @@ fn a_group_on_a_bridge_asks_the_name_servers_of_its_dns_block() {
 
     assert!(said.contains("Address: 10.9.8.7\n"), "{said}");
     assert!(said.contains("nameserver 172.26.80.1\n"), "{said}");
+}
+
+#[test]
+fn a_port_of_another_jobs_bridge_is_taken_until_that_is_stopped() {
+    let machine = Machine::new();
+    let (_pause, config) = Pause::make(&machine, "ports");
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let files = ["one", "other"].map(|id| {
+        let job = on_a_bridge(id, "", "exec sleep 1000").replace("to = 8080", &format!("static = {port}\n to = 8080"));
+        machine.file(&format!("{id}.hcl"), &job).display().to_string()
+    });
+    let run = |file: &str| machine.run(&["-config", &config, "run", "-detach", file]);
+
+    let first = run(&files[0]);
+    let refused = run(&files[1]);
+    machine.ok(&["-config", &config, "stop", "one"]);
+    let second = run(&files[1]);
+    machine.ok(&["-config", &config, "stop", "other"]);
+
+    assert_eq!([&first, &refused, &second].map(|run| run.status.code()), [Some(0), Some(2), Some(0)]);
+    let said = text(&refused.stderr);
+    assert!(said.contains(&format!("port {port} (\"http\") is taken by job \"one\"\n")), "{said}");
 }
