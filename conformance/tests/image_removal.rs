@@ -1,16 +1,27 @@
 //! Images that the driver brought go when no task uses them any more; all others stay.
 
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+    mpsc,
+};
+
 use conformance::{
     Fixture, LABEL, Started, Task,
     docker::{docker, is_local},
     image, object,
-    registry::{Access, Registry},
+    registry::{Access, Registry, build_with_layer},
+    relay::Relay,
     text, until,
 };
 use nomad_plugin::{driver::Force, msgpack::Value};
 
 async fn driver(delay: &str) -> Fixture {
-    Fixture::with(object(&[("gc", object(&[("image_delay", text(delay))]))]), &[]).await.looked_at().await
+    driver_with(delay, &[]).await
+}
+
+async fn driver_with(delay: &str, env: &[(&str, &str)]) -> Fixture {
+    Fixture::with(object(&[("gc", object(&[("image_delay", text(delay))]))]), env).await.looked_at().await
 }
 
 trait LookedAt {
@@ -156,6 +167,77 @@ async fn a_loaded_image_goes_as_a_pulled_one_does() {
     // Its content is the test image, which keeps that name.
     until("the name is gone", || !is_local(&name)).await;
     assert!(is_local(&image()));
+    fixture.end().await;
+}
+
+/// The engine's socket, on which each pull of `latest` and each load waits to be let through.
+struct Gate {
+    address: String,
+    waiting: Arc<AtomicUsize>,
+    open: mpsc::Sender<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl Gate {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (open, opened) = mpsc::channel();
+        let (opened, waiting) = (Mutex::new(opened), Arc::<AtomicUsize>::default());
+        let counted = waiting.clone();
+        let relay = Relay::start(directory.path(), move |request| {
+            if request.contains("tag=latest") || request.contains("/images/load?") {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _test_is_over = opened.lock().expect("no other has panicked").recv();
+                counted.fetch_sub(1, Ordering::SeqCst);
+            }
+        });
+        Self { address: relay.address(), waiting, open, _directory: directory }
+    }
+
+    fn let_one_through(&self) {
+        self.open.send(()).expect("the relay lives as long as the test");
+    }
+}
+
+#[tokio::test]
+async fn an_idle_image_stays_while_its_name_is_pulled_or_loaded_anew() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pulled = registry.push_anew("app:latest");
+    let loaded = registry.also(format!("longshore-test/anew-{}:latest", std::process::id()));
+    let directory = tempfile::tempdir().expect("a directory");
+    let archive = directory.path().join("image.tar");
+    build_with_layer(&loaded, 1);
+    docker(&["save", "--output", &archive.display().to_string(), &loaded]);
+    docker(&["rmi", &loaded]);
+    let gate = Gate::start();
+    let fixture = driver_with("1s", &[("DOCKER_HOST", &gate.address)]).await;
+    let make = |image: &str| {
+        let task = task(&fixture, image);
+        if image == pulled {
+            return task;
+        }
+        std::fs::copy(&archive, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
+        task.option("load", text("image.tar"))
+    };
+
+    for image in [&pulled, &loaded] {
+        gate.let_one_through();
+        let first = fixture.run(&make(image)).await;
+        destroy(&fixture, &first).await;
+        let second = make(image);
+        let meanwhile = async {
+            until("the engine is about to be asked", || gate.waiting.load(Ordering::SeqCst) == 1).await;
+            until_another_is_gone(&fixture, &mut registry, "other:1").await;
+            let stayed = is_local(image);
+            gate.let_one_through();
+            stayed
+        };
+        let (second, stayed) = tokio::join!(fixture.run(&second), meanwhile);
+        assert!(stayed, "{image}");
+        destroy(&fixture, &second).await;
+        until("it is gone after its second task", || !is_local(image)).await;
+    }
+
     fixture.end().await;
 }
 

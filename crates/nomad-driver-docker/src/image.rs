@@ -183,9 +183,9 @@ impl Images {
             }
         }
         if let Some(archive) = &request.archive {
-            let before = id_of(&self.engine, image).await.map_err(|error| inspect_failed(&error))?;
+            let before = find(&self.engine, &self.leases, image).await.map_err(|error| inspect_failed(&error))?;
             let archive = load::load(&self.engine, archive, request.limits.whole).await?;
-            let loaded = brought(&self.engine, &self.leases, image, before.as_deref()).await;
+            let loaded = brought(&self.engine, &self.leases, image, before.as_ref()).await;
             return loaded.map_err(|error| match error {
                 error if error.is_not_found() => archive.lacks(image),
                 error => inspect_failed(&error),
@@ -295,24 +295,25 @@ impl Images {
     }
 }
 
-/// The id of an image, where the engine has it.
-async fn id_of(engine: &Engine, image: &str) -> Result<Option<String>, EngineError> {
-    match engine.inspect_image(image).await {
-        Ok(found) => Ok(found.id),
+/// What a name stands for before a pull or a load, where it stands for anything. Held until that is over, it is still there
+/// when the pull has nothing new.
+async fn find(engine: &Engine, leases: &Leases, image: &str) -> Result<Option<LocalImage>, EngineError> {
+    match look(engine, leases, image).await {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// An image that was just pulled or loaded; `before` is the id that its name stood for.
+/// An image that was just pulled or loaded; `before` is what its name stood for.
 async fn brought(
     engine: &Engine,
     leases: &Leases,
     image: &str,
-    before: Option<&str>,
+    before: Option<&LocalImage>,
 ) -> Result<LocalImage, EngineError> {
     let found = look(engine, leases, image).await?;
-    leases.brought(&found.id, image, before);
+    leases.brought(&found.id, image, before.map(|before| before.id.as_str()));
     Ok(found)
 }
 
@@ -328,7 +329,8 @@ async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImag
 }
 
 fn inspect_failed(error: &EngineError) -> DriverError {
-    if error.is_transient() {
+    // One that somebody has just removed is pulled by the next attempt.
+    if error.is_transient() || error.is_not_found() {
         DriverError::recoverable(error.to_string())
     } else {
         DriverError::fatal(error.to_string())

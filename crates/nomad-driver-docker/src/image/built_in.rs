@@ -21,12 +21,12 @@ impl Images {
         let before = match look(&self.engine, &self.leases, PAUSE_IMAGE).await {
             Ok(found) if found.id == PAUSE_IMAGE_ID => return Ok(found),
             // Of a driver that was built from something else.
-            Ok(other) => Some(other.id),
+            Ok(other) => Some(other),
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(failed(error)),
         };
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content).await.map_err(failed)?;
-        brought(&self.engine, &self.leases, PAUSE_IMAGE, before.as_deref()).await.map_err(failed)
+        brought(&self.engine, &self.leases, PAUSE_IMAGE, before.as_ref()).await.map_err(failed)
     }
 }

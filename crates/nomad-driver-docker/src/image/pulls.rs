@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    LocalImage, brought, id_of, inspect_failed,
+    LocalImage, brought, find, inspect_failed,
     lease::Leases,
     progress::Progress,
     pull::{PullError, PullState, follow},
@@ -135,7 +135,7 @@ impl Wanted {
         let set = |state| drop(status.send_replace(Status::UnderWay(state)));
         ticket.turn(|place| set(PullState::Queued { place })).await;
         set(PullState::begun(Instant::now()));
-        let before = id_of(engine, &image).await.map_err(Failed::Look)?;
+        let before = find(engine, leases, &image).await.map_err(Failed::Look)?;
         let tell = |now: &Progress| {
             status.send_modify(|status| {
                 if let Status::UnderWay(PullState::Pulling { progress, .. }) = status {
@@ -148,12 +148,13 @@ impl Wanted {
             follow(messages, silence, tell).await
         };
         pulling.await.map_err(Failed::Pull)?;
-        let found = brought(engine, leases, &image, before.as_deref()).await.map_err(Failed::Look)?;
+        let found = brought(engine, leases, &image, before.as_ref()).await.map_err(Failed::Look)?;
         let downloaded = match &*status.borrow() {
             Status::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
             _ => 0,
         };
-        Ok(LocalImage { downloaded: Some(downloaded).filter(|_| before.as_ref() != Some(&found.id)), ..found })
+        let is_new = before.is_none_or(|before| before.id != found.id);
+        Ok(LocalImage { downloaded: is_new.then_some(downloaded), ..found })
     }
 }
 
