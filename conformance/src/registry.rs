@@ -10,6 +10,7 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::{
+    docker::docker,
     dockerd::{ADDRESS, Dockerd},
     image,
     token_service::{self, Keys, TokenService},
@@ -177,6 +178,15 @@ impl Registry {
         self.docker(&["rmi", &full]);
         self.images.push(full.clone());
         full
+    }
+
+    /// The name of a pushed image by its digest. The engine has neither name afterwards.
+    pub fn pinned(&mut self, pushed: &str) -> String {
+        docker(&["pull", "--quiet", pushed]);
+        let digests = docker(&["image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", pushed]);
+        let digest = digests.lines().find(|digest| digest.starts_with(&self.address)).expect("a digest").to_owned();
+        docker(&["rmi", pushed]);
+        self.also(digest)
     }
 
     /// Another name for something that was pushed, to be removed from the engine in the end.

@@ -102,6 +102,31 @@ async fn an_image_that_was_there_before_stays() {
 }
 
 #[tokio::test]
+async fn an_image_that_a_person_pulled_by_digest_stays() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = ["before:1", "meanwhile:1"].map(|name| registry.push_anew(name));
+    let [before, meanwhile] = [0, 1].map(|number| registry.pinned(&pushed[number]));
+    // The same registry by another name.
+    let meanwhile = registry.also(meanwhile.replace("127.0.0.1", "localhost"));
+    docker(&["pull", "--quiet", &before]);
+    let fixture = driver("1s").await;
+
+    let mut tasks = Vec::new();
+    for image in &pushed {
+        tasks.push(fixture.run(&task(&fixture, image)).await);
+    }
+    docker(&["pull", "--quiet", &meanwhile]);
+    for task in &tasks {
+        destroy(&fixture, task).await;
+    }
+    until("the driver's own name is gone", || !is_local(&pushed[1])).await;
+    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+
+    assert!(is_local(&before) && is_local(&meanwhile));
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn another_name_and_another_container_keep_what_they_need() {
     let mut registry = Registry::start(Access::Anonymous);
     let (named, used) = (registry.push_anew("named:1"), registry.push_anew("used:1"));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use conformance::{
     Fixture, Task,
-    docker::{docker, inspect},
+    docker::inspect,
     object,
     registry::{Access, Registry},
     relay::Relay,
@@ -47,15 +47,6 @@ impl Counted {
     }
 }
 
-/// The name of a pushed image by its digest. The engine has neither name afterwards.
-fn pinned(registry: &mut Registry, pushed: &str) -> String {
-    docker(&["pull", "--quiet", pushed]);
-    let digests = docker(&["image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", pushed]);
-    let digest = digests.lines().find(|digest| digest.starts_with(&registry.address)).expect("a digest").to_owned();
-    docker(&["rmi", pushed]);
-    registry.also(digest)
-}
-
 #[tokio::test]
 async fn a_name_with_https_in_front_is_the_name() {
     let mut registry = Registry::start(Access::Anonymous);
@@ -75,7 +66,7 @@ async fn a_name_with_https_in_front_is_the_name() {
 async fn a_digest_that_is_there_is_never_pulled_again_whatever_tag_stands_beside_it() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = registry.push("app:1");
-    let digest = pinned(&mut registry, &pushed);
+    let digest = registry.pinned(&pushed);
     let (repository, hash) = digest.split_once('@').unwrap();
     let counted = Counted::start().await;
     let mut pulls = Vec::new();
@@ -98,7 +89,7 @@ async fn a_digest_that_is_there_is_never_pulled_again_whatever_tag_stands_beside
 async fn an_image_is_pulled_by_tag_and_digest_at_once() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = registry.push("app:1");
-    let digest = pinned(&mut registry, &pushed);
+    let digest = registry.pinned(&pushed);
     let (_, hash) = digest.split_once('@').unwrap();
     let counted = Counted::start().await;
     let name = format!("{pushed}@{hash}");

@@ -2,6 +2,7 @@
 
 mod access;
 mod auth;
+mod before;
 mod built_in;
 mod lease;
 mod ledger;
@@ -16,6 +17,7 @@ mod reference;
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
+use before::Before;
 pub use built_in::PAUSE_IMAGE;
 pub use lease::ImageLease;
 use lease::Leases;
@@ -183,9 +185,10 @@ impl Images {
             }
         }
         if let Some(archive) = &request.archive {
-            let before = find(&self.engine, &self.leases, image).await.map_err(|error| inspect_failed(&error))?;
+            let before = Before::look(&self.engine, &self.leases, image).await;
+            let before = before.map_err(|error| inspect_failed(&error))?;
             let archive = load::load(&self.engine, archive, request.limits.whole).await?;
-            let loaded = brought(&self.engine, &self.leases, image, before.as_ref()).await;
+            let loaded = brought(&self.engine, &self.leases, image, &before).await;
             return loaded.map_err(|error| match error {
                 error if error.is_not_found() => archive.lacks(image),
                 error => inspect_failed(&error),
@@ -295,25 +298,10 @@ impl Images {
     }
 }
 
-/// What a name stands for before a pull or a load, where it stands for anything. Held until that is over, it is still there
-/// when the pull has nothing new.
-async fn find(engine: &Engine, leases: &Leases, image: &str) -> Result<Option<LocalImage>, EngineError> {
-    match look(engine, leases, image).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// An image that was just pulled or loaded; `before` is what its name stood for.
-async fn brought(
-    engine: &Engine,
-    leases: &Leases,
-    image: &str,
-    before: Option<&LocalImage>,
-) -> Result<LocalImage, EngineError> {
+/// An image that was just pulled or loaded; `before` is what the engine had when that began.
+async fn brought(engine: &Engine, leases: &Leases, image: &str, before: &Before) -> Result<LocalImage, EngineError> {
     let found = look(engine, leases, image).await?;
-    leases.brought(&found.id, image, before.map(|before| before.id.as_str()));
+    leases.brought(&found.id, image, before);
     Ok(found)
 }
 

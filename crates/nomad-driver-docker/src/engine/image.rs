@@ -3,8 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::{
     Docker,
-    models::{CreateImageInfo, ImageInspect},
-    query_parameters::{CreateImageOptionsBuilder, ImportImageOptionsBuilder, RemoveImageOptionsBuilder},
+    models::{CreateImageInfo, ImageInspect, ImageSummary},
+    query_parameters::{
+        CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    },
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -67,6 +69,13 @@ impl Engine {
     pub async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
         let call = |docker: Docker| async move { docker.inspect_image(image).await };
         self.connection.call(("inspect image", image), QUICK, call).await
+    }
+
+    /// All images, with those that have no name, and those between an image and its base.
+    pub async fn images(&self) -> Result<Vec<ImageSummary>, EngineError> {
+        let options = ListImagesOptionsBuilder::default().all(true).build();
+        let call = |docker: Docker| async move { docker.list_images(Some(options)).await };
+        self.connection.call(("list images", "all"), QUICK, call).await
     }
 
     /// Pulls an image; the stream's end is the pull's. `tag` may be a digest.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
-use super::{Images, LocalImage, brought, look};
+use super::{Images, LocalImage, before::Before, brought};
 
 /// Its name; `build.rs` gives the archive the same.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
@@ -18,15 +18,13 @@ impl Images {
     /// Makes sure that the engine has the built-in pause image. It goes again as a pulled image does.
     pub async fn built_in_pause(&self) -> Result<LocalImage, DriverError> {
         let failed = |error| DriverError::new(format!("failed to load the built-in image {PAUSE_IMAGE}: {error}"));
-        let before = match look(&self.engine, &self.leases, PAUSE_IMAGE).await {
-            Ok(found) if found.id == PAUSE_IMAGE_ID => return Ok(found),
-            // Of a driver that was built from something else.
-            Ok(other) => Some(other),
-            Err(error) if error.is_not_found() => None,
-            Err(error) => return Err(failed(error)),
-        };
+        let before = Before::look(&self.engine, &self.leases, PAUSE_IMAGE).await.map_err(failed)?;
+        // Any other is of a driver that was built from something else.
+        if let Some(found) = before.named.as_ref().filter(|found| found.id == PAUSE_IMAGE_ID) {
+            return Ok(found.clone());
+        }
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content).await.map_err(failed)?;
-        brought(&self.engine, &self.leases, PAUSE_IMAGE, before.as_ref()).await.map_err(failed)
+        brought(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)
     }
 }

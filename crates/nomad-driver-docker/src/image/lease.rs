@@ -22,8 +22,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::{ledger::Ledger, reference::canonical};
-use crate::engine::{Engine, EngineError};
+use super::{
+    before::Before,
+    ledger::Ledger,
+    reference::{ImageReference, canonical},
+};
+use crate::engine::{Engine, EngineError, model::ImageInspect};
 
 /// How long to wait at least before an image that could not be removed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
@@ -172,11 +176,15 @@ impl Leases {
         self.take(pulled.as_deref().unwrap_or(id)).await
     }
 
-    /// Notes that this driver brought an image, under a name. `before` is what the engine had by that name.
-    pub(super) fn brought(&self, id: &str, name: &str, before: Option<&str>) {
+    /// Notes that this driver brought an image, under a name. `before` is what the engine had when that began.
+    pub(super) fn brought(&self, id: &str, name: &str, before: &Before) {
         let mut book = self.book();
-        let of_somebody_else =
-            before == Some(id) && !book.images.get(id).is_some_and(|image| image.names.contains(name));
+        let noted = book.images.get(id).map(|image| &image.names).filter(|names| !names.is_empty());
+        let of_somebody_else = match noted {
+            // Also one that a parallel pull of this driver brought just before the engine was asked what it has.
+            Some(names) => !names.contains(name) && before.had(id, name),
+            None => before.loses(id, name),
+        };
         // What is kept for a person is as good as brought by him.
         if book.delay.is_none() || of_somebody_else || book.kept.contains(&canonical(name)) {
             return;
@@ -336,10 +344,18 @@ async fn remove(engine: &Engine, id: &str, names: &BTreeSet<String>) -> Result<(
         }
     }
     match engine.inspect_image(id).await {
-        Ok(left) if left.repo_tags.as_ref().is_none_or(Vec::is_empty) => engine.remove_image(id).await,
+        Ok(left) if is_unnamed(&left, names) => engine.remove_image(id).await,
         // Somebody else has given it a name of his own.
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Whether an image whose names were taken away has no tag left, nor a digest by which somebody else pulled it.
+fn is_unnamed(left: &ImageInspect, names: &BTreeSet<String>) -> bool {
+    let repository = |name: &String| ImageReference::parse(name).map(|name| name.qualified());
+    let ours: Vec<_> = names.iter().map(repository).collect();
+    left.repo_tags.iter().flatten().next().is_none()
+        && left.repo_digests.iter().flatten().all(|digest| ours.contains(&repository(digest)))
 }

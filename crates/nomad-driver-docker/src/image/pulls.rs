@@ -16,7 +16,9 @@ use tokio::{
 };
 
 use super::{
-    LocalImage, brought, find, inspect_failed,
+    LocalImage,
+    before::Before,
+    brought, inspect_failed,
     lease::Leases,
     progress::Progress,
     pull::{PullError, PullState, follow},
@@ -135,7 +137,7 @@ impl Wanted {
         let set = |state| drop(status.send_replace(Status::UnderWay(state)));
         ticket.turn(|place| set(PullState::Queued { place })).await;
         set(PullState::begun(Instant::now()));
-        let before = find(engine, leases, &image).await.map_err(Failed::Look)?;
+        let before = Before::look(engine, leases, &image).await.map_err(Failed::Look)?;
         let tell = |now: &Progress| {
             status.send_modify(|status| {
                 if let Status::UnderWay(PullState::Pulling { progress, .. }) = status {
@@ -148,12 +150,12 @@ impl Wanted {
             follow(messages, silence, tell).await
         };
         pulling.await.map_err(Failed::Pull)?;
-        let found = brought(engine, leases, &image, before.as_ref()).await.map_err(Failed::Look)?;
+        let found = brought(engine, leases, &image, &before).await.map_err(Failed::Look)?;
         let downloaded = match &*status.borrow() {
             Status::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
             _ => 0,
         };
-        let is_new = before.is_none_or(|before| before.id != found.id);
+        let is_new = before.named.is_none_or(|before| before.id != found.id);
         Ok(LocalImage { downloaded: is_new.then_some(downloaded), ..found })
     }
 }
