@@ -1,9 +1,13 @@
 //! Images that the driver brought go when no task uses them any more; all others stay.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-    mpsc,
+use std::{
+    path::Path,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use conformance::{
@@ -195,6 +199,77 @@ async fn a_loaded_image_goes_as_a_pulled_one_does() {
     fixture.end().await;
 }
 
+/// Moves images from the engine to an archive.
+fn archive(archive: &Path, images: &[&str]) {
+    docker(&[&["save", "--output", &archive.display().to_string()], images].concat());
+    docker(&[&["rmi"], images].concat());
+}
+
+#[tokio::test]
+async fn whatever_an_archive_has_goes_again_unless_it_was_there_before() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let [wanted, other, there] = ["wanted", "other", "there"].map(|name| {
+        let name = registry.also(format!("longshore-test/{name}-{}:1", std::process::id()));
+        build_with_layer(&name, 1);
+        name
+    });
+    let unnamed = format!("longshore-test/unnamed-{}:1", std::process::id());
+    build_with_layer(&unnamed, 1);
+    let unnamed = registry.also(docker(&["image", "inspect", "--format", "{{.Id}}", &unnamed]).trim().to_owned());
+    let directory = tempfile::tempdir().expect("a directory");
+    let [named_ones, unnamed_one] = ["named.tar", "unnamed.tar"].map(|name| directory.path().join(name));
+    archive(&named_ones, &[&wanted, &other, &there]);
+    archive(&unnamed_one, &[&unnamed]);
+    docker(&["load", "--quiet", "--input", &named_ones.display().to_string()]);
+    docker(&["rmi", &wanted, &other]);
+    let fixture = driver("1s").await;
+    let make = |image: &str, archive: &Path| {
+        let task = task(&fixture, image).option("load", text("image.tar"));
+        std::fs::copy(archive, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
+        task
+    };
+
+    for (archive, has) in [(&named_ones, vec![&wanted, &other]), (&unnamed_one, vec![&unnamed])] {
+        let lacking = fixture.refused(&make("longshore-test/absent:1", archive)).await.message;
+        assert!(has.iter().all(|image| lacking.contains(*image)), "{lacking}");
+        until("all of it is gone", || !has.iter().any(|image| is_local(image))).await;
+    }
+    let started = fixture.run(&make(&wanted, &named_ones)).await;
+    until("the other is gone", || !is_local(&other)).await;
+    assert!(is_local(&wanted), "its task runs");
+    destroy(&fixture, &started).await;
+    until("it is gone as well", || !is_local(&wanted)).await;
+    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+
+    assert!(is_local(&there), "it was there before");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn what_a_broken_archive_has_before_it_breaks_goes_again() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let whole = registry.also(format!("longshore-test/whole-{}:1", std::process::id()));
+    build_with_layer(&whole, 1);
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("image.tar").display().to_string();
+    archive(Path::new(&file), &[&whole]);
+    let broken = r#",{"Config":"missing.json","RepoTags":["longshore-test/missing:1"],"Layers":[]}]"#;
+    let script = r#"mkdir "$1.d" && tar -xf "$1" -C "$1.d" && sed -i "s|]$|$2|" "$1.d/manifest.json" && tar -cf "$1" -C "$1.d" ."#;
+    let made = Command::new("sh").args(["-c", script, "sh", &file, broken]).status().expect("a shell");
+    assert!(made.success());
+    let fixture = driver("1s").await;
+    let task = task(&fixture, &whole).option("load", text("image.tar"));
+    std::fs::copy(&file, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
+
+    let refusal = fixture.refused(&task).await.message;
+    let removed = |line: &String| line.contains("removed an image") && line.contains(&whole);
+    until("what came of it is removed", || fixture.log.lock().expect("a log").iter().any(removed)).await;
+
+    assert!(refusal.starts_with("unable to load image archive ") && refusal.contains("missing.json"), "{refusal}");
+    assert!(!is_local(&whole));
+    fixture.end().await;
+}
+
 /// The engine's socket, on which each pull of `latest` and each load waits to be let through.
 struct Gate {
     address: String,
@@ -230,10 +305,9 @@ async fn an_idle_image_stays_while_its_name_is_pulled_or_loaded_anew() {
     let pulled = registry.push_anew("app:latest");
     let loaded = registry.also(format!("longshore-test/anew-{}:latest", std::process::id()));
     let directory = tempfile::tempdir().expect("a directory");
-    let archive = directory.path().join("image.tar");
     build_with_layer(&loaded, 1);
-    docker(&["save", "--output", &archive.display().to_string(), &loaded]);
-    docker(&["rmi", &loaded]);
+    let file = directory.path().join("image.tar");
+    archive(&file, &[&loaded]);
     let gate = Gate::start();
     let fixture = driver_with("1s", &[("DOCKER_HOST", &gate.address)]).await;
     let make = |image: &str| {
@@ -241,7 +315,7 @@ async fn an_idle_image_stays_while_its_name_is_pulled_or_loaded_anew() {
         if image == pulled {
             return task;
         }
-        std::fs::copy(&archive, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
+        std::fs::copy(&file, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
         task.option("load", text("image.tar"))
     };
 

@@ -15,7 +15,7 @@ mod pulls;
 mod queue;
 mod reference;
 
-use std::{collections::BTreeMap, path::Path, sync::OnceLock};
+use std::{collections::BTreeMap, path::Path, sync::OnceLock, time::Duration};
 
 use before::Before;
 pub use built_in::PAUSE_IMAGE;
@@ -185,14 +185,7 @@ impl Images {
             }
         }
         if let Some(archive) = &request.archive {
-            let before = Before::look(&self.engine, &self.leases, image).await;
-            let before = before.map_err(|error| inspect_failed(&error))?;
-            let archive = load::load(&self.engine, archive, request.limits.whole).await?;
-            let loaded = brought(&self.engine, &self.leases, image, &before).await;
-            return loaded.map_err(|error| match error {
-                error if error.is_not_found() => archive.lacks(image),
-                error => inspect_failed(&error),
-            });
+            return self.load(image, archive, request.limits.whole).await;
         }
         self.pull(request, &reference, watcher).await
     }
@@ -231,6 +224,26 @@ impl Images {
             }
         }
         outcome
+    }
+
+    async fn load(&self, image: &str, archive: &Archive, limit: Duration) -> Result<LocalImage, DriverError> {
+        let (engine, leases) = (&self.engine, &self.leases);
+        let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
+        let mut names = Vec::new();
+        let outcome = archive.load(engine, limit, &mut names).await;
+        // What else the archive has came by this driver as well, and goes again, whatever becomes of the task.
+        let mut loaded = Vec::new();
+        for name in &names {
+            match brought(engine, leases, name, &before).await {
+                Ok(found) => loaded.push(found),
+                Err(error) => tracing::warn!(image = name, %error, "an image of an archive is not known, and stays"),
+            }
+        }
+        outcome?;
+        brought(engine, leases, image, &before).await.map_err(|error| match error {
+            error if error.is_not_found() => archive.lacks(image, &names),
+            error => inspect_failed(&error),
+        })
     }
 
     async fn pull(

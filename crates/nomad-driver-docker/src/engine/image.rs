@@ -110,8 +110,14 @@ impl Engine {
         gone_is_fine(self.connection.call(("remove image", image), SLOW, call).await.map(drop))
     }
 
-    /// Loads an archive of images; returns their names, or the ids of those without one, when the engine has read it.
-    pub async fn load_images<S>(&self, archive: &str, content: S) -> Result<Vec<String>, EngineError>
+    /// Loads an archive of images. `tell` hears their names, or the ids of those without one, also of those before one that
+    /// fails.
+    pub async fn load_images<S>(
+        &self,
+        archive: &str,
+        content: S,
+        mut tell: impl FnMut(String),
+    ) -> Result<(), EngineError>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
@@ -119,12 +125,12 @@ impl Engine {
         let docker = self.connection.docker().await.map_err(failed)?;
         let options = ImportImageOptionsBuilder::default().quiet(true).build();
         let mut messages = Box::pin(docker.import_image_stream(options, content, None));
-        let mut said = String::new();
         while let Some(message) = messages.next().await {
             let message = message.map_err(|error| failed(error::cause(error, self.address())))?;
-            said.extend(message.stream);
+            // The engine sends whole lines.
+            loaded(&message.stream.unwrap_or_default()).into_iter().for_each(&mut tell);
         }
-        Ok(loaded(&said))
+        Ok(())
     }
 }
 

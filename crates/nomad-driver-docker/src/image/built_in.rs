@@ -24,7 +24,7 @@ impl Images {
             return Ok(found.clone());
         }
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
-        self.engine.load_images(PAUSE_IMAGE, content).await.map_err(failed)?;
+        self.engine.load_images(PAUSE_IMAGE, content, drop).await.map_err(failed)?;
         brought(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)
     }
 }

@@ -334,7 +334,8 @@ async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
 
 /// Takes an image's names away, and with the last one the image. One that is gone is fine.
 async fn remove(engine: &Engine, id: &str, names: &BTreeSet<String>) -> Result<(), EngineError> {
-    for name in names {
+    // An archive's image without a name was brought by its id.
+    for name in names.iter().filter(|name| *name != id) {
         match engine.inspect_image(name).await {
             // The name may be another image's by now.
             Ok(found) if found.id.as_deref() == Some(id) => engine.remove_image(name).await?,

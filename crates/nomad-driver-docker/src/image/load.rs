@@ -28,12 +28,6 @@ pub struct Archive {
     path: PathBuf,
 }
 
-/// What came out of an archive.
-pub(super) struct Loaded {
-    archive: String,
-    images: Vec<String>,
-}
-
 impl Archive {
     /// The archive that a job names: in a directory that the operator allows, where it names one, or else in the task's
     /// `local`, where a path from `/` begins as well.
@@ -55,27 +49,32 @@ impl Archive {
     fn open(&self) -> io::Result<File> {
         Beneath::open(&self.trusted)?.below(&self.bound)?.read(&self.path, Links::Followed)
     }
-}
 
-impl Loaded {
-    /// The archive does not have the image that it was loaded for.
-    pub(super) fn lacks(&self, image: &str) -> DriverError {
-        let has = if self.images.is_empty() { "none that the engine names".to_owned() } else { self.images.join(", ") };
-        DriverError::fatal(format!("the image archive {} has no image {image:?}; it has {has}", self.archive))
+    /// Loads it into the engine. The names of what came out of it, and the ids of those without one, are added to `images`,
+    /// also where not all did.
+    pub(super) async fn load(
+        &self,
+        engine: &Engine,
+        limit: Duration,
+        images: &mut Vec<String>,
+    ) -> Result<(), DriverError> {
+        let named = self.named().display().to_string();
+        let file = self
+            .open()
+            .map_err(|error| DriverError::new(format!("unable to open image archive: open {named}: {error}")))?;
+        let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10).boxed();
+        match timeout(limit, engine.load_images(&named, content, |image| images.push(image))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(DriverError::new(format!("unable to load image archive {named}: {error}"))),
+            Err(_) => Err(DriverError::new(format!("loading {named} took over {} s", limit.as_secs_f64()))),
+        }
     }
-}
 
-/// Loads the archive into the engine.
-pub(super) async fn load(engine: &Engine, archive: &Archive, limit: Duration) -> Result<Loaded, DriverError> {
-    let named = archive.named().display().to_string();
-    let file = archive
-        .open()
-        .map_err(|error| DriverError::new(format!("unable to open image archive: open {named}: {error}")))?;
-    let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10).boxed();
-    match timeout(limit, engine.load_images(&named, content)).await {
-        Ok(Ok(images)) => Ok(Loaded { archive: named, images }),
-        Ok(Err(error)) => Err(DriverError::new(format!("unable to load image archive {named}: {error}"))),
-        Err(_) => Err(DriverError::new(format!("loading {named} took over {} s", limit.as_secs_f64()))),
+    /// It has these images, and not the one that it was loaded for.
+    pub(super) fn lacks(&self, image: &str, images: &[String]) -> DriverError {
+        let has = if images.is_empty() { "none that the engine names".to_owned() } else { images.join(", ") };
+        let named = self.named();
+        DriverError::fatal(format!("the image archive {} has no image {image:?}; it has {has}", named.display()))
     }
 }
 
