@@ -107,11 +107,20 @@ impl Dockerd {
         }
     }
 
+    fn network_path(&self) -> String {
+        let pid = self.engine.as_ref().expect("the engine is stopped").id();
+        format!("/proc/{pid}/ns/net")
+    }
+
+    /// The engine's network namespace; each start makes another.
+    pub fn network(&self) -> File {
+        File::open(self.network_path()).unwrap()
+    }
+
     /// A command in the engine's network.
     pub fn beside(&self, program: &str) -> Command {
-        let pid = self.engine.as_ref().expect("the engine is stopped").id();
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/proc/{pid}/ns/net")).arg(program);
+        command.arg(format!("--net={}", self.network_path())).arg(program);
         command
     }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    os::fd::AsFd,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use crate::registry::Registry;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::{dockerd::Dockerd, registry::Registry};
 
 /// How often a body that is held back is looked after.
 const LOOK: Duration = Duration::from_millis(50);
@@ -73,7 +76,25 @@ impl FaultyRegistry {
             gone: AtomicUsize::default(),
             released: AtomicBool::default(),
         });
-        let serving = shared.clone();
+        let registry = Self { address, shared };
+        registry.accept(listener);
+        registry
+    }
+
+    /// Listens by the same address in the network of an engine of the test's own as well. An engine that is started again
+    /// has another network.
+    pub fn listen_beside(&self, engine: &Dockerd) {
+        let (address, network) = (self.address.clone(), engine.network());
+        // A thread of its own enters that network. The socket stays there, and what it accepts is served from here.
+        let listen = thread::spawn(move || {
+            move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            TcpListener::bind(address).unwrap()
+        });
+        self.accept(listen.join().unwrap());
+    }
+
+    fn accept(&self, listener: TcpListener) {
+        let serving = self.shared.clone();
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, shared) = (client.unwrap(), serving.clone());
@@ -81,7 +102,6 @@ impl FaultyRegistry {
                 thread::spawn(move || drop(shared.serve(client)));
             }
         });
-        Self { address, shared }
     }
 
     /// The name of an image of the real registry, by which it is asked of this one.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use conformance::{
     DEADLINE, Fixture, Task,
     docker::{inspect, is_local},
+    dockerd::Dockerd,
     event_that,
     faulty_registry::{Asked, Fault, FaultyRegistry},
+    object,
     registry::{Access, Registry},
     text, until,
 };
@@ -312,5 +314,34 @@ async fn the_time_in_the_queue_is_no_part_of_a_pulls_time() {
     let late = late.err().expect("its time is over").to_string();
     assert!(late.contains("not finished within 5 s"), "{late}");
     assert_eq!(begun.task_id, second.config.id, "seconds in the queue, and it begins all the same");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pull_in_whose_midst_dockerd_dies_may_be_tried_again_and_then_works() {
+    let mut engine = Dockerd::start();
+    let mut registry = Registry::start(Access::Anonymous);
+    let pushed = registry.push_with_layer("app:1", LAYER);
+    let proxy = FaultyRegistry::start(&registry, slow_layers);
+    proxy.listen_beside(&engine);
+    let image = proxy.name(&pushed);
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    let task = fixture.task("web", "wc -c </layer").option("image", text(&image));
+
+    let mut starts = Box::pin(fixture.refused(&task));
+    tokio::select! {
+        refusal = &mut starts => panic!("its layers are slow: {refusal}"),
+        () = until("a layer is on its way", || proxy.holding() > 0) => engine.kill(),
+    }
+    let refusal = timeout(*DEADLINE, starts).await.expect("it does not hang");
+    engine.begin();
+    proxy.listen_beside(&engine);
+    proxy.release();
+    let output = timeout(*DEADLINE, fixture.output(&task)).await.unwrap();
+
+    let expected = format!("Failed to pull `{image}`: the connection to the Docker daemon broke: ");
+    assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
+    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert_eq!(output.trim(), LAYER.to_string());
     fixture.end().await;
 }
