@@ -117,7 +117,7 @@ fn a_prefetched_image_is_kept_by_the_driver_that_brought_it_and_by_the_next() {
 
 #[test]
 fn a_job_files_images_are_fetched_with_their_credentials_and_what_cannot_be_had_is_told() {
-    let (machine, mut registry) = (Machine::new(), Registry::start(Access::Password));
+    let (mut registry, machine) = (Registry::start(Access::Password), Machine::new());
     let wanted = registry.push_with_layer("wanted:1", 1 << 20);
     let missing = wanted.replace("wanted", "missing");
     let auth = format!("auth {{\n username = \"{USERNAME}\"\n password = \"{PASSWORD}\"\n }}\n");
@@ -194,7 +194,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_registrys_password_is_in_no_file_of_a_job_and_in_no_argument_of_its_processes() {
-    let (machine, mut registry) = (Machine::new(), Registry::start(Access::Password));
+    let (mut registry, machine) = (Registry::start(Access::Password), Machine::new());
     let wanted = registry.push_anew("private:1");
     let task = |name: &str, password: &str| {
         let auth = format!("auth {{\n username = \"{USERNAME}\"\n password = {password}\n }}");
