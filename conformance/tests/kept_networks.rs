@@ -202,6 +202,27 @@ async fn a_pause_container_that_is_paused_keeps_the_network_and_is_removed() {
 }
 
 #[tokio::test]
+async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_gone_when_it_is_back() {
+    let mut engine = Dockerd::start();
+    let fixture = driver(&engine).await;
+    let group = Group::make(&fixture).await;
+
+    engine.kill();
+    let destroy = fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone()));
+    let back = async {
+        let waits = |line: &String| line.contains("the engine is away") && line.contains(&group.pause());
+        until("the driver waits for the engine", || fixture.log.lock().unwrap().iter().any(waits)).await;
+        engine.begin();
+    };
+    let (destroyed, ()) = tokio::join!(destroy, back);
+
+    assert!(destroyed.is_ok(), "{destroyed:?}");
+    assert!(!group.kept.exists());
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_kept_namespace_whose_allocation_has_gone_goes_after_the_grace() {
     let engine = Dockerd::start();
     let mut fixture = driver(&engine).await;

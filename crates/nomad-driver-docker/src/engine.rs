@@ -9,6 +9,7 @@ mod exec;
 mod image;
 mod logs;
 mod network;
+mod persist;
 mod system;
 mod terminal;
 
@@ -21,6 +22,7 @@ pub use events::{ContainerEvent, ContainerEventKind};
 pub use exec::{ExecOutput, ExecStream, ExecTerminal};
 pub use image::{Credentials, PullProgress};
 pub use logs::LogFrame;
+pub use persist::persist;
 pub use system::{ApiVersion, EngineFacts};
 
 /// The engine's own data shapes.

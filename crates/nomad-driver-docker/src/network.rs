@@ -30,6 +30,7 @@ use crate::{
     engine::{
         EngineError, FoundContainer,
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig},
+        persist,
     },
     task::{Surroundings, TaskStore},
 };
@@ -214,15 +215,8 @@ pub async fn destroy(
     let _turn = network.turn.lock().await;
     network.unguard();
     let named = spec.and_then(|mut spec| spec.labels.remove(CONTAINER_ID)).filter(|id| !id.is_empty());
-    // One that died has been followed by another one, of the same name.
-    let id = match around.engine.inspect_container(&name(alloc)).await {
-        Ok(found) => found.id.unwrap_or_default(),
-        Err(_) => named.unwrap_or_else(|| name(alloc)),
-    };
-    if let Err(error) = around.engine.stop_container(&id, STOP_GRACE).await {
-        tracing::warn!(container = id, %error, "failed to stop the pause container");
-    }
-    let removed = around.engine.remove_container(&id).await;
+    // Hosts ask for it once.
+    let removed = persist(|| remove(around, alloc, named.as_deref())).await;
     removed.map_err(|error| failed("failed to remove pause container", &error))?;
     if let Err(error) = KeptNamespace::of(alloc).let_go() {
         tracing::warn!(%alloc, %error, "the namespace of a removed network stays");
@@ -231,6 +225,22 @@ pub async fn destroy(
     }
     around.networks.forget(alloc);
     Ok(())
+}
+
+/// Ends and removes the pause container; `named` is the one that the host knows.
+async fn remove(around: &Surroundings, alloc: &AllocId, named: Option<&str>) -> Result<(), EngineError> {
+    // One that died has been followed by another one, of the same name.
+    let id = match around.engine.inspect_container(&name(alloc)).await {
+        Ok(found) => found.id.unwrap_or_default(),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(_) => named.map_or_else(|| name(alloc), str::to_owned),
+    };
+    match around.engine.stop_container(&id, STOP_GRACE).await {
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => tracing::warn!(container = id, %error, "failed to stop the pause container"),
+        Ok(()) => {}
+    }
+    around.engine.remove_container(&id).await
 }
 
 fn is_running(inspected: &ContainerInspectResponse) -> bool {

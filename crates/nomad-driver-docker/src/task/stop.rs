@@ -5,10 +5,12 @@ use std::time::Duration;
 use nomad_plugin::driver::{DriverError, Force};
 
 use super::{Status, Task, signal::Signal};
-use crate::{config::GarbageCollection, engine::EngineError};
+use crate::{
+    config::GarbageCollection,
+    engine::{EngineError, persist},
+};
 
-/// How often a call is made anew while the engine is away, and how long in all.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long an end may take after the kill.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Task {
@@ -16,22 +18,22 @@ impl Task {
     pub async fn stop(&self, timeout: Duration, signal: &str) -> Result<(), DriverError> {
         let signal = if signal.is_empty() { None } else { Some(parse(signal)?) };
         let stopped = match (signal, timeout) {
-            (_, Duration::ZERO) => self.persist(|| self.signal_container("SIGKILL")).await,
+            (_, Duration::ZERO) => persist(|| self.signal_container("SIGKILL")).await,
             (None, grace) => {
                 // The engine counts whole seconds; a kill may come late, never early.
                 let grace = Duration::from_secs(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
-                self.persist(|| self.engine.stop_container(&self.container, grace)).await
+                persist(|| self.engine.stop_container(&self.container, grace)).await
             }
             (Some(signal), grace) => {
                 let signal = signal.to_string();
-                self.persist(|| self.signal_container(&signal)).await.map_err(|error| {
+                persist(|| self.signal_container(&signal)).await.map_err(|error| {
                     let container = &self.container;
                     DriverError::new(format!("Failed to signal container {container:?} while killing: {error}"))
                 })?;
                 if tokio::time::timeout(grace, self.ended()).await.is_ok() {
                     return Ok(());
                 }
-                self.persist(|| self.signal_container("SIGKILL")).await
+                persist(|| self.signal_container("SIGKILL")).await
             }
         };
         stopped.map_err(|error| DriverError::new(format!("Failed to stop container {}: {error}", self.container)))?;
@@ -85,23 +87,6 @@ impl Task {
         match self.engine.kill_container(&self.container, signal).await {
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
             other => other,
-        }
-    }
-
-    /// Makes a call again while the engine is away: a restart of it must not fail a stop.
-    async fn persist<F: Future<Output = Result<(), EngineError>>>(
-        &self,
-        call: impl Fn() -> F,
-    ) -> Result<(), EngineError> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            match call().await {
-                Err(error) if error.is_transient() && tokio::time::Instant::now() < deadline => {
-                    tracing::warn!(container = self.container, %error, "the engine is away; trying again");
-                    tokio::time::sleep(ASK_AGAIN).await;
-                }
-                other => return other,
-            }
         }
     }
 }

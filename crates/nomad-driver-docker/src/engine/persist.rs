@@ -1,0 +1,25 @@
+//! Calls that outlast an engine's restart.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::EngineError;
+
+/// How often a call is made anew while the engine is away, and how long in all.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes a call again while the engine is away: a restart of it must not fail what is asked for only once.
+pub async fn persist<F: Future<Output = Result<(), EngineError>>>(call: impl Fn() -> F) -> Result<(), EngineError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call().await {
+            Err(error) if error.is_transient() && Instant::now() < deadline => {
+                tracing::warn!(subject = error.subject, %error, "the engine is away; trying again");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
