@@ -79,7 +79,12 @@ impl Dockerd {
 
     /// Where it listens, for `DOCKER_HOST`.
     pub fn address(&self) -> String {
-        format!("unix://{}", self.path("docker.sock").display())
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The socket of [`Self::address`].
+    pub fn socket(&self) -> PathBuf {
+        self.path("docker.sock")
     }
 
     /// Starts dockerd, and waits until it answers.

@@ -24,13 +24,20 @@ impl Relay {
 
     /// The same, with a request's first line and headers.
     pub fn of_heads(directory: &Path, see: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self::before(Path::new("/var/run/docker.sock"), directory, see)
+    }
+
+    /// The same, in front of an engine of the test's own.
+    pub fn before(engine: &Path, directory: &Path, see: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let engine = engine.to_owned();
         let socket = directory.join("relay.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let see: Arc<See> = Arc::new(see);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, see) = (client.unwrap(), see.clone());
-                let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
+                // Where no engine is, the connection ends.
+                let Ok(engine) = UnixStream::connect(&engine) else { continue };
                 let (mut from_engine, mut to_client) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
                 thread::spawn(move || {
                     let _either_side_ended = std::io::copy(&mut from_engine, &mut to_client);

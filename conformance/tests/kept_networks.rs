@@ -2,15 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use conformance::{
-    DEADLINE, Fixture, Task, dockerd::Dockerd, event_that, object, text, texts, until, until_within, user::User,
+    DEADLINE, Fixture, Task, docker::docker, dockerd::Dockerd, event_that, image, object, relay::Relay, text, texts,
+    until, until_within, user::User,
 };
 use futures_util::Stream;
 use nomad_plugin::{
     client::ClientError,
-    driver::{DriverError, Force, NetworkIsolation, TaskEvent},
+    driver::{DriverError, Force, NetworkIsolation, Recoverability, TaskEvent},
     id::AllocId,
 };
 
@@ -84,10 +91,14 @@ impl Group {
 
 /// Without an `infra_image`, as it cannot be pulled, the first pause container is of the built-in image as well.
 async fn driver(engine: &Dockerd) -> Fixture {
+    driver_at(&engine.address()).await
+}
+
+async fn driver_at(address: &str) -> Fixture {
     let dangling = object(&[("period", text("1s")), ("creation_grace", text("1m"))]);
     let gc = object(&[("dangling_containers", dangling)]);
     let config = object(&[("infra_image", text("localhost:1/longshore-test/pause:1")), ("gc", gc)]);
-    Fixture::with(config, &[("DOCKER_HOST", &engine.address())]).await
+    Fixture::with(config, &[("DOCKER_HOST", address)]).await
 }
 
 /// Waits until the owner of a task is told.
@@ -219,6 +230,36 @@ async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_gone_when_
     assert!(destroyed.is_ok(), "{destroyed:?}");
     assert!(!group.kept.exists());
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_network_cannot_be_healed_for_now_is_started_later() {
+    let engine = Dockerd::start();
+    let taken: Arc<Mutex<Option<String>>> = Arc::default();
+    let (name, address) = (taken.clone(), engine.address());
+    // Somebody else takes the name of the pause container just before it is made anew.
+    let relay = Relay::before(&engine.socket(), engine.directory(), move |request| {
+        let name = name.lock().unwrap().clone();
+        if let Some(name) =
+            name.filter(|name| request.contains("/containers/create") && request.contains(name.as_str()))
+        {
+            docker(&["--host", &address, "create", "--name", &name, &image()]);
+        }
+    });
+    let fixture = driver_at(&relay.address()).await;
+    let group = Group::make(&fixture).await;
+
+    *taken.lock().unwrap() = Some(group.pause());
+    engine.run(&["kill", &group.pause()]);
+    let refusal = fixture.refused(&group.task(&fixture, "web")).await;
+    *taken.lock().unwrap() = None;
+    fixture.run(&group.task(&fixture, "web")).await;
+    until("the task answers", || !group.answer().is_empty()).await;
+
+    assert!(refusal.message.contains("is already in use by container"), "{refusal}");
+    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
     fixture.end().await;
 }
 

@@ -54,7 +54,11 @@ pub async fn join(around: &Surroundings, store: &TaskStore, task: &mut TaskConfi
         Ok(found) => found.id.unwrap_or_default(),
         Err(error) => {
             around.events.emit(&EventSubject::from(&*task), error.message.as_str(), BTreeMap::new());
-            return Err(error);
+            // What is not lost can be healed, if not now: a later attempt may find it so.
+            return Err(match error.recoverability {
+                Recoverability::Fatal => error,
+                _ => DriverError::recoverable(error.message),
+            });
         }
     };
     look_after(around, store, &task.alloc_id, isolation);

@@ -35,7 +35,7 @@ impl PauseImage {
                 tracing::warn!("{notice}");
                 Ok(Self { notice: Some(notice), ..image })
             }
-            Err(error) => Err(DriverError::new(format!("{failed}; {error}"))),
+            Err(error) => Err(DriverError { message: format!("{failed}; {error}"), ..error }),
         }
     }
 
