@@ -1,12 +1,21 @@
 //! The network of an allocation: a pause container that its tasks share.
 
-use std::{collections::HashSet, os::unix::fs::MetadataExt, path::Path};
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::HashSet,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use conformance::{
     Fixture,
     docker::{docker, inspect},
     dockerd::Dockerd,
-    event_that, image, object, text, until,
+    event_that, image, object,
+    relay::Relay,
+    text, until,
 };
 use futures_util::future::join_all;
 use nomad_plugin::{
@@ -142,6 +151,12 @@ async fn fifty_networks_are_made_and_removed_at_once() {
     fixture.end().await;
 }
 
+/// What the driver has noted of images.
+fn noted_images(fixture: &Fixture) -> String {
+    let engines = std::fs::read_dir(fixture.directory().join("state/images")).into_iter().flatten();
+    engines.map(|engine| std::fs::read_to_string(engine.unwrap().path()).unwrap_or_default()).collect()
+}
+
 #[tokio::test]
 async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_so() {
     let built_in = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
@@ -177,5 +192,58 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     assert!(size.trim().parse::<u64>().unwrap() < 1 << 20, "{size}");
     assert_eq!(code.trim(), "0", "it ends by the signal and is not killed");
     until("the image is gone", || !engine.run(&["images"]).contains("longshore/pause")).await;
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_new_process_of_the_driver_leaves_the_image_of_a_network_in_peace() {
+    let engine = Dockerd::start();
+    let removals: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = removals.clone();
+    let relay = Relay::before(&engine.socket(), engine.directory(), move |request| {
+        let line = request.lines().next().unwrap_or_default();
+        if line.starts_with("DELETE ") && line.contains("/images/") {
+            seen.lock().unwrap().push(line.to_owned());
+        }
+    });
+    // The image that is part of the driver is one that it brought.
+    let config =
+        [("infra_image", text("localhost:1/longshore-test/pause:1")), ("gc", object(&[("image_delay", text("1s"))]))];
+    let mut fixture = Fixture::with(object(&config), &[("DOCKER_HOST", &relay.address())]).await;
+    let mut task = fixture.task("web", "sleep 1000").option("network_mode", text(""));
+    let alloc = task.config.alloc_id.clone();
+    let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
+    task.config.network_isolation = Some(made.isolation.clone());
+    let started = fixture.run(&task).await;
+    // The first fingerprint is where a driver begins to tidy.
+    let _closed_again = fixture.driver.fingerprint().await.unwrap();
+    until("the image is noted", || noted_images(&fixture).contains("longshore/pause")).await;
+
+    fixture.kill_and_start_again().await;
+    fixture.driver.recover_task(started.id.clone(), started.handle).await.unwrap();
+    // What joins the network has looked at it.
+    let mut other = fixture.task("other", "true").option("network_mode", text(""));
+    other.config.alloc_id = alloc.clone();
+    other.config.network_isolation = Some(made.isolation.clone());
+    fixture.output(&other).await;
+    let _closed_again = fixture.driver.fingerprint().await.unwrap();
+    // An image that came later has gone: by then the driver has looked at all.
+    let name = "longshore-test/archived:1";
+    let loaded = fixture.task("loaded", "true").option("image", text(name)).option("load", text("image.tar"));
+    let archive = loaded.alloc_dir().join("loaded/local/image.tar").display().to_string();
+    let container = engine.run(&["create", &image()]);
+    engine.run(&["commit", "--change", "LABEL other=1", container.trim(), name]);
+    engine.run(&["rm", container.trim()]);
+    engine.run(&["save", "--output", &archive, name]);
+    engine.run(&["rmi", name]);
+    fixture.output(&loaded).await;
+    fixture.driver.destroy_task(loaded.config.id.clone(), Force::Yes).await.unwrap();
+    until("the other image is gone", || !engine.run(&["images"]).contains("longshore-test/archived")).await;
+
+    let removals = removals.lock().unwrap().clone();
+    assert!(removals.iter().any(|line| line.contains("archived")), "{removals:?}");
+    assert!(!removals.iter().any(|line| line.contains("pause")), "{removals:?}");
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+    fixture.driver.destroy_network(alloc, Some(made.isolation)).await.unwrap();
     fixture.end().await;
 }

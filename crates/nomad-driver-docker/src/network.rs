@@ -99,6 +99,7 @@ async fn find(
     let was_kept = Ledger::of(around).await.is_some_and(|ledger| ledger.kept(alloc).is_some());
     if is_running(&found) && !was_kept {
         keep_namespace(around, alloc, &found).await;
+        keep_image(around, network, &found).await;
         return Ok(Some(isolation(alloc, found, hostname)));
     }
     purge(around, &found.id.unwrap_or_default()).await?;
@@ -187,6 +188,15 @@ async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &Contai
             ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default());
         }
         Err(error) => tracing::warn!(%alloc, %error, "the group's network will be lost if its pause container dies"),
+    }
+}
+
+/// Keeps the image of a pause container that an earlier process started.
+async fn keep_image(around: &Surroundings, network: &Network, found: &ContainerInspectResponse) {
+    if !network.keeps_image()
+        && let Some(image) = PauseImage::of(around, found).await
+    {
+        network.keep_image(image);
     }
 }
 

@@ -14,7 +14,7 @@ use nomad_plugin::{
 use tokio::time::Instant;
 
 use super::{
-    CONTAINER_ID, HOSTNAME, is_running, keep_namespace,
+    CONTAINER_ID, HOSTNAME, is_running, keep_image, keep_namespace,
     kept::{Identity, KeptNamespace, identity},
     known::Network,
     ledger::Ledger,
@@ -48,7 +48,8 @@ pub async fn join(around: &Surroundings, store: &TaskStore, task: &mut TaskConfi
     let network = around.networks.of(&task.alloc_id);
     let looked = {
         let _turn = network.turn.lock().await;
-        joinable(around, &network, &task.alloc_id, isolation).await
+        // It is large, for what the engine knows of a container is.
+        Box::pin(joinable(around, &network, &task.alloc_id, isolation)).await
     };
     let container = match looked {
         Ok(found) => found.id.unwrap_or_default(),
@@ -161,10 +162,12 @@ pub(super) async fn joinable(
     let Some(namespace) = kept.identity() else {
         let found = found.filter(|found| is_the_first(found, isolation)).ok_or_else(lost)?;
         keep_namespace(around, alloc, &found).await;
+        keep_image(around, network, &found).await;
         return Ok(found);
     };
     if let Some(found) = found {
         if namespace_of(&found) == Some(namespace) {
+            keep_image(around, network, &found).await;
             return Ok(found);
         }
         purge(around, &found.id.unwrap_or_default()).await?;

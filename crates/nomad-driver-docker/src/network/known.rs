@@ -28,7 +28,7 @@ pub(super) struct Network {
 
 #[derive(Default)]
 struct State {
-    /// What keeps the image of the pause container that this process started.
+    /// What keeps the image of the pause container.
     lease: Option<ImageLease>,
     /// Why that image is not the operator's.
     notice: Option<String>,
@@ -63,6 +63,11 @@ impl Network {
         let mut state = self.lock();
         state.notice = image.notice;
         state.lease = Some(image.lease);
+    }
+
+    /// Whether the image of its pause container is kept.
+    pub(super) fn keeps_image(&self) -> bool {
+        self.lock().lease.is_some()
     }
 
     /// Has it looked after, unless somebody does already.

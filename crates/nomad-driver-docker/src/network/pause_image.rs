@@ -3,6 +3,7 @@
 use nomad_plugin::driver::{DriverError, Recoverability};
 
 use crate::{
+    engine::model::ContainerInspectResponse,
     image::{ImageLease, ImageRequest, LocalImage, PAUSE_IMAGE},
     task::Surroundings,
 };
@@ -37,6 +38,13 @@ impl PauseImage {
             }
             Err(error) => Err(DriverError { message: format!("{failed}; {error}"), ..error }),
         }
+    }
+
+    /// That of a pause container that an earlier process started; `None` where it is just being removed.
+    pub(super) async fn of(around: &Surroundings, found: &ContainerInspectResponse) -> Option<Self> {
+        let name = found.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
+        let lease = around.images.keep(found.image.as_deref().unwrap_or_default(), &name).await?;
+        Some(Self { name, lease, notice: None })
     }
 
     /// The one that is part of the driver.
