@@ -292,8 +292,12 @@ async fn who_holds_a_port_is_named_when_it_is_taken() {
     let first = fixture.job("first", SERVER, config).await.port("http", free, 8080);
     let second = fixture.job("second", SERVER, config).await.port("http", free, 8080);
     let third = fixture.job("third", SERVER, config).await.port("http", held, 8080);
+    // The same port of another address is no obstacle.
+    let mut elsewhere = fixture.job("elsewhere", SERVER, config).await.port("http", held, 8080);
+    elsewhere.config.resources.as_mut().unwrap().ports[0].host_ip = "127.0.0.2".into();
 
     fixture.run(&first).await;
+    fixture.run(&elsewhere).await;
     let by_container = fixture.refused(&second).await.message;
     let by_process = fixture.refused(&third).await.message;
 

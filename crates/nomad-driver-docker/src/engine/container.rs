@@ -13,7 +13,7 @@ use bollard::{
 
 use super::{Engine, EngineError, QUICK, SLOW, error::gone_is_fine};
 
-/// A container that carries a label.
+/// A container of a list.
 pub type FoundContainer = ContainerSummary;
 
 impl Engine {
@@ -63,14 +63,12 @@ impl Engine {
         gone_is_fine(self.connection.call(("remove container", id), SLOW, call).await)
     }
 
-    /// The name of a running container that publishes a port of the host, such as `80/tcp`.
-    pub async fn container_that_publishes(&self, port: &str) -> Result<Option<String>, EngineError> {
+    /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.
+    pub async fn containers_that_publish(&self, port: &str) -> Result<Vec<FoundContainer>, EngineError> {
         let filters = HashMap::from([("publish".to_owned(), vec![port.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
         let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
-        let found = self.connection.call(("list containers", port), QUICK, call).await?;
-        let name = found.into_iter().find_map(|container| container.names?.into_iter().next());
-        Ok(name.map(|name| name.trim_start_matches('/').to_owned()))
+        self.connection.call(("list containers", port), QUICK, call).await
     }
 
     /// Containers in any state that have a label, whatever its value.

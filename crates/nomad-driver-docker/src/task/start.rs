@@ -139,7 +139,7 @@ async fn running(
         request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
         created.connect(around, request).await?;
         if let Err(mut error) = created.start(around).await {
-            if let Some(hint) = port_holder::hint(&around.engine, &request.body).await {
+            if let Some(hint) = port_holder::hint(&around.engine, &request.body, &error.message).await {
                 error.message.extend(["\n", &hint]);
             }
             return Err(error);
