@@ -86,9 +86,9 @@ struct Network {
 }
 
 impl Network {
-    /// Of several at one time each has a number of its own, from 0 to 7.
+    /// Of several at one time each has a number of its own, from 0 to 15.
     fn make(number: u32) -> Self {
-        let id = std::process::id().wrapping_mul(8).wrapping_add(number);
+        let id = std::process::id().wrapping_mul(16).wrapping_add(number);
         let name = format!("longshore-test-{id}");
         let (ipv4, ipv6) = (format!("10.{}.{}", 200 + id / 256 % 50, id % 256), format!("fd77:{:x}:", id % 0xffff + 1));
         let (subnet4, subnet6) = (format!("{ipv4}.0/24"), format!("{ipv6}:/64"));
@@ -307,6 +307,28 @@ async fn who_holds_a_port_is_named_when_it_is_taken() {
     let holder = format!("\nhint: 127.0.0.1:{held}/tcp is held by ");
     assert!(by_process.contains(&holder), "{by_process}");
     assert!(by_process.ends_with(&format!(" (pid {})", std::process::id())), "{by_process}");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_network_was_taken_away_while_no_driver_looked_ends_and_says_why() {
+    let (front, back) = (Network::make(7), Network::make(8));
+    let mut fixture = Fixture::start().await;
+    let config = format!("network_mode = \"{}\"\nnetworks {{\n  name = \"{}\"\n}}", front.name, back.name);
+    let task = fixture.job("web", "exec sleep 1000", &config).await;
+    let other = fixture.job("other", "exec sleep 1000", &config).await;
+    let started = fixture.run(&task).await;
+    let stays = fixture.run(&other).await;
+
+    fixture.kill_and_start_again().await;
+    docker(&["network", "disconnect", &back.name, &task.container()]);
+    fixture.driver.recover_task(started.id.clone(), started.handle).await.unwrap();
+    fixture.driver.recover_task(stays.id, stays.handle).await.unwrap();
+    let ended = fixture.driver.wait_task(started.id).await.unwrap();
+
+    let name = &back.name;
+    assert_eq!(ended.error, format!("the container was disconnected from the network {name:?} while the task ran"));
+    assert_eq!(inspect(&other.container())["State"]["Running"], true);
     fixture.end().await;
 }
 

@@ -22,7 +22,7 @@ mod store;
 pub mod watch_exit;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -35,7 +35,7 @@ pub use recover::recover;
 pub use start::start;
 pub use store::{Reservation, TaskStore};
 use tokio::sync::watch;
-use watch_exit::Exit;
+use watch_exit::{Connections, Exit};
 
 use crate::{
     background::{Background, Finishing},
@@ -90,8 +90,7 @@ pub enum Status {
 struct Container {
     id: String,
     network: NetworkOverride,
-    /// The names of the networks that it has.
-    networks: BTreeSet<String>,
+    networks: Connections,
     started_at: Option<SystemTime>,
     pid: Option<i64>,
     image: Option<ImageLease>,

@@ -8,7 +8,7 @@ use super::{
     logging::{self, Subject},
     lost_files,
     state::TaskState,
-    watch_exit,
+    watch_exit::{self, Connections},
 };
 use crate::network::{self, Ledger};
 
@@ -39,7 +39,7 @@ pub async fn recover(
     let container = Container {
         id: state.container_id,
         network: state.network,
-        networks: watch_exit::networks(&inspected),
+        networks: Connections::since_the_start(state.networks, &inspected),
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image,

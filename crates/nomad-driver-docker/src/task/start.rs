@@ -17,7 +17,7 @@ use super::{
     logging::{self, Begin, Subject},
     port_holder,
     state::TaskState,
-    watch_exit,
+    watch_exit::{self, Connections},
 };
 use crate::{
     config::TaskOptions,
@@ -53,7 +53,12 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
             let container = Container { image: Some(image.lease), ..container };
             let id = created.keep();
             tracing::info!(container = id, task = config.id.as_str(), "started");
-            let state = TaskState { container_id: id, network: container.network.clone(), logger: None };
+            let state = TaskState {
+                container_id: id,
+                network: container.network.clone(),
+                networks: Some(container.networks.names.clone()),
+                logger: None,
+            };
             let network = container.network.clone();
             place.fill(Task::watched(around, config.clone(), container, signal, logs, ended));
             let handle = TaskHandle { version: 1, config, state: HandleState::Unknown, driver_state: state.encode() };
@@ -152,7 +157,7 @@ async fn running(
     let container = Container {
         id: created.id.clone(),
         network: container::driver_network(&inspected, options),
-        networks: watch_exit::networks(&inspected),
+        networks: Connections::of(&inspected),
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image: None,

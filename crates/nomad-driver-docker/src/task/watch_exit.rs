@@ -88,10 +88,28 @@ fn missing<'a>(networks: &'a BTreeSet<String>, running: &ContainerInspectRespons
     networks.iter().find(|network| !has.contains_key(*network))
 }
 
-/// The networks that a container has.
-pub(super) fn networks(inspected: &ContainerInspectResponse) -> BTreeSet<String> {
-    let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-    networks.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+/// A container's networks.
+pub(super) struct Connections {
+    /// The names of those that it had at its start.
+    pub(super) names: BTreeSet<String>,
+    /// It lacks one of them.
+    lacking: bool,
+}
+
+impl Connections {
+    /// Those of a container that was just started.
+    pub(super) fn of(inspected: &ContainerInspectResponse) -> Self {
+        let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+        let names = networks.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        Self { names, lacking: false }
+    }
+
+    /// Those of a container that was started earlier, with `names` where that is known.
+    pub(super) fn since_the_start(names: Option<BTreeSet<String>>, inspected: &ContainerInspectResponse) -> Self {
+        let Some(names) = names else { return Self::of(inspected) };
+        let lacking = missing(&names, inspected).is_some();
+        Self { names, lacking }
+    }
 }
 
 impl Exit {
@@ -113,10 +131,11 @@ pub(super) async fn watch(
     engine: &Engine,
     container: &str,
     signal: &ExitSignal,
-    networks: &BTreeSet<String>,
+    networks: &Connections,
     tell: impl Fn(&str),
 ) -> Exit {
-    let mut known = Known { tell, networks, last_kill: None, disconnected: false, lost: None };
+    let Connections { names, lacking } = networks;
+    let mut known = Known { tell, networks: names, last_kill: None, disconnected: *lacking, lost: None };
     let mut failing = false;
     loop {
         let patience = if failing { Some(ASK_AGAIN) } else { known.disconnected.then_some(RECONNECTION) };
