@@ -63,6 +63,13 @@ fn pause_containers(alloc: &AllocId) -> String {
     docker(&["ps", "--all", "--filter", &name, "--format", "{{.Names}}"])
 }
 
+/// How many of the allocations have something under `/run/netns`.
+fn kept_namespaces(allocs: &[AllocId]) -> usize {
+    let names = std::fs::read_dir("/run/netns").unwrap().map(|entry| entry.unwrap().file_name());
+    let names: HashSet<String> = names.map(|name| name.into_string().unwrap()).collect();
+    allocs.iter().filter(|alloc| names.contains(&format!("longshore-{alloc}"))).count()
+}
+
 #[tokio::test]
 async fn a_network_is_made_once_and_removed() {
     let pause = PauseImage::make("once");
@@ -139,15 +146,16 @@ async fn fifty_networks_are_made_and_removed_at_once() {
     let made = join_all(allocs.iter().map(|alloc| fixture.driver.create_network(alloc.clone(), String::new()))).await;
     let made: Vec<_> = made.into_iter().map(|made| made.unwrap().isolation).collect();
     let ran = pause.containers();
+    let kept = kept_namespaces(&allocs);
     let destroy = |(alloc, made): (&AllocId, &NetworkIsolation)| {
         fixture.driver.destroy_network(alloc.clone(), Some(made.clone()))
     };
     let destroyed = join_all(allocs.iter().zip(&made).map(destroy)).await;
 
     let paths: HashSet<&str> = made.iter().map(|made| made.path.as_str()).collect();
-    assert_eq!((paths.len(), ran.lines().count()), (50, 50));
+    assert_eq!((paths.len(), ran.lines().count(), kept), (50, 50, 50));
     assert!(destroyed.iter().all(Result::is_ok), "{destroyed:?}");
-    assert_eq!(pause.containers(), "");
+    assert_eq!((pause.containers().as_str(), kept_namespaces(&allocs)), ("", 0));
     fixture.end().await;
 }
 

@@ -8,6 +8,7 @@ mod limits;
 mod mounts;
 mod network;
 mod operator;
+mod ports;
 mod process;
 mod security;
 mod tls;
