@@ -13,6 +13,9 @@ fn patience() -> Duration {
 
 const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000001";
 
+/// Of an allocation without tasks.
+const OTHER_ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000002";
+
 async fn driver(engine: &Dockerd, dry_run: bool) -> Fixture {
     let dangling = [("period", text("1s")), ("creation_grace", text("1m")), ("dry_run", Value::Bool(dry_run))];
     let gc = object(&[("dangling_containers", object(&dangling))]);
@@ -37,11 +40,17 @@ fn names(engine: &Dockerd) -> Vec<String> {
     names
 }
 
-/// The network of an allocation whose task has ended, and whose end nobody asked for.
-async fn network_of_an_ended_task(fixture: &Fixture) -> Task {
-    let mut task = fixture.task("ended", "true").option("network_mode", text(""));
+/// A task of an allocation with a network.
+async fn task_with_network(fixture: &Fixture, name: &str) -> Task {
+    let mut task = fixture.task(name, "true").option("network_mode", text(""));
     let made = fixture.driver.create_network(task.config.alloc_id.clone(), String::new()).await.expect("a network");
     task.config.network_isolation = Some(made.isolation);
+    task
+}
+
+/// The network of an allocation whose task has ended, and whose end nobody asked for.
+async fn network_of_an_ended_task(fixture: &Fixture) -> Task {
+    let task = task_with_network(fixture, "ended").await;
     let started = fixture.run(&task).await;
     fixture.driver.wait_task(started.id.clone()).await.expect("it ends");
     fixture.driver.destroy_task(started.id, Force::Yes).await.expect("it is destroyed");
@@ -63,20 +72,33 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     make(&engine, "create", "created-6cf1", &[ALLOC, &ours]);
     make(&engine, "run", "built-in-6cf1", &[ALLOC]);
     make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
-    make(&engine, "run", "nomad_init_6cf1", &[ALLOC]);
+    // Pause containers: those that do not run go, where their allocation has no task.
+    make(&engine, "run", "nomad_init_6cf1", &[OTHER_ALLOC]);
+    make(&engine, "create", "nomad_init_6cf1-created", &[OTHER_ALLOC]);
+    make(&engine, "create", "nomad_init_6cf1-others", &[ALLOC]);
     let ended = network_of_an_ended_task(&fixture).await;
     std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
+    let failed = task_with_network(&fixture, "failed").await.option("image", text("localhost:1/longshore-test/none:1"));
+    fixture.refused(&failed).await;
+    std::fs::remove_dir_all(failed.alloc_dir()).unwrap();
     let waiting = network_of_an_ended_task(&fixture).await;
     make(&engine, "run", "no-nomads", &[]);
     make(&engine, "create", "no-nomads-either", &[]);
 
     let pause = format!("nomad_init_{}", waiting.config.alloc_id);
-    let mut expected =
-        ["no-nomads", "no-nomads-either", "nomad_init_6cf1", &pause, "other-agents-6cf1", &task.container()];
+    let mut expected = [
+        "no-nomads",
+        "no-nomads-either",
+        "nomad_init_6cf1",
+        "nomad_init_6cf1-others",
+        &pause,
+        "other-agents-6cf1",
+        &task.container(),
+    ];
     expected.sort_unstable();
     until_within(patience(), "the dangling ones are gone", || names(&engine) == expected).await;
 
-    assert!(!kept(&ended).exists() && kept(&waiting).exists());
+    assert!(!kept(&ended).exists() && !kept(&failed).exists() && kept(&waiting).exists());
     let network = waiting.config.network_isolation.clone();
     fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
     assert!(!kept(&waiting).exists());

@@ -6,7 +6,11 @@ use std::{
     collections::HashSet,
     os::unix::fs::MetadataExt,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use conformance::{
@@ -19,7 +23,8 @@ use conformance::{
 };
 use futures_util::future::join_all;
 use nomad_plugin::{
-    driver::{Force, NetworkIsolation, NetworkMode},
+    client::ClientError,
+    driver::{Force, NetworkIsolation, NetworkMode, Recoverability},
     id::AllocId,
 };
 
@@ -159,10 +164,98 @@ async fn fifty_networks_are_made_and_removed_at_once() {
     fixture.end().await;
 }
 
+/// A socket at which the start of a container waits.
+struct Held {
+    relay: Relay,
+    /// One waits.
+    waits: Arc<AtomicBool>,
+    /// None does from now on, when this is dropped.
+    release: mpsc::Sender<()>,
+}
+
+impl Held {
+    fn before(engine: &Dockerd) -> Self {
+        let waits = Arc::<AtomicBool>::default();
+        let (release, released) = mpsc::channel();
+        let (reached, released) = (waits.clone(), Mutex::new(released));
+        let relay = Relay::before(&engine.socket(), engine.directory(), move |request| {
+            if request.lines().next().unwrap_or_default().contains("/start") {
+                reached.store(true, Ordering::Relaxed);
+                let _released = released.lock().unwrap().recv();
+            }
+        });
+        Self { relay, waits, release }
+    }
+
+    async fn fixture(&self) -> Fixture {
+        // It is nowhere, so that the built-in image is used.
+        let config = object(&[("infra_image", text("localhost:1/longshore-test/pause:1"))]);
+        Fixture::with(config, &[("DOCKER_HOST", &self.relay.address())]).await
+    }
+
+    async fn waits(&self) {
+        until("the container is about to be started", || self.waits.load(Ordering::Relaxed)).await;
+    }
+}
+
+/// What the driver has noted of networks.
+fn noted(fixture: &Fixture) -> usize {
+    let engines = std::fs::read_dir(fixture.directory().join("state/networks")).into_iter().flatten();
+    engines.map(|engine| std::fs::read_dir(engine.unwrap().path()).unwrap().count()).sum()
+}
+
 /// What the driver has noted of images.
 fn noted_images(fixture: &Fixture) -> String {
     let engines = std::fs::read_dir(fixture.directory().join("state/images")).into_iter().flatten();
     engines.map(|engine| std::fs::read_to_string(engine.unwrap().path()).unwrap_or_default()).collect()
+}
+
+#[tokio::test]
+async fn a_network_that_nobody_waits_for_any_more_leaves_no_container() {
+    let engine = Dockerd::start();
+    let held = Held::before(&engine);
+    let fixture = held.fixture().await;
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+
+    tokio::select! {
+        made = fixture.driver.create_network(alloc.clone(), "web-1".into()) => panic!("{made:?}"),
+        () = held.waits() => {}
+    }
+    until("the container is gone", || engine.run(&["ps", "--all", "--quiet"]).is_empty()).await;
+    let known = noted(&fixture);
+    drop(held.release);
+    fixture.driver.destroy_network(alloc, None).await.unwrap();
+
+    assert_eq!((known, noted(&fixture)), (1, 0), "it is known before anything of it is there");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_network_that_was_being_made_when_the_engine_died_is_made_when_it_is_back() {
+    let mut engine = Dockerd::start();
+    let held = Held::before(&engine);
+    let fixture = held.fixture().await;
+    let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
+
+    let death = async {
+        held.waits().await;
+        engine.kill();
+        drop(held.release);
+    };
+    let (failed, ()) = tokio::join!(fixture.driver.create_network(alloc.clone(), "web-1".into()), death);
+    engine.begin();
+    let left = engine.run(&["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
+    let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
+    let kept = kept_namespaces(std::slice::from_ref(&alloc));
+    fixture.driver.destroy_network(alloc.clone(), Some(made.isolation.clone())).await.unwrap();
+
+    let Err(ClientError::Driver(error)) = failed else { panic!("{failed:?}") };
+    assert_eq!(error.recoverability, Recoverability::Recoverable, "{error}");
+    assert_eq!(left, format!("nomad_init_{alloc} created\n"));
+    assert!(made.created);
+    assert_eq!((kept, kept_namespaces(&[alloc]), noted(&fixture)), (1, 0, 0));
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
+    fixture.end().await;
 }
 
 #[tokio::test]

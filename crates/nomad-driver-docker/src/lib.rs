@@ -10,6 +10,7 @@ pub mod engine;
 pub mod events;
 pub mod exec;
 pub mod fingerprint;
+pub mod half_made;
 pub mod image;
 pub mod image_service;
 pub mod logs;

@@ -32,6 +32,7 @@ use crate::{
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig},
         persist,
     },
+    half_made::HalfMade,
     task::{Surroundings, TaskStore},
 };
 
@@ -131,20 +132,28 @@ async fn start(
     body: ContainerCreateBody,
     ready: impl AsyncFnOnce(&str) -> Result<ContainerInspectResponse, DriverError>,
 ) -> Result<ContainerInspectResponse, DriverError> {
+    // Noted before anything is there: what is not noted nobody may ever take away.
+    if let Some(ledger) = Ledger::of(around).await {
+        ledger.note_begun(alloc);
+    }
     let id = around.engine.create_container(&name(alloc), body).await;
     let id = id.map_err(|error| failed("failed to create container", &error))?;
+    let container = HalfMade::new(around, id.clone());
     let started = async {
         let start = around.engine.start_container(&id).await;
         start.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
         ready(&id).await
     };
-    let started = started.await;
-    if started.is_err()
-        && let Err(error) = around.engine.remove_container(&id).await
-    {
-        tracing::error!(container = id, %error, "failed to remove a pause container that did not start");
+    match started.await {
+        Ok(found) => {
+            container.keep();
+            Ok(found)
+        }
+        Err(error) => {
+            container.undo().await;
+            Err(error)
+        }
     }
-    started
 }
 
 async fn look_at(around: &Surroundings, id: &str) -> Result<ContainerInspectResponse, DriverError> {
@@ -183,6 +192,7 @@ async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &Contai
     }
     let namespace = running.network_settings.as_ref().and_then(|settings| settings.sandbox_key.as_ref());
     let (Some(namespace), Some(ledger)) = (namespace, Ledger::of(around).await) else { return };
+    ledger.note_begun(alloc);
     match KeptNamespace::of(alloc).keep(namespace.as_ref()) {
         Ok(()) => {
             ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default());

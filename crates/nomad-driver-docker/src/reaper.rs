@@ -3,7 +3,8 @@
 //! A container is this node's where its label says so, or where it has no such label, as the containers of the driver
 //! that is built into Nomad. Containers of another node's agent that shares the engine are left alone. A network goes, with
 //! its pause container, when its allocation has gone without a word: the directory that the ledger of networks has is not
-//! there any more, and no container of the allocation's tasks is.
+//! there any more, and no container of the allocation's tasks is. A pause container that does not run and whose allocation has
+//! no task is as dangling as a task's; one that runs may be about to be used.
 
 use std::{
     collections::HashSet,
@@ -42,7 +43,8 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
     // Asked after the list was made, so that what was started meanwhile is known.
-    let owned = Owned { containers: tasks.containers(), node: tasks.node() };
+    let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, tasks, &found));
+    let owned = Owned { containers: tasks.containers(), allocs: allocs.collect(), node: tasks.node() };
     let gc = &around.plugin.gc;
     for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
         let id = container.id.as_deref().unwrap_or_default();
@@ -62,11 +64,9 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
 /// Removes the networks of allocations that have gone.
 async fn networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContainer]) {
     let Some(ledger) = Ledger::of(around).await else { return };
-    let is_left = |alloc: &AllocId, pause: bool| {
-        found.iter().any(|found| network::is_pause(found) == pause && alloc_of(found) == Some(alloc.as_str()))
-    };
+    let has_pause = |alloc: &str| found.iter().any(|found| network::is_pause(found) && alloc_of(found) == Some(alloc));
     for (alloc, age) in ledger.allocs() {
-        let left = Left { tasks: is_left(&alloc, false) || tasks.has_tasks_of(&alloc), pause: is_left(&alloc, true) };
+        let left = Left { tasks: has_tasks(alloc.as_str(), tasks, found), pause: has_pause(alloc.as_str()) };
         if age < around.plugin.gc.dangling.creation_grace || !ledger.has_gone(&alloc, left) {
             continue;
         }
@@ -84,9 +84,11 @@ async fn networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContai
 }
 
 /// What this process knows to be in use.
-struct Owned {
+struct Owned<'a> {
     /// Full ids.
     containers: HashSet<String>,
+    /// Allocations with tasks, whoever's.
+    allocs: HashSet<&'a str>,
     /// This node's id; empty until a task has told it.
     node: String,
 }
@@ -95,18 +97,25 @@ fn alloc_of(found: &FoundContainer) -> Option<&str> {
     found.labels.as_ref()?.get(ALLOC_ID).map(String::as_str)
 }
 
-fn is_dangling(found: &FoundContainer, owned: &Owned, gc: &GarbageCollection, now: SystemTime) -> bool {
+/// Whether an allocation has tasks, or containers of them.
+fn has_tasks(alloc: &str, tasks: &TaskStore, found: &[FoundContainer]) -> bool {
+    let is_of_task = |found: &FoundContainer| !network::is_pause(found) && alloc_of(found) == Some(alloc);
+    found.iter().any(is_of_task) || tasks.has_tasks_of(&AllocId::from(alloc))
+}
+
+fn is_dangling(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection, now: SystemTime) -> bool {
     let id = found.id.as_deref().unwrap_or_default();
     let node = found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str);
     let created = Duration::from_secs(found.created.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX));
     let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().checked_sub(created);
     let is_old = age.is_some_and(|age| age >= gc.dangling.creation_grace);
-    !network::is_pause(found)
-        && !owned.containers.contains(id)
-        && (node.is_empty() || node == owned.node)
-        && is_old
+    let is_left = if network::is_pause(found) {
+        !network::runs(found) && alloc_of(found).is_none_or(|alloc| !owned.allocs.contains(alloc))
+    } else {
         // An operator who keeps the containers of ended tasks wants to look at them.
-        && (network::runs(found) || gc.container)
+        network::runs(found) || gc.container
+    };
+    !owned.containers.contains(id) && (node.is_empty() || node == owned.node) && is_old && is_left
 }
 
 #[cfg(test)]
@@ -119,18 +128,20 @@ mod tests {
 
     fn found(id: &str, name: &str, state: State, age: u64, node: Option<&str>) -> FoundContainer {
         let node = node.map(|node| (NODE_ID.to_owned(), node.to_owned()));
+        let alloc = (ALLOC_ID.to_owned(), name.rsplit('-').next().unwrap().to_owned());
         FoundContainer {
             id: Some(id.to_owned()),
             names: Some(vec![format!("/{name}")]),
             state: Some(state),
             created: Some((NOW - age).try_into().unwrap()),
-            labels: Some(node.into_iter().collect()),
+            labels: Some(node.into_iter().chain([alloc]).collect()),
             ..FoundContainer::default()
         }
     }
 
     fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
-        let owned = Owned { containers: ["mine".to_owned()].into(), node: "here".to_owned() };
+        let containers = ["mine".to_owned()].into();
+        let owned = Owned { containers, allocs: ["used"].into(), node: "here".to_owned() };
         let mut gc = PluginConfig::default().gc;
         change(&mut gc);
         is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
@@ -145,12 +156,27 @@ mod tests {
     }
 
     #[test]
-    fn tasks_young_ones_strangers_and_pause_containers_are_not() {
+    fn a_pause_container_is_dangling_when_it_does_not_run_and_its_allocation_has_no_task() {
+        let pause = |name: &str, state, age, node| dangling(&found("pause", name, state, age, node), |_| ());
+        for state in [State::CREATED, State::EXITED, State::DEAD] {
+            assert!(pause("nomad_init_-gone", state, 300, None), "{state}");
+            assert!(!pause("nomad_init_-used", state, 300, None), "{state}, of an allocation with tasks");
+            assert!(!pause("nomad_init_-gone", state, 299, None), "{state}, young");
+            assert!(!pause("nomad_init_-gone", state, 300, Some("there")), "{state}, a stranger's");
+        }
+        for state in [State::RUNNING, State::PAUSED, State::RESTARTING] {
+            assert!(!pause("nomad_init_-gone", state, 300, None), "{state}");
+        }
+        let keep = |gc: &mut GarbageCollection| gc.container = false;
+        assert!(dangling(&found("pause", "nomad_init_-gone", State::EXITED, 300, None), keep), "nobody looks at it");
+    }
+
+    #[test]
+    fn tasks_young_ones_and_strangers_are_not() {
         let not = [
             found("mine", "web-1", State::RUNNING, 300, Some("here")),
             found("young", "web-1", State::RUNNING, 299, Some("here")),
             found("strange", "web-1", State::RUNNING, 300, Some("there")),
-            found("pause", "nomad_init_1", State::EXITED, 300, None),
             FoundContainer::default(),
         ];
         for found in not {

@@ -60,24 +60,32 @@ impl Ledger {
         read().unwrap_or_default()
     }
 
-    /// Changes what is known of a network.
-    fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut Entry)) {
+    fn write(&self, alloc: &AllocId, entry: &Entry) {
         let Some(path) = self.path(alloc) else { return };
-        let before = self.read(alloc);
-        let mut entry = before.clone();
-        change(&mut entry);
-        if entry == before {
-            return;
-        }
         let written = || {
             let new = path.with_extension("new");
             fs::create_dir_all(&self.0)?;
-            fs::write(&new, serde_json::to_vec(&entry)?)?;
+            fs::write(&new, serde_json::to_vec(entry)?)?;
             fs::rename(&new, &path)
         };
         if let Err(error) = written() {
             tracing::warn!(ledger = %path.display(), %error, "a network stays if nobody asks for its end");
         }
+    }
+
+    /// Changes what is known of a network.
+    fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut Entry)) {
+        let before = self.read(alloc);
+        let mut entry = before.clone();
+        change(&mut entry);
+        if entry != before {
+            self.write(alloc, &entry);
+        }
+    }
+
+    /// Notes that a network is about to be made, or made again: from now on it is as young as that.
+    pub(super) fn note_begun(&self, alloc: &AllocId) {
+        self.write(alloc, &self.read(alloc));
     }
 
     /// Notes whose network it is that a task joins, if it joins one.
@@ -177,8 +185,9 @@ mod tests {
         let ledger = Ledger::new(directory.path(), "engine");
         let alloc = AllocId::from("a-1");
 
-        ledger.note_kept(&alloc, "web-1");
+        ledger.note_begun(&alloc);
 
+        assert_eq!(ledger.allocs().len(), 1);
         assert!(ledger.has_gone(&alloc, NOTHING));
         assert!(!ledger.has_gone(&alloc, PAUSE) && !ledger.has_gone(&alloc, TASKS));
         assert!(ledger.path(&AllocId::from("../a-1")).is_none() && ledger.path(&AllocId::from("")).is_none());

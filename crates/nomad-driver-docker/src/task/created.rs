@@ -6,9 +6,9 @@ use nomad_plugin::driver::DriverError;
 
 use super::Surroundings;
 use crate::{
-    background::Finishing,
     container::CreateRequest,
-    engine::{Engine, EngineError, model::ContainerInspectResponse},
+    engine::{EngineError, model::ContainerInspectResponse},
+    half_made::HalfMade,
 };
 
 /// How often a call is made again when the engine does not answer.
@@ -19,7 +19,7 @@ pub(super) struct Created {
     pub(super) id: String,
     /// Whether it runs already: an earlier attempt, or an earlier process of ours, started it.
     pub(super) running: bool,
-    undo: Option<(Engine, Finishing)>,
+    container: HalfMade,
 }
 
 impl Created {
@@ -54,7 +54,7 @@ impl Created {
     }
 
     fn new(around: &Surroundings, id: String, running: bool) -> Self {
-        Self { id, running, undo: Some((around.engine.clone(), around.finishing.clone())) }
+        Self { container: HalfMade::new(around, id.clone()), id, running }
     }
 
     /// Connects it to the networks that it was not made with.
@@ -99,31 +99,13 @@ impl Created {
     }
 
     /// It has become a task's.
-    pub(super) fn keep(mut self) -> String {
-        self.undo = None;
-        std::mem::take(&mut self.id)
+    pub(super) fn keep(self) -> String {
+        self.container.keep()
     }
 
     /// Removes it now, and waits for that.
-    pub(super) async fn undo(mut self) {
-        if let Some((engine, _)) = self.undo.take() {
-            remove(&engine, &self.id).await;
-        }
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        if let Some((engine, finishing)) = self.undo.take() {
-            let id = std::mem::take(&mut self.id);
-            finishing.spawn(async move { remove(&engine, &id).await });
-        }
-    }
-}
-
-async fn remove(engine: &Engine, id: &str) {
-    if let Err(error) = engine.remove_container(id).await {
-        tracing::error!(container = id, %error, "failed to remove a container that was not started");
+    pub(super) async fn undo(self) {
+        self.container.undo().await;
     }
 }
 

@@ -33,6 +33,10 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
     let Some(place) = store.reserve(&task.id) else {
         return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
     };
+    // A task that never starts leaves its network all the same.
+    if let Some(ledger) = Ledger::of(around).await {
+        ledger.note_joined(&task);
+    }
     let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
     let requested = tokio::select! {
         requested = requested(around, store, &mut task, &options) => Some(requested?),
@@ -41,9 +45,6 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
     let Some((request, image)) = requested.filter(|_| place.go_on()) else {
         return Err(DriverError::recoverable("the task was stopped while it waited for its image"));
     };
-    if let Some(ledger) = Ledger::of(around).await {
-        ledger.note_joined(&task);
-    }
     let config = TaskConfig { env: request.env.clone(), ..task };
 
     let created = Created::create(around, &request).await?;
