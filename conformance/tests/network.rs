@@ -281,7 +281,11 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     let size = engine.run(&["image", "inspect", "--format", "{{.Size}}", built_in]);
     fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
     engine.run(&["stop", &pause]);
-    let code = engine.run(&["inspect", "--format", "{{.State.ExitCode}}", &pause]);
+    // The container is gone as soon as another one follows it; the engine's events stay. Until when they are
+    // told counts in whole seconds.
+    let (whose, code) = (format!("container={pause}"), "{{.Actor.Attributes.exitCode}}");
+    let ends = ["--filter", "event=die", "--filter", &whose, "--format", code];
+    let code = engine.run(&[&["events", "--since=10m", "--until=-1s"][..], &ends].concat());
     fixture.driver.destroy_network(alloc, Some(made.isolation)).await.unwrap();
 
     let expected = format!(
