@@ -52,10 +52,10 @@ struct Way {
 
 impl Way {
     /// To an endpoint; `variable` is of the environment.
-    fn to(endpoint: &Endpoint, variable: impl Fn(&str) -> Option<String>) -> Self {
+    fn to(endpoint: Endpoint, variable: impl Fn(&str) -> Option<String>) -> Self {
         let Endpoint { address, tls } = endpoint;
         if !address.is_empty() {
-            return Self { address: address.clone(), tls: tls.clone(), newest: *API_DEFAULT_VERSION };
+            return Self { address, tls, newest: *API_DEFAULT_VERSION };
         }
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let tls = set("DOCKER_CERT_PATH").map(|directory| {
@@ -114,7 +114,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        let way = Way::to(&endpoint, |name| std::env::var(name).ok());
+        let way = Way::to(endpoint, |name| std::env::var(name).ok());
         Self { way, agreed: Mutex::default(), facts: Mutex::default() }
     }
 
@@ -186,7 +186,7 @@ mod tests {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Way::to(&Endpoint { address: address.to_owned(), tls }, variable)
+        Way::to(Endpoint { address: address.to_owned(), tls }, variable)
     }
 
     #[test]
