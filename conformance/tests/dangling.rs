@@ -16,8 +16,8 @@ const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-800
 /// Of an allocation without tasks.
 const OTHER_ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000002";
 
-async fn driver(engine: &Dockerd, dry_run: bool) -> Fixture {
-    let dangling = [("period", text("1s")), ("creation_grace", text("1m")), ("dry_run", Value::Bool(dry_run))];
+async fn driver(engine: &Dockerd, (option, truth): (&str, bool)) -> Fixture {
+    let dangling = [("period", text("1s")), ("creation_grace", text("1m")), (option, Value::Bool(truth))];
     let gc = object(&[("dangling_containers", object(&dangling))]);
     // It is nowhere, so that the built-in image is used.
     let config = object(&[("gc", gc), ("infra_image", text("localhost:1/longshore-test/pause:1"))]);
@@ -64,7 +64,7 @@ fn kept(task: &Task) -> PathBuf {
 #[tokio::test]
 async fn dangling_containers_go_and_everyone_elses_stay() {
     let engine = Dockerd::start();
-    let fixture = driver(&engine, false).await;
+    let fixture = driver(&engine, ("enabled", true)).await;
     let task = fixture.task("web", "sleep 1000");
     fixture.run(&task).await;
     let ours = format!("--label=com.hashicorp.nomad.node_id={}", task.config.node_id);
@@ -106,9 +106,10 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
 }
 
 #[tokio::test]
-async fn a_dry_run_names_dangling_containers_and_leaves_them() {
+async fn a_dry_run_names_dangling_containers_and_leaves_them_and_so_does_one_that_is_off() {
     let engine = Dockerd::start();
-    let fixture = driver(&engine, true).await;
+    let fixture = driver(&engine, ("dry_run", true)).await;
+    let switched_off = driver(&engine, ("enabled", false)).await;
     make(&engine, "run", "running-6cf1", &[ALLOC]);
 
     let named = || {
@@ -117,6 +118,8 @@ async fn a_dry_run_names_dangling_containers_and_leaves_them() {
     };
     until_within(patience(), "it is named twice", named).await;
 
+    // Nor has the one meanwhile that is not to look at all.
     assert_eq!(names(&engine), ["running-6cf1"]);
     fixture.end().await;
+    switched_off.end().await;
 }
