@@ -16,6 +16,9 @@ pub enum ImageError {
     /// It does not serve this service: another driver, or an older one.
     #[error("the driver tells nothing of its images")]
     Unserved,
+    /// What it was asked for is a mistake.
+    #[error("{0}")]
+    Refused(String),
     /// What it says, or what the connection does.
     #[error("{0}")]
     Failed(String),
@@ -25,6 +28,7 @@ impl From<Status> for ImageError {
     fn from(status: Status) -> Self {
         match status.code() {
             Code::Unimplemented => Self::Unserved,
+            Code::InvalidArgument => Self::Refused(status.message().to_owned()),
             _ => Self::Failed(status.message().to_owned()),
         }
     }

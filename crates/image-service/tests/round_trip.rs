@@ -91,7 +91,7 @@ async fn all_that_a_driver_tells_is_heard() {
     assert_eq!(client.list(&[]).await, Err(ImageError::Failed("no engine".into())));
     let steps: Vec<_> = client.prefetch(vec![b"x".into()]).await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(steps, told().steps);
-    assert_eq!(client.prefetch(Vec::new()).await.err(), Some(ImageError::Failed("nothing".into())));
+    assert_eq!(client.prefetch(Vec::new()).await.err(), Some(ImageError::Refused("nothing".into())));
     let pulls: Vec<_> = client.watch().await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(pulls, told().pulls);
     client.keep(vec!["app:1".into()]).await.unwrap();

@@ -68,7 +68,7 @@ async fn gather(options: &Options, data: &DataDir) -> Result<BTreeMap<String, Kn
     let listed = ImageClient::new(driver.channel()).list(&state_dirs).await;
     driver.kill().await;
     let listed = listed.map_err(|error| match error {
-        ImageError::Unserved => Failure::Engine(error.to_string()),
+        ImageError::Unserved | ImageError::Refused(_) => Failure::Engine(error.to_string()),
         ImageError::Failed(description) => no_engine(&description),
     })?;
     for listed in listed {

@@ -150,10 +150,13 @@ async fn fetch(
 ) -> Result<BTreeSet<String>, Failure> {
     let wanted = wanted(driver, target, job).await?;
     let mut images = ImageClient::new(driver.channel());
-    let failed = |error: ImageError| Failure::Engine(error.to_string());
+    let failed = |error: ImageError| match error {
+        ImageError::Refused(mistake) => Failure::Usage(mistake),
+        other => Failure::Engine(other.to_string()),
+    };
     images.list(&[]).await.map_err(|error| match error {
-        ImageError::Unserved => failed(error),
         ImageError::Failed(description) => no_engine(&description),
+        other => failed(other),
     })?;
     let mut missing: BTreeSet<String> = wanted.keys().cloned().collect();
     let before = prefetched::read(data).map_err(|error| data.failed(&error))?;

@@ -169,7 +169,7 @@ fn what_cannot_be_prefetched_is_one_clear_error() {
     for (output, code, expected) in [
         (machine.run(&["prefetch", "-var", "a=b", &image()]), 2, "-var and -var-file are for job files"),
         (machine.run(&["prefetch", "missing.nomad.hcl"]), 2, "failed to read missing.nomad.hcl"),
-        (machine.run(&["prefetch", "No Name"]), 1, "does not match registry specification"),
+        (machine.run(&["prefetch", "No Name"]), 2, "does not match registry specification"),
         (machine.run(&["prefetch", "-forget", "app:1"]), 2, "app:1 is not kept\nhint: kept is nothing"),
         (away(&["prefetch", &image()]), 3, "hint: start dockerd, or set DOCKER_HOST"),
         (away(&["images"]), 3, "hint: start dockerd, or set DOCKER_HOST"),
