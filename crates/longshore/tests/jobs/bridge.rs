@@ -1,6 +1,7 @@
 //! A group's bridge: what can be reached over it, and what it leaves on the machine once the group is stopped: nothing.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{TcpListener, UdpSocket},
     path::Path,
@@ -200,4 +201,61 @@ fn a_port_of_another_jobs_bridge_is_taken_until_that_is_stopped() {
     assert_eq!([&first, &refused, &second].map(|run| run.status.code()), [Some(0), Some(2), Some(0)]);
     let said = text(&refused.stderr);
     assert!(said.contains(&format!("port {port} (\"http\") is taken by job \"one\"\n")), "{said}");
+}
+
+const CROWD: &str = r#"
+job "crowd" {
+  group "each" {
+    count = 50
+    network {
+      mode = "bridge"
+      port "http" {
+        to = 8080
+      }
+    }
+    task "wait" {
+      driver       = "docker"
+      kill_timeout = "5s"
+      config {
+        image   = "IMAGE"
+        command = "/bin/sh"
+        args    = ["-c", "trap exit TERM; sleep 1000000 & wait"]
+      }
+      resources {
+        cpu    = 1
+        memory = 8
+      }
+    }
+  }
+}
+"#;
+
+#[test]
+fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "crowd");
+    let file = machine.file("job.hcl", &CROWD.replace("IMAGE", &image())).display().to_string();
+    let kept = |alloc: &String| Path::new("/run/netns").join(format!("longshore-{alloc}")).exists();
+
+    machine.ok(&["-config", &config, "run", "-detach", &file]);
+    let running = || {
+        let state = machine.state("crowd");
+        let allocs = state["allocs"].as_array().unwrap();
+        allocs.iter().filter(|alloc| alloc["tasks"]["wait"]["status"] == "running").count()
+    };
+    for many in [10, 20, 30, 40, 50] {
+        wait_until("ten tasks more", || running() >= many);
+    }
+    let allocs = machine.allocs();
+    let of: Vec<&str> = allocs.iter().map(String::as_str).collect();
+    let lent: BTreeSet<String> = allocs.iter().flat_map(|alloc| leases(alloc)).collect();
+    let before = (allocs.iter().filter(|alloc| kept(alloc)).count(), lent.len());
+    let mapped = rules(&of).len();
+    machine.ok(&["-config", &config, "stop", "crowd"]);
+
+    assert_eq!(before, (50, 50));
+    assert!(mapped >= 50, "{mapped}");
+    let left: Vec<&String> = allocs.iter().filter(|alloc| kept(alloc) || !leases(alloc).is_empty()).collect();
+    assert_eq!((left, rules(&of)), (Vec::new(), Vec::new()));
+    assert_eq!((pause.containers(), machine.containers()), (String::new(), Vec::new()));
 }

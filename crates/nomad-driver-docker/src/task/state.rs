@@ -1,7 +1,7 @@
 //! What Nomad keeps of a running task for the driver, in the form of the driver that is built into Nomad: an upgrade
 //! to this driver, or back, takes running tasks along.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use nomad_plugin::{
     driver::NetworkOverride,
@@ -15,9 +15,6 @@ pub struct TaskState {
     pub container_id: String,
     /// The task's address, where it has one.
     pub network: NetworkOverride,
-    /// The names of the networks that the container had at its start; `None` where the built-in driver, or an older one,
-    /// started it.
-    pub networks: Option<BTreeSet<String>>,
     /// The process that forwarded logs for the built-in driver, where there is one.
     pub logger: Option<Logger>,
 }
@@ -60,13 +57,11 @@ impl TaskState {
                 ("Pid", Value::Int(logger.pid)),
             ])
         });
-        let mut state =
-            vec![("ReattachConfig", logger), ("ContainerID", text(&self.container_id)), ("DriverNetwork", network)];
-        // The built-in driver does not know it, and passes over it.
-        if let Some(networks) = &self.networks {
-            state.push(("Networks", Value::List(networks.iter().map(|name| text(name)).collect())));
-        }
-        encode_go(&object(state))
+        encode_go(&object([
+            ("ReattachConfig", logger),
+            ("ContainerID", text(&self.container_id)),
+            ("DriverNetwork", network),
+        ]))
     }
 
     /// Reads the bytes of a handle.
@@ -86,7 +81,6 @@ impl TaskState {
                 addr: text(&mut network, "IP"),
                 auto_advertise: network.remove("AutoAdvertise") == Some(Value::Bool(true)),
             },
-            networks: state.remove("Networks").and_then(names),
             logger: (!logger.is_empty()).then(|| Logger {
                 network: text(&mut logger, "Network"),
                 address: text(&mut logger, "Addr"),
@@ -96,7 +90,7 @@ impl TaskState {
     }
 }
 
-fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
@@ -106,12 +100,6 @@ fn fields(value: Value) -> BTreeMap<String, Value> {
 
 fn text(fields: &mut BTreeMap<String, Value>, name: &str) -> String {
     if let Some(Value::String(text)) = fields.remove(name) { text } else { String::new() }
-}
-
-fn names(value: Value) -> Option<BTreeSet<String>> {
-    let Value::List(names) = value else { return None };
-    let name = |value| if let Value::String(name) = value { Some(name) } else { None };
-    Some(names.into_iter().filter_map(name).collect())
 }
 
 fn int(value: &Value) -> i64 {
@@ -131,13 +119,7 @@ mod tests {
         };
         let logger = Logger { network: "unix".into(), address: "/tmp/plugin1".into(), pid: 77 };
         for state in [
-            TaskState {
-                container_id: "abc".into(),
-                network,
-                networks: Some(["back".to_owned(), "front".to_owned()].into()),
-                logger: Some(logger),
-            },
-            TaskState { container_id: "abc".into(), networks: Some(BTreeSet::new()), ..TaskState::default() },
+            TaskState { container_id: "abc".into(), network, logger: Some(logger) },
             TaskState { container_id: "abc".into(), ..TaskState::default() },
         ] {
             assert_eq!(TaskState::decode(&state.encode()).unwrap(), state);
