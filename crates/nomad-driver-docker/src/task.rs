@@ -7,6 +7,7 @@
 //!
 //! A plugin process that ends leaves the container and all that is said of it in the handle and in the engine.
 
+mod connections;
 mod created;
 pub mod exits;
 mod logger;
@@ -27,6 +28,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use connections::Connections;
 use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
@@ -35,7 +37,7 @@ pub use recover::recover;
 pub use start::start;
 pub use store::{Reservation, TaskStore};
 use tokio::sync::watch;
-use watch_exit::{Connections, Exit};
+use watch_exit::Exit;
 
 use crate::{
     background::{Background, Finishing},

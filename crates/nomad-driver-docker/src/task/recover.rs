@@ -5,10 +5,11 @@ use nomad_plugin::id::TaskId;
 
 use super::{
     Container, Surroundings, Task, TaskStore,
+    connections::Connections,
     logging::{self, Subject},
     lost_files,
     state::TaskState,
-    watch_exit::{self, Connections},
+    watch_exit,
 };
 use crate::network::{self, Ledger};
 
@@ -37,9 +38,9 @@ pub async fn recover(
     let image = inspected.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
     let image = around.images.keep(inspected.image.as_deref().unwrap_or_default(), image).await;
     let container = Container {
+        networks: Connections::since_the_start(&config, &state.container_id, &inspected),
         id: state.container_id,
         network: state.network,
-        networks: Connections::since_the_start(state.networks, &inspected),
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image,

@@ -13,11 +13,12 @@ use nomad_plugin::driver::{DriverError, StartedTask, TaskConfig, TaskHandle, Tas
 
 use super::{
     Container, Surroundings, Task, TaskStore,
+    connections::Connections,
     created::Created,
     logging::{self, Begin, Subject},
     port_holder,
     state::TaskState,
-    watch_exit::{self, Connections},
+    watch_exit,
 };
 use crate::{
     config::TaskOptions,
@@ -54,12 +55,8 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
             let container = Container { image: Some(image.lease), ..container };
             let id = created.keep();
             tracing::info!(container = id, task = config.id.as_str(), "started");
-            let state = TaskState {
-                container_id: id,
-                network: container.network.clone(),
-                networks: Some(container.networks.names.clone()),
-                logger: None,
-            };
+            container.networks.note(&config, &id);
+            let state = TaskState { container_id: id, network: container.network.clone(), logger: None };
             let network = container.network.clone();
             place.fill(Task::watched(around, config.clone(), container, signal, logs, ended));
             let handle = TaskHandle { version: 1, config, state: HandleState::Unknown, driver_state: state.encode() };

@@ -7,7 +7,10 @@ use std::{
 
 use nomad_plugin::driver::{ExitResult, WaitResult};
 
-use super::exits::{ExitSignal, Heard};
+use super::{
+    connections::{Connections, missing},
+    exits::{ExitSignal, Heard},
+};
 use crate::engine::{
     Engine,
     model::{ContainerInspectResponse, ContainerState},
@@ -79,36 +82,6 @@ impl<T: Fn(&str)> Known<'_, T> {
             None if exit.is_long_after(self.last_kill) => exit.of_another_cause(),
             None => exit,
         }
-    }
-}
-
-/// The first of the networks that a container has no more.
-fn missing<'a>(networks: &'a BTreeSet<String>, running: &ContainerInspectResponse) -> Option<&'a String> {
-    let has = running.network_settings.as_ref()?.networks.as_ref()?;
-    networks.iter().find(|network| !has.contains_key(*network))
-}
-
-/// A container's networks.
-pub(super) struct Connections {
-    /// The names of those that it had at its start.
-    pub(super) names: BTreeSet<String>,
-    /// It lacks one of them.
-    lacking: bool,
-}
-
-impl Connections {
-    /// Those of a container that was just started.
-    pub(super) fn of(inspected: &ContainerInspectResponse) -> Self {
-        let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-        let names = networks.into_iter().flatten().map(|(name, _)| name.clone()).collect();
-        Self { names, lacking: false }
-    }
-
-    /// Those of a container that was started earlier, with `names` where that is known.
-    pub(super) fn since_the_start(names: Option<BTreeSet<String>>, inspected: &ContainerInspectResponse) -> Self {
-        let Some(names) = names else { return Self::of(inspected) };
-        let lacking = missing(&names, inspected).is_some();
-        Self { names, lacking }
     }
 }
 

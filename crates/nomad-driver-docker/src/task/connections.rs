@@ -1,0 +1,125 @@
+//! The networks that a task's container has had from its start on.
+//!
+//! They are kept in `<task dir>/.docker-networks.json` for the process that finds the task later: the handle has the form of
+//! the built-in driver's, which may not know another field. Lost, the networks of that moment count.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use nomad_plugin::driver::TaskConfig;
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    beneath::{Beneath, Links},
+    engine::model::ContainerInspectResponse,
+};
+
+/// More than any task's networks take.
+const MOST: u64 = 1 << 16;
+
+/// A container's networks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Connections {
+    /// The names of those that it had at its start.
+    pub(super) names: BTreeSet<String>,
+    /// It lacks one of them.
+    pub(super) lacking: bool,
+}
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+struct Noted {
+    container: String,
+    networks: BTreeSet<String>,
+}
+
+impl Connections {
+    /// Those of a container that was just started.
+    pub(super) fn of(inspected: &ContainerInspectResponse) -> Self {
+        let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+        let names = networks.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        Self { names, lacking: false }
+    }
+
+    /// Those of a task's container that was started earlier, as far as that was noted.
+    pub(super) fn since_the_start(task: &TaskConfig, container: &str, inspected: &ContainerInspectResponse) -> Self {
+        let noted = read(task).ok().filter(|noted| noted.container == container);
+        let Some(Noted { networks: names, .. }) = noted else { return Self::of(inspected) };
+        let lacking = missing(&names, inspected).is_some();
+        Self { names, lacking }
+    }
+
+    /// Notes them for a later process.
+    pub(super) fn note(&self, task: &TaskConfig, container: &str) {
+        let noted = Noted { container: container.to_owned(), networks: self.names.clone() };
+        let written = || {
+            let mut file = beneath(task)?.replace(&path(task), Mode::RUSR | Mode::WUSR)?;
+            file.write_all(&serde_json::to_vec(&noted)?)
+        };
+        if let Err(error) = written() {
+            tracing::warn!(container, %error, "a network that the task loses while no driver looks will not be missed");
+        }
+    }
+}
+
+/// The first of the networks that a container has no more.
+pub(super) fn missing<'a>(networks: &'a BTreeSet<String>, running: &ContainerInspectResponse) -> Option<&'a String> {
+    let has = running.network_settings.as_ref()?.networks.as_ref()?;
+    networks.iter().find(|network| !has.contains_key(*network))
+}
+
+fn path(task: &TaskConfig) -> PathBuf {
+    Path::new(&task.alloc_dir).join(&task.name).join(".docker-networks.json")
+}
+
+fn beneath(task: &TaskConfig) -> io::Result<Beneath> {
+    Beneath::open(Path::new(&task.alloc_dir))
+}
+
+fn read(task: &TaskConfig) -> io::Result<Noted> {
+    let file: File = beneath(task)?.read(&path(task), Links::Refused)?;
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::{EndpointSettings, NetworkSettings};
+
+    fn in_networks(names: &[&str]) -> ContainerInspectResponse {
+        let networks = names.iter().map(|name| ((*name).to_owned(), EndpointSettings::default())).collect();
+        let settings = NetworkSettings { networks: Some(networks), ..NetworkSettings::default() };
+        ContainerInspectResponse { network_settings: Some(settings), ..ContainerInspectResponse::default() }
+    }
+
+    #[test]
+    fn what_a_container_had_at_its_start_is_known_to_the_next_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let task = TaskConfig {
+            name: "web".into(),
+            alloc_dir: directory.path().display().to_string(),
+            ..TaskConfig::default()
+        };
+        std::fs::create_dir(directory.path().join("web")).unwrap();
+        let both = in_networks(&["back", "front"]);
+        let found = |container: &str, names: &[&str]| {
+            let found = Connections::since_the_start(&task, container, &in_networks(names));
+            (found.names.len(), found.lacking)
+        };
+
+        assert_eq!(found("c1", &["front"]), (1, false), "nothing is noted");
+        Connections::of(&both).note(&task, "c1");
+        assert_eq!(found("c1", &["back", "front", "more"]), (2, false));
+        assert_eq!(found("c1", &["front"]), (2, true));
+        assert_eq!(found("c2", &["front"]), (1, false), "another container's");
+        std::fs::write(path(&task), "{").unwrap();
+        assert_eq!(found("c1", &["front"]), (1, false), "spoiled");
+    }
+}
