@@ -255,7 +255,7 @@ fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
 
     assert_eq!(before, (50, 50));
     assert!(mapped >= 50, "{mapped}");
-    let left: Vec<&String> = allocs.iter().filter(|alloc| kept(alloc) || !leases(alloc).is_empty()).collect();
-    assert_eq!((left, rules(&of)), (Vec::new(), Vec::new()));
+    let traces: Vec<&String> = allocs.iter().filter(|alloc| kept(alloc) || !leases(alloc).is_empty()).collect();
+    assert_eq!((traces, rules(&of)), (Vec::new(), Vec::new()));
     assert_eq!((pause.containers(), machine.containers()), (String::new(), Vec::new()));
 }
