@@ -11,7 +11,7 @@ use std::{
 };
 
 use conformance::{
-    Fixture, LABEL, Started, Task,
+    DEADLINE, Fixture, LABEL, Started, Task,
     docker::{docker, is_local},
     image, object,
     registry::{Access, Registry, build_with_layer},
@@ -309,7 +309,9 @@ async fn an_idle_image_stays_while_its_name_is_pulled_or_loaded_anew() {
     let file = directory.path().join("image.tar");
     archive(&file, &[&loaded]);
     let gate = Gate::start();
-    let fixture = driver_with("1s", &[("DOCKER_HOST", &gate.address)]).await;
+    // Longer where all is slower: the second task must come before it is over.
+    let delay = format!("{}s", DEADLINE.as_secs() / 60);
+    let fixture = driver_with(&delay, &[("DOCKER_HOST", &gate.address)]).await;
     let make = |image: &str| {
         let task = task(&fixture, image);
         if image == pulled {
