@@ -32,8 +32,10 @@ pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Allowlists, Device, TaskNetwork};
-    use crate::container::ContainerError;
+    use crate::{
+        config::{Allowlists, Device, TaskNetwork},
+        container::ContainerError,
+    };
 
     fn plugin(globs: &[&str]) -> PluginConfig {
         let list = Some(globs.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The task's own directory.
-pub(super) fn task_dir(task: &TaskConfig) -> PathBuf {
+pub fn task_dir(task: &TaskConfig) -> PathBuf {
     Path::new(&task.alloc_dir).join(&task.name)
 }
 

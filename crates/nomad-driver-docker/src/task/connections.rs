@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     beneath::{Beneath, Links},
+    container::task_dir,
     engine::model::ContainerInspectResponse,
 };
 
@@ -74,7 +74,7 @@ pub(super) fn missing<'a>(networks: &'a BTreeSet<String>, running: &ContainerIns
 }
 
 fn path(task: &TaskConfig) -> PathBuf {
-    Path::new(&task.alloc_dir).join(&task.name).join(".docker-networks.json")
+    task_dir(task).join(".docker-networks.json")
 }
 
 fn beneath(task: &TaskConfig) -> io::Result<Beneath> {
@@ -82,7 +82,7 @@ fn beneath(task: &TaskConfig) -> io::Result<Beneath> {
 }
 
 fn read(task: &TaskConfig) -> io::Result<Noted> {
-    let file: File = beneath(task)?.read(&path(task), Links::Refused)?;
+    let file = beneath(task)?.read(&path(task), Links::Refused)?;
     let mut text = Vec::new();
     file.take(MOST).read_to_end(&mut text)?;
     Ok(serde_json::from_slice(&text)?)

@@ -12,6 +12,7 @@ use nomad_plugin::driver::{DriverError, TaskConfig};
 
 use super::{Surroundings, logger, state::Logger, watch_exit};
 use crate::{
+    container::task_dir,
     engine::{Engine, EngineError, EngineFacts, LogFrame},
     events::EventSubject,
     logs::{
@@ -52,7 +53,7 @@ fn sink(task: &TaskConfig) -> LogSink {
 
 /// In the task's own directory, of which the container sees parts, and not this one.
 fn position_file(task: &TaskConfig) -> PathBuf {
-    Path::new(&task.alloc_dir).join(&task.name).join(".docker-log-position.json")
+    task_dir(task).join(".docker-log-position.json")
 }
 
 /// How to go on with the log of a container that runs already. The built-in driver's loggers are ended first; `named` is the
