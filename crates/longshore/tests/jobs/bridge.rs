@@ -9,8 +9,15 @@ use std::{
 };
 
 use conformance::{dockerd::Dockerd, image};
+use serde_json::Value;
 
-use crate::{Machine, groups::Pause, life::answer, orphans::on_a_bridge, text, wait_until};
+use crate::{
+    Machine,
+    groups::Pause,
+    life::answer,
+    orphans::{on_a_bridge, with_engine},
+    text, wait_until,
+};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/group.nomad.hcl");
 const LEASES: &str = "/var/lib/cni/networks/longshore";
@@ -95,12 +102,7 @@ job "server" {
 fn a_bridge_answers_on_its_old_address_and_port_after_the_engine_was_killed() {
     let mut engine = Dockerd::without_live_restore();
     let machine = Machine::new();
-    // The pause image is nowhere, so that the built-in one is used.
-    let config = format!(
-        "plugin \"docker\" {{\n config {{\n endpoint = \"{}\"\n infra_image = \"localhost:1/longshore-test/pause:1\"\n }}\n}}\n",
-        engine.address()
-    );
-    let config = machine.file("agent.hcl", &config).display().to_string();
+    let config = with_engine(&machine, &engine);
     let file = machine.file("job.hcl", &SERVER.replace("IMAGE", &image())).display().to_string();
 
     machine.ok(&["-config", &config, "run", "-detach", &file]);
@@ -251,9 +253,17 @@ fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
     let lent: BTreeSet<String> = allocs.iter().flat_map(|alloc| leases(alloc)).collect();
     let before = (allocs.iter().filter(|alloc| kept(alloc)).count(), lent.len());
     let mapped = rules(&of).len();
+    let state = fs::read(machine.path().join("data/jobs/crowd/state.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    let answers = state["allocs"].as_array().unwrap().iter().map(|alloc| &alloc["network"]["connected"]["interfaces"]);
+    let names = answers.flat_map(|interfaces| interfaces.as_array().unwrap()).map(|of| of["name"].as_str().unwrap());
+    let veths: BTreeSet<&str> = names.filter(|name| name.starts_with("veth")).collect();
+    let is_there = |veth: &&&str| Path::new("/sys/class/net").join(veth).exists();
+    let before = (before, veths.iter().filter(is_there).count());
     machine.ok(&["-config", &config, "stop", "crowd"]);
 
-    assert_eq!(before, (50, 50));
+    assert_eq!(before, ((50, 50), 50));
+    assert_eq!(veths.iter().filter(is_there).count(), 0);
     assert!(mapped >= 50, "{mapped}");
     let traces: Vec<&String> = allocs.iter().filter(|alloc| kept(alloc) || !leases(alloc).is_empty()).collect();
     assert_eq!((traces, rules(&of)), (Vec::new(), Vec::new()));

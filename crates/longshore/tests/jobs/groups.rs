@@ -2,7 +2,7 @@
 
 use conformance::{docker::docker, image};
 
-use crate::{Machine, text, wait_until};
+use crate::{Machine, orphans::with_pause_image, text, wait_until};
 
 /// A task that runs a script, with other blocks.
 fn task(name: &str, script: &str, more: &str) -> String {
@@ -109,9 +109,8 @@ impl Pause {
         let container = docker(&["create", &image()]);
         docker(&["commit", "--change", r#"CMD ["sleep", "1000000"]"#, container.trim(), &name]);
         docker(&["rm", container.trim()]);
-        let config = machine
-            .file("agent.hcl", &format!("plugin \"docker\" {{\n  config {{\n    infra_image = \"{name}\"\n  }}\n}}\n"));
-        (Self(name), config.to_str().unwrap().to_owned())
+        let config = with_pause_image(machine, &name);
+        (Self(name), config)
     }
 
     /// The containers of the image, in any state.

@@ -45,7 +45,17 @@ pub(crate) fn on_a_bridge(id: &str, more: &str, script: &str) -> String {
 
 /// An agent's configuration with an image for pause containers.
 pub(crate) fn with_pause_image(machine: &Machine, image: &str) -> String {
-    let config = format!("plugin \"docker\" {{\n config {{\n infra_image = \"{image}\"\n }}\n}}\n");
+    agent_file(machine, &format!("infra_image = \"{image}\""))
+}
+
+/// An agent's configuration with an engine of the test's own. The pause image is nowhere, so that the built-in one is used.
+pub(crate) fn with_engine(machine: &Machine, engine: &Dockerd) -> String {
+    let address = engine.address();
+    agent_file(machine, &format!("endpoint = \"{address}\"\n infra_image = \"localhost:1/longshore-test/pause:1\""))
+}
+
+fn agent_file(machine: &Machine, options: &str) -> String {
+    let config = format!("plugin \"docker\" {{\n config {{\n {options}\n }}\n}}\n");
     machine.file("agent.hcl", &config).display().to_string()
 }
 
@@ -198,11 +208,7 @@ fn a_half_connected_network_leaves_no_rule_when_its_job_is_stopped() {
 fn a_network_that_cannot_be_removed_is_told_until_it_can() {
     let mut engine = Dockerd::start();
     let machine = Machine::new();
-    let config = format!(
-        "plugin \"docker\" {{\n config {{\n endpoint = \"{}\"\n infra_image = \"localhost:1/longshore-test/pause:1\"\n }}\n}}\n",
-        engine.address()
-    );
-    let config = machine.file("agent.hcl", &config).display().to_string();
+    let config = with_engine(&machine, &engine);
     let file = machine.file("job.hcl", &on_a_bridge("away", PAUSING, "exit 1")).display().to_string();
     let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
     wait_until("the pause", || text(&machine.run(&["events", "away"]).stdout).contains("Task restarting in 3600s"));
