@@ -8,6 +8,7 @@ mod lease;
 mod ledger;
 mod list;
 mod load;
+mod names;
 mod notices;
 mod progress;
 mod pull;

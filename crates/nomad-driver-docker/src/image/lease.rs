@@ -22,12 +22,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    before::Before,
-    ledger::Ledger,
-    reference::{ImageReference, canonical},
-};
-use crate::engine::{Engine, EngineError, model::ImageInspect};
+use super::{before::Before, ledger::Ledger, names::Names, reference::canonical};
+use crate::engine::Engine;
 
 /// How long to wait at least before an image that could not be removed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
@@ -222,7 +218,7 @@ impl Leases {
             drop(ended);
             match outcome {
                 Ok(()) => tracing::info!(image = id, ?names, "removed an image that no task has used of late"),
-                Err(error) => tracing::debug!(image = id, ?names, %error, "an image stays for now"),
+                Err(reason) => tracing::debug!(image = id, ?names, reason, "an image stays for now"),
             }
         }
     }
@@ -302,7 +298,7 @@ impl Book {
         Some((id, image.names.clone(), ended))
     }
 
-    fn end_removal(&mut self, id: &str, outcome: &Result<(), EngineError>) {
+    fn end_removal(&mut self, id: &str, outcome: &Result<(), String>) {
         if outcome.is_ok() {
             self.images.remove(id);
         } else if let Some(image) = self.images.get_mut(id) {
@@ -332,31 +328,32 @@ async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
     }
 }
 
-/// Takes an image's names away, and with the last one the image. One that is gone is fine.
-async fn remove(engine: &Engine, id: &str, names: &BTreeSet<String>) -> Result<(), EngineError> {
+/// Takes an image's names away, and with the last one the image; says why where it stays for now. One that is gone is fine.
+async fn remove(engine: &Engine, id: &str, ours: &BTreeSet<String>) -> Result<(), String> {
     // An archive's image without a name was brought by its id.
-    for name in names.iter().filter(|name| *name != id) {
-        match engine.inspect_image(name).await {
-            // The name may be another image's by now.
-            Ok(found) if found.id.as_deref() == Some(id) => engine.remove_image(name).await?,
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+    for name in ours.iter().filter(|name| *name != id) {
+        // The name may be another image's by now.
+        let Some(found) = names(engine, name, id).await? else { continue };
+        if found.lose_with(name, ours) {
+            return Err(format!("somebody else's name would go with {name}"));
         }
+        engine.remove_image(name).await.map_err(|error| error.to_string())?;
     }
-    match engine.inspect_image(id).await {
-        Ok(left) if is_unnamed(&left, names) => engine.remove_image(id).await,
+    match names(engine, id, id).await? {
+        Some(left) if left.are_none_but(ours) => engine.remove_image(id).await.map_err(|error| error.to_string()),
         // Somebody else has given it a name of his own.
-        Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error),
+        _ => Ok(()),
     }
 }
 
-/// Whether an image whose names were taken away has no tag left, nor a digest by which somebody else pulled it.
-fn is_unnamed(left: &ImageInspect, names: &BTreeSet<String>) -> bool {
-    let repository = |name: &String| ImageReference::parse(name).map(|name| name.qualified());
-    let ours: Vec<_> = names.iter().map(repository).collect();
-    left.repo_tags.iter().flatten().next().is_none()
-        && left.repo_digests.iter().flatten().all(|digest| ours.contains(&repository(digest)))
+/// The names of the image that a name stands for, where that is the one of this id.
+async fn names(engine: &Engine, name: &str, id: &str) -> Result<Option<Names>, String> {
+    match engine.inspect_image(name).await {
+        Ok(found) if found.id.as_deref() == Some(id) => {
+            Ok(Some(Names::of(&found.repo_tags.unwrap_or_default(), &found.repo_digests.unwrap_or_default())))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }

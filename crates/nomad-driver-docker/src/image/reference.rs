@@ -59,6 +59,16 @@ impl ImageReference {
         matches!(&self.version, Version::Tag(tag) if tag == "latest")
     }
 
+    /// Whether it names one image for ever.
+    pub fn is_digest(&self) -> bool {
+        matches!(&self.version, Version::Digest(_))
+    }
+
+    /// Whether both are of one repository.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.qualified() == other.qualified()
+    }
+
     /// The tag, or the digest.
     pub fn tag(&self) -> &str {
         match &self.version {

@@ -1,0 +1,134 @@
+//! The names by which an engine has an image, and what it takes away with each.
+//!
+//! With the last tag of a repository go its digests, with the last name the image. In containerd's store a digest that was
+//! pulled is a name of its own, which the engine tells among the tags; and with it go the tags of its repository.
+
+use std::collections::BTreeSet;
+
+use super::reference::{ImageReference, canonical};
+
+/// The names of one image.
+#[derive(Default)]
+pub(super) struct Names {
+    tags: Vec<ImageReference>,
+    digests: Vec<ImageReference>,
+    /// Those of the digests that are names of their own.
+    pulled: Vec<ImageReference>,
+}
+
+impl Names {
+    /// As an engine tells them.
+    pub(super) fn of(tags: &[String], digests: &[String]) -> Self {
+        // Some engines call an image without a name `<none>:<none>`.
+        let parsed = |names: &[String]| names.iter().filter_map(|name| ImageReference::parse(name)).collect();
+        let names: Vec<_> = parsed(tags);
+        let (pulled, tags) = names.into_iter().partition(ImageReference::is_digest);
+        Self { tags, digests: parsed(digests), pulled }
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let name = canonical(name);
+        self.all().any(|other| other.canonical() == name)
+    }
+
+    /// Whether there would be fewer of them if this name were added and taken away again.
+    pub(super) fn lose_by(&self, name: &str) -> bool {
+        let Some(reference) = ImageReference::parse(name) else { return true };
+        let here = |names: &[ImageReference]| names.iter().any(|name| name.is_beside(&reference));
+        let digests_here = here(&self.digests) || here(&self.pulled);
+        self.has(name) || self.tags.is_empty() || (digests_here && !here(&self.tags))
+    }
+
+    /// Whether some that are not `ours` go with this one of ours.
+    pub(super) fn lose_with(&self, name: &str, ours: &BTreeSet<String>) -> bool {
+        let Some(name) = ImageReference::parse(name) else { return false };
+        let ours: Vec<_> = ours.iter().map(|name| canonical(name)).collect();
+        let own = || self.tags.iter().chain(&self.pulled);
+        let goes = |other: &ImageReference| other.is_beside(&name) && other.is_digest() != name.is_digest();
+        own().any(|other| other.canonical() == name.canonical())
+            && own().any(|other| goes(other) && !ours.contains(&other.canonical()))
+    }
+
+    /// Whether there are none but digests that came with `ours`.
+    pub(super) fn are_none_but(&self, ours: &BTreeSet<String>) -> bool {
+        let ours: Vec<_> = ours.iter().filter_map(|name| ImageReference::parse(name)).collect();
+        let came = |digest: &ImageReference| ours.iter().any(|name| name.is_beside(digest));
+        self.tags.is_empty() && self.pulled.is_empty() && self.digests.iter().all(came)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ImageReference> {
+        self.tags.iter().chain(&self.digests).chain(&self.pulled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "@sha256:7cc4b5aefd1d0cadf8d97d4350462ba51c694ebca145b08d7d41b41acc8db5aa";
+
+    /// `@` stands for a digest, `+` for one that is a name of its own.
+    fn spelled(name: &str) -> String {
+        name.replace(['@', '+'], DIGEST)
+    }
+
+    fn names(names: &[&str]) -> Names {
+        let (digests, tags): (Vec<&str>, Vec<_>) = names.iter().partition(|name| name.ends_with('@'));
+        let [tags, digests] = [tags, digests].map(|names| names.into_iter().map(spelled).collect::<Vec<_>>());
+        Names::of(&tags, &digests)
+    }
+
+    fn ours(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| spelled(name)).collect()
+    }
+
+    #[test]
+    fn a_digest_alone_and_no_name_at_all_are_lost_by_a_new_name() {
+        for there in [&["r.test/app@"][..], &["r.test/app+"], &["other@"], &["other+"], &["<none>:<none>"], &[]] {
+            assert!(names(there).lose_by("r.test/app:1"), "{there:?}");
+            assert!(!names(there).has("r.test/app:1"), "{there:?}");
+        }
+        for digest in ["r.test/app@", "r.test/app+"] {
+            assert!(names(&["other:1", digest]).lose_by("r.test/app:1"), "the digest goes with the tag");
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_by_a_new_name_where_another_keeps_it() {
+        for there in
+            [&["other:1"][..], &["r.test/app:2", "r.test/app@"], &["other:1", "other@"], &["other:1", "other+"]]
+        {
+            assert!(!names(there).lose_by("r.test/app:1"), "{there:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_known_in_every_spelling() {
+        for name in ["app", "docker.io/library/app:latest"] {
+            assert!(names(&["app:latest"]).has(name) && names(&["app:latest"]).lose_by(name), "{name}");
+        }
+        assert!(names(&["app@"]).has(&spelled("app:1@")) && names(&["app+"]).has(&spelled("app:1@")));
+    }
+
+    #[test]
+    fn a_digest_that_somebody_else_pulled_goes_with_a_tag_and_his_tag_with_a_digest() {
+        for (there, name) in [(["app:1", "app+"], "app:1"), (["docker.io/library/app:1", "app+"], "app+")] {
+            assert!(names(&there).lose_with(&spelled(name), &ours(&[name])), "{name}");
+            assert!(!names(&there).lose_with(&spelled(name), &ours(&["app:1", "app+"])), "{name}: both are ours");
+        }
+        for there in [["app:1", "app:2"], ["app:1", "app@"], ["app:1", "other+"]] {
+            assert!(!names(&there).lose_with("app:1", &ours(&["app:1"])), "{there:?}");
+        }
+        assert!(!names(&["app:1", "app@"]).lose_with(&spelled("app@"), &ours(&["app@"])), "it is no name of its own");
+    }
+
+    #[test]
+    fn an_image_is_nobodys_when_only_digests_of_our_repositories_are_left() {
+        for (left, nobodys) in
+            [(&[][..], true), (&["app@"], true), (&["other@"], false), (&["app:2"], false), (&["app+"], false)]
+        {
+            assert_eq!(names(left).are_none_but(&ours(&["app:1"])), nobodys, "{left:?}");
+        }
+    }
+}
