@@ -332,11 +332,7 @@ async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImag
 
 fn inspect_failed(error: &EngineError) -> DriverError {
     // One that somebody has just removed is pulled by the next attempt.
-    if error.is_transient() || error.is_not_found() {
-        DriverError::recoverable(error.to_string())
-    } else {
-        DriverError::fatal(error.to_string())
-    }
+    DriverError::recoverable_if(error.is_transient() || error.is_not_found(), error.to_string())
 }
 
 fn annotation(image: &str) -> BTreeMap<String, String> {

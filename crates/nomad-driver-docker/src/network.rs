@@ -61,8 +61,8 @@ pub fn runs(found: &FoundContainer) -> bool {
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {
-    let text = format!("{what}: {error}");
-    if error.is_transient() { DriverError::recoverable(text) } else { DriverError::new(text) }
+    // Fatal is only a network that is lost.
+    DriverError::recoverable_or_unsaid(error.is_transient(), format!("{what}: {error}"))
 }
 
 /// Makes the network of an allocation, or finds it, and looks after it from now on.

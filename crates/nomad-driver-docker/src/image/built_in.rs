@@ -20,7 +20,7 @@ impl Images {
     pub async fn built_in_pause(&self) -> Result<LocalImage, DriverError> {
         let failed = |error: EngineError| {
             let text = format!("failed to load the built-in image {PAUSE_IMAGE}: {error}");
-            if error.is_transient() { DriverError::recoverable(text) } else { DriverError::new(text) }
+            DriverError::recoverable_or_unsaid(error.is_transient(), text)
         };
         let before = Before::look(&self.engine, &self.leases, PAUSE_IMAGE).await.map_err(failed)?;
         // Any other is of a driver that was built from something else.

@@ -5,11 +5,7 @@ use std::time::Duration;
 use nomad_plugin::driver::DriverError;
 
 use super::Surroundings;
-use crate::{
-    container::CreateRequest,
-    engine::{EngineError, model::ContainerInspectResponse},
-    half_made::HalfMade,
-};
+use crate::{container::CreateRequest, engine::model::ContainerInspectResponse, half_made::HalfMade};
 
 /// How often a call is made again when the engine does not answer.
 const TRANSIENT_ATTEMPTS: u32 = 5;
@@ -25,10 +21,6 @@ pub(super) struct Created {
 impl Created {
     /// Makes the container. What has its name and does not run is removed first; what runs is taken over.
     pub(super) async fn create(around: &Surroundings, request: &CreateRequest) -> Result<Self, DriverError> {
-        let failed = |error: &EngineError, recoverable: bool| {
-            let message = format!("failed to create container: {error}");
-            if recoverable { DriverError::recoverable(message) } else { DriverError::fatal(message) }
-        };
         let (mut taken, mut transient) = (0, 0);
         loop {
             let error = match around.engine.create_container(&request.name, request.body.clone()).await {
@@ -48,7 +40,7 @@ impl Created {
             } else {
                 let recoverable =
                     error.is_transient() || error.is_not_found() || said.contains("duplicate mount point");
-                return Err(failed(&error, recoverable));
+                return Err(DriverError::recoverable_if(recoverable, format!("failed to create container: {error}")));
             }
         }
     }
@@ -63,7 +55,7 @@ impl Created {
             let connected = around.engine.connect_network(network, &self.id, endpoint.clone()).await;
             connected.map_err(|error| {
                 let message = format!("Failed to connect container {} to network {network:?}: {error}", self.id);
-                if error.is_transient() { DriverError::recoverable(message) } else { DriverError::fatal(message) }
+                DriverError::recoverable_if(error.is_transient(), message)
             })?;
         }
         Ok(())
@@ -83,11 +75,8 @@ impl Created {
                 Err(error) => {
                     let message = format!("Failed to start container {}: {error}", self.id);
                     // A container whose network it joins may run later.
-                    return Err(if error.is_transient() || error.is_conflict() {
-                        DriverError::recoverable(message)
-                    } else {
-                        DriverError::fatal(message)
-                    });
+                    let recoverable = error.is_transient() || error.is_conflict();
+                    return Err(DriverError::recoverable_if(recoverable, message));
                 }
             }
         }
@@ -129,8 +118,7 @@ async fn purge(around: &Surroundings, name: &str) -> Result<Option<String>, Driv
         return Ok(Some(id));
     }
     around.engine.remove_container(&id).await.map_err(|error| {
-        let message = format!("Failed to purge container {id}: {error}");
-        if error.is_transient() { DriverError::recoverable(message) } else { DriverError::fatal(message) }
+        DriverError::recoverable_if(error.is_transient(), format!("Failed to purge container {id}: {error}"))
     })?;
     Ok(None)
 }

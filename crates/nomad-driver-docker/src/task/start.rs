@@ -121,7 +121,7 @@ async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {
     let facts = around.engine.facts().await;
     facts.map_err(|error| {
         let text = format!("failed to fetch docker daemon info: {error}");
-        if error.is_transient() { DriverError::recoverable(text) } else { DriverError::new(text) }
+        DriverError::recoverable_or_unsaid(error.is_transient(), text)
     })
 }
 

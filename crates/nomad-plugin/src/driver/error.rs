@@ -40,6 +40,16 @@ impl DriverError {
         Self { message: message.into(), recoverability: Recoverability::Fatal }
     }
 
+    /// A failure of which it is known whether a new attempt may get past it.
+    pub fn recoverable_if(recoverable: bool, message: impl Into<String>) -> Self {
+        if recoverable { Self::recoverable(message) } else { Self::fatal(message) }
+    }
+
+    /// A failure that a new attempt may get past, or of which nothing more is known.
+    pub fn recoverable_or_unsaid(recoverable: bool, message: impl Into<String>) -> Self {
+        if recoverable { Self::recoverable(message) } else { Self::new(message) }
+    }
+
     /// The task is not known.
     pub fn task_not_found() -> Self {
         Self::new(Self::TASK_NOT_FOUND)
