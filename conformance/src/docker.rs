@@ -18,6 +18,11 @@ pub fn is_local(image: &str) -> bool {
     Command::new("docker").args(["image", "inspect", image]).output().unwrap().status.success()
 }
 
+/// Whether the engine has its images in containerd's store.
+pub fn has_containerd_store() -> bool {
+    docker(&["info", "--format", "{{.DriverStatus}}"]).contains("io.containerd.snapshotter")
+}
+
 /// All that Docker says of a container.
 pub fn inspect(container: &str) -> Value {
     let all: Value = serde_json::from_str(&docker(&["inspect", "--type", "container", container])).unwrap();

@@ -140,8 +140,10 @@ impl Shared {
             client.read_exact(&mut byte)?;
             head.push(byte[0]);
             if !head[0].is_ascii_uppercase() {
-                // The engine tries TLS first.
-                return Ok(());
+                // The engine tries TLS first, and some go on without only where an answer says that there is none.
+                client.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nthere is no TLS here\n")?;
+                client.shutdown(Shutdown::Write)?;
+                return std::io::copy(&mut client, &mut std::io::sink()).map(drop);
             }
         }
         let head = String::from_utf8_lossy(&head).into_owned();

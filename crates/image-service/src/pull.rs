@@ -77,7 +77,7 @@ pub enum Outcome {
     },
     /// It was pulled.
     Pulled {
-        /// How much was downloaded.
+        /// How much was downloaded, as far as the engine told it.
         bytes: u64,
         /// How long it took.
         took: Duration,

@@ -223,6 +223,8 @@ fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Present { asked: false } => "already present".to_owned(),
         Outcome::Present { asked: true } => "already present, the registry has no other".to_owned(),
+        // An engine with images in containerd's store does not tell the size of what comes at once.
+        Outcome::Pulled { bytes: 0, took } => format!("pulled in {:.1} s", took.as_secs_f64()),
         Outcome::Pulled { bytes, took } => format!("pulled {} in {:.1} s", report::mib(*bytes), took.as_secs_f64()),
         Outcome::Archived => "comes from an archive when the task starts".to_owned(),
         Outcome::Failed(error) => error.clone(),
