@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use conformance::{Fixture, object, relay::Relay};
+use conformance::{Fixture, object, relay::Relay, until};
 use futures_util::StreamExt;
 
 /// The first lines of all requests to the engine.
@@ -47,11 +47,7 @@ async fn a_start_with_a_local_image_is_four_calls_and_a_stop_is_one() {
         let count = |wanted: &str| requests.iter().filter(|request| plain(request) == wanted).count();
         count("GET /events") == 1 && count("GET /containers/ID/json") == 2
     };
-    let deadline = std::time::Instant::now() + *conformance::DEADLINE;
-    while !listens(&counter.0.lock().unwrap()) {
-        assert!(std::time::Instant::now() < deadline, "the driver does not listen to events");
-        tokio::task::yield_now().await;
-    }
+    until("the driver listens to events", || listens(&counter.0.lock().unwrap())).await;
     counter.take();
 
     let task = fixture.task("second", "exec sleep 1000");

@@ -6,7 +6,7 @@ use conformance::{
     Fixture,
     dockerd::Dockerd,
     lines::{Judgement, judge, last_number},
-    object,
+    object, until,
 };
 use futures_util::{FutureExt, StreamExt};
 use nomad_plugin::driver::{Health, Recoverability};
@@ -57,11 +57,7 @@ async fn an_end_during_an_outage_is_told_with_its_code_when_the_engine_is_back()
             !String::from_utf8_lossy(&command).contains("until [ -e /local/go ]")
         })
     };
-    let deadline = std::time::Instant::now() + *conformance::DEADLINE;
-    while !seen_by_the_kernel() {
-        assert!(std::time::Instant::now() < deadline, "the task goes on");
-        tokio::task::yield_now().await;
-    }
+    until("the task's end", seen_by_the_kernel).await;
     engine.begin();
     let ended = fixture.driver.wait_task(started.id.clone()).await.unwrap();
 

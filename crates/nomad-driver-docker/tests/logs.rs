@@ -15,6 +15,8 @@ use nomad_driver_docker::logs::{Arrived, Bound, Collector, LogReport, LogSink, L
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(5);
 const ID: &str = "0123abcd";
 /// As Nomad names it; what comes through goes to `web.stdout.0`.
 const PIPE: &str = ".web.stdout.fifo";
@@ -91,7 +93,7 @@ impl Container {
             assert!(Instant::now() < deadline, "{text:?} did not come; {} bytes did", so_far.len());
             match (&self.stdout).read(&mut buffer) {
                 Ok(count) => so_far.push_str(std::str::from_utf8(&buffer[..count]).unwrap()),
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(LOOK).await,
             }
         }
     }
@@ -119,7 +121,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: not in time");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -14,7 +14,7 @@ mod orphans;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use conformance::{DEADLINE, docker::docker, driver_binary, image};
@@ -116,10 +116,13 @@ fn job(id: &str, script: &str, more: &str) -> String {
     )
 }
 
+/// Between two looks at a condition: what is waited for needs the processors as well.
+const LOOK: Duration = Duration::from_millis(50);
+
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + *DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}: not within {:?}", *DEADLINE);
-        std::thread::yield_now();
+        std::thread::sleep(LOOK);
     }
 }
