@@ -34,7 +34,8 @@ pub mod model {
 const QUICK: Duration = Duration::from_secs(30);
 /// Calls for which the engine asks a registry: longer than it waits for one itself.
 const REGISTRY: Duration = Duration::from_secs(120);
-/// Calls that make the engine touch disks, networks or a runtime.
+/// Calls that make the engine touch disks, networks or a runtime, and those about a container for which it does so: they
+/// have to wait until it is done.
 const SLOW: Duration = Duration::from_secs(300);
 
 /// A Docker Engine, connected to when first needed. Clones share the connection and what is known of the engine.

@@ -37,7 +37,7 @@ impl Engine {
         let call = |docker: bollard::Docker| async move {
             docker.inspect_container(id, None::<InspectContainerOptions>).await
         };
-        self.connection.call(("inspect container", id), QUICK, call).await
+        self.connection.call(("inspect container", id), SLOW, call).await
     }
 
     /// Sends the container's stop signal and, `grace` later (whole seconds), SIGKILL. Returns once it has ended. One
@@ -53,7 +53,7 @@ impl Engine {
     pub async fn kill_container(&self, id: &str, signal: &str) -> Result<(), EngineError> {
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
         let call = |docker: bollard::Docker| async move { docker.kill_container(id, Some(options)).await };
-        self.connection.call(("kill container", id), QUICK, call).await
+        self.connection.call(("kill container", id), SLOW, call).await
     }
 
     /// Removes a container, killing it if it runs, and its anonymous volumes. One that is gone is fine.
@@ -77,5 +77,51 @@ impl Engine {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
         self.connection.call(("list containers", label), QUICK, call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{UnixListener, UnixStream},
+    };
+
+    use super::*;
+    use crate::engine::Endpoint;
+
+    async fn request(listener: &UnixListener) -> UnixStream {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        stream
+    }
+
+    async fn answer(mut stream: UnixStream, body: &str) {
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    // A real engine does so while it starts the container.
+    #[tokio::test]
+    async fn an_engine_that_is_busy_with_a_container_may_take_as_long_to_tell_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+        let address = format!("unix://{}/socket", directory.path().display());
+        let engine = Engine::new(Endpoint { address, tls: None });
+        let busy = async {
+            answer(request(&listener).await, r#"{"ApiVersion":"1.41"}"#).await;
+            let asked = request(&listener).await;
+            tokio::time::pause();
+            tokio::time::advance(SLOW / 10 * 9).await;
+            tokio::time::resume();
+            answer(asked, r#"{"Id":"busy"}"#).await;
+        };
+
+        let (told, ()) = tokio::join!(engine.inspect_container("busy"), busy);
+
+        assert_eq!(told.unwrap().id.as_deref(), Some("busy"));
     }
 }

@@ -63,7 +63,7 @@ impl Engine {
             ..ExecConfig::default()
         };
         let call = |docker: bollard::Docker| async move { docker.create_exec(container, config).await };
-        Ok(self.connection.call(("create exec", container), QUICK, call).await?.id)
+        Ok(self.connection.call(("create exec", container), SLOW, call).await?.id)
     }
 
     /// Starts a prepared command, attached.
