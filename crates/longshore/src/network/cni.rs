@@ -6,19 +6,25 @@
 use std::{
     path::PathBuf,
     process::{Output, Stdio},
+    sync::LazyLock,
     time::Duration,
 };
 
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore, time::timeout};
 
 use crate::state::{AllocState, NetworkState, PortState};
 
 /// Where plugins are besides the directories that `CNI_PATH` names: as Nomad has it and as Debian has it.
 const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
 const NEEDED: [&str; 5] = ["loopback", "bridge", "host-local", "firewall", "portmap"];
-/// How long a plugin may take. Those of the reference need less than a second.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a plugin may take. Those of the reference need less than a second, but more than half a minute where fifty
+/// groups start at once on a machine that is fifteen times slower.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// One for each processor: they wait for the firewall's lock anyway, and the time of one that runs is not used up by the
+/// others of fifty groups.
+static TURNS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
 const VERSION: &str = "0.4.0";
 const BRIDGE: &str = "longshore0";
 const SUBNET: &str = "172.26.80.0/20";
@@ -131,8 +137,9 @@ async fn call(command: &str, id: &str, namespace: &str, config: &Value, previous
         .env("CNI_PATH", std::env::join_paths(directories()).unwrap_or_default())
         // Debian has iptables where a user's path does not lead.
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
-    let answered = timeout(DEADLINE, answer(program, config.to_string())).await;
-    let answered = answered.map_err(|_| failed(&format!("no answer to {command} within {} s", DEADLINE.as_secs())))?;
+    let answered = answer_in_time(program, config.to_string()).await;
+    let answered =
+        answered.ok_or_else(|| failed(&format!("no answer to {command} within {} s", DEADLINE.as_secs())))?;
     let Output { status, stdout, stderr } = answered.map_err(|error| failed(&error))?;
     let answer: Value = serde_json::from_slice(&stdout).unwrap_or_default();
     if status.success() {
@@ -140,6 +147,12 @@ async fn call(command: &str, id: &str, namespace: &str, config: &Value, previous
     }
     let said = || String::from_utf8_lossy(&stderr).trim().to_owned();
     Err(failed(&answer["msg"].as_str().map_or_else(said, str::to_owned)))
+}
+
+/// Runs a program to its end when its turn comes; `None` where that does not come in time.
+async fn answer_in_time(program: Command, input: String) -> Option<std::io::Result<Output>> {
+    let _turn = TURNS.acquire().await;
+    timeout(DEADLINE, answer(program, input)).await.ok()
 }
 
 /// Runs a program to its end, or until nobody waits for it any more.
@@ -166,5 +179,25 @@ mod tests {
              containernetworking-plugins, or put them into /opt/cni/bin"
         );
         assert_eq!(without(|_| true), None);
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_does_not_answer_is_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        let mut hanging = Command::new("sh");
+        hanging.args(["-c", "exec sleep 1000 >\"$0\""]).arg(&fifo);
+        let begun = async {
+            let runs = tokio::task::spawn_blocking(|| std::fs::File::open(fifo).unwrap()).await.unwrap();
+            tokio::time::pause();
+            runs
+        };
+
+        let (answered, mut runs) = tokio::join!(answer_in_time(hanging, String::new()), begun);
+
+        assert!(answered.is_none());
+        // Which ends with the last process that writes to it.
+        assert_eq!(std::io::copy(&mut runs, &mut std::io::sink()).unwrap(), 0);
     }
 }

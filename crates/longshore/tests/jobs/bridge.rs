@@ -9,7 +9,6 @@ use std::{
 };
 
 use conformance::{dockerd::Dockerd, image};
-use serde_json::Value;
 
 use crate::{
     Machine,
@@ -253,8 +252,7 @@ fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
     let lent: BTreeSet<String> = allocs.iter().flat_map(|alloc| leases(alloc)).collect();
     let before = (allocs.iter().filter(|alloc| kept(alloc)).count(), lent.len());
     let mapped = rules(&of).len();
-    let state = fs::read(machine.path().join("data/jobs/crowd/state.json")).unwrap();
-    let state: Value = serde_json::from_slice(&state).unwrap();
+    let state = machine.noted("crowd");
     let answers = state["allocs"].as_array().unwrap().iter().map(|alloc| &alloc["network"]["connected"]["interfaces"]);
     let names = answers.flat_map(|interfaces| interfaces.as_array().unwrap()).map(|of| of["name"].as_str().unwrap());
     let veths: BTreeSet<&str> = names.filter(|name| name.starts_with("veth")).collect();

@@ -62,6 +62,12 @@ impl Machine {
         serde_json::from_str(&self.ok(&["status", "-json", job])).unwrap()
     }
 
+    /// What the job's host has noted for the next one.
+    fn noted(&self, job: &str) -> Value {
+        let file = self.path().join("data/jobs").join(job).join("state.json");
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    }
+
     fn task<'a>(state: &'a Value, name: &str) -> &'a Value {
         &state["allocs"][0]["tasks"][name]
     }

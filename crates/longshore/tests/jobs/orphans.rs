@@ -12,6 +12,7 @@ use conformance::{
     image,
     registry::{Access, Registry},
 };
+use serde_json::Value;
 
 use crate::{
     Machine,
@@ -148,6 +149,12 @@ impl Plugins {
         wait_until("the plugin's call", || self.directory.join("hold.reached").exists());
     }
 
+    /// How many of them run that mark it.
+    fn running(&self) -> usize {
+        let entries = fs::read_dir(&self.directory).unwrap().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("running.")).count()
+    }
+
     /// From now on the plugin is the real one.
     fn release(&self) {
         fs::remove_file(self.directory.join("hold")).unwrap();
@@ -268,20 +275,43 @@ fn an_interrupt_gives_up_a_cni_plugin_that_hangs_and_undoes_what_the_others_did(
 }
 
 #[test]
-fn a_cni_plugin_that_does_not_answer_is_an_error_after_half_a_minute() {
+fn a_cni_plugin_that_fails_is_an_error_in_its_own_words() {
     let machine = Machine::new();
-    let (pause, config) = Pause::make(&machine, "silent");
-    let plugins = Plugins::with(&machine, "portmap", "exec sleep 1000");
-    let file = machine.file("job.hcl", &on_a_bridge("silent", "", "exec sleep 1000")).display().to_string();
+    let (pause, config) = Pause::make(&machine, "failing");
+    let plugins = Plugins::with(&machine, "portmap", r#"echo '{"code": 11, "msg": "no room"}'; exit 1"#);
+    let file = machine.file("job.hcl", &on_a_bridge("failing", "", "exec sleep 1000")).display().to_string();
 
     let (code, said) = plugins.used_by(machine.command(&["-config", &config, "run", &file])).end();
 
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains(
-            "Setup Failure: failed to make the group's network: CNI plugin portmap: no answer to ADD within 30 s"
-        ),
+        said.contains("Setup Failure: failed to make the group's network: CNI plugin portmap: no room\n"),
         "{said}"
     );
-    assert_eq!((machine.state("silent")["status"].as_str(), pause.containers()), (Some("failed"), String::new()));
+    assert_eq!((machine.state("failing")["status"].as_str(), pause.containers()), (Some("failed"), String::new()));
+}
+
+#[test]
+fn the_plugins_of_many_groups_wait_for_a_processor_instead_of_using_up_each_others_time() {
+    let machine = Machine::new();
+    let (_pause, config) = Pause::make(&machine, "turns");
+    let mark = "at=${0%/*}\n: >$at/running.$$\nwhile [ -e $at/hold ]; do sleep 0.05; done\nrm $at/running.$$";
+    let plugins = Plugins::with(&machine, "loopback", mark);
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let job = on_a_bridge("turns", &format!("count = {}", processors + 3), "exec sleep 1000");
+    let file = machine.file("job.hcl", &job).display().to_string();
+    let host = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
+    plugins.wait();
+    let made = |alloc: &Value| alloc["network"]["path"].as_str().is_some_and(|path| !path.is_empty());
+    wait_until("the pause containers", || machine.noted("turns")["allocs"].as_array().unwrap().iter().all(made));
+    wait_until("their plugins", || plugins.running() >= processors);
+    let at_once = plugins.running();
+    plugins.release();
+    let runs = |alloc: &Value| alloc["tasks"]["t"]["status"] == "running";
+    wait_until("the tasks", || machine.state("turns")["allocs"].as_array().unwrap().iter().all(runs));
+
+    host.signal("INT");
+    let (code, said) = host.end();
+
+    assert_eq!((at_once, code), (processors, Some(0)), "{said}");
 }
