@@ -224,7 +224,7 @@ job "crowd" {
       }
       resources {
         cpu    = 1
-        memory = 8
+        memory = 32
       }
     }
   }
