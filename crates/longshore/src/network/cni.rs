@@ -4,6 +4,7 @@
 //! <https://www.cni.dev/docs/spec/>
 
 use std::{
+    io::ErrorKind,
     path::PathBuf,
     process::{Output, Stdio},
     sync::LazyLock,
@@ -160,7 +161,11 @@ async fn answer(mut program: Command, input: String) -> std::io::Result<Output> 
     let piped = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = piped.kill_on_drop(true).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).await?;
+        match stdin.write_all(input.as_bytes()).await {
+            // One that fails at once does not read it, and says why.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
     }
     child.wait_with_output().await
 }
@@ -199,5 +204,16 @@ mod tests {
         assert!(answered.is_none());
         // Which ends with the last process that writes to it.
         assert_eq!(std::io::copy(&mut runs, &mut std::io::sink()).unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_fails_before_it_reads_its_configuration_is_heard() {
+        let mut failing = Command::new("sh");
+        failing.args(["-c", "echo why; exit 1"]);
+        let larger_than_a_pipe = " ".repeat(1 << 20);
+
+        let Output { status, stdout, .. } = answer(failing, larger_than_a_pipe).await.unwrap();
+
+        assert_eq!((status.code(), stdout.as_slice()), (Some(1), b"why\n".as_slice()));
     }
 }
