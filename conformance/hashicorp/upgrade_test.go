@@ -193,9 +193,16 @@ func TestALoggerThatNoStateNamesIsEndedBeforeOursForwards(t *testing.T) {
 	b := &builtIn{task: task, handle: handle}
 	b.wrote(t, 200)
 	f.kill(t)
+	// What of ours was still in the pipe comes before this.
+	must(t, os.WriteFile(b.task.Stdout.Path, []byte("killed\n"), 0))
+	must(t, b.task.Stdout.WaitFor("killed\n"))
 	ours := b.task.Stdout.Text()
 	b.startLogger(t, "LONGSHORE_LOGGER_NEW=1")
-	last := b.wrote(t, lastLine(ours, "a")+200)
+	// By its number the first line after the gap might do, which is too short to be looked up.
+	must(t, b.task.Stdout.Wait("the logger's lines", func(text string) bool {
+		return strings.Count(text[len(ours):], "\n") > 200
+	}))
+	last := lastLine(b.task.Stdout.Text(), "a")
 
 	f = launch(t, "")
 	must(t, f.RecoverTask(handle))
