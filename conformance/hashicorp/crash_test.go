@@ -182,6 +182,13 @@ func TestANewDriverTakesTasksBackFromHandlesWithoutAConfiguration(t *testing.T) 
 	equal(t, "what it wrote", web.Stdout.Text(), "ready\ngot USR1\nbye\n")
 	f.destroy(t, web)
 	f.destroy(t, quick)
+	// An agent asks for those as well that were destroyed long ago.
+	for _, handle := range []*drivers.TaskHandle{handle, quickHandle} {
+		err := f.RecoverTask(handle)
+		if err == nil || !strings.Contains(err.Error(), "failed to inspect container for id ") {
+			t.Errorf("the error is %v", err)
+		}
+	}
 }
 
 func TestAHandleThatCannotBeReadIsRefused(t *testing.T) {

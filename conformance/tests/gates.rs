@@ -248,8 +248,7 @@ async fn a_pipe_that_was_swapped_for_a_link_is_not_written_to() {
 
     swap(&task);
     fixture.kill_and_start_again().await;
-    let recovered =
-        fixture.driver.recover_task(started.id.clone(), started.handle.clone()).await.unwrap_err().to_string();
+    let recovered = fixture.driver.recover_task(started.handle.clone()).await.unwrap_err().to_string();
     let other = fixture.task("other", "echo secret");
     swap(&other);
     let refusal = fixture.refused(&other).await.message;

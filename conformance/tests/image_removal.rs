@@ -193,7 +193,7 @@ async fn a_new_process_of_the_driver_knows_what_the_old_one_brought() {
 
     docker(&["rm", "--force", &gone.container()]);
     fixture.kill_and_start_again().await;
-    fixture.driver.recover_task(kept.id.clone(), kept.handle.clone()).await.expect("it is recovered");
+    fixture.driver.recover_task(kept.handle.clone()).await.expect("it is recovered");
     let fixture = fixture.looked_at().await;
     until("the ended task's image is gone", || !is_local(&ended)).await;
     assert!(is_local(&running), "its task runs");

@@ -163,7 +163,7 @@ async fn a_pause_container_that_was_killed_or_removed_is_followed_by_another_at_
     let server = fixture.run(&group.task(&fixture, "server")).await;
     fixture.kill_and_start_again().await;
     engine.run(&["kill", &group.pause()]);
-    fixture.driver.recover_task(server.id.clone(), server.handle).await.unwrap();
+    fixture.driver.recover_task(server.handle).await.unwrap();
     until("another one runs", || !group.runs(&engine).is_empty()).await;
 
     assert!(rights.contains("SYS_ADMIN") && rights.contains("ALL"), "{rights}");
@@ -277,7 +277,7 @@ async fn a_kept_namespace_whose_allocation_has_gone_goes_after_the_grace() {
     fixture.kill_and_start_again().await;
     engine.run(&["rm", "--force", &gone.pause()]);
     std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
-    fixture.driver.recover_task(task.id.clone(), task.handle).await.unwrap();
+    fixture.driver.recover_task(task.handle).await.unwrap();
     // The first fingerprint is where looking begins.
     let _closed_again = fixture.driver.fingerprint().await.unwrap();
     until_within(std::time::Duration::from_secs(120) + *DEADLINE, "it is gone", || !gone.kept.exists()).await;

@@ -64,7 +64,7 @@ async fn a_killed_driver_leaves_no_gap_and_repeats_no_line() {
     for round in 1..=4 {
         task.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "a") >= round * 100);
         fixture.kill_and_start_again().await;
-        fixture.driver.recover_task(started.id.clone(), started.handle.clone()).await.unwrap();
+        fixture.driver.recover_task(started.handle.clone()).await.unwrap();
     }
     task.pipes.stdout.wait_for("lines after the last kill", |bytes| last_number(bytes, "a") >= 600);
     fixture.driver.stop_task(started.id.clone(), std::time::Duration::ZERO, String::new()).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_driver_killed_in_a_flood_leaves_no_gap_and_repeats_no_line() {
     for part in 1..=3 {
         task.pipes.stdout.wait_for("a part of the flood", |bytes| bytes.len() > part * 3_000_000);
         fixture.kill_and_start_again().await;
-        fixture.driver.recover_task(started.id.clone(), started.handle.clone()).await.unwrap();
+        fixture.driver.recover_task(started.handle.clone()).await.unwrap();
     }
     fixture.driver.wait_task(started.id.clone()).await.unwrap();
     task.pipes
@@ -128,7 +128,7 @@ async fn another_logging_driver_is_read_through_the_engine() {
 
     task.pipes.stdout.wait_for("lines", |bytes| last_number(bytes, "a") >= 50);
     fixture.kill_and_start_again().await;
-    fixture.driver.recover_task(started.id.clone(), started.handle.clone()).await.unwrap();
+    fixture.driver.recover_task(started.handle.clone()).await.unwrap();
     task.pipes.stdout.wait_for("lines after the kill", |bytes| last_number(bytes, "a") >= 150);
     fixture.driver.stop_task(started.id.clone(), std::time::Duration::ZERO, String::new()).await.unwrap();
     fixture.driver.wait_task(started.id.clone()).await.unwrap();

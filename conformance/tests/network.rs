@@ -325,7 +325,7 @@ async fn a_new_process_of_the_driver_leaves_the_image_of_a_network_in_peace() {
     until("the image is noted", || noted_images(&fixture).contains("longshore/pause")).await;
 
     fixture.kill_and_start_again().await;
-    fixture.driver.recover_task(started.id.clone(), started.handle).await.unwrap();
+    fixture.driver.recover_task(started.handle).await.unwrap();
     // What joins the network has looked at it.
     let mut other = fixture.task("other", "true").option("network_mode", text(""));
     other.config.alloc_id = alloc.clone();

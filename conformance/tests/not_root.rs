@@ -67,7 +67,7 @@ async fn logs_come_whole_through_the_engine_over_the_drivers_death_too() {
     for round in 1..=2 {
         steady.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "b") >= round * 50);
         driver.fixture.kill_and_start_again().await;
-        driver.fixture.driver.recover_task(started.id.clone(), started.handle.clone()).await.unwrap();
+        driver.fixture.driver.recover_task(started.handle.clone()).await.unwrap();
     }
     steady.pipes.stdout.wait_for("lines after the last kill", |bytes| last_number(bytes, "b") >= 150);
     driver.fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();

@@ -84,11 +84,12 @@ func (a *Agent) StartTask(task *drivers.TaskConfig) (*drivers.StartTaskResponse,
 	return call(a, a.Driver.StartTask, &drivers.StartTaskRequest{Task: task}, whole)
 }
 
-// RecoverTask takes a task back. As in an agent's database, the handle has no driver configuration.
+// RecoverTask takes a task back. Its id is in the handle alone. As in an agent's database, that has no driver
+// configuration.
 func (a *Agent) RecoverTask(handle *drivers.TaskHandle) error {
 	kept := proto.CloneOf(handle)
 	kept.Config.MsgpackDriverConfig = nil
-	_, err := call(a, a.Driver.RecoverTask, &drivers.RecoverTaskRequest{TaskId: kept.Config.Id, Handle: kept})
+	_, err := call(a, a.Driver.RecoverTask, &drivers.RecoverTaskRequest{Handle: kept})
 	return err
 }
 

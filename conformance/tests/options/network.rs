@@ -206,8 +206,8 @@ async fn a_task_whose_network_was_taken_away_while_no_driver_looked_ends_and_say
 
     fixture.kill_and_start_again().await;
     docker(&["network", "disconnect", &back.name, &task.container()]);
-    fixture.driver.recover_task(started.id.clone(), started.handle).await.unwrap();
-    fixture.driver.recover_task(stays.id, stays.handle).await.unwrap();
+    fixture.driver.recover_task(started.handle).await.unwrap();
+    fixture.driver.recover_task(stays.handle).await.unwrap();
     let ended = tokio::time::timeout(*DEADLINE, fixture.driver.wait_task(started.id)).await.unwrap().unwrap();
 
     let name = &back.name;
@@ -236,7 +236,7 @@ async fn files_of_names_that_were_lost_are_written_again_when_a_task_is_recovere
     }
 
     fixture.kill_and_start_again().await;
-    fixture.driver.recover_task(started.id, started.handle).await.unwrap();
+    fixture.driver.recover_task(started.handle).await.unwrap();
 
     assert!(before[0].contains("10.0.0.1 web-1\n10.0.0.9 db\n"), "{before:?}");
     assert_eq!(read(), before);

@@ -283,7 +283,7 @@ async fn keep(
 
 async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) {
     for (id, handle) in running {
-        match client.recover_task(id.clone(), handle.clone()).await {
+        match client.recover_task(handle.clone()).await {
             // A process that dies meanwhile is followed by another one, which is asked the same.
             Ok(()) | Err(ClientError::Transport(_)) => {}
             Err(error) => report::error(&format!("failed to take over {id}: {error}")),

@@ -159,8 +159,8 @@ impl Driver for DockerDriver {
         Ok(fingerprint::stream(around.engine, around.plugin, self.seen.clone()))
     }
 
-    async fn recover_task(&self, id: TaskId, handle: TaskHandle) -> Answer<()> {
-        task::recover(&self.around(), &self.tasks, id, handle).await
+    async fn recover_task(&self, handle: TaskHandle) -> Answer<()> {
+        task::recover(&self.around(), &self.tasks, handle).await
     }
 
     async fn start_task(&self, task: TaskConfig) -> Answer<StartedTask> {

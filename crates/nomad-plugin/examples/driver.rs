@@ -72,8 +72,8 @@ impl Driver for Echo {
         Ok(stream::iter([fingerprint]).chain(stream::pending()).boxed())
     }
 
-    async fn recover_task(&self, id: TaskId, handle: TaskHandle) -> Answer<()> {
-        Err(asked(&(id, handle)))
+    async fn recover_task(&self, handle: TaskHandle) -> Answer<()> {
+        Err(asked(&handle))
     }
 
     async fn start_task(&self, task: TaskConfig) -> Answer<StartedTask> {

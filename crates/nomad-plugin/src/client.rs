@@ -169,9 +169,9 @@ impl DriverClient {
         Ok(Box::pin(answers.map(|answer| Ok(Fingerprint::from_wire(answer?)))))
     }
 
-    /// See [`crate::driver::Driver::recover_task`].
-    pub async fn recover_task(&self, id: TaskId, handle: TaskHandle) -> Answer<()> {
-        let request = wire::RecoverTaskRequest { task_id: id.into(), handle: Some(handle.into_wire()) };
+    /// See [`crate::driver::Driver::recover_task`]. As from a Nomad agent, the id is in the handle alone.
+    pub async fn recover_task(&self, handle: TaskHandle) -> Answer<()> {
+        let request = wire::RecoverTaskRequest { handle: Some(handle.into_wire()), ..Default::default() };
         self.driver().recover_task(request).await?;
         Ok(())
     }

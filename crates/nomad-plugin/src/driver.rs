@@ -56,8 +56,12 @@ pub trait Driver: Send + Sync + 'static {
     /// The node's attributes and health: one at once, then one whenever due. Must not end by itself.
     fn fingerprint(&self) -> impl Future<Output = Result<BoxStream<Fingerprint>, DriverError>> + Send;
 
-    /// Takes a task back that an earlier process of the driver started.
-    fn recover_task(&self, id: TaskId, handle: TaskHandle) -> impl Future<Output = Result<(), DriverError>> + Send;
+    /// Takes a task back that an earlier process of the driver started. Its id is that of the handle's configuration,
+    /// which is never empty.
+    ///
+    /// Hosts ask for every task that they know: one that this process knows already is no error, and one that was
+    /// destroyed long ago is an error at once.
+    fn recover_task(&self, handle: TaskHandle) -> impl Future<Output = Result<(), DriverError>> + Send;
 
     /// Starts a task. Returns once it runs.
     fn start_task(&self, task: TaskConfig) -> impl Future<Output = Result<StartedTask, DriverError>> + Send;

@@ -159,10 +159,20 @@ async fn a_task_starts_and_comes_back_with_every_field() {
     assert_eq!(started.handle.config, task());
     assert_eq!((started.handle.version, started.handle.state), (1, TaskState::Running));
     assert_eq!((started.network.addr.as_str(), started.network.port_map["http"]), ("10.0.0.2", 80));
-    let handle = TaskHandle { config: TaskConfig::default(), ..started.handle };
-    let recovered = told(driver.recover_task("a/web/1".into(), handle).await);
-    assert!(recovered.starts_with(r#"(TaskId("a/web/1"), TaskHandle { version: 1"#), "{recovered}");
-    assert!(recovered.ends_with("state: Running, driver_state: [1, 2] })"), "{recovered}");
+    // As from an agent's disk.
+    let config = TaskConfig { driver_config: Vec::new(), ..task() };
+    let handle = TaskHandle { config, ..started.handle };
+    assert_eq!(told(driver.recover_task(handle.clone()).await), format!("{handle:?}"));
+    driver.kill().await;
+}
+
+#[tokio::test]
+async fn a_handle_without_an_id_does_not_reach_the_driver() {
+    let (driver, _directory) = driver().await;
+    let handle = TaskHandle { config: TaskConfig { id: "".into(), ..task() }, version: 1, ..TaskHandle::default() };
+
+    assert_eq!(told(driver.recover_task(handle).await), "the handle to recover from has no task id");
+
     driver.kill().await;
 }
 

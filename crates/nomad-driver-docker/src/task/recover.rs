@@ -1,7 +1,6 @@
 //! Takes a task back that an earlier process of the driver started.
 
-use nomad_plugin::driver::{DriverError, TaskConfig, TaskHandle};
-use nomad_plugin::id::TaskId;
+use nomad_plugin::driver::{DriverError, TaskHandle};
 
 use super::{
     Container, Surroundings, Task, TaskStore,
@@ -14,20 +13,15 @@ use super::{
 use crate::network::{self, Ledger};
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
-pub async fn recover(
-    around: &Surroundings,
-    store: &TaskStore,
-    id: TaskId,
-    handle: TaskHandle,
-) -> Result<(), DriverError> {
+pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandle) -> Result<(), DriverError> {
     // One that is known already is fine.
-    let Some(place) = store.reserve(&id) else { return Ok(()) };
-    let state = TaskState::decode(&handle.driver_state).map_err(|error| DriverError::new(error.to_string()))?;
+    let TaskHandle { config, driver_state, .. } = handle;
+    let Some(place) = store.reserve(&config.id) else { return Ok(()) };
+    let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
     let signal = around.exits.watch(&state.container_id);
     let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {
         DriverError::new(format!("failed to inspect container for id {:?}: {error}", state.container_id))
     })?;
-    let config = TaskConfig { id, ..handle.config };
     let begin = logging::take_over(&config, &state.container_id, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;

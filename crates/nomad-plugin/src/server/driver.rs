@@ -43,9 +43,14 @@ impl<D: Driver> driver_server::Driver for Service<D> {
     }
 
     async fn recover_task(&self, request: Request<wire::RecoverTaskRequest>) -> Answer<wire::RecoverTaskResponse> {
-        let request = request.into_inner();
-        let handle = request.handle.ok_or_else(|| Status::unknown("the handle to recover from is missing"))?;
-        self.0.recover_task(request.task_id.into(), TaskHandle::from_wire(handle)).await?;
+        // The request has an id of its own as well, which agents leave empty.
+        let handle = request.into_inner().handle;
+        let handle = handle.ok_or_else(|| Status::unknown("the handle to recover from is missing"))?;
+        let handle = TaskHandle::from_wire(handle);
+        if handle.config.id.as_str().is_empty() {
+            return Err(Status::unknown("the handle to recover from has no task id"));
+        }
+        self.0.recover_task(handle).await?;
         Ok(Response::new(wire::RecoverTaskResponse {}))
     }
 
