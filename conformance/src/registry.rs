@@ -172,7 +172,12 @@ impl Registry {
 
     /// Pushes the test image with one layer more, of that many bytes that are nowhere else.
     pub fn push_with_layer(&mut self, name: &str, bytes: usize) -> String {
-        let full = format!("{}/longshore-test/{name}", self.address);
+        self.push_with_layer_as(&format!("longshore-test/{name}"), bytes)
+    }
+
+    /// The same, with the whole of a name behind the registry's address.
+    pub fn push_with_layer_as(&mut self, name: &str, bytes: usize) -> String {
+        let full = format!("{}/{name}", self.address);
         build_with_layer(&full, bytes);
         self.docker(&["--config", &self.directory.path().display().to_string(), "push", "--quiet", &full]);
         self.docker(&["rmi", &full]);
