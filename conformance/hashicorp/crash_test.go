@@ -165,13 +165,24 @@ func TestANewDriverTakesTasksBackFromHandlesWithoutAConfiguration(t *testing.T) 
 	first := launch(t, "")
 	web, handle := first.run(t, "web", agent.Shell(waiting))
 	quick, quickHandle := first.run(t, "quick", agent.Shell("read line </proc/1/comm; sleep 0.3; exit 6"))
+	gone, goneHandle := first.run(t, "gone", agent.Shell("sleep 1000"))
 	must(t, web.Stdout.WaitFor("ready\n"))
+	first.destroy(t, gone)
 	first.kill(t)
 
 	f := launch(t, "")
-	must(t, f.RecoverTask(handle))
-	must(t, f.RecoverTask(quickHandle))
+	// All at once, and those as well that were destroyed long ago.
+	recovered := map[*drivers.TaskHandle]chan error{handle: make(chan error), quickHandle: make(chan error), goneHandle: make(chan error)}
+	for handle, result := range recovered {
+		go func() { result <- f.RecoverTask(handle) }()
+	}
+	must(t, <-recovered[handle])
+	must(t, <-recovered[quickHandle])
+	if err := <-recovered[goneHandle]; err == nil || !strings.Contains(err.Error(), "failed to inspect container for id ") {
+		t.Errorf("the error of a task that was destroyed is %v", err)
+	}
 	must(t, f.RecoverTask(handle)) // known by now
+	f.await(web)
 
 	must(t, f.SignalTask(web.Config.Id, "SIGUSR1"))
 	must(t, web.Stdout.WaitFor("got USR1\n"))
@@ -182,13 +193,6 @@ func TestANewDriverTakesTasksBackFromHandlesWithoutAConfiguration(t *testing.T) 
 	equal(t, "what it wrote", web.Stdout.Text(), "ready\ngot USR1\nbye\n")
 	f.destroy(t, web)
 	f.destroy(t, quick)
-	// An agent asks for those as well that were destroyed long ago.
-	for _, handle := range []*drivers.TaskHandle{handle, quickHandle} {
-		err := f.RecoverTask(handle)
-		if err == nil || !strings.Contains(err.Error(), "failed to inspect container for id ") {
-			t.Errorf("the error is %v", err)
-		}
-	}
 }
 
 func TestAHandleThatCannotBeReadIsRefused(t *testing.T) {
@@ -201,9 +205,8 @@ func TestAHandleThatCannotBeReadIsRefused(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			handle := &drivers.TaskHandle{
-				Version: 1, Config: &drivers.TaskConfig{Id: "x", Name: "x"}, DriverState: []byte(problem[0]),
-			}
+			task := f.task(t, "x", agent.Shell("true"))
+			handle := &drivers.TaskHandle{Version: 1, Config: task.Config, DriverState: []byte(problem[0])}
 
 			err := f.RecoverTask(handle)
 
@@ -223,7 +226,7 @@ func TestACredentialHelperThatRunsOnDoesNotHoldTheDriversOutput(t *testing.T) {
 	must(t, os.WriteFile(bin+"/docker-credential-longshore", []byte(helper), 0o755))
 	f := launch(t, `auth { helper = "longshore" }`, "PATH="+bin+":"+os.Getenv("PATH"))
 	task := f.task(t, "web", `image = "localhost:1/longshore-test/nowhere:1"`)
-	go func() { _, _ = f.Driver.StartTask(context.Background(), &drivers.StartTaskRequest{Task: task.Config}) }()
+	go func() { _, _ = f.StartTask(task.Config) }()
 	eventually(t, "the helper runs", func() bool { _, err := os.Stat(began); return err == nil })
 
 	f.end(t)

@@ -37,7 +37,7 @@ func start(t *testing.T, kind string, env ...string) *agent.Agent {
 func ends(t *testing.T, started *agent.Agent) {
 	t.Helper()
 	started.Kill()
-	for _, violation := range started.Found.All() {
+	for _, violation := range slices.Concat(started.Found.All(), started.Habits.All()) {
 		t.Error(violation)
 	}
 }
@@ -192,7 +192,7 @@ func TestAnInterruptAtTheAgentsTerminalLeavesTheDriverAlone(t *testing.T) {
 func TestHealthIsServingUnderTheNamePluginAndCanBeWatched(t *testing.T) {
 	plugin := start(t, "base")
 	must(t, plugin.Ping())
-	ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+	ctx, cancel := agent.Patient()
 	defer cancel()
 
 	watch, err := grpc_health_v1.NewHealthClient(plugin.Conn).
@@ -217,7 +217,7 @@ func openStream(t *testing.T, ctx context.Context, plugin *agent.Agent, method s
 
 func TestTheBrokersAndTheStdioStreamStayOpenUntilTheEnd(t *testing.T) {
 	plugin := start(t, "base")
-	ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+	ctx, cancel := agent.Patient()
 	defer cancel()
 	ended := make(chan error, 2)
 	for _, method := range []string{"/plugin.GRPCBroker/StartStream", "/plugin.GRPCStdio/StreamStdio"} {
@@ -250,7 +250,7 @@ func TestShutdownOfTheControllerEndsTheProcessAndItsSocketInTime(t *testing.T) {
 	plugin := start(t, "base")
 	socket := plugin.Socket()
 
-	ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+	ctx, cancel := agent.Patient()
 	defer cancel()
 	must(t, plugin.Conn.Invoke(ctx, "/plugin.GRPCController/Shutdown", &emptypb.Empty{}, &emptypb.Empty{}))
 
@@ -290,7 +290,7 @@ func TestMultiplexingOfTheBrokerIsDeclinedInTheHandshake(t *testing.T) {
 
 func TestWhatNoAgentAsksForIsUnimplemented(t *testing.T) {
 	plugin := start(t, "base")
-	ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+	ctx, cancel := agent.Patient()
 	defer cancel()
 
 	list := plugin.Conn.Invoke(ctx, "/grpc.health.v1.Health/List", &emptypb.Empty{}, &emptypb.Empty{})

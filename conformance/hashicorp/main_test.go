@@ -3,10 +3,12 @@
 package hashicorp_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,18 +128,34 @@ type fixture struct {
 
 // nomadConfig is what an agent tells a driver of itself and its machine.
 func nomadConfig() *base.NomadConfig {
-	core := func(id uint32) *base.ClientTopologyCore {
-		return &base.ClientTopologyCore{CoreId: id, BaseSpeed: 2000, MaxSpeed: 3000, GuessSpeed: 2500}
-	}
+	core := func(id uint32) *base.ClientTopologyCore { return &base.ClientTopologyCore{CoreId: id, BaseSpeed: 2000} }
 	return &base.NomadConfig{Driver: &base.NomadDriverConfig{
 		ClientMinPort: 14000,
 		ClientMaxPort: 14512,
 		Topology: &base.ClientTopology{
 			NodeIds:   []uint32{0},
-			Distances: &base.ClientTopologySLIT{Dimension: 1, Values: []uint32{10}},
+			Distances: &base.ClientTopologySLIT{},
 			Cores:     []*base.ClientTopologyCore{core(0), core(1)},
 		},
 	}}
+}
+
+var (
+	schemaOnce sync.Once
+	pluginSpec *hclspec.Spec
+)
+
+// configSchema is the schema of the plugin's configuration, of which an agent asks another process of the plugin.
+func configSchema(t *testing.T) *hclspec.Spec {
+	t.Helper()
+	schemaOnce.Do(func() {
+		plugin := start(t, "base")
+		var err error
+		pluginSpec, err = plugin.ConfigSchema()
+		must(t, err)
+		ends(t, plugin)
+	})
+	return pluginSpec
 }
 
 // launch starts the driver as an agent's third launch does. Text is the `config` block of its plugin block.
@@ -149,9 +167,7 @@ func launch(t *testing.T, text string, env ...string) *fixture {
 	})
 	must(t, err)
 	t.Cleanup(started.CleanUp)
-	spec, err := started.ConfigSchema()
-	must(t, err)
-	config, err := schema.Encode(spec, text)
+	config, err := schema.Encode(configSchema(t), text)
 	must(t, err)
 	must(t, started.SetConfig(config, nomadConfig()))
 	return use(t, started, root)
@@ -178,6 +194,8 @@ func (f *fixture) end(t *testing.T) {
 	}
 	f.streams.Close(f.Found)
 	f.streams = nil
+	// In the same moment, and beside calls that wait for the ends of tasks.
+	must(t, f.Shutdown())
 	f.Kill()
 	f.judge(t)
 }
@@ -185,7 +203,7 @@ func (f *fixture) end(t *testing.T) {
 // judge asks what the driver broke.
 func (f *fixture) judge(t *testing.T) {
 	t.Helper()
-	for _, violation := range f.Found.All() {
+	for _, violation := range slices.Concat(f.Found.All(), f.Habits.All()) {
 		t.Error(violation)
 	}
 	if t.Failed() && f.Process != nil {
@@ -223,13 +241,21 @@ func (f *fixture) run(t *testing.T, name, text string) (*agent.Task, *drivers.Ta
 	task := f.task(t, name, text)
 	started, err := f.StartTask(task.Config)
 	must(t, err)
+	f.await(task)
 	return task, started.Handle
+}
+
+// await leaves a call open that waits for a task's end, as an agent has it for each.
+func (f *fixture) await(task *agent.Task) {
+	go func() {
+		_, _ = f.Driver.WaitTask(context.Background(), &drivers.WaitTaskRequest{TaskId: task.Config.Id})
+	}()
 }
 
 // destroy removes a task and asks that its container is gone.
 func (f *fixture) destroy(t *testing.T, task *agent.Task) {
 	t.Helper()
-	must(t, f.DestroyTask(task.Config.Id, true))
+	must(t, f.DestroyTask(task.Config.Id))
 	f.destroyed(t, task)
 }
 

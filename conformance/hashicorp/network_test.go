@@ -71,7 +71,9 @@ func TestTheTasksOfAGroupShareTheNetworkThatIsMadeForThem(t *testing.T) {
 func TestANetworkThatWasNeverMadeIsDestroyedWithoutAWord(t *testing.T) {
 	f := launch(t, "")
 
-	must(t, f.DestroyNetwork(agent.NewAllocID(), &drivers.NetworkIsolationSpec{Mode: drivers.NetworkIsolationSpec_GROUP}))
+	must(t, f.DestroyNetwork(agent.NewAllocID(), &drivers.NetworkIsolationSpec{
+		Mode: drivers.NetworkIsolationSpec_GROUP, Path: "/run/netns/gone", Labels: map[string]string{"docker_sandbox_container_id": "gone"},
+	}))
 }
 
 func TestAPauseImageWhoseNameIsNoneIsNamed(t *testing.T) {

@@ -100,9 +100,9 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			equal(t, "the end", inspected.Task.CompletedAt.Seconds, -62135596800)
 		}},
 		{"TaskStats come at the interval", func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+			ctx, cancel := agent.Patient()
 			defer cancel()
-			next, err := f.Stats(ctx, id, 200*time.Millisecond)
+			next, err := f.Stats(ctx, id, time.Second)
 			must(t, err)
 			first, err := next()
 			must(t, err)
@@ -156,9 +156,9 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			equal(t, "the code", code, 5)
 		}},
 		{"ExecTaskStreaming without setup is refused", func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+			ctx, cancel := agent.Patient()
 			defer cancel()
-			stream, err := f.Driver.ExecTaskStreaming(ctx)
+			stream, err := f.Driver.ExecTaskStreaming(agent.Beyond(ctx))
 			must(t, err)
 			must(t, stream.Send(&drivers.ExecTaskStreamingRequest{}))
 			_, err = stream.Recv()
@@ -169,7 +169,7 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			said(t, err, fmt.Sprintf("task with ID %q already started", id))
 		}},
 		{"DestroyTask of a running task is refused without force", func(t *testing.T) {
-			said(t, f.DestroyTask(id, false), "must call StopTask for the given task before Destroy or set force to true")
+			said(t, f.DestroyEndedTask(id), "must call StopTask for the given task before Destroy or set force to true")
 		}},
 		{"StopTask ends it by its signal, and WaitTask answers with its code", func(t *testing.T) {
 			ended := make(chan *drivers.WaitTaskResponse)
@@ -200,7 +200,7 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			}
 		}},
 		{"TaskStats of an ended task is an error that no restart mends", func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+			ctx, cancel := agent.Patient()
 			defer cancel()
 			next, err := f.Stats(ctx, id, time.Second)
 			must(t, err)
@@ -209,7 +209,7 @@ func TestTheThirdLaunchGoesThroughATasksWholeLife(whole *testing.T) {
 			equal(t, "recoverable", recoverable(t, err), false)
 		}},
 		{"DestroyTask removes its container", func(t *testing.T) {
-			must(t, f.DestroyTask(id, false))
+			must(t, f.DestroyEndedTask(id))
 			f.destroyed(t, task)
 		}},
 		{"Shutdown is answered", func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestEachCallOfATaskThatIsUnknownIsRefusedWithTheSameText(t *testing.T) {
 		"WaitTask":    func() error { _, err := f.WaitTask("nobody"); return err },
 		"InspectTask": func() error { _, err := f.InspectTask("nobody"); return err },
 		"StopTask":    func() error { return f.StopTask("nobody", time.Second, "") },
-		"DestroyTask": func() error { return f.DestroyTask("nobody", true) },
+		"DestroyTask": func() error { return f.DestroyTask("nobody") },
 		"SignalTask":  func() error { return f.SignalTask("nobody", "SIGHUP") },
 		"ExecTask":    func() error { _, err := f.ExecTask("nobody", "true"); return err },
 		"TaskStats": func() error {
@@ -410,9 +410,9 @@ func TestTheStateOfATaskIsReadByTheBuiltInDriversShape(t *testing.T) {
 func TestStatisticsEndInOrderWithTheTask(t *testing.T) {
 	f := launch(t, "")
 	task, _ := f.run(t, "web", agent.Shell("sleep 1000"))
-	ctx, cancel := context.WithTimeout(context.Background(), agent.Deadline)
+	ctx, cancel := agent.Patient()
 	defer cancel()
-	next, err := f.Stats(ctx, task.Config.Id, 100*time.Millisecond)
+	next, err := f.Stats(ctx, task.Config.Id, time.Second)
 	must(t, err)
 	_, err = next()
 	must(t, err)

@@ -55,6 +55,8 @@ type Agent struct {
 	Process *Process
 	// Found are the rules that the plugin broke.
 	Found *Violations
+	// Habits are those of the tests that no real agent has.
+	Habits *Violations
 
 	client   *plugin.Client
 	protocol plugin.ClientProtocol
@@ -82,7 +84,7 @@ func (*dispensed) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc
 
 // Start launches a plugin and dispenses it.
 func Start(launch Launch) (*Agent, error) {
-	agent := &Agent{Found: &Violations{}, log: &lockedText{}}
+	agent := &Agent{Found: &Violations{}, Habits: &Violations{}, log: &lockedText{}}
 	config := agent.config(launch.Kind)
 	config.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: launch.SocketDirectory}
 	config.AutoMTLS = launch.AutoMTLS
@@ -98,7 +100,7 @@ func Start(launch Launch) (*Agent, error) {
 
 // StartAsAgents launches a driver with HashiCorp's own process runner, so that nothing stands between the two.
 func StartAsAgents(program string) (*Agent, error) {
-	agent := &Agent{Found: &Violations{}, log: &lockedText{}}
+	agent := &Agent{Found: &Violations{}, Habits: &Violations{}, log: &lockedText{}}
 	config := agent.config("driver")
 	config.Cmd = exec.Command(program)
 	return agent.connect(config, "driver")
@@ -106,7 +108,7 @@ func StartAsAgents(program string) (*Agent, error) {
 
 // Reattach finds a driver again by its process and its socket.
 func Reattach(pid int, socket string) (*Agent, error) {
-	agent := &Agent{Found: &Violations{}, log: &lockedText{}}
+	agent := &Agent{Found: &Violations{}, Habits: &Violations{}, log: &lockedText{}}
 	config := agent.config("driver")
 	config.Reattach = &plugin.ReattachConfig{
 		Protocol: plugin.ProtocolGRPC,
@@ -121,6 +123,7 @@ func (a *Agent) config(kind string) *plugin.ClientConfig {
 		HandshakeConfig:  Handshake,
 		Plugins:          Plugins(kind),
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		GRPCDialOptions:  (&habits{found: a.Habits}).options(),
 		StartTimeout:     Deadline,
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: (*logWriter)(a.log)}),
 	}

@@ -14,15 +14,35 @@ import (
 	"longshore/conformance/hashicorp/gen/hclspec"
 )
 
-// call makes a call with the common deadline, and asks the checks of its answer.
+// Patient gives a call up after the common deadline. As an agent's, the call itself has none.
+func Patient() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	timer := time.AfterFunc(Deadline, cancel)
+	return ctx, func() {
+		timer.Stop()
+		cancel()
+	}
+}
+
+// call makes a call, and asks the checks of its answer.
 func call[Q, R any](
 	a *Agent,
 	rpc func(context.Context, *Q, ...grpc.CallOption) (*R, error),
 	request *Q,
 	asked ...func(*R) error,
 ) (*R, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	ctx, cancel := Patient()
 	defer cancel()
+	return callIn(ctx, a, rpc, request, asked...)
+}
+
+func callIn[Q, R any](
+	ctx context.Context,
+	a *Agent,
+	rpc func(context.Context, *Q, ...grpc.CallOption) (*R, error),
+	request *Q,
+	asked ...func(*R) error,
+) (*R, error) {
 	got, err := rpc(ctx, request)
 	if err == nil {
 		for _, check := range asked {
@@ -62,7 +82,9 @@ func (a *Agent) Init() error {
 
 // Shutdown tells the driver that its agent ends in order.
 func (a *Agent) Shutdown() error {
-	_, err := call(a, a.Driver.Shutdown, &drivers.ShutdownRequest{})
+	ctx, cancel := context.WithTimeout(context.Background(), shutdown)
+	defer cancel()
+	_, err := callIn(ctx, a, a.Driver.Shutdown, &drivers.ShutdownRequest{})
 	return err
 }
 
@@ -78,8 +100,20 @@ func (a *Agent) TaskConfigSchema() (*hclspec.Spec, error) {
 	return got.GetSpec(), err
 }
 
+// prepare asks what an agent asks before each task.
+func (a *Agent) prepare() error {
+	if _, err := a.TaskConfigSchema(); err != nil {
+		return err
+	}
+	_, err := a.Capabilities()
+	return err
+}
+
 // StartTask starts a task.
 func (a *Agent) StartTask(task *drivers.TaskConfig) (*drivers.StartTaskResponse, error) {
+	if err := a.prepare(); err != nil {
+		return nil, err
+	}
 	whole := func(got *drivers.StartTaskResponse) error { return checks.StartTask(task, got) }
 	return call(a, a.Driver.StartTask, &drivers.StartTaskRequest{Task: task}, whole)
 }
@@ -87,6 +121,9 @@ func (a *Agent) StartTask(task *drivers.TaskConfig) (*drivers.StartTaskResponse,
 // RecoverTask takes a task back. Its id is in the handle alone. As in an agent's database, that has no driver
 // configuration.
 func (a *Agent) RecoverTask(handle *drivers.TaskHandle) error {
+	if err := a.prepare(); err != nil {
+		return err
+	}
 	kept := proto.CloneOf(handle)
 	kept.Config.MsgpackDriverConfig = nil
 	_, err := call(a, a.Driver.RecoverTask, &drivers.RecoverTaskRequest{Handle: kept})
@@ -98,9 +135,11 @@ func (a *Agent) WaitTask(id string) (*drivers.WaitTaskResponse, error) {
 	return call(a, a.Driver.WaitTask, &drivers.WaitTaskRequest{TaskId: id}, checks.WaitTask)
 }
 
-// InspectTask asks for a task's state.
+// InspectTask asks for a task's state, as no agent does.
 func (a *Agent) InspectTask(id string) (*drivers.InspectTaskResponse, error) {
-	return call(a, a.Driver.InspectTask, &drivers.InspectTaskRequest{TaskId: id}, checks.InspectTask)
+	ctx, cancel := Patient()
+	defer cancel()
+	return callIn(Beyond(ctx), a, a.Driver.InspectTask, &drivers.InspectTaskRequest{TaskId: id}, checks.InspectTask)
 }
 
 // Stats opens the stream of samples; what it returns receives the next one.
@@ -140,14 +179,25 @@ func (a *Agent) StopTask(id string, grace time.Duration, signal string) error {
 	return err
 }
 
-// DestroyTask removes a task; a running one only by force.
-func (a *Agent) DestroyTask(id string, force bool) error {
-	_, err := call(a, a.Driver.DestroyTask, &drivers.DestroyTaskRequest{TaskId: id, Force: force})
+// DestroyTask removes a task.
+func (a *Agent) DestroyTask(id string) error {
+	_, err := call(a, a.Driver.DestroyTask, &drivers.DestroyTaskRequest{TaskId: id, Force: true})
+	return err
+}
+
+// DestroyEndedTask removes a task without force, as no agent does.
+func (a *Agent) DestroyEndedTask(id string) error {
+	ctx, cancel := Patient()
+	defer cancel()
+	_, err := callIn(Beyond(ctx), a, a.Driver.DestroyTask, &drivers.DestroyTaskRequest{TaskId: id})
 	return err
 }
 
 // CreateNetwork makes the network of an allocation.
 func (a *Agent) CreateNetwork(alloc, hostname string) (*drivers.CreateNetworkResponse, error) {
+	if _, err := a.Capabilities(); err != nil {
+		return nil, err
+	}
 	request := &drivers.CreateNetworkRequest{AllocId: alloc, Hostname: hostname}
 	return call(a, a.Driver.CreateNetwork, request, checks.CreateNetwork)
 }

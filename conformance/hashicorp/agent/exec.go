@@ -24,7 +24,10 @@ type Exec struct {
 
 // StartExec runs a command.
 func (a *Agent) StartExec(id string, tty bool, command ...string) (*Exec, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+	if _, err := a.Capabilities(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := Patient()
 	stream, err := a.Driver.ExecTaskStreaming(ctx)
 	if err != nil {
 		cancel()

@@ -55,7 +55,7 @@ func NewTask(root, name string) (*Task, error) {
 		return nil, err
 	}
 	return &Task{Stdout: stdout, Stderr: stderr, Config: &drivers.TaskConfig{
-		Id:            alloc + "/" + name + "/0123abcd",
+		Id:            alloc + "/" + name + "/" + NewAllocID()[:8],
 		Name:          name,
 		AllocId:       alloc,
 		AllocDir:      directory,
@@ -68,17 +68,33 @@ func NewTask(root, name string) (*Task, error) {
 		StdoutPath:    stdout.Path,
 		StderrPath:    stderr.Path,
 		Env: map[string]string{
-			"NOMAD_ALLOC_DIR":   "/alloc",
-			"NOMAD_TASK_DIR":    "/local",
-			"NOMAD_SECRETS_DIR": "/secrets",
-			"NOMAD_ALLOC_ID":    alloc,
+			"NOMAD_ALLOC_DIR":      "/alloc",
+			"NOMAD_ALLOC_ID":       alloc,
+			"NOMAD_ALLOC_INDEX":    "0",
+			"NOMAD_ALLOC_NAME":     "job.group[0]",
+			"NOMAD_CPU_CORES":      " ",
+			"NOMAD_CPU_LIMIT":      "100",
+			"NOMAD_DC":             "dc1",
+			"NOMAD_GROUP_NAME":     "group",
+			"NOMAD_JOB_ID":         "job",
+			"NOMAD_JOB_NAME":       "job",
+			"NOMAD_MEMORY_LIMIT":   "64",
+			"NOMAD_NAMESPACE":      "default",
+			"NOMAD_PARENT_CGROUP":  "nomad.slice",
+			"NOMAD_REGION":         "global",
+			"NOMAD_SECRETS_DIR":    "/secrets",
+			"NOMAD_SHORT_ALLOC_ID": alloc[:8],
+			"NOMAD_TASK_DIR":       "/local",
+			"NOMAD_TASK_NAME":      name,
 		},
 		Resources: &drivers.Resources{
 			AllocatedResources: &drivers.AllocatedTaskResources{
 				Cpu:    &drivers.AllocatedCpuResources{CpuShares: 100},
 				Memory: &drivers.AllocatedMemoryResources{MemoryMb: 64},
 			},
-			LinuxResources: &drivers.LinuxResources{CpuShares: 100, PercentTicks: 0.1, MemoryLimitBytes: 64 << 20},
+			LinuxResources: &drivers.LinuxResources{
+				CpuShares: 100, PercentTicks: 0.1, MemoryLimitBytes: 64 << 20, CpusetCgroup: "/sys/fs/cgroup/cpuset/nomad/share",
+			},
 		},
 	}}, nil
 }

@@ -160,6 +160,10 @@ func (*driver) TaskStats(_ *drivers.TaskStatsRequest, stream grpc.ServerStreamin
 	})})
 }
 
+func (*driver) TaskConfigSchema(context.Context, *drivers.TaskConfigSchemaRequest) (*drivers.TaskConfigSchemaResponse, error) {
+	return &drivers.TaskConfigSchemaResponse{}, nil
+}
+
 func (*driver) Capabilities(context.Context, *drivers.CapabilitiesRequest) (*drivers.CapabilitiesResponse, error) {
 	return &drivers.CapabilitiesResponse{Capabilities: unless("Capabilities capabilities", &drivers.DriverCapabilities{})}, nil
 }
