@@ -3,11 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    sync::{Arc, Mutex},
+    future::ready,
+    path::Path,
+    sync::{Arc, Condvar, Mutex},
     thread,
+    time::Duration,
 };
 
-use conformance::{Fixture, object, relay::Relay, until};
+use conformance::{
+    Fixture,
+    docker::{docker, inspect},
+    object,
+    relay::Relay,
+    until,
+};
 use futures_util::StreamExt;
 
 /// The first lines of all requests to the engine.
@@ -66,6 +75,38 @@ async fn a_start_with_a_local_image_is_four_calls_and_a_stop_is_one() {
     ];
     assert_eq!(start, expected);
     assert_eq!(stop, ["POST /containers/ID/kill", "GET /containers/ID/json"]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn statistics_end_in_order_while_only_the_kernel_knows_of_the_tasks_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let held = Arc::new((Mutex::new(false), Condvar::new()));
+    let gate = held.clone();
+    let relay = Relay::start(directory.path(), move |request| {
+        let inspects = plain(request) == "GET /containers/ID/json";
+        let closed = gate.0.lock().unwrap();
+        drop(gate.1.wait_while(closed, |closed| *closed && inspects).unwrap());
+    });
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &relay.address())]).await;
+    let task = fixture.task("brief", "exec sleep 1000");
+    let started = fixture.run(&task).await;
+    let pid = inspect(&task.container())["State"]["Pid"].as_i64().unwrap();
+    let open = || fixture.driver.task_stats(started.id.clone(), Duration::from_millis(50));
+    let mut before = open().await.unwrap();
+    before.next().await.unwrap().unwrap();
+
+    *held.0.lock().unwrap() = true;
+    docker(&["kill", &task.container()]);
+    until("the process's end", || !Path::new(&format!("/proc/{pid}")).exists()).await;
+    let mut after: Vec<_> = open().await.unwrap().collect().await;
+    after.extend(before.skip_while(|sample| ready(sample.is_ok())).collect::<Vec<_>>().await);
+    *held.0.lock().unwrap() = false;
+    held.1.notify_all();
+    fixture.driver.wait_task(started.id.clone()).await.unwrap();
+    after.extend(open().await.unwrap().collect::<Vec<_>>().await);
+
+    assert!(after.is_empty(), "{after:?}");
     fixture.end().await;
 }
 

@@ -77,10 +77,10 @@ impl Cpusets {
     }
 
     /// Has a container follow its task's shared group, given its first process. Only root may write what that takes.
-    pub fn follow(&self, task: &TaskConfig, process: i64) -> Option<Follower> {
+    pub fn follow(&self, task: &TaskConfig, container: &str, process: i64) -> Option<Follower> {
         let shared = shared_group(task).filter(|_| rustix::process::geteuid().is_root())?;
-        match stats::group_of(process, "cpuset") {
-            Ok(group) => Some(self.follow_group(shared, group)),
+        match stats::group_of(container, process, "cpuset") {
+            Ok(group) => Some(self.follow_group(shared, group?)),
             Err(error) => {
                 tracing::debug!(%error, "a container has no control group for its processors");
                 None

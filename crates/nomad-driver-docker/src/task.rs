@@ -29,6 +29,7 @@ use std::{
 };
 
 use connections::Connections;
+use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
@@ -49,7 +50,7 @@ use crate::{
     image::{ImageLease, Images},
     logs::LogTask,
     network::Networks,
-    stats::{self, ControlGroup, Sampler},
+    stats::{self, Sampler},
 };
 
 /// What a task's life needs of the driver.
@@ -136,7 +137,7 @@ impl Task {
         let Container { id, network, networks, started_at, pid, image } = container;
         let follower = pid
             .filter(|_| surroundings.engine.is_local())
-            .and_then(|process| surroundings.cpusets.follow(&config, process));
+            .and_then(|process| surroundings.cpusets.follow(&config, &id, process));
         if let Some(limitation) = surroundings.cpusets.limitation(&config) {
             tracing::warn!("{limitation}");
             surroundings.events.emit(&EventSubject::from(&config), limitation, BTreeMap::new());
@@ -214,18 +215,20 @@ impl Task {
         })
     }
 
-    /// What it uses, one sample an interval, until it ends.
+    /// What it uses, one sample an interval, until it ends. Of one that has ended there is none, which is no error: hosts
+    /// ask of tasks whose end they do not know of yet.
     pub fn stats(&self, interval: Duration) -> Result<BoxStream<Result<TaskUsage, DriverError>>, DriverError> {
         if *self.status.borrow() != Status::Running {
-            return Err(DriverError::fatal("container stopped"));
+            return Ok(stream::empty().boxed());
         }
         if !self.engine.is_local() {
             return Err(DriverError::fatal("statistics of a remote engine's tasks are not supported yet"));
         }
-        let group = ControlGroup::of_process(self.pid.unwrap_or_default());
-        let sampler = group.and_then(|group| Sampler::open(group, self.machine)).map_err(|error| {
+        let sampler = Sampler::open(&self.container, self.pid.unwrap_or_default(), self.machine);
+        let sampler = sampler.map_err(|error| {
             DriverError::recoverable(format!("failed to read the container's control group: {error}"))
         })?;
+        let Some(sampler) = sampler else { return Ok(stream::empty().boxed()) };
         let mut status = self.status.clone();
         let ended = async move {
             let _destroyed_is_the_end_too = status.wait_for(|status| *status != Status::Running).await;

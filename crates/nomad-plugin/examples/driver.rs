@@ -117,7 +117,12 @@ impl Driver for Echo {
     async fn task_stats(&self, _: TaskId, interval: Duration) -> Answer<BoxStream<Answer<TaskUsage>>> {
         let usage = TaskUsage {
             at: std::time::UNIX_EPOCH + interval,
-            cpu: CpuUsage { percent: Some(12.5), throttled_periods: Some(0), ..CpuUsage::default() },
+            cpu: CpuUsage {
+                percent: Some(12.5),
+                throttled_periods: Some(0),
+                total_ticks: 250.0,
+                ..CpuUsage::default()
+            },
             memory: MemoryUsage { rss: Some(1 << 40), swap: Some(0), ..MemoryUsage::default() },
         };
         Ok(stream::iter([Ok(usage), Err(DriverError::recoverable("container stopped"))]).boxed())

@@ -226,6 +226,7 @@ async fn streams_carry_every_kind_of_value() {
     let first = samples[0].as_ref().unwrap();
     assert_eq!(first.at, std::time::UNIX_EPOCH + Duration::from_secs(3));
     assert_eq!((first.cpu.percent, first.cpu.throttled_periods, first.cpu.user_mode), (Some(12.5), Some(0), None));
+    assert!((first.cpu.total_ticks - 250.0).abs() < 1e-9, "{first:?}");
     assert_eq!((first.memory.rss, first.memory.swap, first.memory.cache), (Some(1 << 40), Some(0), None));
     let Err(ClientError::Driver(error)) = &samples[1] else { panic!("no error: {samples:?}") };
     assert_eq!(*error, DriverError::recoverable("container stopped"));

@@ -26,17 +26,16 @@ pub enum ControlGroup {
 }
 
 impl ControlGroup {
-    /// The group of a process of this host.
-    pub fn of_process(pid: i64) -> io::Result<Self> {
-        let lines = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-        let missing =
-            || io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is in no usable control group"));
-        Self::parse(&lines, Path::new(MOUNT)).ok_or_else(missing)
+    /// The group of a container, by its first process on this host; `None` where that has ended.
+    pub fn of_container(container: &str, pid: i64) -> io::Result<Option<Self>> {
+        let lines = lines(pid)?;
+        Ok(lines.and_then(|lines| Self::parse(&lines, container, Path::new(MOUNT))))
     }
 
-    /// From the lines of `/proc/<pid>/cgroup`.
-    pub fn parse(lines: &str, mount: &Path) -> Option<Self> {
-        let of = |controller: &str| path(lines, controller);
+    /// From the lines of `/proc/<pid>/cgroup`; `None` where the process is not in the container's groups. One that ends is
+    /// in the topmost ones, and a number that was given away again is in another's.
+    pub fn parse(lines: &str, container: &str, mount: &Path) -> Option<Self> {
+        let of = |controller: &str| path(lines, container, controller);
         if let (Some(cpuacct), Some(cpu), Some(memory)) = (of("cpuacct"), of("cpu"), of("memory")) {
             return Some(Self::V1 {
                 cpuacct: mount.join("cpuacct").join(cpuacct),
@@ -56,21 +55,39 @@ impl ControlGroup {
     }
 }
 
-/// The group in which a controller has a process of this host: of the controller's own tree, or of the one tree.
-pub(crate) fn group_of(pid: i64, controller: &str) -> io::Result<PathBuf> {
-    let lines = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    let own = path(&lines, controller).map(|path| Path::new(MOUNT).join(controller).join(path));
-    let group = own.or_else(|| path(&lines, "").map(|path| Path::new(MOUNT).join(path)));
-    group.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("process {pid} is in no {controller} group")))
+/// The group in which a controller has a container's process: of the controller's own tree, or of the one tree. `None`
+/// where the process is not the container's, or is none any more.
+pub(crate) fn group_of(container: &str, pid: i64, controller: &str) -> io::Result<Option<PathBuf>> {
+    let Some(lines) = lines(pid)? else { return Ok(None) };
+    let own = path(&lines, container, controller).map(|path| Path::new(MOUNT).join(controller).join(path));
+    Ok(own.or_else(|| path(&lines, container, "").map(|path| Path::new(MOUNT).join(path))))
 }
 
-/// A controller's path in the lines of `/proc/<pid>/cgroup`: `hierarchy:controllers:path`.
-fn path<'a>(lines: &'a str, controller: &str) -> Option<&'a str> {
-    lines.lines().find_map(|line| {
+/// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
+pub(super) fn has_ended(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_what_is_gone = [Errno::NOENT, Errno::SRCH, Errno::NODEV];
+    Errno::from_io_error(error).is_some_and(|errno| of_what_is_gone.contains(&errno))
+}
+
+/// `/proc/<pid>/cgroup`; `None` where there is no such process.
+fn lines(pid: i64) -> io::Result<Option<String>> {
+    match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+        Ok(lines) => Ok(Some(lines)),
+        Err(error) if has_ended(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A controller's path in the lines of `/proc/<pid>/cgroup`, `hierarchy:controllers:path`, where it is one of the
+/// container's: engines of all kinds put the full id into the path.
+fn path<'a>(lines: &'a str, container: &str, controller: &str) -> Option<&'a str> {
+    let path = lines.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);
         controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/'))
-    })
+    })?;
+    (!container.is_empty() && path.contains(container)).then_some(path)
 }
 
 /// The number in a file of one.
@@ -98,10 +115,25 @@ mod tests {
             cpu: "/cg/cpu/docker/abc".into(),
             memory: "/cg/memory/docker/abc".into(),
         };
-        assert_eq!(ControlGroup::parse(v1, mount), Some(expected));
+        assert_eq!(ControlGroup::parse(v1, "abc", mount), Some(expected));
         let v2 = "0::/system.slice/docker-abc.scope\n";
         let expected = ControlGroup::V2("/cg/system.slice/docker-abc.scope".into());
-        assert_eq!(ControlGroup::parse(v2, mount), Some(expected));
-        assert_eq!(ControlGroup::parse("1:name=systemd:/x\n", mount), None);
+        assert_eq!(ControlGroup::parse(v2, "abc", mount), Some(expected));
+        assert_eq!(ControlGroup::parse("1:name=systemd:/abc\n", "abc", mount), None);
+    }
+
+    #[test]
+    fn a_process_that_ends_or_is_another_is_in_no_group_of_the_container() {
+        let mount = Path::new("/cg");
+        let ends = "12:cpu,cpuacct:/\n4:memory:/\n1:name=systemd:/\n0::/\n";
+        let another = "12:cpu,cpuacct:/docker/def\n4:memory:/docker/def\n0::/docker/def\n";
+
+        assert_eq!(ControlGroup::parse(ends, "abc", mount), None);
+        assert_eq!(ControlGroup::parse(another, "abc", mount), None);
+        assert_eq!(ControlGroup::parse(another, "", mount), None);
+        // The test's own process is in no container of that name; no process has the number 0.
+        assert_eq!(ControlGroup::of_container("abc", std::process::id().into()).unwrap(), None);
+        assert_eq!(ControlGroup::of_container("abc", 0).unwrap(), None);
+        assert_eq!(group_of("abc", std::process::id().into(), "cpuset").unwrap(), None);
     }
 }

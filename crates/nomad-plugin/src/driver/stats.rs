@@ -20,8 +20,8 @@ pub struct CpuUsage {
     pub system_mode: Option<f64>,
     /// Percent of one core, user mode.
     pub user_mode: Option<f64>,
-    /// MHz.
-    pub total_ticks: Option<f64>,
+    /// MHz. Hosts get the number; that it was measured is never said of it, as no driver does.
+    pub total_ticks: f64,
     /// Count since the start.
     pub throttled_periods: Option<u64>,
     /// Nanoseconds since the start.

@@ -32,8 +32,11 @@ impl Mirror<drivers::TaskStats> for TaskUsage {
 }
 
 /// `Domain = Message, Fields { field = Enumerator }`: each field is an `Option` here, a value and an enumerator there.
+/// Those behind `unlisted` are values on both sides.
 macro_rules! measured {
-    ($domain:ident = $message:path, $fields:path { $($field:ident = $enumerator:ident),* $(,)? }) => {
+    ($domain:ident = $message:path, $fields:path {
+        $($field:ident = $enumerator:ident),* $(,)?
+    } unlisted { $($unlisted:ident),* }) => {
         impl Mirror<$message> for $domain {
             fn into_wire(self) -> $message {
                 use $fields as Fields;
@@ -42,24 +45,47 @@ macro_rules! measured {
                 $(if self.$field.is_some() {
                     measured_fields.push(Fields::$enumerator.into());
                 })*
-                Message { $($field: self.$field.unwrap_or_default(),)* measured_fields }
+                Message {
+                    $($field: self.$field.unwrap_or_default(),)*
+                    $($unlisted: self.$unlisted,)*
+                    measured_fields,
+                }
             }
 
             fn from_wire(message: $message) -> Self {
                 use $fields as Fields;
                 let measured = |field: Fields| message.measured_fields.contains(&field.into());
-                Self { $($field: measured(Fields::$enumerator).then_some(message.$field),)* }
+                Self {
+                    $($field: measured(Fields::$enumerator).then_some(message.$field),)*
+                    $($unlisted: message.$unlisted,)*
+                }
             }
         }
     };
 }
 
 measured!(CpuUsage = drivers::CpuUsage, drivers::cpu_usage::Fields {
-    system_mode = SystemMode, user_mode = UserMode, total_ticks = TotalTicks,
+    system_mode = SystemMode, user_mode = UserMode,
     throttled_periods = ThrottledPeriods, throttled_time = ThrottledTime, percent = Percent,
-});
+} unlisted { total_ticks });
 
 measured!(MemoryUsage = drivers::MemoryUsage, drivers::memory_usage::Fields {
     rss = Rss, cache = Cache, max_usage = MaxUsage, kernel_usage = KernelUsage, kernel_max_usage = KernelMaxUsage,
     usage = Usage, swap = Swap,
-});
+} unlisted {});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_sent_but_not_listed_as_measured() {
+        let usage = CpuUsage { percent: Some(50.0), total_ticks: 1500.0, ..CpuUsage::default() };
+
+        let message = usage.clone().into_wire();
+
+        assert_eq!(message.measured_fields, [i32::from(drivers::cpu_usage::Fields::Percent)]);
+        assert_eq!(message.total_ticks.to_bits(), 1500.0_f64.to_bits());
+        assert_eq!(CpuUsage::from_wire(message), usage);
+    }
+}
