@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use conformance::{DEADLINE, Fixture, Started};
+use conformance::{DEADLINE, Fixture, Started, docker::docker, until};
 use futures_util::{Stream, StreamExt, stream};
-use nomad_plugin::driver::{ExecEvent, ExecInput, ExecSetup, TerminalSize};
+use nomad_plugin::driver::{BoxStream, ExecEvent, ExecInput, ExecSetup, TerminalSize};
 use tokio::time::timeout;
 
 struct Output {
@@ -42,6 +45,76 @@ async fn sleeper() -> (Fixture, Started) {
     let task = fixture.task("sleeper", "exec sleep 1000");
     let started = fixture.run(&task).await;
     (fixture, started)
+}
+
+/// A shell that starts a child, and an orphan, and waits. All that sleep have one number of seconds.
+fn family(seconds: u32) -> [String; 3] {
+    let script = format!("sleep {seconds} & (sleep {seconds} & exit 0); setsid sleep {seconds} & sleep {seconds}");
+    ["/bin/sh".to_owned(), "-c".to_owned(), script]
+}
+
+/// How many of a family sleep in the container.
+fn sleepers(started: &Started, seconds: u32) -> usize {
+    let container = started.handle.config.name.clone() + "-" + started.handle.config.alloc_id.as_str();
+    let sleep = format!("sleep {seconds}");
+    let processes = docker(&["top", &container, "-eo", "pid,args"]);
+    let commands = processes.lines().filter_map(|line| line.trim().split_once(' '));
+    commands.filter(|(_, command)| command.trim() == sleep).count()
+}
+
+/// Starts a family; its events, once all of it sleeps.
+async fn started_family(
+    fixture: &Fixture,
+    started: &Started,
+    seconds: u32,
+    tty: bool,
+    input: impl Stream<Item = ExecInput> + Send + 'static,
+) -> BoxStream<Result<ExecEvent, nomad_plugin::client::ClientError>> {
+    let setup = ExecSetup { task_id: started.id.clone(), command: family(seconds).to_vec(), tty };
+    let events = fixture.driver.exec_task_streaming(setup, input).await.unwrap();
+    until("the whole family", || sleepers(started, seconds) == 4).await;
+    events
+}
+
+#[tokio::test]
+async fn a_command_whose_caller_goes_is_ended_with_all_that_it_started() {
+    let (fixture, started) = sleeper().await;
+    let other = started_family(&fixture, &started, 2001, false, stream::empty()).await;
+
+    for tty in [false, true] {
+        let events = started_family(&fixture, &started, 2002, tty, stream::empty()).await;
+        drop(events);
+        until("the family's end", || sleepers(&started, 2002) == 0).await;
+    }
+
+    assert_eq!((sleepers(&started, 2001), sleepers(&started, 1000)), (4, 1), "another command, and the task");
+    drop(other);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_command_whose_clients_heartbeats_stay_away_is_ended_with_all_that_it_started() {
+    let (fixture, started) = sleeper().await;
+    let began = Instant::now();
+    let beats = stream::iter([ExecInput::Heartbeat]);
+    let later = stream::once(async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        ExecInput::Heartbeat
+    });
+    let beating = started_family(&fixture, &started, 2003, false, beats.clone().chain(later)).await;
+    let beatless = started_family(&fixture, &started, 2004, false, stream::empty()).await;
+
+    let gone = started_family(&fixture, &started, 2005, true, beats).await;
+    let mut told: Vec<_> = timeout(*DEADLINE, gone.collect()).await.unwrap();
+    let after = began.elapsed();
+    until("the family's end", || sleepers(&started, 2005) == 0).await;
+
+    let error = told.pop().unwrap().unwrap_err().to_string();
+    assert_eq!(error, "nothing came from the command's client for 30 s: it was killed");
+    assert!(after > Duration::from_secs(30), "{after:?}");
+    assert_eq!((sleepers(&started, 2003), sleepers(&started, 2004)), (4, 4), "after {:?}", began.elapsed());
+    drop((beating, beatless));
+    fixture.end().await;
 }
 
 #[tokio::test]
@@ -140,8 +213,8 @@ async fn a_command_without_streams_keeps_its_code_and_its_time_limit() {
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
     assert_eq!(output.result.exit_code, 9);
 
-    let late = run(&["sleep", "1000"], Duration::from_millis(300)).await.unwrap_err().to_string();
-    assert_eq!(late, "the command did not end within 300ms and was killed");
+    let late = run(&["/bin/sh", "-c", "sleep 1000 & sleep 1000"], Duration::from_millis(300)).await;
+    assert_eq!(late.unwrap_err().to_string(), "the command did not end within 300ms and was killed");
     let left = run(&["/bin/sh", "-c", "ps | grep -c '[s]leep 1000' || true"], Duration::ZERO).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout).trim(), "1", "only the task itself sleeps");
 

@@ -3,11 +3,13 @@
 //! The output is read to the end of its stream; only then is the engine asked how the command ended, and asked again
 //! while it says that the command neither ended nor runs. So no command comes back without its output or its code.
 
+mod kill;
 mod streaming;
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use kill::kill;
 use nomad_plugin::driver::{DriverError, ExecOutput, ExitResult};
 pub use streaming::run_streaming;
 
@@ -20,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a command without input and returns the end of its output. A timeout of 0 is none; at any other the command is
-/// killed and the call fails.
+/// killed, with all that it started, and the call fails.
 pub async fn run(
     engine: &Engine,
     container: &str,
@@ -46,7 +48,7 @@ pub async fn run(
         return running.await;
     }
     let Ok(answer) = tokio::time::timeout(timeout, running).await else {
-        kill(engine, &exec).await;
+        kill(engine, container, &exec).await;
         return Err(DriverError::new(format!("the command did not end within {timeout:?} and was killed")));
     };
     answer
@@ -89,19 +91,6 @@ async fn ended(engine: &Engine, exec: &str) -> Result<ExitResult, DriverError> {
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Ends a command that nobody waits for any more. The engine has no call for this; on its own host its process can be
-/// signalled.
-async fn kill(engine: &Engine, exec: &str) {
-    if !engine.is_local() {
-        return;
-    }
-    let Ok(inspected) = engine.inspect_exec(exec).await else { return };
-    let pid = inspected.pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
-    if let (Some(true), Some(pid)) = (inspected.running, pid) {
-        let _ended_meanwhile = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 

@@ -14,7 +14,7 @@ use nomad_plugin::driver::{BoxStream, CpuUsage, DriverError, MemoryUsage, TaskUs
 use tokio::time::MissedTickBehavior;
 
 pub use cgroup::ControlGroup;
-pub(crate) use cgroup::group_of;
+pub(crate) use cgroup::{group_of, is_in};
 
 use crate::container::Machine;
 

@@ -159,6 +159,7 @@ impl Driver for Echo {
         }
         let told = input.take_while(|input| std::future::ready(*input != ExecInput::StdinClosed)).map(|input| {
             Ok(match input {
+                ExecInput::Heartbeat => ExecEvent::Stdout("heartbeat".into()),
                 ExecInput::Stdin(bytes) => ExecEvent::Stdout(bytes),
                 other => ExecEvent::Stderr(format!("{other:?}").into()),
             })

@@ -1,6 +1,6 @@
 //! A driver in another process, as a host sees it: the calls of [`crate::driver::Driver`] over the plugin protocol.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{convert::Infallible, ffi::OsString, path::PathBuf, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use go_plugin::client::{AutoMtls, ClientError as ConnectError, LaunchConfig, Plugin};
@@ -8,6 +8,7 @@ pub use go_plugin::{
     client::{LogSink, Reattach},
     hclog::Line as LogLine,
 };
+use tokio::sync::oneshot;
 use tonic::{Status, transport::Channel};
 
 use crate::{
@@ -234,15 +235,18 @@ impl DriverClient {
     }
 
     /// See [`crate::driver::Driver::exec_task_streaming`]. As from a Nomad agent, the request stream stays open when
-    /// `input` ends.
+    /// `input` ends, and dropping the answer cancels the call.
     pub async fn exec_task_streaming(
         &self,
         setup: ExecSetup,
         input: impl Stream<Item = ExecInput> + Send + 'static,
     ) -> Answer<BoxStream<Answer<ExecEvent>>> {
+        // A call is cancelled once neither side of it is held, and the transport holds requests until their end.
+        let (held, dropped) = oneshot::channel::<Infallible>();
         let requests = stream::iter([setup.into()]).chain(input.map(Into::into)).chain(stream::pending());
-        let answers = self.driver().exec_task_streaming(requests).await?.into_inner();
-        Ok(Box::pin(answers.flat_map(|answer| {
+        let answers = self.driver().exec_task_streaming(requests.take_until(dropped)).await?.into_inner();
+        Ok(Box::pin(answers.flat_map(move |answer| {
+            let _until_dropped = &held;
             stream::iter(match answer {
                 Ok(message) => events(message).into_iter().map(Ok).collect(),
                 Err(status) => vec![Err(status.into())],

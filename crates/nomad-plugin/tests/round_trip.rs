@@ -246,12 +246,13 @@ async fn a_command_gets_its_input_and_gives_its_output_and_code() {
 
     let setup = ExecSetup { task_id: "i".into(), command: vec!["cat".into()], tty: true };
     let size = TerminalSize { height: 24, width: 80 };
-    let input = [ExecInput::Stdin("in".into()), ExecInput::Resize(size), ExecInput::StdinClosed];
+    let input = [ExecInput::Heartbeat, ExecInput::Stdin("in".into()), ExecInput::Resize(size), ExecInput::StdinClosed];
     let events = driver.exec_task_streaming(setup, stream::iter(input)).await.unwrap();
     let events: Vec<_> = events.map(Result::unwrap).collect().await;
     let exited = ExecEvent::Exited(ExitResult { exit_code: 5, ..ExitResult::default() });
     let resized = ExecEvent::Stderr("Resize(TerminalSize { height: 24, width: 80 })".into());
-    let expected = [ExecEvent::Stdout("in".into()), resized, ExecEvent::StdoutClosed, ExecEvent::StderrClosed, exited];
+    let [beat, echo] = ["heartbeat", "in"].map(|text| ExecEvent::Stdout(text.into()));
+    let expected = [beat, echo, resized, ExecEvent::StdoutClosed, ExecEvent::StderrClosed, exited];
     assert_eq!(events, expected);
 
     let empty = ExecSetup { task_id: "i".into(), command: vec![], tty: false };

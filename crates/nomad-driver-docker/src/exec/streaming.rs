@@ -2,12 +2,20 @@
 //!
 //! ```text
 //! created -> attached -> output at its end -> ended
-//!                     -> caller gone -> killed
+//!                     -> caller or its client gone -> killed
 //! ```
+//!
+//! A caller that goes ends the call. An agent's client that goes is not told: only its heartbeats stay away.
+
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use nomad_plugin::driver::{BoxStream, DriverError, ExecEvent, ExecInput, ExecSetup, TerminalSize};
-use tokio::{io::AsyncWriteExt, sync::mpsc};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{attach, create, ended, failed, kill};
@@ -19,12 +27,16 @@ use crate::{
 /// How many pieces of output may wait for a slow caller.
 const WAITING: usize = 16;
 
+/// How long a client that has sent heartbeats may be silent before it counts as gone; agents send one every 10 s.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// Ctrl-D.
 const END_OF_INPUT: u8 = 4;
 
 type Event = Result<ExecEvent, DriverError>;
 
-/// Runs a command. The answer's last item is the command's end; a caller that drops it has the command killed.
+/// Runs a command. The answer's last item is the command's end; a caller that drops it has the command killed with all
+/// that it started, and so does one whose heartbeats stay away.
 pub async fn run_streaming(
     engine: &Engine,
     finishing: &Finishing,
@@ -37,18 +49,58 @@ pub async fn run_streaming(
     }
     let terminal = if setup.tty { ExecTerminal::Yes } else { ExecTerminal::No };
     let exec = create(engine, container, setup.command, true, terminal).await?;
-    let ExecStream { output, input: stdin } = attach(engine, &exec, terminal).await?;
 
     let (events, receiver) = mpsc::channel(WAITING);
-    let engine = engine.clone();
+    let (attached, answer) = oneshot::channel();
+    let (engine, container) = (engine.clone(), container.to_owned());
+    // A caller that goes while the command is being started leaves none behind.
     finishing.spawn(async move {
-        tokio::select! {
-            () = read(&engine, &exec, output, &events) => {}
-            () = feed(&engine, &exec, terminal, input, stdin) => {}
-            () = events.closed() => kill(&engine, &exec).await,
+        let ExecStream { output, input: stdin } = match attach(&engine, &exec, terminal).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                let _caller_gone = attached.send(Err(error));
+                return;
+            }
+        };
+        let _caller_gone = attached.send(Ok(()));
+        let (taken, inputs) = mpsc::channel(1);
+        let silent = tokio::select! {
+            () = read(&engine, &exec, output, &events) => return,
+            () = feed(&engine, &exec, terminal, inputs, stdin) => return,
+            () = events.closed() => false,
+            () = receive(input, taken) => true,
+        };
+        kill(&engine, &container, &exec).await;
+        if silent {
+            tracing::info!(container, exec, "a command was killed: its caller's client is gone");
+            let error = format!("nothing came from the command's client for {} s: it was killed", SILENCE.as_secs());
+            let _full_or_gone = events.try_send(Err(DriverError::new(error)));
         }
     });
+    answer.await.map_err(|_| DriverError::new("the command was given up while it was started"))??;
     Ok(ReceiverStream::new(receiver).boxed())
+}
+
+/// Takes what the caller sends, and hands on what is for the command. Ends when heartbeats have come and then nothing for
+/// [`SILENCE`]. While the command does not take what is there, nothing more is read, so that is no silence. Without
+/// heartbeats silence says nothing, and neither does the stream's end: hosts leave it open for ever.
+async fn receive(mut input: BoxStream<ExecInput>, inputs: mpsc::Sender<ExecInput>) {
+    let mut beats = false;
+    loop {
+        let next = if beats {
+            let Ok(next) = timeout(SILENCE, input.next()).await else { return };
+            next
+        } else {
+            input.next().await
+        };
+        match next {
+            Some(ExecInput::Heartbeat) => beats = true,
+            Some(input) => {
+                let _command_ended = inputs.send(input).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 async fn read(
@@ -77,18 +129,19 @@ async fn read(
     }
 }
 
-/// Passes input on. The input's end without a close says nothing: hosts leave it open for ever.
+/// Passes input on.
 async fn feed(
     engine: &Engine,
     exec: &str,
     terminal: ExecTerminal,
-    mut input: BoxStream<ExecInput>,
+    mut inputs: mpsc::Receiver<ExecInput>,
     stdin: impl tokio::io::AsyncWrite,
 ) {
     let mut stdin = std::pin::pin!(stdin);
     let mut in_a_line = false;
-    while let Some(input) = input.next().await {
+    while let Some(input) = inputs.recv().await {
         let passed_on = match input {
+            ExecInput::Heartbeat => Ok(()),
             ExecInput::Stdin(bytes) => {
                 in_a_line = bytes.last().map_or(in_a_line, |last| *last != b'\n');
                 async {
@@ -120,4 +173,70 @@ async fn feed(
     }
     // The stream must stay open: closing it would end the command's input.
     std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, stream};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// What comes after each pause; then nothing comes any more.
+    fn inputs(after: impl IntoIterator<Item = (u64, ExecInput)> + Send + 'static) -> BoxStream<ExecInput>
+    where
+        <Vec<(u64, ExecInput)> as IntoIterator>::IntoIter: Send,
+    {
+        let timed = after.into_iter().collect::<Vec<_>>();
+        let timed = stream::iter(timed).then(|(seconds, input)| sleep(Duration::from_secs(seconds)).map(|()| input));
+        timed.chain(stream::pending()).boxed()
+    }
+
+    fn bytes() -> ExecInput {
+        ExecInput::Stdin("x".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_whose_heartbeats_stay_away_is_gone_after_half_a_minute() {
+        let resize = ExecInput::Resize(TerminalSize { height: 1, width: 1 });
+        let (sender, mut received) = mpsc::channel(9);
+        let began = Instant::now();
+
+        // Whatever comes is a sign of life, and it may come late.
+        let input =
+            inputs([(10, ExecInput::Heartbeat), (29, bytes()), (29, resize.clone()), (29, ExecInput::Heartbeat)]);
+        receive(input, sender).await;
+
+        assert_eq!(began.elapsed(), Duration::from_secs(10 + 3 * 29) + SILENCE);
+        assert_eq!((received.recv().await, received.recv().await), (Some(bytes()), Some(resize)));
+        assert_eq!(received.recv().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_never_sends_heartbeats_may_be_silent() {
+        let (sender, _received) = mpsc::channel(9);
+
+        let endless = timeout(Duration::from_secs(3600), receive(inputs([(1, bytes())]), sender.clone())).await;
+        let ended =
+            timeout(Duration::from_secs(3600), receive(stream::iter([ExecInput::Heartbeat]).boxed(), sender)).await;
+
+        assert!(endless.is_err(), "without heartbeats");
+        assert!(ended.is_err(), "the stream's end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_does_not_read_does_not_make_its_client_silent() {
+        let (sender, mut received) = mpsc::channel(1);
+        let input = inputs([(0, ExecInput::Heartbeat), (1, bytes()), (1, bytes()), (1, ExecInput::Heartbeat)]);
+        let mut receiving = Box::pin(receive(input, sender));
+        let began = Instant::now();
+
+        let blocked = timeout(Duration::from_secs(3600), &mut receiving).await;
+        let taken = (received.recv().await, received.recv().now_or_never());
+        receiving.await;
+
+        assert!(blocked.is_err());
+        assert_eq!(taken.0, Some(bytes()));
+        assert_eq!(began.elapsed(), Duration::from_secs(3600) + Duration::from_secs(1) + SILENCE);
+    }
 }

@@ -63,6 +63,16 @@ pub(crate) fn group_of(container: &str, pid: i64, controller: &str) -> io::Resul
     Ok(own.or_else(|| path(&lines, container, "").map(|path| Path::new(MOUNT).join(path))))
 }
 
+/// Whether a process is in a container, by its control group.
+pub(crate) fn is_in(container: &str, pid: i64) -> bool {
+    let lines = lines(pid).ok().flatten().unwrap_or_default();
+    lines.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| is_of(container, path))
+}
+
+fn is_of(container: &str, path: &str) -> bool {
+    !container.is_empty() && path.contains(container)
+}
+
 /// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
 pub(super) fn has_ended(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -87,7 +97,7 @@ fn path<'a>(lines: &'a str, container: &str, controller: &str) -> Option<&'a str
         let (controllers, path) = (fields.next()?, fields.next()?);
         controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/'))
     })?;
-    (!container.is_empty() && path.contains(container)).then_some(path)
+    is_of(container, path).then_some(path)
 }
 
 /// The number in a file of one.

@@ -30,7 +30,9 @@ pub struct ExecSetup {
 /// What the caller sends to a running command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecInput {
-    /// Bytes for standard input.
+    /// Nothing: the caller's client is still there. Agents send it every 10 s.
+    Heartbeat,
+    /// Bytes for standard input, be it none.
     Stdin(Bytes),
     /// The end of standard input.
     StdinClosed,

@@ -46,6 +46,7 @@ impl From<request::Setup> for ExecSetup {
 impl From<ExecInput> for Request {
     fn from(input: ExecInput) -> Self {
         match input {
+            ExecInput::Heartbeat => Self::default(),
             ExecInput::Stdin(bytes) => Self { stdin: Some(data(&bytes)), ..Self::default() },
             ExecInput::StdinClosed => Self { stdin: Some(close()), ..Self::default() },
             ExecInput::Resize(TerminalSize { height, width }) => {
@@ -56,15 +57,18 @@ impl From<ExecInput> for Request {
     }
 }
 
-/// What a message asks for, in order; a heartbeat (nothing set) asks for nothing.
+/// What a message asks for, in order. One with nothing set is a heartbeat; one with no bytes in it is not.
 pub(crate) fn inputs(message: Request) -> Vec<ExecInput> {
+    if message == Request::default() {
+        return vec![ExecInput::Heartbeat];
+    }
     let mut inputs = Vec::new();
     if let Some(size) = message.tty_size {
         let cells = |count: i32| u16::try_from(count.max(0)).unwrap_or(u16::MAX);
         inputs.push(ExecInput::Resize(TerminalSize { height: cells(size.height), width: cells(size.width) }));
     }
     if let Some(stdin) = message.stdin {
-        if !stdin.data.is_empty() {
+        if !stdin.data.is_empty() || !stdin.close {
             inputs.push(ExecInput::Stdin(stdin.data.into()));
         }
         if stdin.close {
@@ -104,4 +108,19 @@ pub(crate) fn events(message: Response) -> Vec<ExecEvent> {
         events.push(ExecEvent::Exited(ExitResult::from_wire(message.result.unwrap_or_default())));
     }
     events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_nothing_set_is_a_heartbeat_and_one_without_bytes_is_input() {
+        let empty = Request { stdin: Some(Operation::default()), ..Request::default() };
+
+        assert_eq!(inputs(Request::default()), [ExecInput::Heartbeat]);
+        assert_eq!(inputs(ExecInput::Heartbeat.into()), [ExecInput::Heartbeat]);
+        assert_eq!(inputs(empty), [ExecInput::Stdin(Bytes::new())]);
+        assert_eq!(inputs(ExecInput::StdinClosed.into()), [ExecInput::StdinClosed]);
+    }
 }

@@ -1,0 +1,170 @@
+//! Ends a command that nobody waits for any more, with all that it started.
+//!
+//! The engine has no call for this. On its own host the processes are signalled: those of the command's session, which it
+//! leads, and those that descend from them. What a command has made a daemon, a session of its own with no parent left, is
+//! not found and runs on. A number of a process is used again, so each is held by a descriptor and is looked at once more
+//! before it is signalled; only processes in the container's control group are.
+
+use std::{collections::BTreeSet, fs, time::Duration};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::{engine::Engine, stats};
+
+/// How often the processes are looked for, as one may start another at any moment.
+const ROUNDS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A process of this host that has not ended, as `/proc/<pid>/stat` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    session: i32,
+    /// In ticks since the machine's start: with the number it names one process and no other.
+    started: u64,
+}
+
+/// A command's processes.
+struct Command<'a> {
+    container: &'a str,
+    leader: i32,
+}
+
+/// Kills a command of a container and what it started. On another host's engine nothing is done: there the end of its
+/// streams is all that reaches the command.
+pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
+    if !engine.is_local() {
+        return tracing::debug!(container, exec, "a command on another host is left to end by itself");
+    }
+    let Some(leader) = leader(engine, exec).await else { return };
+    let command = Command { container, leader };
+    for _ in 0..ROUNDS {
+        let found = command.processes();
+        if found.is_empty() {
+            return;
+        }
+        // What is stopped starts nothing more, so the second look finds all children before their parents are dead.
+        command.signal(found, Signal::STOP);
+        command.signal(command.processes(), Signal::KILL);
+        tokio::time::sleep(PAUSE).await;
+    }
+    tracing::warn!(container, exec, "a command that nobody waits for any more does not end");
+}
+
+/// The number of a command's first process, where it still stands for that.
+async fn leader(engine: &Engine, exec: &str) -> Option<i32> {
+    let inspected = engine.inspect_exec(exec).await.ok()?;
+    let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 0)?;
+    // Nobody else gets its number while it runs, or while others are in the session that it led.
+    (inspected.running? || Process::read(leader).is_none()).then_some(leader)
+}
+
+impl Command<'_> {
+    /// Those that there are now.
+    fn processes(&self) -> BTreeSet<Process> {
+        let of_command = of_command(&processes(), self.leader);
+        of_command.into_iter().filter(|process| stats::is_in(self.container, process.pid.into())).collect()
+    }
+
+    fn signal(&self, processes: BTreeSet<Process>, signal: Signal) {
+        for process in processes {
+            let Some(pid) = Pid::from_raw(process.pid) else { continue };
+            let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|held| {
+                let is_it = Process::read(process.pid).is_some_and(|now| now.started == process.started);
+                if is_it && stats::is_in(self.container, process.pid.into()) {
+                    pidfd_send_signal(held, signal)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = sent {
+                tracing::debug!(%error, pid = process.pid, "a command's process is not signalled");
+            }
+        }
+    }
+}
+
+impl Process {
+    /// `None` where there is none by that number, or it has ended and is not reaped.
+    fn read(pid: i32) -> Option<Self> {
+        Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
+    }
+
+    /// `pid (name) state parent group session ...`, and the start as the 22nd field. A name may have anything in it.
+    fn parse(stat: &str) -> Option<Self> {
+        let (pid, rest) = stat.split_once(" (")?;
+        let (_name, rest) = rest.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse().ok();
+        if matches!(fields.first(), None | Some(&"Z" | &"X" | &"x")) {
+            return None;
+        }
+        let started = fields.get(19)?.parse().ok()?;
+        Some(Self { pid: pid.trim().parse().ok()?, parent: number(1)?, session: number(3)?, started })
+    }
+}
+
+fn processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(Process::read).collect()
+}
+
+/// The first process, those of its session, and their descendants.
+fn of_command(all: &[Process], leader: i32) -> BTreeSet<Process> {
+    let mut found: BTreeSet<Process> =
+        all.iter().filter(|process| process.pid == leader || process.session == leader).copied().collect();
+    loop {
+        let pids: BTreeSet<i32> = found.iter().map(|process| process.pid).collect();
+        let before = found.len();
+        found.extend(all.iter().filter(|process| pids.contains(&process.parent)));
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32, session: i32) -> Process {
+        Process { pid, parent, session, started: 1 }
+    }
+
+    #[test]
+    fn a_commands_processes_are_its_session_and_all_descendants() {
+        let (init, leader, child) = (process(10, 1, 10), process(20, 5, 20), process(21, 20, 20));
+        let (own_session, its_child) = (process(22, 21, 22), process(23, 22, 22));
+        let orphan = process(24, 10, 20);
+        let (another, its_parent) = (process(30, 5, 30), process(5, 1, 5));
+        let all = [init, its_child, own_session, leader, child, orphan, another, its_parent];
+
+        let all_of_it = [leader, child, own_session, its_child, orphan].into();
+        assert_eq!(of_command(&all, 20), all_of_it);
+        let without_leader: Vec<_> = all.into_iter().filter(|process| *process != leader).collect();
+        assert_eq!(of_command(&without_leader, 20), [child, own_session, its_child, orphan].into());
+        assert_eq!(of_command(&all, 40), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_processs_line_is_read_whatever_its_name_and_a_dead_one_is_none() {
+        let rest = "7 7 20 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
+        let read = Process::parse(&format!("21 (a) S (1 2 3) S {rest}"));
+
+        assert_eq!(read, Some(Process { pid: 21, parent: 7, session: 20, started: 4711 }));
+        assert_eq!(Process::parse(&format!("21 (sh) Z {rest}")), None);
+        assert_eq!(Process::parse("21 (sh) S 7"), None);
+        assert_eq!(Process::read(i32::MAX), None);
+    }
+
+    #[test]
+    fn processes_outside_of_the_container_are_not_found() {
+        let own = i32::try_from(std::process::id()).unwrap();
+
+        let command = Command { container: "f00d", leader: own };
+
+        assert!(of_command(&processes(), own).iter().any(|process| process.pid == own));
+        assert_eq!(command.processes(), BTreeSet::new());
+    }
+}
