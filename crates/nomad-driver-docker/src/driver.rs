@@ -26,6 +26,7 @@ use crate::{
     image::Images,
     image_service::DriverImages,
     network::{self, Networks},
+    processors::Processors,
     reaper,
     task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
 };
@@ -86,7 +87,7 @@ fn current(surroundings: &Mutex<Surroundings>) -> Surroundings {
     surroundings.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// What the agent says of the machine's processors.
+/// The machine's processors: what the agent says of them, or else what the kernel does.
 fn machine(topology: Option<&Topology>) -> Machine {
     let speed = |core: &nomad_plugin::driver::TopologyCore| {
         [core.base_speed, core.max_speed, core.guess_speed].into_iter().find(|speed| *speed > 0).unwrap_or_default()
@@ -96,6 +97,12 @@ fn machine(topology: Option<&Topology>) -> Machine {
         total => total,
     });
     let cores = topology.map_or(0, |topology| u32::try_from(topology.cores.len()).unwrap_or(u32::MAX));
+    let (total_mhz, cores) = if total_mhz > 0 && cores > 0 {
+        (total_mhz, cores)
+    } else {
+        let Processors { count, total_mhz } = Processors::read();
+        (total_mhz, count)
+    };
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX));
     Machine { total_mhz, cores, cpus, ..Machine::default() }
 }
@@ -230,5 +237,37 @@ impl Driver for DockerDriver {
         // Containers go on, and so do commands in them; what was begun to be undone has its time.
         let _commands_go_on = tokio::time::timeout(SHUTDOWN, self.around().finishing.finished()).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nomad_plugin::driver::TopologyCore;
+
+    use super::*;
+
+    #[test]
+    fn the_machine_is_the_agents_where_it_has_speeds_and_else_the_kernels() {
+        let core = |base_speed, max_speed| TopologyCore { base_speed, max_speed, ..TopologyCore::default() };
+        let told = Topology { cores: vec![core(2000, 3000), core(0, 1000)], ..Topology::default() };
+        let by_operator = Topology { override_total_compute: 500, ..told.clone() };
+        let empty = Topology::default();
+        let without_speeds = Topology { cores: vec![core(0, 0)], ..Topology::default() };
+        let by_kernel = Processors::read();
+
+        let of = |topology| {
+            let machine = machine(topology);
+            (machine.total_mhz, machine.cores)
+        };
+
+        assert_eq!(of(Some(&told)), (3000, 2));
+        assert_eq!(of(Some(&by_operator)), (500, 2));
+        // A virtual machine's speed changes from moment to moment.
+        assert_eq!(of(None).1, by_kernel.count);
+        assert_eq!(of(Some(&empty)).1, by_kernel.count);
+        assert_eq!(
+            (of(Some(&without_speeds)).0 > 0, of(None).0 > 0),
+            (by_kernel.total_mhz > 0, by_kernel.total_mhz > 0)
+        );
     }
 }

@@ -15,6 +15,7 @@ pub mod image;
 pub mod image_service;
 pub mod logs;
 pub mod network;
+pub mod processors;
 pub mod reaper;
 pub mod stats;
 pub mod task;
