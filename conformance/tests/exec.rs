@@ -218,6 +218,9 @@ async fn a_command_without_streams_keeps_its_code_and_its_time_limit() {
     let left = run(&["/bin/sh", "-c", "ps | grep -c '[s]leep 1000' || true"], Duration::ZERO).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout).trim(), "1", "only the task itself sleeps");
 
+    let long = run(&["/bin/sh", "-c", "head -c 3000000 /dev/zero; echo end"], Duration::ZERO).await.unwrap();
+    assert!(long.stdout.len() == 1 << 20 && long.stdout.ends_with(b"\0end\n"), "{} bytes", long.stdout.len());
+
     let empty = run(&[], Duration::ZERO).await.unwrap_err().to_string();
     assert_eq!(empty, "cmd is required, but was empty");
     fixture.end().await;

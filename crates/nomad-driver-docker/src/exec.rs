@@ -6,7 +6,7 @@
 mod kill;
 mod streaming;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use futures_util::StreamExt;
 use kill::kill;
@@ -35,14 +35,14 @@ pub async fn run(
     let exec = create(engine, container, command, false, ExecTerminal::No).await?;
     let running = async {
         let mut stream = attach(engine, &exec, ExecTerminal::No).await?;
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
         while let Some(piece) = stream.output.next().await {
             match piece.map_err(|error| failed("attach to", &error))? {
-                engine::ExecOutput::Stdout(bytes) => keep_end(&mut stdout, &bytes),
-                engine::ExecOutput::Stderr(bytes) => keep_end(&mut stderr, &bytes),
+                engine::ExecOutput::Stdout(bytes) => stdout.push(&bytes),
+                engine::ExecOutput::Stderr(bytes) => stderr.push(&bytes),
             }
         }
-        Ok(ExecOutput { stdout, stderr, result: ended(engine, &exec).await? })
+        Ok(ExecOutput { stdout: stdout.0.into(), stderr: stderr.0.into(), result: ended(engine, &exec).await? })
     };
     if timeout.is_zero() {
         return running.await;
@@ -54,11 +54,16 @@ pub async fn run(
     answer
 }
 
-fn keep_end(kept: &mut Vec<u8>, bytes: &[u8]) {
-    kept.extend_from_slice(bytes);
-    // Cutting only at twice the bound keeps the copying linear.
-    if kept.len() > 2 * KEPT {
-        kept.drain(..kept.len() - KEPT);
+/// The last [`KEPT`] bytes of a stream, or all of a shorter one.
+#[derive(Default)]
+struct Tail(VecDeque<u8>);
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(KEPT)..];
+        let surplus = (self.0.len() + bytes.len()).saturating_sub(KEPT);
+        self.0.drain(..surplus);
+        self.0.extend(bytes);
     }
 }
 
@@ -99,13 +104,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_long_output_is_kept() {
-        let mut kept = Vec::new();
-        for byte in 0..40u8 {
-            keep_end(&mut kept, &vec![byte; KEPT / 8]);
-        }
+    fn of_long_output_the_last_mebibyte_is_kept_whatever_pieces_it_comes_in() {
+        let whole: Vec<u8> = (0..3 * KEPT + 7).map(|index| u8::try_from(index % 251).unwrap()).collect();
 
-        assert!(kept.len() >= KEPT && kept.len() <= 2 * KEPT);
-        assert_eq!(kept.last(), Some(&39));
+        for piece in [64 << 10, KEPT - 1, KEPT, KEPT + 1, whole.len()] {
+            let mut tail = Tail::default();
+            for bytes in whole.chunks(piece) {
+                tail.push(bytes);
+                assert!(tail.0.len() <= KEPT && tail.0.capacity() <= 2 * KEPT, "pieces of {piece}");
+            }
+            assert!(Vec::from(tail.0) == whole[whole.len() - KEPT..], "pieces of {piece}");
+        }
+        let mut short = Tail::default();
+        short.push(b"one ");
+        short.push(b"two");
+        assert_eq!(Vec::from(short.0), b"one two");
     }
 }
