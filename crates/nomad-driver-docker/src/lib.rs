@@ -1,7 +1,6 @@
 //! The Docker task driver for Nomad.
 
 pub mod background;
-pub mod beneath;
 pub mod config;
 pub mod container;
 pub mod cpuset;

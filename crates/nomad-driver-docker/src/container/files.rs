@@ -8,12 +8,12 @@ use std::{
     sync::OnceLock,
 };
 
+use beneath::{Beneath, Links};
 use nomad_plugin::driver::{Dns, NetworkMode, TaskConfig};
 use rustix::fs::Mode;
 
 use super::{ContainerError, allowlists, binds, paths::HostPaths, refusals::Refusals, security_opt};
 use crate::{
-    beneath::{Beneath, Links},
     config::{PluginConfig, TaskOptions},
     cpuset,
 };

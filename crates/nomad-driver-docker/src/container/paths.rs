@@ -8,13 +8,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use beneath::{Beneath, Links};
 use nomad_plugin::driver::TaskConfig;
 
 use super::{ContainerError, binds, refusals::Refusals};
-use crate::{
-    beneath::{Beneath, Links},
-    config::{PluginConfig, TaskOptions},
-};
+use crate::config::{PluginConfig, TaskOptions};
 
 /// A path that must stay beneath the allocation's directory, and the words in which it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,11 @@ use std::{
     path::Path,
 };
 
+use beneath::{Beneath, Links, find_anywhere, read_regular};
 use nomad_plugin::driver::TaskConfig;
 
 use super::{ContainerError, binds};
-use crate::{
-    beneath::{Beneath, Links, find_anywhere, read_regular},
-    config::PluginConfig,
-};
+use crate::config::PluginConfig;
 
 /// Far more than any profile; Docker's own has 12 KiB.
 const MAX_PROFILE: u64 = 1 << 20;

@@ -7,15 +7,13 @@ use std::{
     time::Duration,
 };
 
+use beneath::{Beneath, Links};
 use futures_util::StreamExt;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
-use crate::{
-    beneath::{Beneath, Links},
-    engine::Engine,
-};
+use crate::engine::Engine;
 
 /// An archive of images.
 #[derive(Clone, Debug, PartialEq, Eq)]

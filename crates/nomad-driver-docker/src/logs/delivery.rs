@@ -2,12 +2,13 @@
 
 use std::{io, path::Path};
 
+use beneath::Beneath;
+
 use super::{
     position::{Announced, Position, PositionFile, To},
     sink::{LogSink, Outlet, Stream},
     task::Control,
 };
-use crate::beneath::Beneath;
 
 /// The two outlets of a task, and the position of what went through them.
 pub(super) struct Delivery {

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use beneath::{Beneath, Links, reopen};
 use memchr::{memchr, memmem};
 use rustix::fs::OFlags;
 use tokio::time::{Instant, sleep};
@@ -23,7 +24,6 @@ use super::{
     rotation::HeldFile,
     sink::{LogSink, Stream},
 };
-use crate::beneath::{Beneath, Links, reopen};
 
 /// How much of what arrived is looked up; a log that repeats itself word for word over more than this has many such places,
 /// of which the last is taken.

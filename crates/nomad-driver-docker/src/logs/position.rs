@@ -12,11 +12,11 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
+use beneath::Beneath;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::sink::{Outlet, Stream};
-use crate::beneath::Beneath;
 
 /// The file's fixed size: a note overwrites the one before in one write.
 const SIZE: usize = 512;

@@ -8,13 +8,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use beneath::{Beneath, Links, find_anywhere, reopen};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::OFlags,
 };
 use tokio::io::unix::AsyncFd;
-
-use crate::beneath::{Beneath, Links, find_anywhere, reopen};
 
 /// The paths that the host names for a task's output. They exist already.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,15 +9,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use beneath::{Beneath, Links};
 use nomad_plugin::driver::TaskConfig;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    beneath::{Beneath, Links},
-    container::task_dir,
-    engine::model::ContainerInspectResponse,
-};
+use crate::{container::task_dir, engine::model::ContainerInspectResponse};
 
 /// More than any task's networks take.
 const MOST: u64 = 1 << 16;

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use beneath::{Beneath, Links};
 use nomad_plugin::driver::TaskConfig;
 
 use crate::{
-    beneath::{Beneath, Links},
     container::files::READABLE,
     engine::model::{ContainerInspectResponse, MountPoint},
 };

@@ -7,16 +7,20 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io,
+    hash::{BuildHasher, Hasher, RandomState},
+    io::{self, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStringExt,
+        unix::ffi::{OsStrExt, OsStringExt},
     },
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, readlinkat, unlinkat},
+    fs::{
+        AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, mknodat, open, openat, readlinkat, renameat,
+        unlinkat,
+    },
     io::Errno,
 };
 
@@ -117,6 +121,84 @@ impl Beneath {
         }
     }
 
+    /// Puts a whole file of ours in the place of whatever has its name, but for a directory: the old content is there, or
+    /// the new one.
+    pub fn write(&self, path: &Path, content: &[u8], mode: Mode) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        // A name that nobody can have put something at.
+        let fresh = format!(".{:016x}.new", RandomState::new().build_hasher().finish());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&parent, &fresh, flags, Mode::RUSR | Mode::WUSR)?);
+        let written = file.write_all(content).and_then(|()| {
+            // The process's umask does not count here.
+            fchmod(&file, mode)?;
+            Ok(renameat(&parent, &fresh, &parent, name)?)
+        });
+        if written.is_err() {
+            let _gone_already = unlinkat(&parent, &fresh, AtFlags::empty());
+        }
+        written
+    }
+
+    /// Makes the directories of a path that are missing, with this mode, without a link on the way.
+    pub fn make_dirs(&self, path: &Path, mode: Mode) -> io::Result<Self> {
+        let mut reached = Self { path: self.path.clone(), directory: self.directory.try_clone()? };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for part in self.relative(path)?.components() {
+            let name = match part {
+                Component::Normal(name) => name,
+                Component::CurDir => continue,
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(self.leads_out()),
+            };
+            let is_new = match mkdirat(&reached.directory, name, mode) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
+                Err(error) => return Err(error.into()),
+            };
+            let directory = openat(&reached.directory, name, flags, Mode::empty())?;
+            if is_new {
+                // The process's umask does not count here.
+                fchmod(&directory, mode)?;
+            }
+            reached = Self { path: reached.path.join(name), directory };
+        }
+        Ok(reached)
+    }
+
+    /// The pipe of a name, opened with these flags; made in the place of whatever else has the name, but for a directory.
+    pub fn pipe(&self, path: &Path, mode: Mode, flags: OFlags) -> io::Result<File> {
+        let (parent, name) = self.parent(path)?;
+        let found = loop {
+            match openat(&parent, name, NAMED, Mode::empty()) {
+                Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode) == FileType::Fifo => break found,
+                Ok(_) => unlinkat(&parent, name, AtFlags::empty())?,
+                Err(Errno::NOENT) => match mknodat(&parent, name, FileType::Fifo, mode, 0) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        };
+        reopen(&found.into(), flags)
+    }
+
+    /// Removes a file, or a link itself.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        Ok(unlinkat(&parent, name, AtFlags::empty())?)
+    }
+
+    /// The names of what is in the directory, in no order.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for entry in Dir::new(openat(&self.directory, ".", flags, Mode::empty())?)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            names.extend(Some(name).filter(|name| name != "." && name != ".."));
+        }
+        Ok(names)
+    }
+
     /// The directory of a file of ours, and the file's name in it.
     fn parent<'a>(&self, path: &'a Path) -> io::Result<(File, &'a OsStr)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -213,7 +295,7 @@ mod tests {
     use std::{
         fs,
         io::{Read, Write},
-        os::unix::fs::symlink,
+        os::unix::fs::{PermissionsExt, symlink},
     };
 
     use proptest::prelude::*;
@@ -335,6 +417,76 @@ mod tests {
 
         assert_eq!(fs::read_to_string(tree.at("web/local/out")).unwrap(), "ours");
         assert_eq!(fs::read_to_string(tree.0.path().join("secret")).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn a_whole_file_takes_the_place_of_whatever_was_planted() {
+        let tree = Tree::new();
+        let (secret, mode) = (tree.0.path().join("secret"), Mode::from_raw_mode(0o640));
+        tree.link(&secret, "web/local/absolute");
+        tree.link("../../../secret", "web/local/out");
+        tree.link("missing", "web/local/dangling");
+        fs::hard_link(&secret, tree.at("web/local/same")).unwrap();
+        rustix::fs::mknodat(CWD, tree.at("web/local/pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        tree.link(tree.0.path(), "web/through");
+        let root = Beneath::open(&tree.root()).unwrap();
+
+        for name in ["absolute", "out", "dangling", "same", "pipe", "file", "none"] {
+            let path = Path::new("web/local").join(name);
+            root.write(&path, b"ours", mode).unwrap();
+            let metadata = fs::symlink_metadata(tree.root().join(&path)).unwrap();
+            assert!(metadata.is_file() && metadata.permissions().mode() & 0o7777 == 0o640, "{name}");
+            assert_eq!(fs::read_to_string(tree.root().join(&path)).unwrap(), "ours", "{name}");
+        }
+        for refused in ["web/through/secret", "web/local", "../secret", "web/local/file/x", "missing/x", ""] {
+            assert!(root.write(Path::new(refused), b"ours", mode).is_err(), "{refused}");
+        }
+
+        assert_eq!(fs::read_to_string(secret).unwrap(), "theirs");
+        assert!(!tree.at("web/local/missing").exists());
+        let mut left = root.below(Path::new("web/local")).unwrap().names().unwrap();
+        left.sort();
+        assert_eq!(left, ["absolute", "dangling", "file", "none", "out", "pipe", "same"], "nothing half written");
+    }
+
+    #[test]
+    fn directories_are_made_where_no_link_is_on_the_way() {
+        let tree = Tree::new();
+        tree.link(tree.0.path(), "web/out");
+        tree.link("local", "web/inside");
+        let root = Beneath::open(&tree.root()).unwrap();
+        let mode = Mode::from_raw_mode(0o777);
+
+        let deepest = root.make_dirs(Path::new("web/local/a/b"), mode).unwrap();
+        deepest.write(Path::new("f"), b"", mode).unwrap();
+        for refused in ["web/out", "web/out/a", "web/inside/a", "web/local/file", "web/../../a", "/a"] {
+            assert!(root.make_dirs(Path::new(refused), mode).is_err(), "{refused}");
+        }
+
+        let permissions = |path: &str| fs::metadata(tree.at(path)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((permissions("web/local/a"), permissions("web/local/a/b/f")), (0o777, 0o777));
+        assert!(!tree.0.path().join("a").exists() && !tree.at("web/local/a/a").exists());
+    }
+
+    #[test]
+    fn a_pipe_is_made_in_the_place_of_what_is_none_and_found_again() {
+        let tree = Tree::new();
+        tree.link("../../../secret", "web/local/link");
+        let root = Beneath::open(&tree.root()).unwrap();
+        let (mode, flags) = (Mode::RUSR | Mode::WUSR, OFlags::RDWR | OFlags::NONBLOCK);
+
+        for name in ["link", "file", "none"] {
+            let path = Path::new("web/local").join(name);
+            let mut writer = root.pipe(&path, mode, flags).unwrap();
+            let mut reader = root.pipe(&path, mode, flags).unwrap();
+            writer.write_all(b"x").unwrap();
+            assert_eq!(reader.read(&mut [0; 2]).unwrap(), 1, "{name}");
+        }
+
+        assert!(root.pipe(Path::new("web/local"), mode, flags).is_err(), "a directory stays");
+        assert_eq!(fs::read_to_string(tree.0.path().join("secret")).unwrap(), "theirs");
+        root.remove(Path::new("web/local/link")).unwrap();
+        assert!(root.remove(Path::new("web/local/link")).is_err() && root.remove(Path::new("web/local")).is_err());
     }
 
     #[test]
