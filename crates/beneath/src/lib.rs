@@ -27,6 +27,9 @@ use rustix::{
 /// How many symbolic links a path may go through, as in the kernel.
 const MAX_LINKS: usize = 40;
 
+/// How often something is looked for anew that others swap meanwhile.
+const MAX_TRIES: usize = 100;
+
 /// A name alone: nothing is read or written through it, no device is started by it.
 const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -97,19 +100,26 @@ impl Beneath {
         read_regular(&self.find(path, links)?)
     }
 
-    /// Opens a regular file of ours, made where it is missing, without a link on the way.
+    /// Opens a regular file of ours for reading and writing, made where it is missing, without a link on the way.
     pub fn open_own(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(openat(&parent, name, flags, mode)?);
-        if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+        for _ in 0..MAX_TRIES {
+            match openat(&parent, name, NAMED, Mode::empty()) {
+                Ok(found) => return open_regular(&found.into(), OFlags::RDWR),
+                Err(Errno::NOENT) => match make(&parent, name, OFlags::RDWR, mode) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    made => return made,
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Errno::BUSY.into())
     }
 
     /// Makes a file of ours; one that is there already, whatever it is, is an error.
     pub fn create_new(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(openat(&parent, name, flags, mode)?.into())
+        make(&parent, name, OFlags::WRONLY, mode)
     }
 
     /// Makes a file of ours in the place of whatever has its name.
@@ -127,8 +137,7 @@ impl Beneath {
         let (parent, name) = self.parent(path)?;
         // A name that nobody can have put something at.
         let fresh = format!(".{:016x}.new", RandomState::new().build_hasher().finish());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(openat(&parent, &fresh, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut file = make(&parent, OsStr::new(&fresh), OFlags::WRONLY, Mode::RUSR | Mode::WUSR)?;
         let written = file.write_all(content).and_then(|()| {
             // The process's umask does not count here.
             fchmod(&file, mode)?;
@@ -155,7 +164,13 @@ impl Beneath {
                 Err(Errno::EXIST) => false,
                 Err(error) => return Err(error.into()),
             };
-            let directory = openat(&reached.directory, name, flags, Mode::empty())?;
+            let directory = openat(&reached.directory, name, flags, Mode::empty()).map_err(|error| match error {
+                Errno::NOTDIR | Errno::LOOP => {
+                    let place = reached.path.join(name);
+                    io::Error::new(io::ErrorKind::NotADirectory, format!("{} is no directory", place.display()))
+                }
+                error => error.into(),
+            })?;
             if is_new {
                 // The process's umask does not count here.
                 fchmod(&directory, mode)?;
@@ -168,9 +183,11 @@ impl Beneath {
     /// The pipe of a name, opened with these flags; made in the place of whatever else has the name, but for a directory.
     pub fn pipe(&self, path: &Path, mode: Mode, flags: OFlags) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
-        let found = loop {
+        for _ in 0..MAX_TRIES {
             match openat(&parent, name, NAMED, Mode::empty()) {
-                Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode) == FileType::Fifo => break found,
+                Ok(found) if FileType::from_raw_mode(fstat(&found)?.st_mode) == FileType::Fifo => {
+                    return reopen(&found.into(), flags);
+                }
                 Ok(_) => unlinkat(&parent, name, AtFlags::empty())?,
                 Err(Errno::NOENT) => match mknodat(&parent, name, FileType::Fifo, mode, 0) {
                     Ok(()) | Err(Errno::EXIST) => {}
@@ -178,8 +195,8 @@ impl Beneath {
                 },
                 Err(error) => return Err(error.into()),
             }
-        };
-        reopen(&found.into(), flags)
+        }
+        Err(Errno::BUSY.into())
     }
 
     /// Removes a file, or a link itself.
@@ -278,10 +295,17 @@ pub fn find_anywhere(path: &Path, links: Links) -> io::Result<File> {
 
 /// Opens what was found for reading, if it is a regular file.
 pub fn read_regular(found: &File) -> io::Result<File> {
-    if !found.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    reopen(found, OFlags::RDONLY)
+    open_regular(found, OFlags::RDONLY)
+}
+
+fn open_regular(found: &File, flags: OFlags) -> io::Result<File> {
+    if found.metadata()?.is_file() { reopen(found, flags) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+/// Makes a file that is not there yet.
+fn make(parent: &File, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<File> {
+    let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(parent, name, flags, mode)?.into())
 }
 
 /// Opens what was found, itself: not whatever has its path by now.

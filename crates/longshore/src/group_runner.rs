@@ -4,7 +4,7 @@
 //! network -> prestart -> main -> poststart ... -> poststop -> network removed
 //! ```
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use nomad_jobspec::job::{Group, Hook, Job, Lifecycle, Task};
 use nomad_plugin::{
@@ -28,6 +28,7 @@ use crate::{
 /// An instance and what it needs.
 pub(crate) struct GroupRunner {
     pub(crate) job: Arc<Job>,
+    pub(crate) job_dir: Arc<Path>,
     pub(crate) group: Group,
     pub(crate) alloc: AllocState,
     pub(crate) ports: Vec<PortMapping>,
@@ -200,6 +201,7 @@ impl GroupRunner {
             node: self.node.clone(),
             schema: self.schema.clone(),
             dir: AllocDir::new(self.data.path(), &self.alloc.id),
+            job_dir: self.job_dir.clone(),
             driver: self.driver.clone(),
             record: self.record.clone(),
             stop,

@@ -1,6 +1,6 @@
 //! The host of one job: places its groups on this machine, runs their tasks, and keeps its state on disk.
 
-use std::{collections::BTreeMap, fs::File, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures_util::StreamExt;
@@ -36,6 +36,7 @@ use crate::{
     state::{AllocState, DataDir, JobState, Phase, PortState, TaskState},
     stop::Stop,
     task_runner::left_running,
+    template,
 };
 
 /// Takes a job for this process.
@@ -55,7 +56,7 @@ pub(crate) async fn run(
     stop: watch::Receiver<Stop>,
 ) -> Result<(), Failure> {
     let usage = |error: std::io::Error| data.failed(&error);
-    let Loaded { source, parsed } = loaded;
+    let Loaded { source, directory, parsed } = loaded;
     let job = Arc::new(parsed.job);
     let _lock = lock(&data, &job.id)?;
     for name in &parsed.ignored {
@@ -95,7 +96,7 @@ pub(crate) async fn run(
     // Those whose tasks ended while no host was there, or whose networks could not be removed then.
     let over = before.iter_mut().flat_map(|before| &mut before.allocs).filter(|alloc| !kept.contains(&alloc.id));
     let placed = match network::remove_all(&driver, over).await {
-        Ok(()) => place(&job, &source, &driver, &record, &data).await,
+        Ok(()) => place(&job, &source, &directory, &driver, &record, &data).await,
         Err(failure) => Err(failure),
     };
     let result = match placed {
@@ -161,6 +162,7 @@ fn remove_dirs(data: &DataDir, allocs: &[AllocState], kept: &[String]) {
 /// A job that this machine can run.
 struct Placed {
     job: Arc<Job>,
+    directory: Arc<Path>,
     node: Arc<Node>,
     schema: Arc<Spec>,
     ports: Ports,
@@ -171,6 +173,7 @@ struct Placed {
 async fn place(
     job: &Arc<Job>,
     source: &nomad_jobspec::Source,
+    directory: &Arc<Path>,
     driver: &Arc<Driver>,
     record: &Arc<Record>,
     data: &DataDir,
@@ -178,7 +181,7 @@ async fn place(
     let node = Arc::new(Node::new(&driver.fingerprint().await?));
     let schema = driver.call(|client| async move { client.task_config_schema().await }).await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
-    check(job, source, &schema)?;
+    check(job, source, directory, &schema)?;
     check_constraints(job, &node)?;
     if let Some(missing) = job.groups.iter().find_map(network::missing) {
         return Err(Failure::Usage(missing));
@@ -212,7 +215,14 @@ async fn place(
             record.change(|state| state.allocs.push(alloc));
         }
     }
-    Ok(Placed { job: job.clone(), node, schema: Arc::new(schema), ports, data: data.clone() })
+    Ok(Placed {
+        job: job.clone(),
+        directory: directory.clone(),
+        node,
+        schema: Arc::new(schema),
+        ports,
+        data: data.clone(),
+    })
 }
 
 fn new_alloc(group: &Group, index: u32, ports: &[PortMapping], cores: &mut Cores) -> Result<AllocState, String> {
@@ -251,10 +261,12 @@ fn mappings(ports: &[PortState]) -> Vec<PortMapping> {
     ports.iter().map(mapping).collect()
 }
 
-/// Every task's configuration against the driver's schema: all that is wrong, before anything runs.
-pub(crate) fn check(job: &Job, source: &nomad_jobspec::Source, schema: &Spec) -> Result<(), Failure> {
+/// Every task's configuration against the driver's schema, and its templates' paths: all that is wrong, before anything
+/// runs. `directory` is the job file's.
+pub(crate) fn check(job: &Job, source: &nomad_jobspec::Source, directory: &Path, schema: &Spec) -> Result<(), Failure> {
     let mut problems = Vec::new();
     for task in job.groups.iter().flat_map(|group| &group.tasks) {
+        problems.extend(task.templates.iter().flat_map(|each| template::misplaced(each, &task.name, directory)));
         if task.driver != "docker" {
             let message =
                 format!("task {:?} needs the driver {:?}; there is the driver docker here", task.name, task.driver);
@@ -307,6 +319,7 @@ impl Placed {
             let running = left.remove(&alloc.id).unwrap_or_default();
             let runner = GroupRunner {
                 job: self.job.clone(),
+                job_dir: self.directory.clone(),
                 group: group.clone(),
                 alloc,
                 ports,

@@ -1,6 +1,9 @@
 //! A job file from disk, with what it may read of this machine.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use nomad_jobspec::{Files, Inputs, Parsed, Source, parse};
 
@@ -9,6 +12,8 @@ use crate::{Failure, cli::JobFile};
 /// A job file as it was read.
 pub(crate) struct Loaded {
     pub(crate) source: Source,
+    /// The file's directory: where this process is, of one from standard input.
+    pub(crate) directory: Arc<Path>,
     pub(crate) parsed: Parsed,
 }
 
@@ -26,11 +31,13 @@ pub(crate) fn load(file: &JobFile) -> Result<Loaded, Failure> {
     });
     let variables = from_environment.map(Ok).chain(variables).collect::<Result<Vec<_>, _>>()?;
     let variable_files = file.variable_files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
-    let directory = file.path.parent().map(Path::to_owned).unwrap_or_default();
-    let inputs =
-        Inputs { variables, variable_files, files: &Disk(directory), uuid: &|| uuid::Uuid::new_v4().to_string() };
+    let directory = file.path.parent().unwrap_or(Path::new(""));
+    let files = Disk(directory.to_owned());
+    let inputs = Inputs { variables, variable_files, files: &files, uuid: &|| uuid::Uuid::new_v4().to_string() };
     let parsed = parse(&source, &inputs).map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
-    Ok(Loaded { source, parsed })
+    let directory = std::env::current_dir().map(|here| here.join(directory));
+    let directory = directory.map_err(|error| Failure::Usage(format!("failed to find the job file: {error}")))?;
+    Ok(Loaded { source, directory: directory.into(), parsed })
 }
 
 /// Reads a text file.

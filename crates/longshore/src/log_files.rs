@@ -4,18 +4,22 @@
 //! writing has lost nothing: a byte is in the pipe or in the file.
 
 use std::{
-    fs::{File, OpenOptions},
+    ffi::OsString,
+    fs::File,
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
+use beneath::{Beneath, Links};
 use nomad_jobspec::job::Logs;
 use rustix::{
-    fs::{CWD, FileType, Mode, OFlags, mknodat, open},
+    fs::{Mode, OFlags},
     pipe::{SpliceFlags, fcntl_setpipe_size, splice},
 };
 use tokio::{io::unix::AsyncFd, sync::watch, task::JoinHandle};
+
+use crate::alloc::dir::AllocDir;
 
 /// A pipe's capacity: what a task may write while the host is busy.
 const PIPE_SIZE: usize = 1 << 20;
@@ -41,17 +45,49 @@ pub(crate) fn pipe_path(logs: &Path, task: &str, stream: Stream) -> PathBuf {
     logs.join(format!(".{task}.{}.fifo", stream.name()))
 }
 
-/// The log files of a stream, oldest first, with their numbers.
-pub(crate) fn files(logs: &Path, task: &str, stream: Stream) -> io::Result<Vec<(u64, PathBuf)>> {
-    let prefix = format!("{task}.{}.", stream.name());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(logs)? {
-        let entry = entry?;
-        let number = entry.file_name().to_str().and_then(|name| name.strip_prefix(&prefix)?.parse().ok());
-        files.extend(number.map(|number| (number, entry.path())));
+/// A stream's log files. A task may plant anything among them, and none of it is followed.
+pub(crate) struct LogFiles {
+    directory: Beneath,
+    task: String,
+    stream: Stream,
+}
+
+impl LogFiles {
+    /// Those of an allocation's task.
+    pub(crate) fn open(dir: &AllocDir, task: &str, stream: Stream) -> io::Result<Self> {
+        Ok(Self { directory: dir.open_logs()?, task: task.to_owned(), stream })
     }
-    files.sort();
-    Ok(files)
+
+    fn name(&self, number: u64) -> PathBuf {
+        format!("{}.{}.{number}", self.task, self.stream.name()).into()
+    }
+
+    /// Their numbers, oldest first.
+    pub(crate) fn numbers(&self) -> io::Result<Vec<u64>> {
+        let prefix = format!("{}.{}.", self.task, self.stream.name());
+        let number = |name: OsString| name.to_str()?.strip_prefix(&prefix)?.parse::<u32>().ok();
+        let mut numbers: Vec<u64> = self.directory.names()?.into_iter().filter_map(number).map(u64::from).collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The first file of these that is one, with its number.
+    pub(crate) fn first(&self, numbers: impl IntoIterator<Item = u64>) -> Option<(u64, File)> {
+        let mut files =
+            numbers.into_iter().map(|number| (number, self.directory.read(&self.name(number), Links::Refused)));
+        files.find_map(|(number, file)| Some((number, file.ok()?)))
+    }
+
+    /// Opened at its end, but not for appending, which splice(2) does not take. What is no file is replaced.
+    fn write(&self, number: u64) -> io::Result<File> {
+        let (name, mode) = (self.name(number), Mode::from_raw_mode(0o644));
+        let mut file = match self.directory.open_own(&name, mode) {
+            Ok(file) => file,
+            Err(_) => self.directory.replace(&name, mode)?,
+        };
+        io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
+        Ok(file)
+    }
 }
 
 /// The collection of one stream; goes on until it is finished.
@@ -62,18 +98,15 @@ pub(crate) struct Collection {
 
 impl Collection {
     /// Makes the pipe if it is not there, and collects what comes through it.
-    pub(crate) fn start(directory: &Path, task: &str, stream: Stream, limits: Logs) -> io::Result<Self> {
-        let path = pipe_path(directory, task, stream);
-        match mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0) {
-            Err(error) if error != rustix::io::Errno::EXIST => return Err(error.into()),
-            _ => {}
-        }
+    pub(crate) fn start(files: LogFiles, limits: Logs) -> io::Result<Self> {
         // Open for writing as well, so that the pipe has no end while the driver is away.
-        let pipe = open(&path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        let path = pipe_path(files.directory.path(), &files.task, files.stream);
+        let flags = OFlags::RDWR | OFlags::NONBLOCK;
+        let pipe = OwnedFd::from(files.directory.pipe(&path, Mode::RUSR | Mode::WUSR, flags)?);
         let _smaller_is_fine = fcntl_setpipe_size(&pipe, PIPE_SIZE);
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor keeps what that one asks for")]
         let pipe = AsyncFd::new(pipe)?;
-        let rotation = Rotation::open(directory, task, stream, limits)?;
+        let rotation = Rotation::open(files, limits)?;
         let (ended, watched) = watch::channel(false);
         #[expect(clippy::disallowed_methods, reason = "the collection holds it")]
         let work = tokio::spawn(collect(pipe, rotation, watched));
@@ -116,9 +149,7 @@ async fn over(ended: &mut watch::Receiver<bool>) {
 }
 
 struct Rotation {
-    directory: PathBuf,
-    task: String,
-    stream: Stream,
+    files: LogFiles,
     max_files: u64,
     max_bytes: u64,
     number: u64,
@@ -127,20 +158,12 @@ struct Rotation {
 }
 
 impl Rotation {
-    fn open(directory: &Path, task: &str, stream: Stream, limits: Logs) -> io::Result<Self> {
-        let number = files(directory, task, stream)?.last().map_or(0, |(number, _)| *number);
-        let file = open_file(directory, task, stream, number)?;
+    fn open(files: LogFiles, limits: Logs) -> io::Result<Self> {
+        let number = files.first(files.numbers()?.into_iter().rev()).map_or(0, |(number, _)| number);
+        let file = files.write(number)?;
         let size = file.metadata()?.len();
-        Ok(Self {
-            directory: directory.to_owned(),
-            task: task.to_owned(),
-            stream,
-            max_files: limits.max_files.into(),
-            max_bytes: u64::from(limits.max_file_size) << 20,
-            number,
-            file,
-            size,
-        })
+        let max_bytes = u64::from(limits.max_file_size) << 20;
+        Ok(Self { files, max_files: limits.max_files.into(), max_bytes, number, file, size })
     }
 
     /// Moves what is in the pipe to the file; AGAIN where the pipe is empty.
@@ -157,64 +180,150 @@ impl Rotation {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.number += 1;
-        self.file = open_file(&self.directory, &self.task, self.stream, self.number)?;
+        // A task may have put a directory where the next file would be.
+        let taken = self.files.numbers()?;
+        self.number = taken.last().map_or(self.number, |last| self.number.max(*last)) + 1;
+        self.file = self.files.write(self.number)?;
         self.size = 0;
-        let files = files(&self.directory, &self.task, self.stream)?;
-        for (_, path) in files.iter().filter(|(number, _)| number + self.max_files <= self.number) {
-            std::fs::remove_file(path)?;
+        for number in taken.into_iter().filter(|number| number + self.max_files <= self.number) {
+            let _directory_that_a_task_put_there = self.files.directory.remove(&self.files.name(number));
         }
         Ok(())
     }
 }
 
-/// Opened at its end, but not for appending, which splice(2) does not take.
-fn open_file(directory: &Path, task: &str, stream: Stream, number: u64) -> io::Result<File> {
-    let path = directory.join(format!("{task}.{}.{number}", stream.name()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    io::Seek::seek(&mut file, io::SeekFrom::End(0))?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{fs::OpenOptions, io::Write, os::unix::fs::symlink};
 
     use super::*;
 
+    /// A directory of logs, and a file of the host beside it.
+    struct Host(tempfile::TempDir);
+
+    impl Host {
+        fn new() -> Self {
+            let host = Self(tempfile::tempdir().unwrap());
+            std::fs::create_dir(host.logs()).unwrap();
+            std::fs::write(host.secret(), "theirs").unwrap();
+            host
+        }
+
+        fn logs(&self) -> PathBuf {
+            self.0.path().join("logs")
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.logs().join(name)
+        }
+
+        fn secret(&self) -> PathBuf {
+            self.0.path().join("secret")
+        }
+
+        fn files(&self, stream: Stream) -> LogFiles {
+            LogFiles { directory: Beneath::open(&self.logs()).unwrap(), task: "web".to_owned(), stream }
+        }
+
+        /// Collects what is written to the pipe.
+        async fn collect(&self, stream: Stream, text: &[u8]) {
+            let limits = Logs { max_files: 2, max_file_size: 1, disabled: false };
+            let collection = Collection::start(self.files(stream), limits).unwrap();
+            let (path, text) = (pipe_path(&self.logs(), "web", stream), text.to_owned());
+            let writing = move || OpenOptions::new().write(true).open(path).unwrap().write_all(&text);
+            tokio::task::spawn_blocking(writing).await.unwrap().unwrap();
+            collection.finish().await.unwrap();
+        }
+
+        fn kept(&self, stream: Stream) -> Vec<(u64, Vec<u8>)> {
+            let files = self.files(stream);
+            let file =
+                |number| files.first([number]).map(|(number, file)| (number, io::read_to_string(file).unwrap().into()));
+            files.numbers().unwrap().into_iter().filter_map(file).collect()
+        }
+    }
+
+    fn lines() -> Vec<u8> {
+        (0..400_000).flat_map(|n: u32| format!("{n:07}\n").into_bytes()).collect()
+    }
+
     #[tokio::test]
     async fn what_comes_is_kept_and_the_oldest_files_go() {
-        let directory = tempfile::tempdir().unwrap();
-        let limits = Logs { max_files: 2, max_file_size: 1, disabled: false };
-        let collection = Collection::start(directory.path(), "web", Stream::Stdout, limits).unwrap();
-        let path = pipe_path(directory.path(), "web", Stream::Stdout);
-        let text: Vec<u8> = (0..400_000).flat_map(|n: u32| format!("{n:07}\n").into_bytes()).collect();
+        let host = Host::new();
+        let text = lines();
 
-        let written = text.clone();
-        tokio::task::spawn_blocking(move || OpenOptions::new().write(true).open(path).unwrap().write_all(&written))
-            .await
-            .unwrap()
-            .unwrap();
-        collection.finish().await.unwrap();
+        host.collect(Stream::Stdout, &text).await;
 
-        let files = files(directory.path(), "web", Stream::Stdout).unwrap();
-        assert_eq!(files.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
-        let kept: Vec<u8> = files.iter().flat_map(|(_, path)| std::fs::read(path).unwrap()).collect();
-        assert_eq!(kept, text[2 << 20..]);
+        let kept = host.kept(Stream::Stdout);
+        assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(kept.into_iter().flat_map(|(_, text)| text).collect::<Vec<_>>(), text[2 << 20..]);
     }
 
     #[tokio::test]
     async fn a_new_host_goes_on_where_the_old_one_was() {
-        let directory = tempfile::tempdir().unwrap();
-        let limits = Logs { max_files: 2, max_file_size: 1, disabled: false };
-        let path = pipe_path(directory.path(), "web", Stream::Stderr);
+        let host = Host::new();
+
         for line in ["one\n", "two\n"] {
-            let collection = Collection::start(directory.path(), "web", Stream::Stderr, limits).unwrap();
-            OpenOptions::new().write(true).open(&path).unwrap().write_all(line.as_bytes()).unwrap();
-            collection.finish().await.unwrap();
+            host.collect(Stream::Stderr, line.as_bytes()).await;
         }
 
-        let files = files(directory.path(), "web", Stream::Stderr).unwrap();
-        assert_eq!(std::fs::read_to_string(&files[0].1).unwrap(), "one\ntwo\n");
+        assert_eq!(host.kept(Stream::Stderr), [(0, b"one\ntwo\n".to_vec())]);
+    }
+
+    #[tokio::test]
+    async fn nothing_that_was_planted_among_the_files_is_written_through_or_stops_the_log() {
+        let host = Host::new();
+        symlink(host.secret(), host.at("web.stdout.0")).unwrap();
+        symlink("../secret", host.at("web.stdout.1")).unwrap();
+        symlink(host.0.path().join("made"), host.at("web.stdout.2")).unwrap();
+        symlink(host.secret(), host.at(".web.stdout.fifo")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, host.at("web.stdout.3"), Mode::RUSR | Mode::WUSR).unwrap();
+        for directory in ["web.stdout.4", "web.stdout.04", "web.stdout.18446744073709551615"] {
+            std::fs::create_dir(host.at(directory)).unwrap();
+        }
+        let text = lines();
+
+        host.collect(Stream::Stdout, &text).await;
+
+        assert_eq!(std::fs::read_to_string(host.secret()).unwrap(), "theirs");
+        assert!(!host.0.path().join("made").exists());
+        let kept: Vec<u8> = host.kept(Stream::Stdout).into_iter().flat_map(|(_, text)| text).collect();
+        assert_eq!(kept, text[2 << 20..]);
+    }
+
+    #[tokio::test]
+    async fn what_was_planted_where_the_next_file_would_be_is_left_alone() {
+        let host = Host::new();
+        host.collect(Stream::Stdout, b"before\n").await;
+        let limits = Logs { max_files: 9, max_file_size: 1, disabled: false };
+        let mut rotation = Rotation::open(host.files(Stream::Stdout), limits).unwrap();
+
+        for step in 1..4 {
+            let next = host.at(&format!("web.stdout.{}", rotation.number + 1));
+            match step {
+                1 => symlink(host.secret(), next).unwrap(),
+                2 => symlink("../made", next).unwrap(),
+                _ => rustix::fs::mkfifoat(rustix::fs::CWD, next, Mode::RUSR | Mode::WUSR).unwrap(),
+            }
+            rotation.rotate().unwrap();
+            rotation.file.write_all(b"ours").unwrap();
+        }
+
+        assert_eq!(std::fs::read_to_string(host.secret()).unwrap(), "theirs");
+        assert!(!host.0.path().join("made").exists());
+        assert_eq!(rotation.number, 6);
+        assert_eq!(host.kept(Stream::Stdout).iter().filter(|(_, text)| text == b"ours").count(), 3);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_shown() {
+        let host = Host::new();
+        symlink(host.secret(), host.at("web.stdout.0")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, host.at("web.stdout.1"), Mode::RUSR | Mode::WUSR).unwrap();
+        std::fs::create_dir(host.at("web.stdout.2")).unwrap();
+        std::fs::write(host.at("web.stdout.3"), "mine").unwrap();
+        symlink("web.stdout.3", host.at("web.stdout.4")).unwrap();
+
+        assert_eq!(host.kept(Stream::Stdout), [(3, b"mine".to_vec())]);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -31,14 +32,14 @@ use crate::{
     alloc::{dir::AllocDir, environment::Subject},
     cores::list,
     driver::Driver,
-    log_files::{Collection, Stream, pipe_path},
+    log_files::{Collection, LogFiles, Stream, pipe_path},
     node::{Node, total_mhz},
     record::Record,
     report,
     restart::{Next, Outcome},
     state::Phase,
     stop::{Stop, asked},
-    template,
+    template::{self, Places},
 };
 
 /// What ends a task whatever it does.
@@ -60,6 +61,7 @@ pub(crate) struct TaskRunner {
     pub(crate) node: Arc<Node>,
     pub(crate) schema: Arc<Spec>,
     pub(crate) dir: AllocDir,
+    pub(crate) job_dir: Arc<Path>,
     pub(crate) driver: Arc<Driver>,
     pub(crate) record: Arc<Record>,
     pub(crate) stop: watch::Receiver<Stop>,
@@ -143,7 +145,7 @@ impl TaskRunner {
         if self.task.logs.disabled {
             return Ok(Vec::new());
         }
-        let start = |stream| Collection::start(&self.dir.logs(), &self.task.name, stream, self.task.logs);
+        let start = |stream| Collection::start(LogFiles::open(&self.dir, &self.task.name, stream)?, self.task.logs);
         Ok(vec![start(Stream::Stdout)?, start(Stream::Stderr)?])
     }
 
@@ -234,7 +236,8 @@ impl TaskRunner {
         let mut env = subject.environment();
         for template in &task.templates {
             let resolve = |name: &str| subject.resolve(&env, name);
-            let added = template::make(template, self.dir.path(), &self.dir.task(&task.name), &env, &resolve)?;
+            let places = Places { alloc: &self.dir, task: &task.name, job_dir: &self.job_dir };
+            let added = template::make(template, places, &env, &resolve)?;
             env.extend(added);
         }
         let config = decode(&task.config, &self.schema, &|name| subject.resolve(&env, name)).map_err(|problems| {

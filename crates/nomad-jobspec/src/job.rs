@@ -5,7 +5,7 @@ mod read;
 mod reader;
 mod references;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 pub(crate) use read::read;
 pub(crate) use reader::nearest;
@@ -214,6 +214,10 @@ pub struct Template {
     pub left_delimiter: String,
     /// What closes an action.
     pub right_delimiter: String,
+    /// Where the source is written.
+    pub source_span: Range<usize>,
+    /// Where the destination is written.
+    pub destination_span: Range<usize>,
 }
 
 /// A task's log files.

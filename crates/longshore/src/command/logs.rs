@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -12,7 +11,7 @@ use crate::{
     Failure,
     alloc::dir::AllocDir,
     cli::From,
-    log_files::{Stream, files},
+    log_files::{LogFiles, Stream},
     report,
     state::DataDir,
 };
@@ -29,10 +28,12 @@ pub(super) async fn logs(
 ) -> Result<(), Failure> {
     let job = target::job(wanted.target, data)?;
     let found = target::one(target::tasks(&job, wanted.task)?, wanted.alloc)?;
-    let directory = AllocDir::new(data.path(), &found.alloc.id).logs();
-    let failed = |error: std::io::Error| Failure::Usage(format!("failed to read {}: {error}", directory.display()));
-    let at = begin(&directory, found.task, stream, from).map_err(failed)?;
-    let mut reader = Reader { directory: directory.clone(), task: found.task.to_owned(), stream, at };
+    let directory = AllocDir::new(data.path(), &found.alloc.id);
+    let failed =
+        |error: std::io::Error| Failure::Usage(format!("failed to read {}: {error}", directory.logs().display()));
+    let files = LogFiles::open(&directory, found.task, stream).map_err(failed)?;
+    let at = begin(&files, from).map_err(failed)?;
+    let mut reader = Reader { files, at };
     loop {
         // Asked before reading: what was written until the end is read after it.
         let over = !follow || is_over(&job.id, &found.alloc.id, found.task, data);
@@ -47,15 +48,14 @@ pub(super) async fn logs(
 }
 
 /// Opens the file in which the log's part begins, at its place; `None` where that is the whole.
-fn begin(directory: &Path, task: &str, stream: Stream, from: From) -> std::io::Result<Option<(u64, File)>> {
+fn begin(files: &LogFiles, from: From) -> std::io::Result<Option<(u64, File)>> {
     if from == From::Beginning {
         return Ok(None);
     }
     // A line's own newline ends it; the one before it begins it.
     let mut newlines = 0;
     let mut bytes = 0;
-    for (number, path) in files(directory, task, stream)?.into_iter().rev() {
-        let mut file = File::open(path)?;
+    for (number, mut file) in files.numbers()?.into_iter().rev().filter_map(|number| files.first([number])) {
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         let size = content.len() as u64;
@@ -89,9 +89,7 @@ fn is_over(job: &str, alloc: &str, task: &str, data: &DataDir) -> bool {
 }
 
 struct Reader {
-    directory: PathBuf,
-    task: String,
-    stream: Stream,
+    files: LogFiles,
     /// The file in hand and its number: an open file outlives its rotation.
     at: Option<(u64, File)>,
 }
@@ -104,19 +102,15 @@ impl Reader {
                 copy(file)?;
             }
             let after = self.at.as_ref().map(|(number, _)| *number);
-            let Some((number, path)) = next(&self.directory, &self.task, self.stream, after)? else { return Ok(()) };
+            let later = self.files.numbers()?.into_iter().filter(|number| after.is_none_or(|after| *number > after));
+            let Some(next) = self.files.first(later) else { return Ok(()) };
             // The file in hand may have grown before the next one was begun.
             if let Some((_, file)) = &mut self.at {
                 copy(file)?;
             }
-            self.at = Some((number, File::open(path)?));
+            self.at = Some(next);
         }
     }
-}
-
-fn next(directory: &Path, task: &str, stream: Stream, after: Option<u64>) -> std::io::Result<Option<(u64, PathBuf)>> {
-    let files = files(directory, task, stream)?;
-    Ok(files.into_iter().find(|(number, _)| after.is_none_or(|after| *number > after)))
 }
 
 fn copy(file: &mut File) -> std::io::Result<()> {
@@ -134,11 +128,14 @@ mod tests {
     use super::*;
 
     fn tail(files: &[&str], from: From) -> String {
-        let directory = tempfile::tempdir().unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let directory = AllocDir::new(data.path(), "id");
+        directory.make(&[]).unwrap();
         for (number, text) in files.iter().enumerate() {
-            std::fs::write(directory.path().join(format!("t.stdout.{number}")), text).unwrap();
+            std::fs::write(directory.logs().join(format!("t.stdout.{number}")), text).unwrap();
         }
-        let Some((number, mut file)) = begin(directory.path(), "t", Stream::Stdout, from).unwrap() else {
+        let log = LogFiles::open(&directory, "t", Stream::Stdout).unwrap();
+        let Some((number, mut file)) = begin(&log, from).unwrap() else {
             return files.concat();
         };
         let mut shown = String::new();

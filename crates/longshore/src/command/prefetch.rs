@@ -100,12 +100,12 @@ async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -
         }
         Ok(())
     };
-    let Some(Loaded { source, parsed }) = job else {
+    let Some(Loaded { source, directory, parsed }) = job else {
         add(&naming(&target.path.display().to_string()), &|_| None)?;
         return Ok(wanted);
     };
     let job = &parsed.job;
-    host::check(job, source, &schema)?;
+    host::check(job, source, directory, &schema)?;
     let node = Node::without_driver();
     for group in &job.groups {
         for (task, index) in group.tasks.iter().flat_map(|task| (0..group.count).map(move |index| (task, index))) {

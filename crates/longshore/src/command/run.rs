@@ -71,7 +71,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
 
 /// Starts a process of its own for the job, and returns once the job runs.
 pub(super) async fn detached(file: &JobFile, options: &Options, data: &DataDir) -> Result<(), Failure> {
-    let Loaded { source, parsed } = job_file::load(file)?;
+    let Loaded { source, parsed, .. } = job_file::load(file)?;
     let job = parsed.job.id;
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to go on in the background: {error}"));
     // What another host says must not be lost. It is asked again by the new process, which keeps the lock.

@@ -13,7 +13,7 @@ pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Fa
     let schema = driver.task_config_schema().await;
     driver.kill().await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
-    host::check(&loaded.parsed.job, &loaded.source, &schema)?;
+    host::check(&loaded.parsed.job, &loaded.source, &loaded.directory, &schema)?;
     for name in &loaded.parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }

@@ -10,6 +10,7 @@ mod images;
 mod life;
 mod mistakes;
 mod orphans;
+mod planted;
 
 use std::{
     path::{Path, PathBuf},

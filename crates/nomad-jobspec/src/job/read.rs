@@ -359,6 +359,8 @@ fn template(block: &Block, findings: &Findings) -> Template {
         env: reader.truth("env").unwrap_or_default(),
         left_delimiter: reader.text("left_delimiter").unwrap_or_else(|| "{{".to_owned()),
         right_delimiter: reader.text("right_delimiter").unwrap_or_else(|| "}}".to_owned()),
+        source_span: reader.span("source"),
+        destination_span: reader.span("destination"),
     };
     if template.destination.is_empty() && !reader.failed("destination") {
         findings.problem(&block.span, "a template needs a destination");
