@@ -108,7 +108,7 @@ impl Beneath {
                 Ok(found) => return open_regular(&found.into(), OFlags::RDWR),
                 Err(Errno::NOENT) => match make(&parent, name, OFlags::RDWR, mode) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    made => return made,
+                    opened => return opened,
                 },
                 Err(error) => return Err(error.into()),
             }

@@ -13,6 +13,7 @@ mod cores;
 mod driver;
 mod group_runner;
 mod host;
+mod job_dir;
 mod job_file;
 mod log_files;
 mod network;

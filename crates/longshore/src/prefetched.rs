@@ -6,12 +6,13 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::state::DataDir;
+use crate::state::{DataDir, open_lock};
 
 /// Their names.
 pub(crate) fn read(data: &DataDir) -> io::Result<BTreeSet<String>> {
@@ -25,11 +26,13 @@ pub(crate) fn read(data: &DataDir) -> io::Result<BTreeSet<String>> {
 /// Changes them; what they are then.
 pub(crate) fn change(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>)) -> io::Result<BTreeSet<String>> {
     let at = |name: &str| data.path().join(name);
-    let lock = File::create(at("prefetched.lock"))?;
+    let lock = open_lock(&at("prefetched.lock"))?;
     flock(&lock, FlockOperation::LockExclusive)?;
     let mut names = read(data)?;
     change(&mut names);
-    fs::write(at("prefetched.json.new"), serde_json::to_vec_pretty(&names)?)?;
+    let mut fresh =
+        File::options().write(true).create(true).truncate(true).mode(0o600).open(at("prefetched.json.new"))?;
+    fresh.write_all(&serde_json::to_vec_pretty(&names)?)?;
     fs::rename(at("prefetched.json.new"), at("prefetched.json"))?;
     Ok(names)
 }

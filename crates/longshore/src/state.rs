@@ -1,13 +1,13 @@
 //! What the host keeps on disk of a job, so that a new host finds what an old one left.
 //!
-//! `<data dir>/jobs/<job id>/state.json`, written anew and renamed into place at each change; `lock` beside it is held
-//! while a host looks after the job.
+//! `<data dir>/jobs/<name made of the job's id>/state.json`, written anew and renamed into place at each change; `lock`
+//! beside it is held while a host looks after the job. Nobody else reads any of it: tasks' secrets are in it.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -16,7 +16,7 @@ use nomad_plugin::client::Reattach;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, restart::History};
+use crate::{Failure, alloc::dir, job_dir, restart::History};
 
 /// A job that was run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -173,14 +173,20 @@ impl DataDir {
         let own = || {
             let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
             let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-            state.or_else(home).unwrap_or_else(std::env::temp_dir).join("longshore")
+            let directory = state.or_else(home).map(|state| state.join("longshore"));
+            directory.ok_or_else(|| io::Error::other("neither HOME nor XDG_STATE_HOME is set"))
         };
         let path = match asked {
             Some(path) => std::path::absolute(path)?,
             None if rustix::process::geteuid().is_root() => "/var/lib/longshore".into(),
-            None => own(),
+            None => own()?,
         };
-        fs::DirBuilder::new().recursive(true).mode(0o711).create(path.join("jobs"))?;
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&path)?;
+        // Earlier versions left these open to every user of this machine.
+        for closed in ["jobs", "driver", "run"] {
+            dir::make(&path.join(closed), 0o700)?;
+        }
+        dir::close(&path)?;
         Ok(Self(path))
     }
 
@@ -201,24 +207,28 @@ impl DataDir {
 
     /// A job's directory.
     pub(crate) fn job(&self, id: &str) -> PathBuf {
-        let safe: String =
-            id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-        self.0.join("jobs").join(safe)
+        let jobs = self.0.join("jobs");
+        let own = jobs.join(job_dir::name(id));
+        let earlier = jobs.join(job_dir::earlier_name(id));
+        // What an earlier version ran stays where its host and its containers have it.
+        let is_there = || !own.exists() && matches!(read(&earlier), Ok(Some(state)) if state.id == id);
+        if earlier != own && is_there() { earlier } else { own }
     }
 
     /// A job's state, if it was ever run.
     pub(crate) fn load(&self, id: &str) -> io::Result<Option<JobState>> {
-        match fs::read(self.job(id).join("state.json")) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(read(&self.job(id))?.filter(|state| state.id == id))
+    }
+
+    fn make_job(&self, id: &str) -> io::Result<PathBuf> {
+        let directory = self.job(id);
+        dir::make(&directory, 0o700)?;
+        Ok(directory)
     }
 
     /// Writes a job's state: the old one or the new one is there whenever the machine stops.
     pub(crate) fn store(&self, state: &JobState) -> io::Result<()> {
-        let directory = self.job(&state.id);
-        fs::create_dir_all(&directory)?;
+        let directory = self.make_job(&state.id)?;
         let fresh = directory.join("state.json.new");
         // The tasks' environments are in it, in their handles, and secrets perhaps in those.
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
@@ -244,11 +254,7 @@ impl DataDir {
     pub(crate) fn all(&self) -> io::Result<Vec<JobState>> {
         let mut states = Vec::new();
         for entry in fs::read_dir(self.0.join("jobs"))? {
-            match fs::read(entry?.path().join("state.json")) {
-                Ok(bytes) => states.push(serde_json::from_slice(&bytes)?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+            states.extend(read(&entry?.path())?);
         }
         states.sort_by(|a: &JobState, b| a.id.cmp(&b.id));
         Ok(states)
@@ -256,16 +262,19 @@ impl DataDir {
 
     /// Keeps other hosts from giving out ports, until it is dropped.
     pub(crate) fn lock_ports(&self) -> io::Result<File> {
-        let file = File::options().write(true).create(true).truncate(false).open(self.0.join("ports.lock"))?;
+        let file = open_lock(&self.0.join("ports.lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
 
     /// Takes a job for this process; `None` where another host looks after it.
     pub(crate) fn lock(&self, id: &str) -> io::Result<Option<File>> {
-        let directory = self.job(id);
-        fs::create_dir_all(&directory)?;
-        let file = File::options().write(true).create(true).truncate(false).open(directory.join("lock"))?;
+        let directory = self.make_job(id)?;
+        if let Some(other) = read(&directory)?.map(|state| state.id).filter(|other| other != id) {
+            let message = format!("an earlier version has kept job {other:?} where {id:?} belongs");
+            return Err(io::Error::other(format!("{message}\nhint: longshore stop -purge {other}")));
+        }
+        let file = open_lock(&directory.join("lock"))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // Its job was purged meanwhile.
             Ok(()) if file.metadata()?.nlink() == 0 => self.lock(id),
@@ -276,9 +285,105 @@ impl DataDir {
     }
 }
 
+/// The state in a job's directory.
+fn read(directory: &Path) -> io::Result<Option<JobState>> {
+    match fs::read(directory.join("state.json")) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        // Where a file stands in the directory's place, too.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file to be locked, by this user alone: who can open it can keep the others waiting.
+pub(crate) fn open_lock(path: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    // An earlier version's.
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn modes(root: &Path) -> BTreeMap<String, u32> {
+        let mut modes = BTreeMap::new();
+        let mut todo = vec![root.to_owned()];
+        while let Some(path) = todo.pop() {
+            let metadata = fs::symlink_metadata(&path).unwrap();
+            if metadata.is_dir() {
+                todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+            modes.insert(path.strip_prefix(root).unwrap().display().to_string(), metadata.mode() & 0o7777);
+        }
+        modes
+    }
+
+    #[test]
+    fn what_an_earlier_version_left_open_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let at = |path: &str| root.join(path);
+        for made in ["jobs/web/driver", "driver", "alloc/id/web/secrets"] {
+            fs::create_dir_all(at(made)).unwrap();
+        }
+        let files = ["ports.lock", "prefetched.lock", "prefetched.json", "jobs/web/lock", "alloc/id/web/secrets/key"];
+        for file in files {
+            fs::write(at(file), "[]").unwrap();
+        }
+        for path in modes(root).keys() {
+            fs::set_permissions(at(path), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+
+        let data = DataDir::open(Some(root)).unwrap();
+        drop((data.lock("web").unwrap().unwrap(), data.lock_ports().unwrap()));
+        crate::prefetched::change(&data, |_| ()).unwrap();
+
+        let modes = modes(root);
+        for (path, mode) in [("alloc", 0o711), ("alloc/id", 0o700), ("jobs", 0o700), ("driver", 0o700), ("run", 0o700)]
+        {
+            assert_eq!(modes[path], mode, "{path}");
+        }
+        for file in ["ports.lock", "prefetched.lock", "prefetched.json", "jobs/web/lock"] {
+            assert_eq!(modes[file], 0o600, "{file}");
+        }
+        // Behind a closed directory it stays as its task has it.
+        assert_eq!(
+            (modes[""], modes["alloc/id/web/secrets/key"]),
+            (0o777, 0o777),
+            "a directory that a person made is theirs"
+        );
+    }
+
+    #[test]
+    fn ids_that_were_one_directory_are_two_and_an_earlier_versions_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(Some(directory.path())).unwrap();
+        let state = |id: &str| JobState { id: id.into(), ..JobState::default() };
+        for id in ["a/b", "a_b"] {
+            data.store(&state(id)).unwrap();
+        }
+        assert_eq!((data.load("a/b").unwrap(), data.load("a_b").unwrap()), (Some(state("a/b")), Some(state("a_b"))));
+        assert!(data.lock("a/b").unwrap().is_some());
+
+        let earlier = directory.path().join("jobs/c_d");
+        fs::create_dir(&earlier).unwrap();
+        fs::write(earlier.join("state.json"), serde_json::to_vec(&state("c/d")).unwrap()).unwrap();
+        let locked = data.lock("c/d").unwrap();
+        assert!(locked.is_some() && earlier.join("lock").exists(), "where the earlier version's host locks it");
+        assert_eq!((data.load("c/d").unwrap(), data.load("c_d").unwrap()), (Some(state("c/d")), None));
+        let refused = data.lock("c_d").unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "an earlier version has kept job \"c/d\" where \"c_d\" belongs\nhint: longshore stop -purge c/d"
+        );
+        data.purge("c/d").unwrap();
+        assert!(data.lock("c_d").unwrap().is_some() && data.lock("c/d").unwrap().is_some());
+        assert!(directory.path().join("jobs/c%2Fd").exists());
+    }
 
     #[test]
     fn a_state_is_found_again_and_a_job_has_one_host() {

@@ -1,6 +1,7 @@
 //! A job: what is to run, as its file says it.
 
 mod constraint;
+mod names;
 mod read;
 mod reader;
 mod references;

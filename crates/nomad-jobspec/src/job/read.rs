@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Dns, Group, Hook, Job, JobKind, Lifecycle, Logs, Network, Port, Restart, RestartMode, Task, TaskResources,
-    Template, constraint,
+    Template, constraint, names,
     reader::{Findings, Reader},
     references,
 };
@@ -108,6 +108,15 @@ fn label(block: &Block, findings: &Findings) -> String {
         findings.problem(&block.span, format!("a {} needs one name: `{} \"name\" {{`", block.name, block.name));
         return String::new();
     };
+    if label.is_empty() {
+        findings.problem(&block.span, format!("the name of this {} is empty", block.name));
+    }
+    match block.name.as_str() {
+        // Its id and its name have rules of their own.
+        "job" => {}
+        "task" => names::task(label, &block.span, findings),
+        what => names::plain(&format!("{what} name"), label, &block.span, findings),
+    }
     label.clone()
 }
 
@@ -130,18 +139,31 @@ fn job(block: &Block, findings: &Findings) -> Job {
     if groups.is_empty() {
         findings.problem(&block.span, "a job needs a group with a task");
     }
+    let given = |name| reader.text(name).filter(|text| !text.is_empty());
+    let id = given("id").unwrap_or_else(|| label.clone());
+    let id_span = block.body.attribute("id").map_or(&block.span, |id| &id.value_span);
+    names::job_id(&id, id_span, findings);
     unique(&block.span, "group", groups.iter().map(|group| group.name.as_str()), findings);
     let job = Job {
-        id: reader.text("id").unwrap_or_else(|| label.clone()),
-        name: reader.text("name").unwrap_or(label),
+        id,
+        name: given("name").unwrap_or(label),
         kind,
-        namespace: reader.text("namespace").unwrap_or_else(|| "default".to_owned()),
-        region: reader.text("region").unwrap_or_else(|| "global".to_owned()),
+        namespace: given("namespace").unwrap_or_else(|| "default".to_owned()),
+        region: given("region").unwrap_or_else(|| "global".to_owned()),
         datacenters: reader.texts("datacenters").unwrap_or_else(|| vec!["dc1".to_owned()]),
         meta: reader.text_map("meta"),
         constraints: constraint::constraints(&reader, findings),
         groups,
     };
+    if job.name != job.id {
+        let name_span = block.body.attribute("name").map_or(&block.span, |name| &name.value_span);
+        names::plain("job name", &job.name, name_span, findings);
+    }
+    names::plain("region", &job.region, &reader.span("region"), findings);
+    names::namespace(&job.namespace, &reader.span("namespace"), findings);
+    for datacenter in &job.datacenters {
+        names::plain("datacenter", datacenter, &reader.span("datacenters"), findings);
+    }
     reader.ignore(&JOB_IGNORED);
     reader.end();
     job
@@ -180,6 +202,10 @@ fn group(block: &Block, kind: JobKind, findings: &Findings) -> Group {
         network: reader.block("network").map(|block| network(&block.body, findings)).unwrap_or_default(),
         tasks,
     };
+    if group.network.mode == "bridge" && group.tasks.iter().any(|task| task.name == names::HOSTS) {
+        let message = format!("task name {:?} is taken: a group in a bridge has a file of this name", names::HOSTS);
+        findings.problem(&block.span, message);
+    }
     reader.ignore(&GROUP_IGNORED);
     reader.end();
     group

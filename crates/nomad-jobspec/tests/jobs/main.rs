@@ -6,6 +6,7 @@ mod blocks;
 mod decode;
 mod functions;
 mod json;
+mod names;
 mod variables;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
