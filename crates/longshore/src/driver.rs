@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,6 +15,10 @@ use nomad_plugin::{
     hclspec::Spec,
     id::TaskId,
     msgpack::encode,
+};
+use rustix::{
+    io::Errno,
+    process::{Pid, test_kill_process},
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -69,7 +73,7 @@ impl Launcher {
             program: self.program.clone(),
             args: Vec::new(),
             env: Vec::new(),
-            socket_dir: None,
+            socket_dir: self.data.as_ref().and_then(socket_dir),
             start_timeout: START_TIMEOUT,
             log: Arc::new(log),
         };
@@ -109,6 +113,26 @@ impl Launcher {
         match ImageClient::new(driver.channel()).keep(kept.into_iter().collect()).await {
             Ok(()) | Err(ImageError::Unserved) => Ok(()),
             Err(error) => Err(Failure::Engine(error.to_string())),
+        }
+    }
+}
+
+/// Where drivers' sockets are: no other user can put one there. `None` where the path is too long for a socket's.
+fn socket_dir(data: &DataDir) -> Option<PathBuf> {
+    const LONGEST: usize = 107;
+    const SOCKET: &str = "/plugin4194304";
+    let directory = data.run();
+    remove_stale_sockets(&directory);
+    (directory.as_os_str().len() + SOCKET.len() <= LONGEST).then_some(directory)
+}
+
+/// Removes those of processes that were killed.
+fn remove_stale_sockets(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.strip_prefix("plugin")?.parse().ok());
+        let gone = pid.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH));
+        if gone {
+            let _removed_meanwhile = std::fs::remove_file(entry.path());
         }
     }
 }

@@ -194,6 +194,11 @@ impl DataDir {
         &self.0
     }
 
+    /// Where drivers' sockets are.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
     /// What a person is told when it cannot be used.
     pub(crate) fn failed(&self, error: &io::Error) -> Failure {
         let hint = match error.kind() {

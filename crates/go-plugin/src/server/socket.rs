@@ -43,7 +43,13 @@ impl Socket {
         // The process id is unique among the living; what a dead one left behind may go.
         let path = directory.join(format!("plugin{}", std::process::id()));
         let _absent_as_a_rule = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path).map_err(|source| SocketError::Bind { path: path.clone(), source })?;
+        // Whatever the process's umask is, another user cannot connect.
+        let bind = || {
+            let listener = UnixListener::bind(&path)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            Ok(listener)
+        };
+        let listener = bind().map_err(|source| SocketError::Bind { path: path.clone(), source })?;
         let socket = Self { path, listener };
         match env::var("PLUGIN_UNIX_SOCKET_GROUP") {
             Ok(group) if !group.is_empty() => socket.share_with(&group)?,

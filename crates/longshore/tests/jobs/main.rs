@@ -4,6 +4,7 @@
 
 mod bars;
 mod bridge;
+mod closed;
 mod commands;
 mod groups;
 mod images;
