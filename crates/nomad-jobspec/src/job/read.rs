@@ -35,7 +35,7 @@ const JOB_IGNORED: [&str; 19] = [
     "disconnect",
     "version",
 ];
-const GROUP_IGNORED: [&str; 18] = [
+const GROUP_IGNORED: [&str; 17] = [
     "update",
     "spread",
     "affinity",
@@ -44,7 +44,6 @@ const GROUP_IGNORED: [&str; 18] = [
     "service",
     "vault",
     "consul",
-    "volume",
     "ephemeral_disk",
     "scaling",
     "stop_after_client_disconnect",
@@ -55,24 +54,28 @@ const GROUP_IGNORED: [&str; 18] = [
     "stop_after_client_disconnect",
     "secret",
 ];
-const TASK_IGNORED: [&str; 16] = [
+const TASK_IGNORED: [&str; 14] = [
     "service",
     "vault",
     "consul",
     "affinity",
-    "artifact",
     "csi_plugin",
     "dispatch_payload",
     "device",
     "identity",
     "scaling",
     "shutdown_delay",
-    "volume_mount",
     "kind",
     "schedule",
     "action",
     "secret",
 ];
+
+/// What a task would miss if it were ignored: its data, or its program. Each with what there is instead.
+const VOLUME: &str = "mount what is to outlive the job in the task's `config`: a `mount` of type \"volume\", or `volumes = \
+                      [\"/srv/data:/data\"]`; both need `volumes { enabled = true }` in the driver's configuration";
+const ARTIFACT: &str = "fetch it in a prestart task, into /alloc/data; or put the file beside the job file and make it with \
+                        `template { source = ... }`";
 
 /// Reads a whole file.
 ///
@@ -206,6 +209,7 @@ fn group(block: &Block, kind: JobKind, findings: &Findings) -> Group {
         let message = format!("task name {:?} is taken: a group in a bridge has a file of this name", names::HOSTS);
         findings.problem(&block.span, message);
     }
+    reader.refuse("volume", VOLUME);
     reader.ignore(&GROUP_IGNORED);
     reader.end();
     group
@@ -308,6 +312,8 @@ fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
         leader: reader.truth("leader").unwrap_or_default(),
         lifecycle,
     };
+    reader.refuse("volume_mount", VOLUME);
+    reader.refuse("artifact", ARTIFACT);
     reader.ignore(&TASK_IGNORED);
     reader.end();
     references::check(&task, findings);

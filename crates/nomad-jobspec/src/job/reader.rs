@@ -163,6 +163,17 @@ impl<'a> Reader<'a> {
         blocks.into_iter().next()
     }
 
+    /// What is not honoured here, and must not be passed over: each time an error, with what there is instead.
+    pub(super) fn refuse(&self, name: &'static str, instead: &str) {
+        self.asked.borrow_mut().push(name);
+        let attributes = self.body.attributes.iter().filter(|attribute| attribute.name == name);
+        let spans = attributes.map(|attribute| &attribute.span).chain(self.body.blocks(name).map(|block| &block.span));
+        for span in spans {
+            let problem = Problem::at(span.clone(), format!("`{name}` is not honoured on one machine"));
+            self.findings.problems.borrow_mut().push(problem.hint(instead));
+        }
+    }
+
     /// What only a cluster can honour: named once, and left alone.
     pub(super) fn ignore(&self, names: &[&'static str]) {
         for name in names {

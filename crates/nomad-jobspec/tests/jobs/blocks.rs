@@ -87,3 +87,26 @@ fn a_task_asks_for_cores_or_for_their_speed() {
     let told = resources("cores = 2\n cpu = 100").unwrap_err().to_string();
     assert!(told.contains("cpu and cores exclude each other"), "{told}");
 }
+
+#[test]
+fn what_a_task_would_miss_is_an_error_and_not_ignored() {
+    let mount = "volume_mount {\n volume = \"data\"\n destination = \"/data\"\n }\n";
+    let artifact = "artifact { source = \"https://example.com/x\" }\n";
+    let dynamic = "dynamic \"artifact\" {\n for_each = [1]\n content { source = \"x\" }\n }";
+    let volume = task("").replace("task \"t\"", "volume \"data\" {\n type = \"host\"\n }\n task \"t\"");
+    let json = "{\"job\": {\"j\": {\"group\": {\"g\": {\"volume\": {\"data\": {\"type\": \"host\"}}, \"task\": {\"t\": \
+                {\"driver\": \"docker\", \"artifact\": [{\"source\": \"x\"}]}}}}}}}";
+    for (text, name, instead) in [
+        (volume, "volume", "a `mount` of type \"volume\""),
+        (task(mount), "volume_mount", "volumes { enabled = true }"),
+        (task(artifact), "artifact", "in a prestart task"),
+        (task(dynamic), "artifact", "in a prestart task"),
+    ] {
+        let told = errors(&text);
+        assert!(told.contains(&format!("`{name}` is not honoured on one machine")), "{told}");
+        assert!(told.contains(instead) && told.contains("test.nomad.hcl:"), "{told}");
+    }
+    let of_json = errors(json);
+    assert!(of_json.contains("`volume` is not") && of_json.contains("`artifact` is not"), "{of_json}");
+    assert_eq!(errors(&task(&artifact.repeat(2))).matches("is not honoured").count(), 2);
+}
