@@ -320,10 +320,11 @@ mod tests {
         fs,
         io::{Read, Write},
         os::unix::fs::{PermissionsExt, symlink},
+        sync::atomic::{AtomicBool, Ordering},
     };
 
     use proptest::prelude::*;
-    use rustix::fs::CWD;
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
 
     use super::*;
 
@@ -542,6 +543,46 @@ mod tests {
 
         assert_eq!(text, "mine");
         assert!(find_anywhere(&tree.at("web/local/file"), Links::Refused).is_err());
+    }
+
+    #[test]
+    fn whatever_is_swapped_meanwhile_nothing_is_written_or_read_outside() {
+        let tree = Tree::new();
+        let outside = tree.0.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("file"), "theirs").unwrap();
+        symlink(&outside, tree.at("web/link")).unwrap();
+        symlink(outside.join("file"), tree.at("web/local/link")).unwrap();
+        let root = Beneath::open(&tree.root()).unwrap();
+        let (path, mode) = (Path::new("web/local/file"), Mode::RUSR | Mode::WUSR);
+        let over = AtomicBool::new(false);
+
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for (one, other) in [("web/local", "web/link"), ("web/local/file", "web/local/link")] {
+                        let (one, other) = (tree.at(one), tree.at(other));
+                        let _one_is_a_link_to_nothing_now = renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+                    }
+                }
+            });
+            for _ in 0..2000 {
+                let _refused_or_inside = root.write(path, b"ours", mode);
+                let _refused_or_inside = root.make_dirs(Path::new("web/local/new"), mode);
+                let _refused_or_inside = root.create_new(path, mode).map(|mut file| file.write_all(b"ours"));
+                let _refused_or_inside = root.open_own(path, mode).map(|mut file| file.write_all(b"ours"));
+                let _refused_or_inside = root.remove(Path::new("web/local/none"));
+                for links in [Links::Followed, Links::Refused] {
+                    if let Ok(file) = root.read(path, links) {
+                        assert_ne!(io::read_to_string(file).unwrap(), "theirs");
+                    }
+                }
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "theirs");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     }
 
     proptest! {

@@ -21,7 +21,10 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     Failure,
-    alloc::{dir::AllocDir, environment::alloc_name},
+    alloc::{
+        dir::AllocDir,
+        environment::{alloc_name, never_resolved},
+    },
     bars::{self, Bars},
     constraint,
     cores::Cores,
@@ -181,7 +184,7 @@ async fn place(
     let node = Arc::new(Node::new(&driver.fingerprint().await?));
     let schema = driver.call(|client| async move { client.task_config_schema().await }).await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
-    check(job, source, directory, &schema)?;
+    check(job, source, directory, &schema, &node)?;
     check_constraints(job, &node)?;
     if let Some(missing) = job.groups.iter().find_map(network::missing) {
         return Err(Failure::Usage(missing));
@@ -261,11 +264,17 @@ fn mappings(ports: &[PortState]) -> Vec<PortMapping> {
     ports.iter().map(mapping).collect()
 }
 
-/// Every task's configuration against the driver's schema, and its templates' paths: all that is wrong, before anything
-/// runs. `directory` is the job file's.
-pub(crate) fn check(job: &Job, source: &nomad_jobspec::Source, directory: &Path, schema: &Spec) -> Result<(), Failure> {
+/// Every task's configuration against the driver's schema, what it refers to, and its templates' paths: all that is wrong,
+/// before anything runs. `directory` is the job file's.
+pub(crate) fn check(
+    job: &Job,
+    source: &nomad_jobspec::Source,
+    directory: &Path,
+    schema: &Spec,
+    node: &Node,
+) -> Result<(), Failure> {
     let mut problems = Vec::new();
-    for task in job.groups.iter().flat_map(|group| &group.tasks) {
+    for (group, task) in job.groups.iter().flat_map(|group| group.tasks.iter().map(move |task| (group, task))) {
         problems.extend(task.templates.iter().flat_map(|each| template::misplaced(each, &task.name, directory)));
         if task.driver != "docker" {
             let message =
@@ -273,6 +282,7 @@ pub(crate) fn check(job: &Job, source: &nomad_jobspec::Source, directory: &Path,
             problems.push(nomad_jobspec::Problem::new(message));
             continue;
         }
+        problems.extend(never_resolved(job, group, task, node));
         // References are resolved when the task starts; here each stands for a number, which is also a text.
         problems.extend(decode(&task.config, schema, &|_| Some("1".to_owned())).err().unwrap_or_default());
     }

@@ -5,17 +5,27 @@ use std::collections::BTreeMap;
 use nomad_plugin::driver::{Attribute, Fingerprint};
 
 /// The machine's attributes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Node(BTreeMap<String, String>);
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    known: BTreeMap<String, String>,
+    driver: Driver,
+}
+
+/// Whether the driver has told its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driver {
+    Asked,
+    NotAsked,
+}
 
 impl Node {
     /// From the system and a driver's fingerprint.
     pub(crate) fn new(fingerprint: &Fingerprint) -> Self {
-        let Self(mut known) = Self::without_driver();
+        let Self { mut known, .. } = Self::without_driver();
         for (name, value) in &fingerprint.attributes {
             known.insert(format!("attr.{name}"), text_of(value));
         }
-        Self(known)
+        Self { known, driver: Driver::Asked }
     }
 
     /// From the system alone.
@@ -51,12 +61,22 @@ impl Node {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        Self(known)
+        Self { known, driver: Driver::NotAsked }
     }
 
     /// An attribute, by its whole name.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+        self.known.get(name).cloned()
+    }
+
+    /// Whether an attribute may be known once the driver is asked.
+    pub(crate) fn may_have(&self, name: &str) -> bool {
+        self.driver == Driver::NotAsked && name.starts_with("attr.driver.")
+    }
+
+    /// All names that are known.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.known.keys().map(String::as_str)
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use nomad_jobspec::{
+    Problem,
     decode::decode,
     job::{Group, Job, JobKind, Lifecycle, Task},
 };
@@ -240,10 +241,18 @@ impl TaskRunner {
             let added = template::make(template, places, &env, &resolve)?;
             env.extend(added);
         }
-        let config = decode(&task.config, &self.schema, &|name| subject.resolve(&env, name)).map_err(|problems| {
-            let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
-            problems.join("; ")
-        })?;
+        let told = |problems: Vec<Problem>| {
+            let words = |Problem { message, hint, .. }: Problem| match hint {
+                Some(hint) => format!("{message}: {hint}"),
+                None => message,
+            };
+            problems.into_iter().map(words).collect::<Vec<_>>().join("; ")
+        };
+        let unresolved = subject.unresolved(&env);
+        if !unresolved.is_empty() {
+            return Err(told(unresolved));
+        }
+        let config = decode(&task.config, &self.schema, &|name| subject.resolve(&env, name)).map_err(told)?;
         let path = |stream| {
             let null = "/dev/null".into();
             let path = if task.logs.disabled { null } else { pipe_path(&self.dir.logs(), &task.name, stream) };

@@ -26,7 +26,7 @@ pub struct Attribute {
     pub span: Range<usize>,
     /// Where the value stands.
     pub value_span: Range<usize>,
-    /// The references in it that are known only at run time.
+    /// The references in it that are known only at run time, also those that variables and locals brought.
     pub references: Vec<Reference>,
     /// Whether its expression has no value, which is a problem already told; the value is null then.
     pub failed: bool,
@@ -37,6 +37,8 @@ pub struct Attribute {
 pub struct Reference {
     /// The name.
     pub name: String,
+    /// All of it, as it is looked up: `env.HOME` of `${env["HOME"]}`.
+    pub path: String,
     /// Where it stands.
     pub span: Range<usize>,
 }

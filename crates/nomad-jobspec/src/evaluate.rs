@@ -15,6 +15,7 @@ use hcl_edit::{
     expr::Expression,
     structure::{self, Structure},
 };
+use references::Carried;
 pub use variables::Variable;
 
 use crate::{
@@ -28,7 +29,8 @@ const MAX_DEPTH: usize = 64;
 /// Evaluates a whole file. What cannot be evaluated is null in the body, and told in the problems.
 pub(crate) fn evaluate(source: &Source, inputs: &Inputs<'_>) -> Result<(Body, Vec<Problem>), Diagnostics> {
     let parsed = parse(source).map_err(|problem| Diagnostics::new(source, vec![problem]))?;
-    let mut evaluator = Evaluator { inputs, scope: BTreeMap::new(), problems: Vec::new(), references: Vec::new() };
+    let mut evaluator =
+        Evaluator { inputs, scope: BTreeMap::new(), problems: Vec::new(), references: Vec::new(), carried: Vec::new() };
     variables::declare(&mut evaluator, &parsed)?;
     let body = evaluator.body(&parsed, &["variable", "variables", "locals"]);
     Ok((body, evaluator.problems))
@@ -68,6 +70,8 @@ struct Evaluator<'a> {
     problems: Vec<Problem>,
     /// The run-time references of what was evaluated last.
     references: Vec<Reference>,
+    /// Those that the scope holds.
+    carried: Vec<Carried>,
 }
 
 impl Evaluator<'_> {
@@ -95,6 +99,13 @@ impl Evaluator<'_> {
                 Value::Null
             }
         }
+    }
+
+    /// The value of an expression that the scope is to hold.
+    fn carried_value(&mut self, expression: &Expression) -> Value {
+        let value = self.value(expression);
+        self.carried.extend(std::mem::take(&mut self.references).into_iter().map(Carried::here));
+        value
     }
 
     fn body(&mut self, body: &structure::Body, leave_out: &[&str]) -> Body {
@@ -125,12 +136,15 @@ impl Evaluator<'_> {
         let before = self.problems.len();
         let value = self.value(&attribute.value);
         let value_span = attribute.value.span().unwrap_or_default();
+        let mut references = std::mem::take(&mut self.references);
+        let brought = references::within(&value, &self.carried).into_iter();
+        references.extend(brought.map(|carried| carried.at(&value_span)));
         Attribute {
             name: attribute.key.to_string(),
             value,
             span: attribute.key.span().unwrap_or_else(|| value_span.clone()),
             value_span,
-            references: std::mem::take(&mut self.references),
+            references,
             failed: self.problems.len() > before,
         }
     }
@@ -152,7 +166,7 @@ impl Evaluator<'_> {
             Some(Expression::Variable(variable)) => variable.to_string(),
             _ => name.clone(),
         };
-        let items: Vec<(Value, Value)> = match self.value(&for_each.value) {
+        let items: Vec<(Value, Value)> = match self.carried_value(&for_each.value) {
             Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (index.into(), item)).collect(),
             Value::Object(items) => items.into_iter().map(|(key, item)| (key.into(), item)).collect(),
             Value::Null => return,

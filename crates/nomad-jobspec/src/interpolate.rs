@@ -1,5 +1,7 @@
 //! References that are known only when a task runs: `${NOMAD_PORT_http}`, `${attr.kernel.name}`, `${env["HOME"]}`.
 
+use std::cell::RefCell;
+
 /// Replaces each reference that `resolve` knows; it gets `NOMAD_PORT_http`, `attr.kernel.name`, `env.HOME`. What it
 /// does not know stays as it stands.
 pub fn interpolate(text: &str, resolve: &dyn Fn(&str) -> Option<String>) -> String {
@@ -19,8 +21,18 @@ pub fn interpolate(text: &str, resolve: &dyn Fn(&str) -> Option<String>) -> Stri
     out
 }
 
+/// The references in a text: `NOMAD_PORT_http`, `attr.kernel.name`, `env.HOME`.
+pub(crate) fn paths(text: &str) -> Vec<String> {
+    let paths = RefCell::new(Vec::new());
+    let _unchanged = interpolate(text, &|path| {
+        paths.borrow_mut().push(path.to_owned());
+        None
+    });
+    paths.into_inner()
+}
+
 /// `env["HOME"]` as `env.HOME`.
-fn path(reference: &str) -> String {
+pub(crate) fn path(reference: &str) -> String {
     let plain = reference.trim().replace("[\"", ".");
     plain.replace("\"]", "")
 }

@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 pub(crate) use read::read;
 pub(crate) use reader::nearest;
+pub(crate) use references::is_of_running_task;
 
 use crate::body::Body;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use nomad_jobspec::{
-    interpolate,
-    job::{Group, Job, Task},
+    Problem, interpolate,
+    job::{Group, Job, Port, Task},
 };
 use nomad_plugin::driver::PortMapping;
 
@@ -42,6 +42,18 @@ impl Subject<'_> {
             return self.meta().get(key).cloned();
         }
         env.get(name).cloned().or_else(|| self.node.get(name))
+    }
+
+    /// The references in the task's configuration that nothing answers, with this environment.
+    pub(crate) fn unresolved(&self, env: &BTreeMap<String, String>) -> Vec<Problem> {
+        self.unresolved_but(env, &|_| false)
+    }
+
+    fn unresolved_but(&self, env: &BTreeMap<String, String>, forgiven: &dyn Fn(&str) -> bool) -> Vec<Problem> {
+        let meta: Vec<String> = self.meta().keys().map(|key| format!("meta.{key}")).collect();
+        let known = env.keys().chain(&meta).map(String::as_str).chain(self.node.names());
+        let resolve = |name: &str| self.resolve(env, name).or_else(|| forgiven(name).then(String::new));
+        self.task.unresolved(&resolve, &known.collect::<Vec<_>>())
     }
 
     fn meta(&self) -> BTreeMap<String, String> {
@@ -112,6 +124,20 @@ impl Subject<'_> {
         }
         env
     }
+}
+
+/// The references in a task's configuration that nothing will answer wherever an instance of its group is placed here.
+pub(crate) fn never_resolved(job: &Job, group: &Group, task: &Task, node: &Node) -> Vec<Problem> {
+    let port = |port: &Port| PortMapping { label: port.label.clone(), ..PortMapping::default() };
+    let ports: Vec<PortMapping> = group.network.ports.iter().map(port).collect();
+    let cores: Vec<u32> = (0..task.resources.cores).collect();
+    let subject = Subject { job, group, task, alloc_id: "", index: 0, ports: &ports, cores: &cores, node };
+    // What a template adds is known when it is made.
+    let later = |name: &str| {
+        let of_agent = ["attr.", "node.", "meta."].iter().any(|root| name.starts_with(root));
+        node.may_have(name) || task.has_environment_of_templates() && !of_agent
+    };
+    subject.unresolved_but(&subject.environment(), &later)
 }
 
 /// A name as part of a variable's.

@@ -105,8 +105,8 @@ async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -
         return Ok(wanted);
     };
     let job = &parsed.job;
-    host::check(job, source, directory, &schema)?;
     let node = Node::without_driver();
+    host::check(job, source, directory, &schema, &node)?;
     for group in &job.groups {
         for (task, index) in group.tasks.iter().flat_map(|task| (0..group.count).map(move |index| (task, index))) {
             let subject = Subject { job, group, task, alloc_id: "", index, ports: &[], cores: &[], node: &node };

@@ -4,7 +4,10 @@ use crate::{
     Failure,
     cli::{JobFile, Options},
     driver::Launcher,
-    host, job_file, report,
+    host,
+    job_file::{self, Loaded},
+    node::Node,
+    report,
 };
 
 pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Failure> {
@@ -13,8 +16,9 @@ pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Fa
     let schema = driver.task_config_schema().await;
     driver.kill().await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
-    host::check(&loaded.parsed.job, &loaded.source, &loaded.directory, &schema)?;
-    for name in &loaded.parsed.ignored {
+    let Loaded { source, directory, parsed } = loaded;
+    host::check(&parsed.job, &source, &directory, &schema, &Node::without_driver())?;
+    for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }
     report::line("Job validation successful");

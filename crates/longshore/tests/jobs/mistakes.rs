@@ -46,3 +46,63 @@ fn every_mistake_is_one_clear_error_with_its_exit_code_and_leaves_nothing() {
     assert!(text(&away.stderr).contains("hint: start dockerd, or set DOCKER_HOST"), "{}", text(&away.stderr));
     assert_eq!(machine.run(&["stop", "nothing"]).status.code(), Some(2));
 }
+
+/// Every kind of reference that an agent knows; each must reach the task with a value.
+const KNOWN: &str = "${NOMAD_ALLOC_ID} ${NOMAD_PORT_http} ${NOMAD_META_owner} ${NOMAD_TASK_NAME} ${attr.kernel.name} \
+                     ${attr.driver.docker.version} ${node.datacenter} ${meta.owner} ${env[\"OWN\"]} ${OWN} ${FROM_TEMPLATE}";
+
+#[test]
+fn what_a_job_refers_to_reaches_its_task_with_a_value_or_is_refused() {
+    let machine = Machine::new();
+    let more = "env { OWN = \"own\" }\n meta { owner = \"me\" }\n template {\n data = \"FROM_TEMPLATE=made\"\n destination = \
+                \"local/env\"\n env = true\n }";
+    let good = job("refers", &format!("echo {KNOWN}; X=shell; echo $${{X}} $${{NOMAD_NOT_GIVEN:-kept}}"), more)
+        .replace(
+            "group \"g\" {",
+            "type = \"batch\"\n group \"g\" {\n network {\n port \"http\" {}\n }\n restart {\n attempts = 0\n }",
+        );
+    let file = machine.file("job.hcl", &good);
+    let path = file.to_str().unwrap();
+
+    machine.ok(&["validate", path]);
+    machine.ok(&["run", path]);
+    let said = machine.logs("refers");
+    assert!(said.ends_with("me own own made\nshell kept\n") && !said.contains('$'), "{said}");
+
+    for (known, unknown, hint, in_validate) in [
+        ("${NOMAD_ALLOC_ID}", "${NOMAD_ALOC_ID}", "did you mean `${NOMAD_ALLOC_ID}`?", false),
+        ("${attr.kernel.name}", "${attr.kernel.nam}", "did you mean `${attr.kernel.name}`?", true),
+        ("${attr.kernel.name}", "${attr.driver.docker.versio}", "did you mean `${attr.driver.docker.version}`?", false),
+        ("${meta.owner}", "${meta.ownr}", "did you mean `${meta.owner}`?", true),
+        ("${node.datacenter}", "${node.rack}", "for the text `${node.rack}` itself write `$${node.rack}`", true),
+        ("${env[\"OWN\"]}", "${env[\"OWNED_BY_NOBODY\"]}", "", false),
+    ] {
+        let file = machine.file("job.hcl", &good.replacen(known, unknown, 1));
+        let path = file.to_str().unwrap();
+        let (validated, ran) = (machine.run(&["validate", path]), machine.run(&["run", path]));
+        // A template of this job may give a value to all but what is the machine's.
+        let at_run = unknown.contains("NOMAD") || unknown.contains("env");
+        assert_eq!(validated.status.code(), Some(if in_validate { 2 } else { 0 }), "{unknown}");
+        assert_eq!(ran.status.code(), Some(if at_run { 1 } else { 2 }), "{unknown}: {}", text(&ran.stderr));
+        let said = text(&ran.stderr);
+        assert!(said.contains("a value when the task runs"), "{said}");
+        assert!(said.contains(hint), "{said}");
+    }
+    // Without such a template all of them are known before.
+    let good = good.replace("env = true", "").replace(" ${FROM_TEMPLATE}", "");
+    for (known, unknown, hint) in [
+        ("${NOMAD_ALLOC_ID}", "${NOMAD_ALOC_ID}", "did you mean `${NOMAD_ALLOC_ID}`?"),
+        ("${NOMAD_PORT_http}", "${NOMAD_PORT_https}", "did you mean `${NOMAD_PORT_http}`?"),
+        ("${NOMAD_META_owner}", "${NOMAD_META_color}", "for the text `${NOMAD_META_color}` itself write"),
+        ("${env[\"OWN\"]}", "${env[\"OWNED_BY_NOBODY\"]}", "for the text `${env.OWNED_BY_NOBODY}` itself write"),
+    ] {
+        let file = machine.file("job.hcl", &good.replacen(known, unknown, 1));
+        for verb in ["validate", "run"] {
+            let refused = machine.run(&[verb, file.to_str().unwrap()]);
+            let said = text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(2), "{verb} {unknown}: {said}");
+            assert!(said.contains("a value when the task runs") && said.contains(hint), "{said}");
+            assert!(said.contains("job.hcl:"), "with its place: {said}");
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! What has to happen to an expression before it can be evaluated: references that are known only at run time become
 //! text again, and unique ids are made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use hcl_edit::{
     Decorate, Span, Spanned,
@@ -14,6 +17,7 @@ use hcl_edit::{
 use crate::{
     Inputs,
     body::{Reference, Value},
+    interpolate::{path, paths},
 };
 
 pub(super) fn resolve(
@@ -26,6 +30,54 @@ pub(super) fn resolve(
     let mut resolver = Resolver { inputs, bound: bound.0, references: Vec::new() };
     resolver.visit_expr_mut(expression);
     resolver.references
+}
+
+/// Those references of `carried`, which variables and locals hold, that are in a value.
+pub(super) fn within(value: &Value, carried: &[Carried]) -> Vec<Carried> {
+    let mut paths_within = BTreeSet::new();
+    let mut todo = vec![value];
+    while let Some(value) = todo.pop() {
+        match value {
+            Value::String(text) => paths_within.extend(paths(text)),
+            Value::Array(items) => todo.extend(items),
+            Value::Object(fields) => todo.extend(fields.values()),
+            _ => {}
+        }
+    }
+    let mut found: Vec<Carried> = Vec::new();
+    for reference in carried.iter().filter(|reference| paths_within.contains(&reference.path)) {
+        // A local that waited for another one was evaluated several times.
+        if !found.contains(reference) {
+            found.push(reference.clone());
+        }
+    }
+    found
+}
+
+/// A reference in the value of a variable or a local.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) name: String,
+    pub(super) path: String,
+    /// Where it stands, if in the job file.
+    pub(super) span: Option<Range<usize>>,
+}
+
+impl Carried {
+    /// A reference of the job file.
+    pub(super) fn here(Reference { name, path, span }: Reference) -> Self {
+        Self { name, path, span: Some(span) }
+    }
+
+    /// A reference of a variable's value from elsewhere.
+    pub(super) fn from_elsewhere(Reference { name, path, .. }: Reference) -> Self {
+        Self { name, path, span: None }
+    }
+
+    /// As part of a value at this place.
+    pub(super) fn at(self, place: &Range<usize>) -> Reference {
+        Reference { name: self.name, path: self.path, span: self.span.unwrap_or_else(|| place.clone()) }
+    }
 }
 
 struct Resolver<'a> {
@@ -41,8 +93,9 @@ impl VisitMut for Resolver<'_> {
             && let Some(name) = self.run_time(&interpolation.expr)
         {
             let span = interpolation.expr.span().unwrap_or_default();
-            self.references.push(Reference { name, span });
-            let text = format!("${{{}}}", plain(&mut interpolation.expr).trim());
+            let reference = plain(&mut interpolation.expr);
+            self.references.push(Reference { name, path: path(&reference), span });
+            let text = format!("${{{}}}", reference.trim());
             *element = Element::Literal(Spanned::new(text));
             return;
         }

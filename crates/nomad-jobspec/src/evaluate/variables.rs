@@ -5,8 +5,13 @@ mod kind;
 use hcl_edit::{Span, expr::Expression, structure};
 
 pub use self::kind::Variable;
-use super::{Evaluator, name_span, parse};
-use crate::{Diagnostics, Problem, body::Value};
+use super::{Evaluator, name_span, parse, references::Carried};
+use crate::{
+    Diagnostics, Problem,
+    body::{Reference, Value},
+    interpolate::paths,
+    job::is_of_running_task,
+};
 
 /// Puts `var` and `local` into the scope.
 ///
@@ -38,7 +43,7 @@ pub(super) fn declare(evaluator: &mut Evaluator<'_>, file: &structure::Body) -> 
                 Given::Text(text) => read_text(evaluator, &text, ty.as_ref()),
             }
         } else if let Some(default) = block.body.get_attribute("default") {
-            evaluator.value(&default.value)
+            evaluator.carried_value(&default.value)
         } else {
             let message = format!("variable {name:?} has no value");
             let hint = format!("give it one with -var '{name}=...', with -var-file, or with a default");
@@ -135,6 +140,7 @@ fn from_files(evaluator: &mut Evaluator<'_>) -> Result<Vec<(String, Given)>, Dia
             return Err(failed(std::mem::take(&mut evaluator.problems)));
         }
         for attribute in body.attributes {
+            carry(evaluator, attribute.references);
             given.retain(|(known, _)| *known != attribute.name);
             given.push((attribute.name, Given::Value(attribute.value)));
         }
@@ -144,13 +150,26 @@ fn from_files(evaluator: &mut Evaluator<'_>) -> Result<Vec<(String, Given)>, Dia
 
 /// A value of the command line: text as it is for strings, HCL for all else.
 fn read_text(evaluator: &mut Evaluator<'_>, text: &str, ty: Option<&Variable>) -> Value {
-    if matches!(ty, Some(Variable::String) | None) {
+    let parsed = match ty {
+        Some(Variable::String) | None => None,
+        Some(_) => hcl_edit::parser::parse_expr(text).ok(),
+    };
+    let Some(expression) = parsed else {
+        // An agent looks for references in it, too; all else may be meant for a shell.
+        let known = paths(text).into_iter().map(|path| (path.split('.').next().unwrap_or_default().to_owned(), path));
+        let known = known.filter(|(name, _)| is_of_running_task(name));
+        carry(evaluator, known.map(|(name, path)| Reference { name, path, span: 0..0 }).collect());
         return Value::String(text.to_owned());
-    }
-    match hcl_edit::parser::parse_expr(text) {
-        Ok(expression) => evaluator.value(&expression),
-        Err(_) => Value::String(text.to_owned()),
-    }
+    };
+    let value = evaluator.value(&expression);
+    let references = std::mem::take(&mut evaluator.references);
+    carry(evaluator, references);
+    value
+}
+
+/// Notes the references of a value that does not stand in the job file.
+fn carry(evaluator: &mut Evaluator<'_>, references: Vec<Reference>) {
+    evaluator.carried.extend(references.into_iter().map(Carried::from_elsewhere));
 }
 
 /// Locals may refer to each other in any order: what fails for a missing one is tried again while others succeed.
@@ -166,7 +185,7 @@ fn locals(evaluator: &mut Evaluator<'_>, file: &structure::Body) {
         let before = waiting.len();
         waiting.retain(|(name, expression)| {
             let problems = evaluator.problems.len();
-            let value = evaluator.value(expression);
+            let value = evaluator.carried_value(expression);
             if evaluator.problems.len() > problems {
                 return true;
             }

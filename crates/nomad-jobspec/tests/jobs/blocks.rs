@@ -61,6 +61,46 @@ fn a_name_that_nothing_gives_a_value_is_an_error_where_it_stands() {
 }
 
 #[test]
+fn what_a_task_refers_to_is_found_whatever_way_it_came() {
+    let text = format!(
+        "variable \"late\" {{ default = \"v ${{NOMAD_VARIABLE}}\" }}\nvariable \"given\" {{\n type = string\n default = \"\"\n }}\n\
+         variable \"listed\" {{\n type = list(string)\n default = []\n }}\nvariable \"filed\" {{ default = \"\" }}\n\
+         locals {{\n  first  = local.second\n  second = \"${{attr.local}}\"\n  unused = \"${{NOMAD_UNUSED}} ${{unused}}\"\n}}\n{}",
+        task(
+            "env { A = \"${NOMAD_ENV}\" }\n config {\n  own = \"${ NOMAD_OWN } $${NOMAD_TEXT} $${HOME} ${env[\"X\"]}\"\n  \
+             args = [var.late, local.first, var.given, join(\",\", var.listed), var.filed]\n  labels { x = \"${meta.nested}\" }\n  \
+             dynamic \"mount\" {\n   for_each = [\"${node.each}\"]\n   content { source = mount.value }\n  }\n }"
+        )
+    );
+    let given = [("given", "${NOMAD_GIVEN} ${HOME}"), ("listed", "[\"${NOMAD_LISTED}\"]")];
+    let job = read(&text, &given, Some("filed = \"${NOMAD_FILED}\"\n")).unwrap_or_else(|error| panic!("{error}")).job;
+    let task = &job.groups[0].tasks[0];
+
+    let mut told: Vec<String> = task.unresolved(&|_| None, &[]).into_iter().map(|problem| problem.message).collect();
+    told.sort();
+
+    let names = [
+        "NOMAD_FILED",
+        "NOMAD_GIVEN",
+        "NOMAD_LISTED",
+        "NOMAD_OWN",
+        "NOMAD_VARIABLE",
+        "attr.local",
+        "env.X",
+        "meta.nested",
+        "node.each",
+    ];
+    assert_eq!(told, names.map(|name| format!("nothing gives {name:?} a value when the task runs")));
+    let known = |name: &str| name.starts_with("NOMAD_").then(String::new);
+    let rest = task.unresolved(&known, &["attr.locale", "meta.other"]);
+    let hint = |path: &str| rest.iter().find(|problem| problem.message.contains(path)).unwrap().hint.clone().unwrap();
+    assert_eq!((rest.len(), hint("attr.local").as_str()), (4, "did you mean `${attr.locale}`?"));
+    assert_eq!(hint("node.each"), "for the text `${node.each}` itself write `$${node.each}`");
+    let place = rest.iter().find(|problem| problem.message.contains("attr.local")).unwrap().span.clone().unwrap();
+    assert_eq!(&text[place], "attr.local", "where it is written");
+}
+
+#[test]
 fn a_lifecycle_says_when_a_task_runs() {
     let text = |lifecycle: &str| {
         let main = "task \"m\" { driver = \"docker\" }\n task \"t\"";
