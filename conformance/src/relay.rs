@@ -1,11 +1,14 @@
-//! A socket in front of the engine's, on which every request is seen before it is passed on.
+//! Ways to the engine: a socket on which every request is seen before it is passed on, and one over TCP that can fall silent.
 
 use std::{
     io::{Read, Write},
-    net::Shutdown,
+    net::{Shutdown, TcpListener},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -70,4 +73,95 @@ fn pass_on(mut client: UnixStream, mut engine: UnixStream, see: &See) {
         }
     }
     let _closed_already = engine.shutdown(Shutdown::Write);
+}
+
+/// A way to the engine over TCP, on which connections can fall silent without an end.
+pub struct Wire {
+    address: String,
+    state: Arc<Mutex<WireState>>,
+}
+
+#[derive(Default)]
+struct WireState {
+    /// Whether those that there are, and those to come, are silent.
+    connections: Vec<Arc<AtomicBool>>,
+    new_are_silent: bool,
+    /// The first lines of requests.
+    requests: Vec<String>,
+}
+
+impl Wire {
+    /// Listens on a port of 127.0.0.1. It ends with the test's process.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let state = Arc::<Mutex<WireState>>::default();
+        let shared = state.clone();
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                let Ok(engine) = UnixStream::connect("/var/run/docker.sock") else { continue };
+                let silent = {
+                    let mut state = shared.lock().unwrap();
+                    let silent = Arc::new(AtomicBool::new(state.new_are_silent));
+                    state.connections.push(silent.clone());
+                    silent
+                };
+                let (from_engine, to_client) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
+                let (quiet, noted) = (silent.clone(), shared.clone());
+                thread::spawn(move || {
+                    carry(from_engine, &to_client, &quiet, |_| {});
+                    let _closed_already = to_client.shutdown(Shutdown::Write);
+                });
+                thread::spawn(move || {
+                    carry(client, &engine, &silent, |bytes| {
+                        let line = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned();
+                        noted.lock().unwrap().requests.push(line);
+                    });
+                    let _closed_already = engine.shutdown(Shutdown::Write);
+                });
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Where it listens, for `DOCKER_HOST`.
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// Whether a request was sent whose first line has a text in it.
+    pub fn has_seen(&self, text: &str) -> bool {
+        self.state.lock().unwrap().requests.iter().any(|line| line.contains(text))
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.state.lock().unwrap().requests.clear();
+    }
+
+    /// From now on nothing comes through on the connections that there are. Nobody is told, not even of an end.
+    pub fn silence(&self) {
+        self.state.lock().unwrap().connections.iter().for_each(|silent| silent.store(true, Ordering::SeqCst));
+    }
+
+    /// Whether connections to come are silent as well.
+    pub fn silence_new(&self, silent: bool) {
+        self.state.lock().unwrap().new_are_silent = silent;
+    }
+}
+
+/// Carries bytes until the sender ends, or for ever once the connection is silent: both ends stay open.
+fn carry(mut from: impl Read, mut to: impl Write, silent: &AtomicBool, mut see: impl FnMut(&[u8])) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut buffer).unwrap_or_default();
+        see(&buffer[..count]);
+        while silent.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        if count == 0 || to.write_all(&buffer[..count]).is_err() {
+            return;
+        }
+    }
 }

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use conformance::{
-    Fixture,
+    DEADLINE, Fixture,
     dockerd::Dockerd,
     lines::{Judgement, judge, last_number},
-    object, until,
+    object,
+    relay::Wire,
+    until,
 };
 use futures_util::{FutureExt, StreamExt};
 use nomad_plugin::driver::{Health, Recoverability};
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_line() {
@@ -90,5 +93,32 @@ async fn a_missing_engine_is_told_and_its_start_as_well() {
     );
     assert_eq!(refused.recoverability, Recoverability::Recoverable);
     assert_eq!(ended.result.exit_code, 0);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_end_is_told_though_all_connections_to_a_remote_engine_fell_silent_without_an_end() {
+    let wire = Wire::start();
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &wire.address())]).await;
+    let script = "echo first; until [ -e /local/go ]; do sleep 0.05; done; echo last; exit 5";
+    let task = fixture.task("brief", script);
+    let started = fixture.run(&task).await;
+    until("the subscription", || wire.has_seen("/events?")).await;
+    task.pipes.stdout.wait_for_text("first\n");
+    let command = vec!["echo".into(), "heard".into()];
+    let answer = fixture.driver.exec_task(started.id.clone(), command, Duration::ZERO).await.unwrap();
+
+    wire.silence();
+    wire.silence_new(true);
+    wire.forget();
+    std::fs::write(task.alloc_dir().join("brief/local/go"), "").unwrap();
+    // The driver asks what runs, and gets no answer.
+    until("a look", || wire.has_seen("/containers/json")).await;
+    wire.silence_new(false);
+    let ended = timeout(*DEADLINE, fixture.driver.wait_task(started.id.clone())).await.expect("the end is told");
+
+    assert_eq!(ended.unwrap().result.exit_code, 5);
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), "heard\n");
+    assert_eq!(task.pipes.stdout.text(), "first\nlast\n");
     fixture.end().await;
 }

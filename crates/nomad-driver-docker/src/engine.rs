@@ -11,6 +11,7 @@ mod logs;
 mod network;
 mod persist;
 mod system;
+mod tcp;
 mod terminal;
 
 use std::{sync::Arc, time::Duration};
@@ -30,6 +31,8 @@ pub mod model {
     pub use bollard::models::*;
 }
 
+/// Calls that ask no more than whether the engine answers.
+const ALIVE: Duration = Duration::from_secs(10);
 /// Calls that only read what the engine has in memory.
 const QUICK: Duration = Duration::from_secs(30);
 /// Calls for which the engine asks a registry: longer than it waits for one itself.

@@ -151,7 +151,8 @@ impl Task {
                     Some(exit) => exit,
                     None => watch_exit::watch(&engine, &id, &signal, &networks, tell).await,
                 };
-                drop(follower);
+                // Nothing more is to be told of it.
+                drop((signal, follower));
                 writer.send_replace(Status::Ended(exit.clone()));
                 if let Some(logs) = logs {
                     let summary = logs.finish().await;

@@ -1,7 +1,6 @@
 //! One connection pool to the engine: the version is agreed on at first use, and again after the engine was away.
 
 use std::{
-    fs::File,
     future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -9,16 +8,18 @@ use std::{
 };
 
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error};
+use tokio::sync::watch;
 
 use super::{
     EngineFacts, QUICK,
     error::{Cause, EngineError, cause},
+    tcp,
 };
 
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 
 /// The library's one timeout for everything; each verb has its own instead.
-const NO_TIMEOUT: u64 = 10 * 365 * 24 * 3600;
+pub(super) const NO_TIMEOUT: u64 = 10 * 365 * 24 * 3600;
 
 /// Where the engine is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,23 +81,13 @@ impl Way {
         let Self { address, tls, newest } = self;
         match (address.split_once("://"), tls) {
             (Some(("unix", _)), _) => Docker::connect_with_unix(address, NO_TIMEOUT, newest),
-            (Some(("tcp" | "http", _)), None) => Docker::connect_with_http(address, NO_TIMEOUT, newest),
-            (Some(("tcp" | "http" | "https", _)), tls) => by_tls(address, tls.as_ref(), newest),
+            (Some(("tcp" | "http", _)), None) => tcp::connect(address, None, newest),
+            (Some(("tcp" | "http" | "https", _)), tls) => {
+                tcp::connect(address, Some(tls.as_ref().unwrap_or(&Tls::default())), newest)
+            }
             _ => Docker::connect_with_host(address),
         }
     }
-}
-
-fn by_tls(address: &str, tls: Option<&Tls>, newest: &ClientVersion) -> Result<Docker, Error> {
-    let system = Tls::default();
-    let Tls { cert, key, ca } = tls.unwrap_or(&system);
-    // The library does without files of the client's that it cannot read.
-    for file in [cert, key].into_iter().filter(|file| !file.as_os_str().is_empty()) {
-        File::open(file).map_err(|_| Error::CertPathError { path: file.clone() })?;
-    }
-    // It adds an authority to those that the system trusts, and needs a file.
-    let ca = if ca.as_os_str().is_empty() { Path::new("/dev/null") } else { ca };
-    Docker::connect_with_ssl(address, key, cert, ca, NO_TIMEOUT, newest)
 }
 
 /// A version such as 1.43.
@@ -110,12 +101,14 @@ pub(super) struct Connection {
     /// Set while the engine is believed to answer.
     agreed: Mutex<Option<Docker>>,
     facts: Mutex<Option<Arc<EngineFacts>>>,
+    /// How often all connections were given up.
+    given_up: watch::Sender<u64>,
 }
 
 impl Connection {
     pub(super) fn new(endpoint: Endpoint) -> Self {
         let way = Way::to(endpoint, |name| std::env::var(name).ok());
-        Self { way, agreed: Mutex::default(), facts: Mutex::default() }
+        Self { way, agreed: Mutex::default(), facts: Mutex::default(), given_up: watch::Sender::default() }
     }
 
     pub(super) fn address(&self) -> &str {
@@ -134,6 +127,21 @@ impl Connection {
     pub(super) fn forget(&self) {
         *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Nothing may come any more on the connections that there are.
+    pub(super) fn give_up(&self) {
+        self.given_up.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until the connections of this moment are given up.
+    pub(super) fn given_up(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut given_up = self.given_up.subscribe();
+        async move {
+            if given_up.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The client, its version agreed with the engine.

@@ -1,17 +1,20 @@
 //! Containers: made, started, stopped, killed, looked at, removed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bollard::{
     models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
     query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptions,
         ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
         StopContainerOptionsBuilder,
     },
 };
 
-use super::{Engine, EngineError, QUICK, SLOW, error::gone_is_fine};
+use super::{ALIVE, Engine, EngineError, QUICK, SLOW, error::gone_is_fine};
 
 /// A container of a list.
 pub type FoundContainer = ContainerSummary;
@@ -61,6 +64,13 @@ impl Engine {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let call = |docker: bollard::Docker| async move { docker.remove_container(id, Some(options)).await };
         gone_is_fine(self.connection.call(("remove container", id), SLOW, call).await)
+    }
+
+    /// The full ids of all containers that run.
+    pub async fn running_containers(&self) -> Result<HashSet<String>, EngineError> {
+        let call = |docker: bollard::Docker| async move { docker.list_containers(None::<ListContainersOptions>).await };
+        let running = self.connection.call(("list containers", ""), ALIVE, call).await?;
+        Ok(running.into_iter().filter_map(|container| container.id).collect())
     }
 
     /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.

@@ -68,10 +68,16 @@ impl Engine {
         self.connection.forget();
     }
 
+    /// Tells that a connection is silent where it should not be: others may be as well. Logs that are followed break, and can
+    /// be followed again from where they were.
+    pub fn is_silent(&self) {
+        self.connection.give_up();
+    }
+
     /// Whether the engine answers at all.
     pub async fn answers(&self) -> Result<(), EngineError> {
         let call = |docker: bollard::Docker| async move { docker.ping().await.map(drop) };
-        self.connection.call(("ping", ""), super::QUICK, call).await
+        self.connection.call(("ping", ""), super::ALIVE, call).await
     }
 }
 

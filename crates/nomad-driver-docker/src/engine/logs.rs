@@ -4,7 +4,10 @@ use bollard::{container::LogOutput, query_parameters::LogsOptionsBuilder};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 
-use super::{Engine, EngineError, error};
+use super::{
+    Engine, EngineError,
+    error::{self, Cause},
+};
 
 /// A piece of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +18,24 @@ pub struct LogFrame {
     pub stamped: Bytes,
 }
 
+/// What comes until the connection is given up, which is an error.
+fn until<T: Send>(
+    frames: impl Stream<Item = Result<T, Cause>> + Send,
+    given_up: impl Future<Output = ()> + Send,
+) -> impl Stream<Item = Result<T, Cause>> + Send {
+    let state = Some((Box::pin(frames), Box::pin(given_up)));
+    stream::unfold(state, |state| async move {
+        let (mut frames, mut given_up) = state?;
+        tokio::select! {
+            frame = frames.next() => frame.map(|frame| (frame, Some((frames, given_up)))),
+            () = &mut given_up => Some((Err(Cause::Broken("nothing comes any more".into())), None)),
+        }
+    })
+}
+
 impl Engine {
-    /// Follows a container's output from a second on (unix time; 0 is all there is), each piece behind its time.
+    /// Follows a container's output from a second on (unix time; 0 is all there is), each piece behind its time. It breaks when
+    /// the engine is found silent.
     pub fn container_logs(
         &self,
         id: &str,
@@ -42,7 +61,7 @@ impl Engine {
                 }
                 Err(error) => Err(error::cause(error, &address)),
             });
-            Ok(frames)
+            Ok(until(frames, engine.connection.given_up()))
         })
         .flat_map(|opened| match opened {
             Ok(frames) => frames.left_stream(),

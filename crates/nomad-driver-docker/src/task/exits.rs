@@ -6,15 +6,22 @@
 //!
 //! It never says that a container has ended, only that it may have: the task's watcher asks the engine. Whenever the
 //! subscription starts anew, every container may have ended meanwhile.
+//!
+//! A subscription that says nothing may be one on which nothing can come any more: what lies between this host and the
+//! engine's may have forgotten it. So a remote engine is also asked now and then what runs, and a subscription that has
+//! not told of an end is given up.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
 use futures_util::StreamExt;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 
 use crate::{
     background::Background,
@@ -23,6 +30,8 @@ use crate::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often a remote engine is asked what runs.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Hears of containers' ends.
 pub struct Exits {
@@ -125,8 +134,28 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
         signal.tell(|heard| heard.maybe_ended = true);
     }
     let mut events = engine.container_events(since).await?;
-    while let Some(event) = events.next().await {
-        let event = event?;
+    let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ended = HashSet::new();
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = looks.tick(), if !engine.is_local() => {
+                let running = engine.running_containers().await.inspect_err(|_| engine.is_silent())?;
+                let watched: HashSet<String> = lock(watched).keys().cloned().collect();
+                ended.retain(|container| watched.contains(container));
+                if let Some(missed) = watched.iter().find(|id| !running.contains(*id) && !ended.contains(*id)) {
+                    tracing::info!(container = missed, "the engine's events stay away; subscribing again");
+                    engine.is_silent();
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        let Some(event) = event.transpose()? else { return Ok(()) };
+        if matches!(event.kind, ContainerEventKind::Died | ContainerEventKind::Destroyed) {
+            ended.insert(event.container.clone());
+        }
         let Some(signal) = lock(watched).get(&event.container).and_then(Weak::upgrade) else { continue };
         signal.tell(|heard| match event.kind {
             ContainerEventKind::Died | ContainerEventKind::Destroyed => heard.maybe_ended = true,
@@ -137,5 +166,96 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
             ContainerEventKind::Disconnected => heard.disconnected = true,
         });
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::engine::Endpoint;
+
+    /// The next request, by its path without the API's version.
+    async fn request(listener: &TcpListener) -> (TcpStream, String) {
+        let mut stream = listener.accept().await.unwrap().0;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let path = head.split(' ').nth(1).unwrap().split('?').next().unwrap();
+        let path = path.strip_prefix("/v1.41").unwrap_or(path);
+        (stream, path.to_owned())
+    }
+
+    async fn answer(mut stream: TcpStream, body: &str) {
+        let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    /// Answers until the subscription is asked for, which is returned open.
+    async fn subscribed(listener: &TcpListener) -> TcpStream {
+        loop {
+            let (mut stream, path) = request(listener).await;
+            match path.as_str() {
+                "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
+                "/_ping" => answer(stream, "OK").await,
+                "/events" => {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+                    return stream;
+                }
+                other => panic!("{other} is asked for"),
+            }
+        }
+    }
+
+    /// Lets the time come at which the engine is asked what runs, and answers.
+    async fn look(listener: &TcpListener, running: &str) {
+        tokio::time::pause();
+        tokio::time::advance(LOOK).await;
+        tokio::time::resume();
+        let (stream, path) = request(listener).await;
+        assert_eq!(path, "/containers/json");
+        answer(stream, running).await;
+    }
+
+    #[tokio::test]
+    async fn a_subscription_that_does_not_tell_of_an_end_is_begun_anew_and_wakes_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let exits = Exits::new(Engine::new(Endpoint { address, tls: None }));
+        let (first, second) = (exits.watch("c1"), exits.watch("c2"));
+        let woken = Heard { maybe_ended: true, ..Heard::default() };
+
+        let _silent = subscribed(&listener).await;
+        let begun = (first.heard().await, second.heard().await);
+        look(&listener, r#"[{"Id":"c1"},{"Id":"c2"},{"Id":"other"}]"#).await;
+        look(&listener, r#"[{"Id":"c2"}]"#).await;
+        let _next = subscribed(&listener).await;
+
+        assert_eq!(begun, (woken, woken));
+        assert_eq!((first.heard().await, second.heard().await), (woken, woken));
+    }
+
+    #[tokio::test]
+    async fn a_subscription_that_told_of_an_end_goes_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let exits = Exits::new(Engine::new(Endpoint { address, tls: None }));
+        let signal = exits.watch("c1");
+        let mut events = subscribed(&listener).await;
+        signal.heard().await;
+
+        let died = r#"{"Type":"container","Action":"die","Actor":{"ID":"c1"}}"#;
+        events.write_all(format!("{:x}\r\n{died}\n\r\n", died.len() + 1).as_bytes()).await.unwrap();
+        let told = signal.heard().await;
+        look(&listener, "[]").await;
+        // Were it begun anew, this would not be the next thing that is asked for.
+        look(&listener, "[]").await;
+
+        assert!(told.maybe_ended);
+    }
 }
