@@ -37,6 +37,8 @@ use crate::{
 
 /// How long a plugin may take to end when it is asked to.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long a killed plugin is waited for.
+const KILL_GRACE: Duration = Duration::from_secs(5);
 
 /// Receives each line of the plugin's standard error.
 pub type LogSink = Arc<dyn Fn(Line) + Send + Sync>;
@@ -240,7 +242,8 @@ impl Plugin {
         let _sender_gone_is_the_end_too = exited.wait_for(|exited| *exited).await;
     }
 
-    /// Asks the plugin to end, and forces it after 2 s. Its socket file is gone afterwards.
+    /// Asks the plugin to end, and forces it after 2 s. Its socket file is gone afterwards. One that hangs in the kernel is
+    /// waited for no longer than 5 s.
     pub async fn kill(self) {
         let mut controller = GrpcControllerClient::new(self.channel());
         let graceful = async {
@@ -250,7 +253,10 @@ impl Plugin {
         };
         if timeout(SHUTDOWN_GRACE, graceful).await.is_err() {
             process::kill(self.reattach.pid);
-            self.exited().await;
+            if timeout(KILL_GRACE, self.exited()).await.is_err() {
+                // It is about to end, whenever the kernel lets it: in the midst of what it waits for it cannot.
+                tracing::warn!(pid = self.reattach.pid, "a plugin does not end though it was killed");
+            }
             let _removed_by_the_plugin_as_a_rule = std::fs::remove_file(&self.reattach.address);
         }
     }

@@ -2,7 +2,12 @@
 //!
 //! Hosts take those three for strings without a look, and die of anything else; so strings they are.
 
-use std::{fmt, io::Write};
+use std::{
+    fmt,
+    io::Write,
+    panic::{self, PanicHookInfo},
+    thread,
+};
 
 use serde_json::{Map, Value};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
@@ -50,12 +55,23 @@ impl Line {
     }
 }
 
-/// Sends this process's tracing events to standard error as hclog lines.
+/// Sends this process's tracing events to standard error as hclog lines, and its panics as errors: hosts log at their lowest
+/// level what is no hclog line.
 ///
 /// `LONGSHORE_LOG` chooses what is written (default `info`). A standard error that nobody reads is no failure. A second call does nothing.
 pub fn init() {
     let filter = EnvFilter::try_from_env("LONGSHORE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let _already_set = tracing_subscriber::registry().with(filter).with(HclogLayer).try_init();
+    if tracing_subscriber::registry().with(filter).with(HclogLayer).try_init().is_ok() {
+        panic::set_hook(Box::new(log_panic));
+    }
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = thread::current();
+    tracing::error!(at, thread = thread.name().unwrap_or_default(), "panic: {}", text.unwrap_or("without a text"));
 }
 
 struct HclogLayer;

@@ -71,6 +71,22 @@ async fn a_plugin_is_launched_serves_logs_and_ends_when_asked() {
 }
 
 #[tokio::test]
+async fn a_panic_of_a_plugin_is_an_error_in_its_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut config, lines) = config(directory.path());
+    config.env.push(("EXAMPLE_PANIC".into(), "1".into()));
+
+    let plugin = Plugin::launch(config).await.unwrap();
+    timeout(DEADLINE, plugin.kill()).await.unwrap();
+
+    let lines = lines.lock().unwrap();
+    let Line::Entry { level, message, fields } = &lines[1] else { panic!("no entry: {lines:?}") };
+    assert_eq!((level.as_str(), message.as_str()), ("error", "panic: lost 7"));
+    assert_eq!(fields["thread"], "careless");
+    assert!(fields["at"].as_str().unwrap().contains("examples/plugin.rs:"), "{fields:?}");
+}
+
+#[tokio::test]
 async fn a_plugin_survives_its_host_and_an_interrupt_and_is_found_again() {
     let directory = tempfile::tempdir().unwrap();
     let (config, _lines) = config(directory.path());

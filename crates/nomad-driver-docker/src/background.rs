@@ -1,9 +1,18 @@
 //! The one place that spawns: whoever starts work holds what stops it.
+//!
+//! Work that panics is a line in the log, written where panics are. Work that others rely on is begun again then.
 
-use std::future::Future;
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use tokio::task::JoinHandle;
+use futures_util::FutureExt;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 use tokio_util::task::TaskTracker;
+
+/// The pause before work that panicked is begun again, and the longest one.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Work that goes on beside its owner, and stops when the owner drops this.
 #[derive(Debug)]
@@ -17,6 +26,14 @@ impl Background {
         Self(tokio::spawn(work))
     }
 
+    /// Starts work that is to go on for as long as there is an owner, whatever happens in it.
+    pub fn persevere<W>(what: &'static str, work: impl FnMut() -> W + Send + 'static) -> Self
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        Self::spawn(persevere(what, work))
+    }
+
     /// Waits for the work's own end.
     pub async fn ended(mut self) {
         let _cancelled_or_done = (&mut self.0).await;
@@ -26,6 +43,23 @@ impl Background {
 impl Drop for Background {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Does work to its end: where it panics, it is begun again after a pause that grows.
+pub async fn persevere<T, W: Future<Output = T>>(what: &'static str, mut work: impl FnMut() -> W) -> T {
+    let mut pause = PAUSE.0;
+    loop {
+        let began = Instant::now();
+        if let Ok(done) = AssertUnwindSafe(work()).catch_unwind().await {
+            return done;
+        }
+        if began.elapsed() > PAUSE.1 {
+            pause = PAUSE.0;
+        }
+        tracing::error!(?pause, "{what} panicked, and is begun again");
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
     }
 }
 
@@ -43,5 +77,74 @@ impl Finishing {
     pub async fn finished(&self) {
         self.0.close();
         self.0.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_panics_is_begun_again_until_it_is_done() {
+        let mut beginnings = Vec::new();
+        let began = Instant::now();
+
+        let done = persevere("counting", || {
+            beginnings.push(began.elapsed().as_secs());
+            let count = beginnings.len();
+            async move {
+                assert!(count > 8, "not yet");
+                count
+            }
+        });
+
+        assert_eq!(done.await, 9);
+        assert_eq!(beginnings, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_went_well_for_a_while_is_begun_again_soon() {
+        let mut beginnings = Vec::new();
+        let began = Instant::now();
+
+        persevere("working", || {
+            beginnings.push(began.elapsed().as_secs());
+            let count = beginnings.len();
+            async move {
+                if count == 4 {
+                    return;
+                }
+                sleep(Duration::from_secs(if count == 3 { 100 } else { 0 })).await;
+                panic!("not yet");
+            }
+        })
+        .await;
+
+        assert_eq!(beginnings, [0, 1, 3, 104]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_beside_its_owner_outlives_a_panic_and_not_its_owner() {
+        let (begun, mut beginnings) = mpsc::unbounded_channel();
+        let mut count = 0;
+        let work = Background::persevere("waiting", move || {
+            count += 1;
+            let (first, held) = (count == 1, begun.clone());
+            async move {
+                held.send(()).unwrap();
+                assert!(!first, "the first time");
+                pending::<()>().await;
+            }
+        });
+
+        beginnings.recv().await.unwrap();
+        beginnings.recv().await.unwrap();
+        drop(work);
+
+        while beginnings.recv().await.is_some() {}
     }
 }

@@ -91,7 +91,10 @@ impl Cpusets {
     fn follow_group(&self, shared: &Path, group: PathBuf) -> Follower {
         let followed = Followed { shared: shared.to_owned(), given: String::new() };
         self.followers.lock().insert(group.clone(), followed);
-        self.keeper.get_or_init(|| Background::spawn(keep(self.followers.clone())));
+        self.keeper.get_or_init(|| {
+            let followers = self.followers.clone();
+            Background::persevere("keeping tasks on their processors", move || keep(followers.clone()))
+        });
         self.followers.added.notify_one();
         Follower { group, followers: self.followers.clone() }
     }

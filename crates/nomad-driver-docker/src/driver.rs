@@ -158,8 +158,11 @@ impl Driver for DockerDriver {
 
     async fn fingerprint(&self) -> Answer<BoxStream<Fingerprint>> {
         self.reaper.get_or_init(|| {
-            let surroundings = self.surroundings.clone();
-            Background::spawn(reaper::reap(move || current(&surroundings), self.tasks.clone()))
+            let (surroundings, tasks) = (self.surroundings.clone(), self.tasks.clone());
+            Background::persevere("the search for dangling containers", move || {
+                let surroundings = surroundings.clone();
+                reaper::reap(move || current(&surroundings), tasks.clone())
+            })
         });
         let around = self.around();
         around.images.tidy(&around.plugin.state_dir);

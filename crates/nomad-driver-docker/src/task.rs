@@ -24,12 +24,13 @@ pub mod watch_exit;
 
 use std::{
     collections::BTreeMap,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use connections::Connections;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
@@ -155,8 +156,12 @@ impl Task {
                 drop((signal, follower));
                 writer.send_replace(Status::Ended(exit.clone()));
                 if let Some(logs) = logs {
-                    let summary = logs.finish().await;
-                    tracing::debug!(container = id, ?summary, "the log is collected");
+                    // The end is told whatever becomes of the log.
+                    if let Ok(summary) = AssertUnwindSafe(logs.finish()).catch_unwind().await {
+                        tracing::debug!(container = id, ?summary, "the log is collected");
+                    } else {
+                        tracing::error!(container = id, "the end of the log panicked; the rest of it is lost");
+                    }
                 }
                 writer.send_replace(Status::Exited(exit));
             }

@@ -77,8 +77,10 @@ impl Exits {
     pub fn watch(&self, container: &str) -> ExitSignal {
         let signal = Arc::<Signal>::default();
         lock(&self.watched).insert(container.to_owned(), Arc::downgrade(&signal));
-        let subscribe = || Background::spawn(subscribe(self.engine.clone(), self.watched.clone()));
-        self.subscription.get_or_init(subscribe);
+        self.subscription.get_or_init(|| {
+            let (engine, watched) = (self.engine.clone(), self.watched.clone());
+            Background::persevere("the subscription to events", move || subscribe(engine.clone(), watched.clone()))
+        });
         ExitSignal { container: container.to_owned(), signal, watched: self.watched.clone() }
     }
 }
@@ -88,6 +90,11 @@ impl ExitSignal {
     pub async fn heard(&self) -> Heard {
         self.signal.woken.notified().await;
         std::mem::take(&mut *lock(&self.signal.untold))
+    }
+
+    /// Wakes the watcher of its own accord.
+    pub(super) fn wake(&self) {
+        self.signal.tell(|heard| heard.maybe_ended = true);
     }
 }
 
@@ -170,13 +177,24 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
     };
 
     use super::*;
-    use crate::engine::Endpoint;
+    use crate::{
+        engine::Endpoint,
+        task::{
+            connections::Connections,
+            watch_exit::{self, Exit},
+        },
+    };
+
+    /// The beginning of the answer to a subscription.
+    const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
     /// The next request, by its path without the API's version.
     async fn request(listener: &TcpListener) -> (TcpStream, String) {
@@ -204,7 +222,7 @@ mod tests {
                 "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
                 "/_ping" => answer(stream, "OK").await,
                 "/events" => {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+                    stream.write_all(EVENTS).await.unwrap();
                     return stream;
                 }
                 other => panic!("{other} is asked for"),
@@ -257,5 +275,76 @@ mod tests {
         look(&listener, "[]").await;
 
         assert!(told.maybe_ended);
+    }
+
+    /// Watches `c1`, of which the kernel kills a process each time that it is watched; to be told of it panics. `states` are
+    /// the engine's answers to the questions how it is.
+    async fn watched_with_panics(panics: usize, states: &[&str]) -> Exit {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let engine = Engine::new(Endpoint { address, tls: None });
+        let exits = Exits::new(engine.clone());
+        let signal = exits.watch("c1");
+        let (told, all) = (Cell::new(0), states.len());
+        let networks = Connections::default();
+        let watching = watch_exit::watch(&engine, "c1", &signal, &networks, |_| {
+            told.set(told.get() + 1);
+            assert!(told.get() > panics, "told for the {}. time", told.get());
+        });
+        let engines_side = async {
+            let (mut events, mut states) = (None, states.iter());
+            loop {
+                let (mut stream, path) = request(&listener).await;
+                match path.as_str() {
+                    "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
+                    "/_ping" => answer(stream, "OK").await,
+                    "/events" => {
+                        stream.write_all(EVENTS).await.unwrap();
+                        events = Some(stream);
+                    }
+                    "/containers/c1/json" => {
+                        answer(stream, &format!(r#"{{"Id":"c1","State":{}}}"#, states.next().unwrap())).await;
+                    }
+                    other => panic!("{other} is asked for"),
+                }
+                let asked = all - states.len();
+                if let Some(events) = &mut events
+                    && (told.get() + 1..all).contains(&asked)
+                {
+                    let killed = r#"{"Type":"container","Action":"oom","Actor":{"ID":"c1"}}"#;
+                    let chunk = format!("{:x}\r\n{killed}\n\r\n", killed.len() + 1);
+                    events.write_all(chunk.as_bytes()).await.unwrap();
+                    while told.get() < asked {
+                        tokio::task::yield_now().await;
+                    }
+                    tokio::time::pause();
+                    tokio::time::advance(LOOK / 6).await;
+                    tokio::time::resume();
+                }
+            }
+        };
+        tokio::select! {
+            exit = watching => exit,
+            () = engines_side => unreachable!("it goes on for ever"),
+        }
+    }
+
+    const RUNS: &str = r#"{"Running":true}"#;
+    const ENDED: &str = r#"{"Running":false,"ExitCode":3}"#;
+
+    #[tokio::test]
+    async fn a_panic_of_a_tasks_watcher_is_no_end_of_the_task_and_the_end_is_told() {
+        let exit = watched_with_panics(1, &[RUNS, ENDED]).await;
+
+        assert_eq!(exit.result.result.exit_code, 3);
+        assert_eq!(exit.result.error, "Docker container exited with non-zero exit code: 3");
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_panics_each_time_tells_of_the_end_without_reading_how() {
+        let exit = watched_with_panics(usize::MAX, &[RUNS, RUNS, ENDED]).await;
+
+        assert_eq!(exit.result.result.exit_code, 3);
+        assert_eq!(exit.result.error, "the driver failed while it read how the task ended");
     }
 }

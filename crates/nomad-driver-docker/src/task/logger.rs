@@ -15,6 +15,8 @@ use super::state::Logger;
 const STOP: &str = "/hashicorp.nomad.drivers.docker.docklog.proto.DockerLogger/Stop";
 /// How long it may take to each answer.
 const ANSWER: Duration = Duration::from_secs(1);
+/// How long one that was killed is waited for.
+const END: Duration = Duration::from_secs(5);
 
 /// Ends the logger that the task's state names, and any other that writes to the task's pipe: the built-in driver starts a
 /// new one for a task that it takes over, and Nomad's record of the task does not change. Says whether there was one.
@@ -44,14 +46,32 @@ async fn ask(pid: i32, logger: &Logger) {
     plugin.kill().await;
 }
 
-/// Kills it, and waits until it is gone.
+/// Kills it, and waits until it is gone. One that hangs in the kernel, as on a disk that does not answer, goes when that lets
+/// it, and writes nothing more then than what it is writing: the task is not kept waiting for it.
 async fn end(pid: i32) {
-    while is_logger(pid) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+    let is_there = || {
+        let is_there = is_logger(pid);
+        if is_there && let Some(pid) = rustix::process::Pid::from_raw(pid) {
             let _ended_meanwhile = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        sleep(Duration::from_millis(5)).await;
+        is_there
+    };
+    if !gone_in_time(is_there).await {
+        tracing::warn!(
+            pid,
+            "the logger of the built-in driver was killed and is still there; going on without its end"
+        );
     }
+}
+
+/// Looks until it is gone; `false` where it is still there when its time is over.
+async fn gone_in_time(mut is_there: impl FnMut() -> bool) -> bool {
+    let gone = async {
+        while is_there() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(END, gone).await.is_ok()
 }
 
 /// A number is used again; only a logger's own command line has this word. That of a dead process is empty.
@@ -71,4 +91,26 @@ fn writers(pipe: &Path) -> Vec<i32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
     numbers.filter(|pid| is_logger(*pid)).filter(has_open).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_logger_that_hangs_in_the_kernel_is_not_waited_for_without_end() {
+        let began = Instant::now();
+        let mut looks = 3;
+
+        let ends = gone_in_time(|| {
+            looks -= 1;
+            looks > 0
+        });
+        let (ends, hangs) = (ends.await, gone_in_time(|| true).await);
+
+        assert_eq!((ends, hangs), (true, false));
+        assert!(began.elapsed() < END + Duration::from_secs(1));
+    }
 }

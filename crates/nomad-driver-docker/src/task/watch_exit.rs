@@ -11,9 +11,12 @@ use super::{
     connections::{Connections, missing},
     exits::{ExitSignal, Heard},
 };
-use crate::engine::{
-    Engine,
-    model::{ContainerInspectResponse, ContainerState},
+use crate::{
+    background::persevere,
+    engine::{
+        Engine,
+        model::{ContainerInspectResponse, ContainerState},
+    },
 };
 
 /// How long to wait before asking again where the engine does not answer for a container.
@@ -24,6 +27,8 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 const RECONNECTION: Duration = Duration::from_secs(5);
 /// How long one that stays without has to end by itself.
 const ENDING: Duration = Duration::from_secs(5);
+/// How often the watching may panic before less is read.
+const ATTEMPTS: u32 = 2;
 /// How long the engine's word of a kill may come after that of the end.
 const LATE: Duration = Duration::from_millis(300);
 
@@ -100,7 +105,52 @@ impl Exit {
 }
 
 /// Waits for a container's end; one that loses one of its `networks` is ended. `tell` tells the task's owner.
+///
+/// A panic on the way is no end: a host would start the task again beside the one that runs. The watching is begun again,
+/// and where that does not help no more is read than that the container has ended, so that nobody waits for ever.
 pub(super) async fn watch(
+    engine: &Engine,
+    container: &str,
+    signal: &ExitSignal,
+    networks: &Connections,
+    tell: impl Fn(&str),
+) -> Exit {
+    let mut attempts = 0;
+    let attempt = || {
+        attempts += 1;
+        let (attempt, tell) = (attempts, &tell);
+        async move {
+            if attempt > 1 {
+                // What the last attempt was woken for is used up.
+                signal.wake();
+            }
+            if attempt > ATTEMPTS
+                && let Some(exit) = unread_exit(engine, container).await
+            {
+                return exit;
+            }
+            follow(engine, container, signal, networks, tell).await
+        }
+    };
+    persevere("the watching of a task", attempt).await
+}
+
+/// That a container has ended, if it has, and its code; all else that the engine says is left unread.
+async fn unread_exit(engine: &Engine, container: &str) -> Option<Exit> {
+    let state = match engine.inspect_container(container).await {
+        Ok(inspected) => inspected.state?,
+        Err(error) => return error.is_not_found().then(removed),
+    };
+    if state.running == Some(true) || state.restarting == Some(true) {
+        return None;
+    }
+    let exit_code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or_default();
+    let error = "the driver failed while it read how the task ended".to_owned();
+    let result = ExitResult { exit_code, ..ExitResult::default() };
+    Some(Exit { result: WaitResult { result, error }, at: SystemTime::now() })
+}
+
+async fn follow(
     engine: &Engine,
     container: &str,
     signal: &ExitSignal,
