@@ -4,7 +4,7 @@ use std::{future::ready, time::Duration};
 
 use conformance::{
     DEADLINE, Fixture,
-    docker::{docker, inspect},
+    docker::{containers_of, docker, inspect},
     image, text,
 };
 use futures_util::StreamExt;
@@ -40,6 +40,35 @@ async fn a_running_task_is_inspected_and_stopped_by_its_signal() {
     assert_eq!(inspected.attributes["container_id"], inspect(&task.container())["Id"].as_str().unwrap());
     assert!(inspected.started_at.is_some() && inspected.completed_at.is_none());
     assert_eq!(ended.result.exit_code, 7);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_with_a_signal_sends_that_one_and_then_a_kill() {
+    let fixture = Fixture::start().await;
+    let traps = "for signal in HUP INT QUIT USR1 USR2 TERM; do trap \"echo got $signal\" $signal; done";
+    let task = fixture.task("stubborn", &format!("{traps}; echo ready; while :; do sleep 0.05; done"));
+    let started = fixture.run(&task).await;
+    task.pipes.stdout.wait_for_text("ready");
+
+    fixture.driver.stop_task(started.id.clone(), Duration::from_secs(1), "SIGUSR1".to_owned()).await.unwrap();
+    let ended = fixture.driver.wait_task(started.id).await.unwrap();
+
+    assert_eq!(ended.result.exit_code, 137);
+    assert_eq!(task.pipes.stdout.text(), "ready\ngot USR1\n");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_log_pipe_is_not_there_does_not_start() {
+    let fixture = Fixture::start().await;
+    let task = fixture.task("mute", "exec sleep 1000");
+    std::fs::remove_file(&task.config.stdout_path).unwrap();
+
+    let refused = fixture.refused(&task).await;
+
+    assert!(refused.message.starts_with("failed to collect the task's log: "), "{refused}");
+    assert_eq!(containers_of(fixture.directory()), Vec::<String>::new());
     fixture.end().await;
 }
 
