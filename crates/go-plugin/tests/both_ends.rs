@@ -59,9 +59,10 @@ async fn a_plugin_is_launched_serves_logs_and_ends_when_asked() {
 
     let plugin = Plugin::launch(config).await.unwrap();
     let reattach = plugin.reattach_config().clone();
+    let socket = std::fs::metadata(&reattach.address).unwrap();
     timeout(DEADLINE, plugin.kill()).await.unwrap();
 
-    assert_eq!(reattach.app_version, 2);
+    assert_eq!((reattach.app_version, socket.permissions().mode() & 0o777), (2, 0o600));
     assert_eq!(reattach.address.parent(), Some(directory.path()));
     assert!(is_empty(directory.path()), "the socket is left behind");
     let lines = lines.lock().unwrap();

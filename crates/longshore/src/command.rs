@@ -28,7 +28,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     let data = || {
         DataDir::open(options.data_dir.as_deref()).map_err(|error| {
             Failure::Usage(format!(
-                "failed to open the data directory: {error}\nhint: name another one with --data-dir"
+                "failed to open the data directory: {error}\nhint: run as the user whose jobs these are, or name another one with --data-dir"
             ))
         })
     };

@@ -92,8 +92,13 @@ pub(crate) fn close(data_dir: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            set_mode(&entry.path(), 0o700)?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        match set_mode(&entry.path(), 0o700) {
+            // Its job was purged meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            closed => closed?,
         }
     }
     set_mode(&all, 0o711)
