@@ -34,16 +34,39 @@ async fn an_image_is_pulled_once_and_its_owner_told() {
 
     fixture.run(&first).await;
     registry.stop();
+    // Of an image that is there nothing is said: the next event is that of another one.
     let second = task(&fixture, &image);
     fixture.run(&second).await;
+    let other = task(&fixture, &image.replace("app:1", "other:1"));
+    fixture.refused(&other).await;
 
-    for (task, message) in [(&first, "Downloading image"), (&second, "Image already present")] {
+    for task in [&first, &other] {
         let event = timeout(*DEADLINE, events.next()).await.unwrap().expect("an event").expect("the driver answers");
-        assert_eq!((event.message.as_str(), event.annotations["image"].as_str()), (message, image.as_str()));
+        assert_eq!(event.message, "Downloading image");
+        assert_eq!(text(&event.annotations["image"]), task.options["image"]);
         assert_eq!((&event.task_id, event.task_name.as_str()), (&task.config.id, "web"));
     }
     for task in [first, second] {
         assert_eq!(inspect(&task.container())["Config"]["Image"], image.as_str());
+    }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_pull_that_finds_nothing_new_says_so() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let latest = registry.push("app");
+    let fixture = Fixture::start().await;
+    let mut events = fixture.driver.task_events().await.expect("the driver answers");
+
+    for expected in [&["Downloading image"][..], &["Downloading image", "Image already present"]] {
+        fixture.run(&task(&fixture, &latest)).await;
+        for expected in expected {
+            let event =
+                timeout(*DEADLINE, events.next()).await.unwrap().expect("an event").expect("the driver answers");
+            assert_eq!(event.message, *expected);
+            assert!(event.annotations["image"].starts_with(&latest), "{event:?}");
+        }
     }
     fixture.end().await;
 }

@@ -92,10 +92,7 @@ async fn a_task_runs_is_measured_entered_and_stopped_and_what_is_missing_is_said
     let heard: Arc<Mutex<Vec<String>>> = Arc::default();
     let kept = heard.clone();
     let listening = events.for_each(move |event| {
-        let message = event.unwrap().message;
-        if message != "Image already present" {
-            kept.lock().unwrap().push(message);
-        }
+        kept.lock().unwrap().push(event.unwrap().message);
         std::future::ready(())
     });
     let life = async {

@@ -180,7 +180,12 @@ impl Images {
         let reference = ImageReference::checked(image).map_err(DriverError::new)?;
         if request.freshness == Freshness::Local && !reference.is_latest() {
             match look(&self.engine, &self.leases, image).await {
-                Ok(found) => return self.present(request, &reference, found).await,
+                Ok(found) => {
+                    if request.verify_access {
+                        self.verify_access(request, &reference, &found).await?;
+                    }
+                    return Ok(found);
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(inspect_failed(&error)),
             }
@@ -191,22 +196,7 @@ impl Images {
         self.pull(request, &reference, watcher).await
     }
 
-    /// An image that need not be pulled, where the task may use it.
-    async fn present(
-        &self,
-        request: &ImageRequest,
-        reference: &ImageReference,
-        found: LocalImage,
-    ) -> Result<LocalImage, DriverError> {
-        if request.verify_access {
-            self.verify_access(request, reference, &found).await?;
-        }
-        if let Some(owner) = &request.owner {
-            self.events.emit(owner, "Image already present", annotation(&request.image));
-        }
-        Ok(found)
-    }
-
+    /// Whether the registry lets the task use an image that is here.
     async fn verify_access(
         &self,
         request: &ImageRequest,
@@ -265,7 +255,14 @@ impl Images {
             }
             notices.due()
         };
-        self.pulls.join_or_begin(reference, image, credentials, limits.silence).wait(image, limits.whole, hear).await
+        let pull = self.pulls.join_or_begin(reference, image, credentials, limits.silence);
+        let pulled = pull.wait(image, limits.whole, hear).await?;
+        // The owner knows of the pull, and this is how it ended. An image that no pull was begun for is not worth an event:
+        // a host keeps few.
+        if let (None, Some(owner)) = (pulled.downloaded, &request.owner) {
+            self.events.emit(owner, "Image already present", annotation(image));
+        }
+        Ok(pulled)
     }
 
     /// The credentials with which a registry is asked for a task, whose owner is told where they come from; `own` are the
