@@ -14,7 +14,7 @@ use nomad_plugin::{
     driver::{Fingerprint, SetConfig, TaskHandle},
     hclspec::Spec,
     id::TaskId,
-    msgpack::encode,
+    msgpack::{Value, encode},
 };
 use rustix::{
     io::Errno,
@@ -33,6 +33,9 @@ use crate::{
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The driver's option that says whether a container without the label of a node can be this node's.
+const UNLABELLED: [&str; 3] = ["gc", "dangling_containers", "unlabelled"];
 
 /// How to start the driver.
 #[derive(Clone, Debug)]
@@ -99,8 +102,12 @@ impl Launcher {
         {
             agent_file::set_state_dir(&mut body, directory);
         }
-        let config = decode(&body, &schema, &|_| None)
+        let mut config = decode(&body, &schema, &|_| None)
             .map_err(|problems| Failure::Usage(nomad_jobspec::Diagnostics::new(&source, problems).to_string()))?;
+        // An agent on this machine may run the built-in driver, whose containers have none. No file makes them ours.
+        if let Some(unlabelled) = option(&mut config, &UNLABELLED) {
+            *unlabelled = Value::Bool(false);
+        }
         let config = SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() };
         driver.set_config(config).await.map_err(|error| Failure::Usage(error.to_string()))?;
         driver.init().await.map_err(failed)?;
@@ -135,6 +142,14 @@ fn remove_stale_sockets(directory: &Path) {
             let _removed_meanwhile = std::fs::remove_file(entry.path());
         }
     }
+}
+
+/// An option of a decoded configuration; `None` where the driver has no such option.
+fn option<'a>(config: &'a mut Value, path: &[&str]) -> Option<&'a mut Value> {
+    path.iter().try_fold(config, |value, name| match value {
+        Value::Map(options) => options.get_mut(*name),
+        _ => None,
+    })
 }
 
 /// Where a job's driver keeps what must outlive its process.

@@ -1,7 +1,8 @@
 //! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
 //!
 //! A container is this node's where its label says so, or where it has no such label, as the containers of the driver
-//! that is built into Nomad. Containers of another node's agent that shares the engine are left alone. A network goes, with
+//! that is built into Nomad, unless the configuration says that this node has never run that driver. Containers of another
+//! node's agent that shares the engine are left alone. A network goes, with
 //! its pause container, when its allocation has gone without a word: the directory that the ledger of networks has is not
 //! there any more, and no container of the allocation's tasks is. A pause container that does not run and whose allocation has
 //! no task is as dangling as a task's; one that runs may be about to be used.
@@ -115,7 +116,8 @@ fn is_dangling(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection
         // An operator who keeps the containers of ended tasks wants to look at them.
         network::runs(found) || gc.container
     };
-    !owned.containers.contains(id) && (node.is_empty() || node == owned.node) && is_old && is_left
+    let is_ours = if node.is_empty() { gc.dangling.unlabelled } else { node == owned.node };
+    !owned.containers.contains(id) && is_ours && is_old && is_left
 }
 
 #[cfg(test)]
@@ -182,6 +184,18 @@ mod tests {
         for found in not {
             assert!(!dangling(&found, |_| ()), "{found:?}");
         }
+    }
+
+    #[test]
+    fn what_has_no_nodes_label_is_nobodys_where_the_built_in_driver_has_never_run() {
+        let never_built_in = |gc: &mut GarbageCollection| gc.dangling.unlabelled = false;
+
+        for state in [State::RUNNING, State::CREATED, State::EXITED] {
+            assert!(!dangling(&found("agents", "web-1", state, 300, None), never_built_in), "{state}");
+            assert!(!dangling(&found("agents", "web-1", state, 300, Some("")), never_built_in), "{state}, empty");
+            assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), never_built_in), "{state}");
+        }
+        assert!(!dangling(&found("agents", "nomad_init_-gone", State::EXITED, 300, None), never_built_in));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod life;
 mod mistakes;
 mod orphans;
 mod planted;
+mod strangers;
 
 use std::{
     path::{Path, PathBuf},
@@ -127,10 +128,14 @@ fn job(id: &str, script: &str, more: &str) -> String {
 /// Between two looks at a condition: what is waited for needs the processors as well.
 const LOOK: Duration = Duration::from_millis(50);
 
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + *DEADLINE;
+fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(*DEADLINE, what, condition);
+}
+
+fn wait_within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {:?}", *DEADLINE);
+        assert!(Instant::now() < deadline, "{what}: not within {time:?}");
         std::thread::sleep(LOOK);
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn with_engine(machine: &Machine, engine: &Dockerd) -> String {
     agent_file(machine, &format!("endpoint = \"{address}\"\n infra_image = \"localhost:1/longshore-test/pause:1\""))
 }
 
-fn agent_file(machine: &Machine, options: &str) -> String {
+pub(crate) fn agent_file(machine: &Machine, options: &str) -> String {
     let config = format!("plugin \"docker\" {{\n config {{\n {options}\n }}\n}}\n");
     machine.file("agent.hcl", &config).display().to_string()
 }

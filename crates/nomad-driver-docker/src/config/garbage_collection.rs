@@ -31,6 +31,8 @@ pub struct DanglingContainers {
     pub creation_grace: Duration,
     /// Whether to name them only.
     pub dry_run: bool,
+    /// Whether a container without the label of a node can be this node's, as those of the built-in driver are.
+    pub unlabelled: bool,
 }
 
 impl Default for GarbageCollection {
@@ -44,6 +46,7 @@ impl Default for GarbageCollection {
                 period: 5 * ONE_MINUTE,
                 creation_grace: 5 * ONE_MINUTE,
                 dry_run: false,
+                unlabelled: true,
             },
         }
     }
@@ -59,6 +62,7 @@ pub(super) fn gc(reader: &Reader<'_>, default: GarbageCollection) -> GarbageColl
             period: time(&dangling, "period", default.dangling.period),
             creation_grace: at_least_a_minute(&dangling, "creation_grace", default.dangling.creation_grace),
             dry_run: dangling.truth("dry_run").unwrap_or_default(),
+            unlabelled: dangling.truth("unlabelled").unwrap_or(default.dangling.unlabelled),
         },
     };
     GarbageCollection {

@@ -67,11 +67,12 @@ pub fn plugin_schema() -> Spec {
             text("period").or("\"5m\""),
             text("creation_grace").or("\"5m\""),
             truth("dry_run").or("false"),
+            truth("unlabelled").or("true"),
         ],
     )
-    .or("{ enabled = true, period = \"5m\", creation_grace = \"5m\", dry_run = false }");
+    .or("{ enabled = true, period = \"5m\", creation_grace = \"5m\", dry_run = false, unlabelled = true }");
     let gc_default = "{ image = true, image_delay = \"3m\", container = true, dangling_containers = \
-                      { enabled = true, period = \"5m\", creation_grace = \"5m\", dry_run = false } }";
+                      { enabled = true, period = \"5m\", creation_grace = \"5m\", dry_run = false, unlabelled = true } }";
     let gc = block(
         "gc",
         [truth("image").or("true"), text("image_delay").or("\"3m\""), truth("container").or("true"), dangling],
