@@ -14,8 +14,10 @@ pub mod image;
 pub mod image_service;
 pub mod logs;
 pub mod network;
+pub mod node;
 pub mod processors;
 pub mod reaper;
+mod state_file;
 pub mod stats;
 pub mod task;
 

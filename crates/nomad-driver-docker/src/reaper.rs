@@ -25,6 +25,10 @@ use crate::{
 /// Looks again and again, for ever. `around` gives what holds at that time.
 pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
     let mut began = false;
+    {
+        let around = around();
+        around.node.claim(&around.plugin.state_dir).await;
+    }
     loop {
         let DanglingContainers { period, creation_grace, .. } = around().plugin.gc.dangling;
         // Tasks that are to be recovered are given that time.
@@ -45,7 +49,7 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
     };
     // Asked after the list was made, so that what was started meanwhile is known.
     let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, tasks, &found));
-    let owned = Owned { containers: tasks.containers(), allocs: allocs.collect(), node: tasks.node() };
+    let owned = Owned { containers: tasks.containers(), allocs: allocs.collect(), node: around.node.known().id };
     let gc = &around.plugin.gc;
     for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
         let id = container.id.as_deref().unwrap_or_default();
@@ -90,7 +94,7 @@ struct Owned<'a> {
     containers: HashSet<String>,
     /// Allocations with tasks, whoever's.
     allocs: HashSet<&'a str>,
-    /// This node's id; empty until a task has told it.
+    /// This node's id; empty where it is not known.
     node: String,
 }
 

@@ -51,6 +51,7 @@ use crate::{
     image::{ImageLease, Images},
     logs::LogTask,
     network::Networks,
+    node::Node,
     stats::{self, Sampler},
 };
 
@@ -65,6 +66,8 @@ pub struct Surroundings {
     pub images: Arc<Images>,
     /// The networks that groups share.
     pub networks: Networks,
+    /// The node that is served.
+    pub node: Node,
     /// Who keeps tasks on their processors.
     pub cpusets: Arc<Cpusets>,
     /// Who hears of ends.

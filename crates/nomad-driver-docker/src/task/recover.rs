@@ -22,6 +22,7 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
     let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {
         DriverError::new(format!("failed to inspect container for id {:?}: {error}", state.container_id))
     })?;
+    around.node.note(&around.plugin.state_dir, &config);
     let begin = logging::take_over(&config, &state.container_id, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;

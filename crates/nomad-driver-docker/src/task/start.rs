@@ -34,6 +34,8 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
     let Some(place) = store.reserve(&task.id) else {
         return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
     };
+    // Before anything is made: what a crash leaves of it is known as this node's.
+    around.node.note(&around.plugin.state_dir, &task);
     // A task that never starts leaves its network all the same.
     if let Some(ledger) = Ledger::of(around).await {
         ledger.note_joined(&task);

@@ -17,8 +17,6 @@ use super::Task;
 #[derive(Clone, Default)]
 pub struct TaskStore {
     tasks: Arc<Mutex<HashMap<TaskId, Known>>>,
-    /// The node's id, as the last task told it.
-    node: Arc<Mutex<String>>,
 }
 
 #[derive(Clone)]
@@ -92,11 +90,6 @@ impl TaskStore {
         self.lock().iter().any(of_alloc)
     }
 
-    /// The id of the node that the tasks run on; empty before the first one.
-    pub fn node(&self) -> String {
-        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Forgets a task.
     pub fn remove(&self, id: &TaskId) {
         self.lock().remove(id);
@@ -123,9 +116,6 @@ impl Reservation {
 
     /// Puts the task in its place.
     pub fn fill(self, task: Arc<Task>) {
-        if !task.config.node_id.is_empty() {
-            self.store.node.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&task.config.node_id);
-        }
         self.store.lock().insert(self.id.clone(), Known::Task(task));
     }
 }
