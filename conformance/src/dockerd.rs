@@ -36,16 +36,30 @@ enum LiveRestore {
 impl Dockerd {
     /// Starts the engine, with live-restore, and gives it the test image.
     pub fn start() -> Self {
-        Self::with(LiveRestore::Yes)
+        Self::with(LiveRestore::Yes, None)
+    }
+
+    /// Starts an engine with the id of this one. Before 23.0 all engines of one host have the same.
+    #[must_use]
+    pub fn twin(&self) -> Self {
+        let id = fs::read(self.path("data/engine-id")).ok();
+        let twin = Self::with(LiveRestore::Yes, id.as_deref());
+        let id = |engine: &Self| engine.run(&["info", "--format", "{{.ID}}"]);
+        assert_eq!(id(self), id(&twin));
+        twin
     }
 
     /// Starts the engine without live-restore: a dockerd that comes back ends what ran.
     pub fn without_live_restore() -> Self {
-        Self::with(LiveRestore::No)
+        Self::with(LiveRestore::No, None)
     }
 
-    fn with(live_restore: LiveRestore) -> Self {
+    fn with(live_restore: LiveRestore, id: Option<&[u8]>) -> Self {
         let directory = tempfile::Builder::new().prefix("longshore-dockerd-").tempdir().unwrap();
+        if let Some(id) = id {
+            fs::create_dir(directory.path().join("data")).unwrap();
+            fs::write(directory.path().join("data/engine-id"), id).unwrap();
+        }
         let at = |name: &str| directory.path().join(name).display().to_string();
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {:?}\n",

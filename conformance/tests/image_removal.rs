@@ -13,6 +13,7 @@ use std::{
 use conformance::{
     DEADLINE, Fixture, LABEL, Started, Task,
     docker::{docker, has_containerd_store, is_local},
+    dockerd::Dockerd,
     image, object,
     registry::{Access, Registry, build_with_layer},
     relay::Relay,
@@ -383,4 +384,47 @@ async fn an_operator_who_keeps_images_keeps_them() {
     fixture.end().await;
 
     assert!(is_local(&image));
+}
+
+#[tokio::test]
+async fn what_was_brought_into_one_engine_is_somebody_elses_in_another_of_the_same_id() {
+    let mut registry = Registry::start(Access::Anonymous);
+    let [brought, other] = ["brought", "other"].map(|name| {
+        let name = registry.also(format!("longshore-test/{name}-{}:1", std::process::id()));
+        build_with_layer(&name, 1);
+        name
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let [of_brought, of_other] = ["brought.tar", "other.tar"].map(|name| directory.path().join(name));
+    archive(&of_brought, &[&brought]);
+    archive(&of_other, &[&other]);
+    let engine = Dockerd::start();
+    let twin = engine.twin();
+    let state_dir = directory.path().join("state").display().to_string();
+    let driver = async |engine: &Dockerd, delay: &str| {
+        let config = object(&[("gc", object(&[("image_delay", text(delay))])), ("state_dir", text(&state_dir))]);
+        Fixture::with(config, &[("DOCKER_HOST", &engine.address())]).await.looked_at().await
+    };
+    let loading = |fixture: &Fixture, image: &str, archive: &Path| {
+        let task = task(fixture, image).option("load", text("image.tar"));
+        std::fs::copy(archive, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
+        task
+    };
+    let has = |engine: &Dockerd, image: &str| !engine.run(&["images", "--quiet", image]).is_empty();
+
+    let fixture = driver(&engine, "1h").await;
+    fixture.run(&loading(&fixture, &brought, &of_brought)).await;
+    fixture.end().await;
+    // Somebody loads the same one into the other engine, where the driver looks at all that it has brought.
+    twin.run(&["load", "--quiet", "--input", &of_brought.display().to_string()]);
+    let fixture = driver(&twin, "1s").await;
+    let started = fixture.run(&loading(&fixture, &other, &of_other)).await;
+    destroy(&fixture, &started).await;
+    until("the other image is gone", || !has(&twin, &other)).await;
+    fixture.end().await;
+    assert!(has(&twin, &brought), "it is somebody else's there");
+
+    let fixture = driver(&engine, "1s").await;
+    until("the image is gone where the driver brought it", || !has(&engine, &brought)).await;
+    fixture.end().await;
 }

@@ -24,7 +24,7 @@ pub use exec::{ExecOutput, ExecStream, ExecTerminal};
 pub use image::{Credentials, PullProgress};
 pub use logs::LogFrame;
 pub use persist::persist;
-pub use system::{ApiVersion, EngineFacts};
+pub use system::{ApiVersion, EngineFacts, EngineName};
 
 /// The engine's own data shapes.
 pub mod model {

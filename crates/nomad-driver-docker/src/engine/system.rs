@@ -1,16 +1,22 @@
 //! What the engine says of itself.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum};
+use sha2::{Digest, Sha256};
 
 use super::{Engine, EngineError, QUICK};
 
 /// What the driver needs to know of the engine. It changes only when the engine restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineFacts {
-    /// The engine's own id, the same over its restarts.
-    pub id: String,
+    /// The engine's own name in files of the driver's, the same over its restarts.
+    pub name: EngineName,
     /// Where the engine keeps its containers' files.
     pub root_dir: PathBuf,
     /// 1 or 2.
@@ -29,6 +35,32 @@ pub struct EngineFacts {
     pub api: ApiVersion,
 }
 
+/// How files of the driver's are named after an engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineName {
+    /// Tells it from all others: made of its id, its address, and the directory that has its data.
+    pub now: String,
+    /// Made of its id alone, as earlier versions of the driver did. Engines before 23.0 take theirs from `/etc/docker/key.json`, so that
+    /// all of one host have the same.
+    pub former: String,
+}
+
+impl EngineName {
+    /// `root` is the directory that has the engine's data, on the engine's host.
+    fn new(id: &str, address: &str, root: &Path) -> Self {
+        let former: String = id.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
+        // One socket may have several names: /var/run is a link.
+        let socket = address.strip_prefix("unix://").map(Path::new);
+        let found = socket.and_then(|socket| fs::canonicalize(socket).ok());
+        let address = found.map_or_else(|| address.to_owned(), |socket| format!("unix://{}", socket.display()));
+        // A directory that was made anew has nothing of what the one before had.
+        let inode = socket.and_then(|_| fs::metadata(root).ok()).map_or(0, |root| root.ino());
+        let digest = Sha256::digest(format!("{id}\n{address}\n{}\n{inode}", root.display()));
+        let digest = digest.iter().take(8).fold(0u64, |digest, byte| digest << 8 | u64::from(*byte));
+        Self { now: format!("{former}-{digest:016x}"), former }
+    }
+}
+
 /// A version of the engine's API, for example 1.41.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApiVersion {
@@ -45,12 +77,13 @@ impl std::fmt::Display for ApiVersion {
 }
 
 impl EngineFacts {
-    fn new(info: SystemInfo, api: ApiVersion) -> Self {
+    fn new(info: SystemInfo, api: ApiVersion, address: &str) -> Self {
+        let root_dir = PathBuf::from(info.docker_root_dir.unwrap_or_default());
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
         Self {
-            id: info.id.unwrap_or_default(),
-            root_dir: info.docker_root_dir.unwrap_or_default().into(),
+            name: EngineName::new(&info.id.unwrap_or_default(), address, &root_dir),
+            root_dir,
             cgroup_version: if info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_2) { 2 } else { 1 },
             cgroup_systemd: info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD),
             runtimes,
@@ -76,7 +109,7 @@ impl Engine {
         let call = |docker: bollard::Docker| async move {
             let spoken = docker.client_version();
             let api = ApiVersion { major: spoken.major_version, minor: spoken.minor_version };
-            Ok(EngineFacts::new(docker.info().await?, api))
+            Ok(EngineFacts::new(docker.info().await?, api, self.address()))
         };
         let facts = Arc::new(self.connection.call(("info", ""), QUICK, call).await?);
         self.connection.remember(facts.clone());
@@ -88,5 +121,35 @@ impl Engine {
         let version =
             self.connection.call(("version", ""), QUICK, |docker| async move { docker.version().await }).await?;
         Ok(version.version.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_of_one_id_have_names_of_their_own_and_one_engine_has_one_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let [root, other] = ["root", "other"].map(|name| directory.path().join(name));
+        let [socket, link] = ["docker.sock", "link.sock"].map(|name| directory.path().join(name));
+        fs::create_dir(&root).unwrap();
+        fs::write(&socket, "").unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        let at = |socket: &Path| format!("unix://{}", socket.display());
+        let name = |address: &str, root: &Path| EngineName::new("AB:CD", address, root).now;
+
+        let first = name(&at(&socket), &root);
+        let by_another_name = name(&at(&link), &root);
+        let elsewhere = [name(&at(&socket), &other), name("tcp://one:2375", &root), name("tcp://two:2375", &root)];
+        fs::rename(&root, &other).unwrap();
+        fs::create_dir(&root).unwrap();
+        let made_anew = name(&at(&socket), &root);
+
+        assert!(first.starts_with("AB-CD-") && first.len() == "AB-CD-".len() + 16, "{first}");
+        assert_eq!(first, by_another_name);
+        let all: std::collections::BTreeSet<_> = elsewhere.into_iter().chain([first, made_anew]).collect();
+        assert_eq!(all.len(), 5, "{all:?}");
+        assert_eq!(EngineName::new("AB:CD/..", "tcp://one:2375", &root).former, "AB-CD---");
     }
 }

@@ -318,11 +318,11 @@ impl Book {
     }
 }
 
-/// The ledger of an engine, once that has told its id.
+/// The ledger of an engine, once that has said which one it is.
 async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
     loop {
         match engine.facts().await {
-            Ok(facts) => return Ledger::new(state_dir, &facts.id),
+            Ok(facts) => return Ledger::new(state_dir, &facts.name),
             Err(_) => tokio::time::sleep(TRY_AGAIN / 3).await,
         }
     }

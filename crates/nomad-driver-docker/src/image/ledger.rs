@@ -1,6 +1,6 @@
 //! On disk: which of an engine's images this driver brought. Only these are ever removed.
 //!
-//! `<state dir>/images/<engine's id>.json`, written anew and renamed into place. Lost or unreadable it does no harm: the
+//! `<state dir>/images/<engine's name>.json`, written anew and renamed into place. Lost or unreadable it does no harm: the
 //! images in it stay.
 
 use std::{
@@ -9,37 +9,54 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::{engine::EngineName, state_file};
+
+/// The images by id, each with the names by which it was brought.
+type Brought = BTreeMap<String, BTreeSet<String>>;
+
+/// Bytes of the largest ledger that is read: some ten thousand images.
+const LARGEST: u64 = 16 << 20;
+
 /// The images of one engine.
 pub(super) struct Ledger(PathBuf);
 
 impl Ledger {
-    pub(super) fn new(state_dir: &Path, engine: &str) -> Self {
-        let name: String = engine.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
-        Self(state_dir.join("images").join(format!("{name}.json")))
+    /// An engine's. What has the name that earlier versions gave it is taken over, by the first engine that comes.
+    pub(super) fn new(state_dir: &Path, engine: &EngineName) -> Self {
+        let named = |name: &str| state_dir.join("images").join(format!("{name}.json"));
+        let (ledger, former) = (Self(named(&engine.now)), Self(named(&engine.former)));
+        if former.0.exists() {
+            let mut images = former.read();
+            for (id, names) in ledger.read() {
+                images.entry(id).or_default().extend(names);
+            }
+            if ledger.write(images.iter().map(|(id, names)| (id.as_str(), names))) {
+                let _taken_over_again_next_time = fs::remove_file(&former.0);
+            }
+        }
+        ledger
     }
 
     /// The images' ids, each with the names by which it was brought.
-    pub(super) fn read(&self) -> BTreeMap<String, BTreeSet<String>> {
+    pub(super) fn read(&self) -> Brought {
         let failed = |error: io::Error| {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(ledger = %self.0.display(), %error, "images of earlier tasks are not known and stay");
             }
             BTreeMap::new()
         };
-        fs::read(&self.0).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)).unwrap_or_else(failed)
+        state_file::read(&self.0, LARGEST).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)).unwrap_or_else(failed)
     }
 
-    pub(super) fn write<'a>(&self, images: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>) {
+    /// Replaces what is there; whether that succeeded.
+    pub(super) fn write<'a>(&self, images: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>) -> bool {
         let images: BTreeMap<_, _> = images.collect();
-        let replace = || {
-            let new = self.0.with_extension("new");
-            fs::create_dir_all(self.0.parent().unwrap_or(Path::new("/")))?;
-            fs::write(&new, serde_json::to_vec_pretty(&images)?)?;
-            fs::rename(&new, &self.0)
-        };
-        if let Err(error) = replace() {
+        let content = serde_json::to_vec_pretty(&images).map_err(io::Error::from);
+        let written = content.and_then(|content| state_file::replace(&self.0, &content));
+        if let Err(error) = &written {
             tracing::warn!(ledger = %self.0.display(), %error, "after a restart some images will not be known, and stay");
         }
+        written.is_ok()
     }
 }
 
@@ -47,17 +64,52 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn engine(now: &str) -> EngineName {
+        EngineName { now: now.to_owned(), former: "AB-CD".to_owned() }
+    }
+
+    fn brought(images: &[(&str, &str)]) -> Brought {
+        let owned = |(id, name): &(&str, &str)| ((*id).to_owned(), BTreeSet::from([(*name).to_owned()]));
+        images.iter().map(owned).collect()
+    }
+
+    fn write(ledger: &Ledger, images: &Brought) {
+        assert!(ledger.write(images.iter().map(|(id, names)| (id.as_str(), names))));
+    }
+
     #[test]
     fn what_was_written_is_read_and_what_is_spoiled_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(directory.path(), "AB:CD/..");
-        let names = BTreeSet::from(["app:1".to_owned()]);
+        let ledger = Ledger::new(directory.path(), &engine("AB-CD-1"));
+        let images = brought(&[("sha256:1", "app:1")]);
 
         assert_eq!(ledger.read(), BTreeMap::new());
-        ledger.write([("sha256:1", &names)].into_iter());
-        assert_eq!(ledger.read(), BTreeMap::from([("sha256:1".to_owned(), names)]));
+        write(&ledger, &images);
+        assert_eq!(ledger.read(), images);
 
-        fs::write(directory.path().join("images/AB-CD---.json"), "{ \"sha256:1\": [").unwrap();
+        fs::write(directory.path().join("images/AB-CD-1.json"), "{ \"sha256:1\": [").unwrap();
         assert_eq!(ledger.read(), BTreeMap::new());
+    }
+
+    #[test]
+    fn engines_of_one_id_have_ledgers_of_their_own_and_the_first_takes_over_what_had_the_former_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let former = directory.path().join("images/AB-CD.json");
+        let by_former_name = Ledger(former.clone());
+        write(&by_former_name, &brought(&[("sha256:1", "app:1")]));
+
+        let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
+        let other = Ledger::new(directory.path(), &engine("AB-CD-2"));
+        write(&other, &brought(&[("sha256:2", "app:2")]));
+
+        assert_eq!(first.read(), brought(&[("sha256:1", "app:1")]));
+        assert_eq!(other.read(), brought(&[("sha256:2", "app:2")]));
+        assert!(!former.exists());
+
+        // As after a way back to an earlier version and forth again.
+        write(&by_former_name, &brought(&[("sha256:3", "app:3")]));
+        let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
+        assert_eq!(first.read(), brought(&[("sha256:1", "app:1"), ("sha256:3", "app:3")]));
+        assert!(!former.exists());
     }
 }

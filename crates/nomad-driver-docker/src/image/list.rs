@@ -14,7 +14,7 @@ impl Images {
     /// The images that are used, that this driver or those of `state_dirs` brought, or that are kept for a person. What
     /// `own` has is this driver's also before it tidies.
     pub async fn list(&self, own: &Path, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, EngineError> {
-        let engine = self.engine.ask_facts().await?.id.clone();
+        let engine = self.engine.ask_facts().await?.name.clone();
         let mut known: Vec<(Known, Option<PathBuf>)> =
             self.leases.known().into_iter().map(|known| (known, None)).collect();
         let untidied = (!self.leases.tidies()).then(|| (own.to_owned(), None));

@@ -1,6 +1,6 @@
 //! On disk: whose networks this driver made or joined, for the day on which nobody asks for their end.
 //!
-//! `<state dir>/networks/<engine's id>/<allocation>`, in JSON, goes with the network. Lost or unreadable it does no harm:
+//! `<state dir>/networks/<engine's name>/<allocation>`, in JSON, goes with the network. Lost or unreadable it does no harm:
 //! the network stays.
 
 use std::{
@@ -13,7 +13,7 @@ use nomad_plugin::{driver::TaskConfig, id::AllocId};
 use serde::{Deserialize, Serialize};
 
 use super::CONTAINER_ID;
-use crate::task::Surroundings;
+use crate::{engine::EngineName, task::Surroundings};
 
 /// The networks of one engine.
 pub struct Ledger(PathBuf);
@@ -41,12 +41,22 @@ impl Ledger {
     /// The ledger of the engine; `None` where it does not say who it is.
     pub async fn of(around: &Surroundings) -> Option<Self> {
         let facts = around.engine.facts().await.ok()?;
-        Some(Self::new(&around.plugin.state_dir, &facts.id))
+        Some(Self::new(&around.plugin.state_dir, &facts.name))
     }
 
-    fn new(state_dir: &Path, engine: &str) -> Self {
-        let name: String = engine.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
-        Self(state_dir.join("networks").join(name))
+    /// An engine's. What has the name that earlier versions gave it is taken over, by the first engine that comes.
+    fn new(state_dir: &Path, engine: &EngineName) -> Self {
+        let networks = state_dir.join("networks");
+        let (ledger, former) = (Self(networks.join(&engine.now)), networks.join(&engine.former));
+        for file in fs::read_dir(&former).into_iter().flatten().flatten() {
+            let to = ledger.0.join(file.file_name());
+            if !to.exists() && fs::create_dir_all(&ledger.0).is_ok() {
+                // What cannot be moved now is tried again next time.
+                let _moved = fs::rename(file.path(), to);
+            }
+        }
+        let _not_there_or_not_empty = fs::remove_dir(&former);
+        ledger
     }
 
     fn path(&self, alloc: &AllocId) -> Option<PathBuf> {
@@ -142,6 +152,10 @@ mod tests {
 
     use super::*;
 
+    fn engine(now: &str) -> EngineName {
+        EngineName { now: now.to_owned(), former: "AB-CD".to_owned() }
+    }
+
     const PAUSE: Left = Left { tasks: false, pause: true };
     const TASKS: Left = Left { tasks: true, pause: true };
     const NOTHING: Left = Left { tasks: false, pause: false };
@@ -151,7 +165,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let alloc_dir = directory.path().join("alloc/a-1");
         fs::create_dir_all(&alloc_dir).unwrap();
-        let ledger = Ledger::new(&directory.path().join("state"), "AB:CD/..");
+        let ledger = Ledger::new(&directory.path().join("state"), &engine("AB-CD-1"));
         let labels = [(CONTAINER_ID.to_owned(), "c0ffee".to_owned())].into();
         let alloc = AllocId::from("a-1");
         let task = TaskConfig {
@@ -174,7 +188,7 @@ mod tests {
         assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
         let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
         assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
-        assert!(directory.path().join("state/networks/AB-CD---/a-1").is_file());
+        assert!(directory.path().join("state/networks/AB-CD-1/a-1").is_file());
         ledger.forget(&alloc);
         assert!(ledger.allocs().is_empty() && ledger.kept(&alloc).is_none());
     }
@@ -182,7 +196,7 @@ mod tests {
     #[test]
     fn an_allocation_that_no_task_joined_has_gone_when_nothing_is_left() {
         let directory = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(directory.path(), "engine");
+        let ledger = Ledger::new(directory.path(), &engine("AB-CD-1"));
         let alloc = AllocId::from("a-1");
 
         ledger.note_begun(&alloc);
@@ -191,5 +205,19 @@ mod tests {
         assert!(ledger.has_gone(&alloc, NOTHING));
         assert!(!ledger.has_gone(&alloc, PAUSE) && !ledger.has_gone(&alloc, TASKS));
         assert!(ledger.path(&AllocId::from("../a-1")).is_none() && ledger.path(&AllocId::from("")).is_none());
+    }
+
+    #[test]
+    fn engines_of_one_id_have_ledgers_of_their_own_and_the_first_takes_over_what_had_the_former_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let alloc = AllocId::from("a-1");
+        let by_former_name = Ledger(directory.path().join("networks/AB-CD"));
+        by_former_name.note_kept(&alloc, "web-1");
+
+        let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
+        let other = Ledger::new(directory.path(), &engine("AB-CD-2"));
+
+        assert_eq!(first.kept(&alloc).as_deref(), Some("web-1"));
+        assert!(other.allocs().is_empty() && !by_former_name.0.exists());
     }
 }
