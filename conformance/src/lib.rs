@@ -232,7 +232,17 @@ impl Fixture {
 
     /// Kills the driver's process with SIGKILL and starts another. Tasks are not recovered.
     pub async fn kill_and_start_again(&mut self) {
+        self.kill();
+        self.start_again().await;
+    }
+
+    /// Kills the driver's process with SIGKILL.
+    pub fn kill(&self) {
         signal(self.driver.reattach_config().pid, "KILL");
+    }
+
+    /// Starts another process of the driver once the one that was killed has ended. Tasks are not recovered.
+    pub async fn start_again(&mut self) {
         self.driver.exited().await;
         self.driver = self.launch.driver(self.directory.path(), &self.log).await;
         self.remains.pid = self.driver.reattach_config().pid;

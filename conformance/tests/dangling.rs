@@ -3,7 +3,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, image, object, text, until_within};
+use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, image, object, text, until, until_within};
+use futures_util::future::join_all;
 use nomad_plugin::{driver::Force, msgpack::Value};
 
 /// The shortest grace that the driver takes, and time to look.
@@ -102,6 +103,41 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     let network = waiting.config.network_isolation.clone();
     fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
     assert!(!kept(&waiting).exists());
+    fixture.end().await;
+}
+
+/// A crash leaves containers of starts that nobody takes over, and networks of which nobody asks for the end.
+#[tokio::test]
+async fn after_a_crash_in_the_midst_of_starts_nothing_of_them_is_left() {
+    let engine = Dockerd::start();
+    let mut fixture = driver(&engine, ("enabled", true)).await;
+    make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
+    let running = || engine.run(&["ps", "--quiet", "--filter", "name=web-"]).lines().count();
+    fixture.run(&fixture.task("web", "sleep 1000")).await;
+    // The tasks of these groups wait for something before they start.
+    let over = task_with_network(&fixture, "over").await;
+    let waiting = task_with_network(&fixture, "waiting").await;
+
+    let tasks: Vec<_> = (0..5).map(|_| fixture.task("web", "sleep 1000")).collect();
+    let starts = join_all(tasks.iter().map(|task| fixture.driver.start_task(task.config.clone())));
+    let crash = async {
+        until("another container runs", || running() > 1).await;
+        fixture.kill();
+    };
+    let (_some_unanswered, ()) = tokio::join!(starts, crash);
+    fixture.start_again().await;
+    std::fs::remove_dir_all(over.alloc_dir()).unwrap();
+    assert!(running() > 1, "a crash ends no container");
+    // No task is recovered, and none is started: only what the process before wrote down says which node this is.
+    let _closed_again = fixture.driver.fingerprint().await.expect("the driver answers");
+
+    let mut expected = ["other-agents-6cf1".to_owned(), format!("nomad_init_{}", waiting.config.alloc_id)];
+    expected.sort_unstable();
+    until_within(patience(), "what the crash left is gone", || names(&engine) == expected).await;
+
+    assert!(!kept(&over).exists() && kept(&waiting).exists());
+    let network = waiting.config.network_isolation.clone();
+    fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
     fixture.end().await;
 }
 

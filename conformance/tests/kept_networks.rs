@@ -8,11 +8,12 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use conformance::{
-    DEADLINE, Fixture, Task, docker::docker, dockerd::Dockerd, event_that, image, object, relay::Relay, text, texts,
-    until, until_within, user::User,
+    DEADLINE, Fixture, Started, Task, docker::docker, dockerd::Dockerd, event_that, image, object, relay::Relay, text,
+    texts, until, until_within, user::User,
 };
 use futures_util::Stream;
 use nomad_plugin::{
@@ -263,29 +264,54 @@ async fn a_task_whose_network_cannot_be_healed_for_now_is_started_later() {
     fixture.end().await;
 }
 
+/// Once the plugin has died under a group, no agent asks for the end of its network.
 #[tokio::test]
-async fn a_kept_namespace_whose_allocation_has_gone_goes_after_the_grace() {
+async fn a_network_whose_plugin_died_is_removed_once_its_allocation_is_over_and_nobody_is_in_it() {
     let engine = Dockerd::start();
     let mut fixture = driver(&engine).await;
-    let gone = Group::make(&fixture).await;
-    let used = Group::make(&fixture).await;
-    let ended = gone.task(&fixture, "web").option("args", texts(&["-c", "true"]));
-    fixture.output(&ended).await;
-    let task = fixture.run(&used.task(&fixture, "web")).await;
-
-    // Nobody looks after it when its pause container goes, and its allocation.
-    fixture.kill_and_start_again().await;
-    engine.run(&["rm", "--force", &gone.pause()]);
-    std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
-    fixture.driver.recover_task(task.handle).await.unwrap();
     // The first fingerprint is where looking begins.
     let _closed_again = fixture.driver.fingerprint().await.unwrap();
-    until_within(std::time::Duration::from_secs(120) + *DEADLINE, "it is gone", || !gone.kept.exists()).await;
+    let mut groups = Vec::new();
+    for name in ["over", "died", "joined", "waiting", "running"] {
+        let group = Group::make(&fixture).await;
+        let task = group.task(&fixture, name).option("args", texts(&["-c", "exec sleep 1000"]));
+        let started = fixture.run(&task).await;
+        groups.push((group, task, started));
+    }
+    let [over, died, joined, waiting, running] = &groups[..] else { panic!("five groups") };
+    let into = format!("container:{}", joined.0.pause());
+    engine.run(&["run", "--detach", "--name", "stranger", "--network", &into, &image(), "sleep", "1000"]);
 
-    assert!(used.kept.exists(), "a task is in it");
-    fixture.driver.destroy_task(task.id, Force::Yes).await.unwrap();
-    fixture.driver.destroy_network(used.alloc.clone(), Some(used.network.clone())).await.unwrap();
-    assert!(!used.kept.exists());
+    fixture.kill_and_start_again().await;
+    // One dies while no driver looks, and nobody takes its task over.
+    engine.run(&["rm", "--force", &died.0.pause()]);
+    for (_, _, task) in [over, joined, waiting, running] {
+        fixture.driver.recover_task(task.handle.clone()).await.unwrap();
+    }
+    let _closed_again = fixture.driver.fingerprint().await.unwrap();
+    for (_, _, task) in [over, joined, waiting] {
+        fixture.driver.stop_task(task.id.clone(), Duration::ZERO, String::new()).await.unwrap();
+        fixture.driver.destroy_task(task.id.clone(), Force::Yes).await.unwrap();
+    }
+    // The agent collects allocations that are over; that of a task that waits for its restart is not.
+    for (_, task, _) in [over, died, joined] {
+        std::fs::remove_dir_all(task.alloc_dir()).unwrap();
+    }
+    let gone = |(group, ..): &(Group, Task, Started)| !group.kept.exists() && group.runs(&engine).is_empty();
+    until_within(Duration::from_secs(120) + *DEADLINE, "they are gone", || gone(over) && gone(died)).await;
+    for (group, task, _) in [joined, waiting, running] {
+        assert!(group.kept.exists() && !group.runs(&engine).is_empty(), "{}", task.config.name);
+    }
+    engine.run(&["rm", "--force", "stranger"]);
+    until("nobody is in it any more", || gone(joined)).await;
+
+    let again = fixture.run(&waiting.0.task(&fixture, "again")).await;
+    until("the task answers", || !waiting.0.answer().is_empty()).await;
+    for (group, id) in [(&waiting.0, &again.id), (&running.0, &running.2.id)] {
+        fixture.driver.destroy_task(id.clone(), Force::Yes).await.unwrap();
+        fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
+        assert!(!group.kept.exists());
+    }
     fixture.end().await;
 }
 

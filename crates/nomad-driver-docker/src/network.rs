@@ -10,15 +10,20 @@ mod healing;
 mod kept;
 mod known;
 mod ledger;
+mod left;
 mod pause_image;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 pub use healing::{join, look_after_that_of};
 use kept::KeptNamespace;
 use known::Network;
 pub use known::Networks;
-pub use ledger::{Ledger, Left};
+pub use ledger::Ledger;
+pub use left::{Directory, Left};
 use nomad_plugin::{
     driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
     id::AllocId,
@@ -26,7 +31,7 @@ use nomad_plugin::{
 use pause_image::PauseImage;
 
 use crate::{
-    container::ALLOC_ID,
+    container::{ALLOC_ID, NODE_ID},
     engine::{
         EngineError, FoundContainer,
         model::{ContainerCreateBody, ContainerInspectResponse, HostConfig},
@@ -53,6 +58,29 @@ fn name(alloc: &AllocId) -> String {
 /// Whether a container that the engine lists is a pause container.
 pub fn is_pause(found: &FoundContainer) -> bool {
     found.names.iter().flatten().any(|name| name.trim_start_matches('/').starts_with(NAME))
+}
+
+/// Whether a pause container is the one of an allocation, not one that an attempt left beside it.
+pub fn is_pause_of(found: &FoundContainer, alloc: &AllocId) -> bool {
+    let pause = name(alloc);
+    found.names.iter().flatten().any(|name| name.trim_start_matches('/') == pause)
+}
+
+/// Whether a container that the engine lists shares the network of another one.
+pub fn joins(found: &FoundContainer, other: &FoundContainer) -> bool {
+    let mode = found.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
+    let Some(joined) = mode.and_then(|mode| mode.strip_prefix("container:")).filter(|joined| !joined.is_empty()) else {
+        return false;
+    };
+    let is_name = |name: &String| name.trim_start_matches('/') == joined;
+    // Engines take the beginning of an id for it.
+    other.id.as_ref().is_some_and(|id| id.starts_with(joined)) || other.names.iter().flatten().any(is_name)
+}
+
+/// The labels of a pause container: whose it is.
+fn labels(around: &Surroundings, alloc: &AllocId) -> HashMap<String, String> {
+    let node = Some((NODE_ID.to_owned(), around.node.known().id)).filter(|(_, node)| !node.is_empty());
+    node.into_iter().chain([(ALLOC_ID.to_owned(), alloc.to_string())]).collect()
 }
 
 /// Whether it runs, or is about to again.
@@ -134,7 +162,7 @@ async fn start(
 ) -> Result<ContainerInspectResponse, DriverError> {
     // Noted before anything is there: what is not noted nobody may ever take away.
     if let Some(ledger) = Ledger::of(around).await {
-        ledger.note_begun(alloc);
+        ledger.note_begun(alloc, &around.node.known().id);
     }
     let id = around.engine.create_container(&name(alloc), body).await;
     let id = id.map_err(|error| failed("failed to create container", &error))?;
@@ -172,7 +200,7 @@ async fn make(
     let body = ContainerCreateBody {
         image: Some(image.name.clone()),
         hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
-        labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
+        labels: Some(labels(around, alloc)),
         // No restart policy: the engine would start it again in a namespace without anything in it.
         host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
         ..ContainerCreateBody::default()
@@ -192,7 +220,7 @@ async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &Contai
     }
     let namespace = running.network_settings.as_ref().and_then(|settings| settings.sandbox_key.as_ref());
     let (Some(namespace), Some(ledger)) = (namespace, Ledger::of(around).await) else { return };
-    ledger.note_begun(alloc);
+    ledger.note_begun(alloc, &around.node.known().id);
     match KeptNamespace::of(alloc).keep(namespace.as_ref()) {
         Ok(()) => {
             ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default());
@@ -233,6 +261,30 @@ pub async fn destroy(
 ) -> Result<(), DriverError> {
     let network = around.networks.of(alloc);
     let _turn = network.turn.lock().await;
+    destroyed(around, &network, alloc, spec).await
+}
+
+/// Removes the network of an allocation that is over, as far as `is_over` says so once nobody else makes or joins it; whether
+/// it was removed.
+pub async fn destroy_left(
+    around: &Surroundings,
+    alloc: &AllocId,
+    is_over: impl FnOnce() -> bool,
+) -> Result<bool, DriverError> {
+    let network = around.networks.of(alloc);
+    let _turn = network.turn.lock().await;
+    if !is_over() {
+        return Ok(false);
+    }
+    destroyed(around, &network, alloc, None).await.map(|()| true)
+}
+
+async fn destroyed(
+    around: &Surroundings,
+    network: &Network,
+    alloc: &AllocId,
+    spec: Option<NetworkIsolation>,
+) -> Result<(), DriverError> {
     network.unguard();
     let named = spec.and_then(|mut spec| spec.labels.remove(CONTAINER_ID)).filter(|id| !id.is_empty());
     // Hosts ask for it once.

@@ -1,11 +1,10 @@
 //! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
 //!
-//! A container is this node's where its label says so, or where it has no such label, as the containers of the driver
-//! that is built into Nomad, unless the configuration says that this node has never run that driver. Containers of another
-//! node's agent that shares the engine are left alone. A network goes, with
-//! its pause container, when its allocation has gone without a word: the directory that the ledger of networks has is not
-//! there any more, and no container of the allocation's tasks is. A pause container that does not run and whose allocation has
-//! no task is as dangling as a task's; one that runs may be about to be used.
+//! A container is this node's where its label says so. One without that label, as the driver that is built into Nomad makes
+//! them, is this node's unless the configuration says that this node has never run that driver.
+//! Containers of another node's agent that shares the engine are left alone. A network is removed, with its pause container, when its allocation is [over](network::Left::is_over) and nobody
+//! asked for that. A pause container that does not run and whose allocation has no task is as dangling as a task's; one that
+//! runs may be about to be used.
 
 use std::{
     collections::HashSet,
@@ -19,6 +18,7 @@ use crate::{
     container::{ALLOC_ID, NODE_ID},
     engine::FoundContainer,
     network::{self, Ledger, Left},
+    node::Identity,
     task::{Surroundings, TaskStore},
 };
 
@@ -47,9 +47,16 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
         Ok(found) => found,
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
+    let ledger = Ledger::of(around).await;
+    let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
     // Asked after the list was made, so that what was started meanwhile is known.
     let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, tasks, &found));
-    let owned = Owned { containers: tasks.containers(), allocs: allocs.collect(), node: around.node.known().id };
+    let owned = Owned {
+        containers: tasks.containers(),
+        allocs: allocs.collect(),
+        networks: networks.iter().map(|(alloc, _)| alloc.as_str()).collect(),
+        node: around.node.known(),
+    };
     let gc = &around.plugin.gc;
     for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
         let id = container.id.as_deref().unwrap_or_default();
@@ -63,43 +70,96 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
             Err(error) => tracing::error!(container = id, names, %error, "failed to remove a dangling container"),
         }
     }
-    networks(around, tasks, &found).await;
+    if let Some(ledger) = ledger {
+        remove_networks(around, tasks, &found, &ledger).await;
+    }
 }
 
-/// Removes the networks of allocations that have gone.
-async fn networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContainer]) {
-    let Some(ledger) = Ledger::of(around).await else { return };
-    let has_pause = |alloc: &str| found.iter().any(|found| network::is_pause(found) && alloc_of(found) == Some(alloc));
-    for (alloc, age) in ledger.allocs() {
-        let left = Left { tasks: has_tasks(alloc.as_str(), tasks, found), pause: has_pause(alloc.as_str()) };
-        if age < around.plugin.gc.dangling.creation_grace || !ledger.has_gone(&alloc, left) {
+/// Removes the networks of allocations that are over.
+async fn remove_networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContainer], ledger: &Ledger) {
+    let node = around.node.known();
+    let mut over = networks(found, ledger, &node);
+    over.retain(|(alloc, left)| {
+        Left { tasks: tasks.has_tasks_of(alloc), ..*left }.is_over(around.plugin.gc.dangling.creation_grace)
+    });
+    if over.is_empty() {
+        return;
+    }
+    // Also what has no label of Nomad's may be in a network.
+    let running = match around.engine.running_containers().await {
+        Ok(running) => running,
+        Err(error) => return tracing::warn!(%error, "who is in the networks that are left cannot be looked for"),
+    };
+    for (alloc, _) in over {
+        let pauses =
+            || found.iter().filter(|found| network::is_pause(found) && alloc_of(found) == Some(alloc.as_str()));
+        if pauses().any(|pause| running.iter().any(|found| network::joins(found, pause))) {
             continue;
         }
         if around.plugin.gc.dangling.dry_run {
-            tracing::info!(%alloc, "the allocation of this network has gone; dry_run leaves it");
+            tracing::info!(%alloc, "the allocation of this network is over; dry_run leaves it");
             continue;
         }
-        match network::destroy(around, &alloc, None).await {
-            Ok(()) => tracing::info!(%alloc, "removed the network of an allocation that has gone"),
+        match network::destroy_left(around, &alloc, || !tasks.has_tasks_of(&alloc)).await {
+            Ok(true) => tracing::info!(%alloc, "removed the network of an allocation that is over"),
+            Ok(false) => {}
             Err(error) => {
-                tracing::error!(%alloc, %error, "failed to remove the network of an allocation that has gone");
+                tracing::error!(%alloc, %error, "failed to remove the network of an allocation that is over");
             }
         }
     }
 }
 
-/// What this process knows to be in use.
+/// The networks that the ledger has, and those that its loss left, with what is left of their allocations beside tasks.
+fn networks(found: &[FoundContainer], ledger: &Ledger, node: &Identity) -> Vec<(AllocId, Left)> {
+    let mut networks = ledger.allocs();
+    let lost = found.iter().filter(|found| !node.id.is_empty() && node_of(found) == node.id).filter_map(|found| {
+        let alloc = AllocId::from(alloc_of(found)?);
+        network::is_pause_of(found, &alloc).then(|| (alloc, age(found, SystemTime::now())))
+    });
+    let lost: Vec<_> = lost.filter(|(alloc, _)| networks.iter().all(|(known, _)| known != alloc)).collect();
+    networks.extend(lost);
+    let left = |(alloc, age): (AllocId, Duration)| {
+        let of_alloc = || found.iter().filter(|found| alloc_of(found) == Some(alloc.as_str()));
+        let pause = of_alloc().find(|found| network::is_pause(found));
+        let left = Left {
+            tasks: false,
+            running: of_alloc().any(|found| !network::is_pause(found) && network::runs(found)),
+            pause: pause.is_some(),
+            directory: ledger.directory(&alloc, node, pause.map(node_of)),
+            age,
+        };
+        (alloc, left)
+    };
+    networks.into_iter().map(left).collect()
+}
+
+/// What this process knows to be in use, or to be its own.
 struct Owned<'a> {
     /// Full ids.
     containers: HashSet<String>,
     /// Allocations with tasks, whoever's.
     allocs: HashSet<&'a str>,
-    /// This node's id; empty where it is not known.
-    node: String,
+    /// Allocations whose networks this driver made or joined.
+    networks: HashSet<&'a str>,
+    /// This node, as far as it is known.
+    node: Identity,
 }
 
 fn alloc_of(found: &FoundContainer) -> Option<&str> {
     found.labels.as_ref()?.get(ALLOC_ID).map(String::as_str)
+}
+
+/// The id of the node that a container names; empty where it names none.
+fn node_of(found: &FoundContainer) -> &str {
+    found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str)
+}
+
+/// Nothing where the engine does not say when a container was made.
+fn age(found: &FoundContainer, now: SystemTime) -> Duration {
+    let created = found.created.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs);
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    created.map_or(Duration::ZERO, |created| now.saturating_sub(created))
 }
 
 /// Whether an allocation has tasks, or containers of them.
@@ -108,25 +168,39 @@ fn has_tasks(alloc: &str, tasks: &TaskStore, found: &[FoundContainer]) -> bool {
     found.iter().any(is_of_task) || tasks.has_tasks_of(&AllocId::from(alloc))
 }
 
+fn is_ours(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection) -> bool {
+    let has_our_network = || network::is_pause(found) && alloc_of(found).is_some_and(|of| owned.networks.contains(of));
+    match node_of(found) {
+        "" if has_our_network() => true,
+        "" => gc.dangling.unlabelled,
+        node => node == owned.node.id,
+    }
+}
+
 fn is_dangling(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection, now: SystemTime) -> bool {
     let id = found.id.as_deref().unwrap_or_default();
-    let node = found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str);
-    let created = Duration::from_secs(found.created.and_then(|at| u64::try_from(at).ok()).unwrap_or(u64::MAX));
-    let age = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().checked_sub(created);
-    let is_old = age.is_some_and(|age| age >= gc.dangling.creation_grace);
+    let is_old = age(found, now) >= gc.dangling.creation_grace;
     let is_left = if network::is_pause(found) {
         !network::runs(found) && alloc_of(found).is_none_or(|alloc| !owned.allocs.contains(alloc))
     } else {
         // An operator who keeps the containers of ended tasks wants to look at them.
         network::runs(found) || gc.container
     };
-    let is_ours = if node.is_empty() { gc.dangling.unlabelled } else { node == owned.node };
-    !owned.containers.contains(id) && is_ours && is_old && is_left
+    !owned.containers.contains(id) && is_ours(found, owned, gc) && is_old && is_left
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{config::PluginConfig, engine::model::ContainerSummaryStateEnum as State};
+    use std::fs;
+
+    use crate::{
+        config::PluginConfig,
+        engine::{
+            EngineName,
+            model::{ContainerSummaryHostConfig, ContainerSummaryStateEnum as State},
+        },
+        network::Directory,
+    };
 
     use super::*;
 
@@ -145,9 +219,13 @@ mod tests {
         }
     }
 
+    fn here() -> Identity {
+        Identity { id: "here".to_owned(), allocs: "/data/alloc".into() }
+    }
+
     fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
         let containers = ["mine".to_owned()].into();
-        let owned = Owned { containers, allocs: ["used"].into(), node: "here".to_owned() };
+        let owned = Owned { containers, allocs: ["used"].into(), networks: ["made"].into(), node: here() };
         let mut gc = PluginConfig::default().gc;
         change(&mut gc);
         is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
@@ -200,6 +278,53 @@ mod tests {
             assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), never_built_in), "{state}");
         }
         assert!(!dangling(&found("agents", "nomad_init_-gone", State::EXITED, 300, None), never_built_in));
+        assert!(
+            dangling(&found("pause", "nomad_init_-made", State::EXITED, 300, None), never_built_in),
+            "the ledger has it"
+        );
+        assert!(!dangling(&found("pause", "nomad_init_-made", State::EXITED, 300, Some("there")), never_built_in));
+    }
+
+    #[test]
+    fn a_network_that_the_ledger_has_lost_is_known_by_this_nodes_pause_container() {
+        let directory = tempfile::tempdir().unwrap();
+        let allocs = directory.path().join("alloc");
+        fs::create_dir_all(allocs.join("living")).unwrap();
+        let engine = EngineName { now: "engine-1".to_owned(), former: "engine".to_owned() };
+        let ledger = Ledger::new(&directory.path().join("state"), &engine);
+        let node = Identity { allocs, ..here() };
+        let pause = |alloc: &str, node| {
+            let labels =
+                |label: (String, String)| if label.0 == ALLOC_ID { (label.0, alloc.to_owned()) } else { label };
+            let found = found(alloc, &format!("nomad_init_{alloc}"), State::RUNNING, 300, node);
+            FoundContainer { labels: found.labels.map(|all| all.into_iter().map(labels).collect()), ..found }
+        };
+        let found = [pause("over", Some("here")), pause("living", Some("here")), pause("others", Some("there"))];
+
+        let mut known = networks(&found, &ledger, &node);
+        known.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+
+        let directories: Vec<_> = known.iter().map(|(alloc, left)| (alloc.as_str(), left.directory)).collect();
+        assert_eq!(directories, [("living", Directory::There), ("over", Directory::Gone)]);
+        assert!(known.iter().all(|(_, left)| left.pause && !left.running && left.age >= Duration::from_secs(300)));
+        assert!(networks(&found, &ledger, &Identity::default()).is_empty());
+    }
+
+    #[test]
+    fn a_container_shares_a_network_by_id_part_of_an_id_or_name() {
+        let pause = found("c0ffee00", "nomad_init_-1", State::RUNNING, 300, None);
+        let joins = |mode: &str| {
+            let host_config = ContainerSummaryHostConfig { network_mode: Some(mode.to_owned()), ..Default::default() };
+            network::joins(&FoundContainer { host_config: Some(host_config), ..FoundContainer::default() }, &pause)
+        };
+
+        assert!(
+            ["container:c0ffee00", "container:c0ffee", "container:nomad_init_-1"].map(joins).into_iter().all(|it| it)
+        );
+        assert!(
+            !["bridge", "container:", "container:decaf", "container:nomad_init_"].map(joins).into_iter().any(|it| it)
+        );
+        assert!(!network::joins(&FoundContainer::default(), &pause));
     }
 
     #[test]

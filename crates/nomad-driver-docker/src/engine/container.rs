@@ -81,6 +81,13 @@ impl Engine {
         self.connection.call(("list containers", port), QUICK, call).await
     }
 
+    /// Running containers.
+    pub async fn running_containers(&self) -> Result<Vec<FoundContainer>, EngineError> {
+        let options = ListContainersOptionsBuilder::default().build();
+        let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
+        self.connection.call(("list containers", ""), QUICK, call).await
+    }
+
     /// Containers in any state that have a label, whatever its value.
     pub async fn containers_with_label(&self, label: &str) -> Result<Vec<FoundContainer>, EngineError> {
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);

@@ -5,7 +5,12 @@
 //!               \---> lost, where no namespace is kept
 //! ```
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use nomad_plugin::{
     driver::{DriverError, NetworkIsolation, Recoverability, TaskConfig},
@@ -17,6 +22,7 @@ use super::{
     CONTAINER_ID, HOSTNAME, is_running, keep_image, keep_namespace,
     kept::{Identity, KeptNamespace, identity},
     known::Network,
+    labels,
     ledger::Ledger,
     look_at, pause_container,
     pause_image::PauseImage,
@@ -24,7 +30,6 @@ use super::{
 };
 use crate::{
     background::Background,
-    container::ALLOC_ID,
     engine::model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType},
     events::EventSubject,
     task::{Status, Surroundings, TaskStore, exits::ExitSignal},
@@ -187,7 +192,7 @@ async fn another(
     let image = PauseImage::built_in(around).await?;
     let hostname = Ledger::of(around).await.and_then(|ledger| ledger.kept(alloc));
     let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
-    let body = body(&image.name, alloc, hostname, kept.path());
+    let body = body(&image.name, labels(around, alloc), hostname, kept.path());
     let made = start(around, alloc, body, async |id: &str| moved_in(around, id, namespace).await).await?;
     network.keep_image(image);
     tracing::info!(container = made.id, %alloc, "a pause container had died; this one keeps the same network");
@@ -234,7 +239,12 @@ async fn moved_in(
     }
 }
 
-fn body(image: &str, alloc: &AllocId, hostname: Option<String>, namespace: &Path) -> ContainerCreateBody {
+fn body(
+    image: &str,
+    labels: HashMap<String, String>,
+    hostname: Option<String>,
+    namespace: &Path,
+) -> ContainerCreateBody {
     let mount = Mount {
         target: Some(INSIDE.to_owned()),
         source: Some(namespace.display().to_string()),
@@ -246,7 +256,7 @@ fn body(image: &str, alloc: &AllocId, hostname: Option<String>, namespace: &Path
         image: Some(image.to_owned()),
         cmd: Some(vec![INSIDE.to_owned()]),
         hostname,
-        labels: Some([(ALLOC_ID.to_owned(), alloc.to_string())].into()),
+        labels: Some(labels),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
             cap_drop: Some(vec!["ALL".to_owned()]),

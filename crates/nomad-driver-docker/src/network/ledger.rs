@@ -12,8 +12,11 @@ use std::{
 use nomad_plugin::{driver::TaskConfig, id::AllocId};
 use serde::{Deserialize, Serialize};
 
-use super::CONTAINER_ID;
-use crate::{engine::EngineName, task::Surroundings};
+use super::{CONTAINER_ID, left::Directory};
+use crate::{engine::EngineName, node::Identity, state_file, task::Surroundings};
+
+/// Bytes of the largest entry that is read: a path and two names.
+const LARGEST: u64 = 64 << 10;
 
 /// The networks of one engine.
 pub struct Ledger(PathBuf);
@@ -24,17 +27,10 @@ pub struct Ledger(PathBuf);
 struct Entry {
     /// The allocation's directory; empty until a task has joined.
     alloc_dir: PathBuf,
+    /// The id of the node that it was made for; empty where that was not known.
+    node: String,
     /// The host's name in it, once its namespace was [kept](super::kept).
     kept: Option<String>,
-}
-
-/// What is left of an allocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
-    /// A task, or the container of one.
-    pub tasks: bool,
-    /// A pause container.
-    pub pause: bool,
 }
 
 impl Ledger {
@@ -45,7 +41,7 @@ impl Ledger {
     }
 
     /// An engine's. What has the name that earlier versions gave it is taken over, by the first engine that comes.
-    fn new(state_dir: &Path, engine: &EngineName) -> Self {
+    pub fn new(state_dir: &Path, engine: &EngineName) -> Self {
         let networks = state_dir.join("networks");
         let (ledger, former) = (Self(networks.join(&engine.now)), networks.join(&engine.former));
         for file in fs::read_dir(&former).into_iter().flatten().flatten() {
@@ -66,19 +62,14 @@ impl Ledger {
     }
 
     fn read(&self, alloc: &AllocId) -> Entry {
-        let read = || serde_json::from_slice(&fs::read(self.path(alloc)?).ok()?).ok();
+        let read = || serde_json::from_slice(&state_file::read(&self.path(alloc)?, LARGEST).ok()?).ok();
         read().unwrap_or_default()
     }
 
     fn write(&self, alloc: &AllocId, entry: &Entry) {
         let Some(path) = self.path(alloc) else { return };
-        let written = || {
-            let new = path.with_extension("new");
-            fs::create_dir_all(&self.0)?;
-            fs::write(&new, serde_json::to_vec(entry)?)?;
-            fs::rename(&new, &path)
-        };
-        if let Err(error) = written() {
+        let content = serde_json::to_vec(entry).map_err(io::Error::from);
+        if let Err(error) = content.and_then(|content| state_file::replace(&path, &content)) {
             tracing::warn!(ledger = %path.display(), %error, "a network stays if nobody asks for its end");
         }
     }
@@ -93,9 +84,12 @@ impl Ledger {
         }
     }
 
-    /// Notes that a network is about to be made, or made again: from now on it is as young as that.
-    pub(super) fn note_begun(&self, alloc: &AllocId) {
-        self.write(alloc, &self.read(alloc));
+    /// Notes that a network is about to be made, or made again, for a node: from now on it is as young as that. The id is
+    /// empty where it is not known.
+    pub(super) fn note_begun(&self, alloc: &AllocId, node: &str) {
+        let before = self.read(alloc);
+        let node = if node.is_empty() { before.node.clone() } else { node.to_owned() };
+        self.write(alloc, &Entry { node, ..before });
     }
 
     /// Notes whose network it is that a task joins, if it joins one.
@@ -127,15 +121,18 @@ impl Ledger {
         known.collect()
     }
 
-    /// Whether an allocation has gone of which this is left: its directory has, beside which others' may still be.
-    pub fn has_gone(&self, alloc: &AllocId, left: Left) -> bool {
-        let directory = self.read(alloc).alloc_dir;
-        if directory.as_os_str().is_empty() {
-            return left == Left { tasks: false, pause: false };
+    /// How the directory of an allocation stands: the one that its first task named, or else the one that it has among those
+    /// of the node, where its network was made for that node. `pause_node` is the node that its pause container names.
+    pub fn directory(&self, alloc: &AllocId, node: &Identity, pause_node: Option<&str>) -> Directory {
+        let entry = self.read(alloc);
+        if !entry.alloc_dir.as_os_str().is_empty() {
+            return Directory::at(&entry.alloc_dir);
         }
-        let gone = fs::symlink_metadata(&directory).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        // A disk that is not mounted has lost no allocation.
-        !left.tasks && gone && directory.parent().is_some_and(Path::is_dir)
+        let made_here = !node.id.is_empty() && (entry.node == node.id || pause_node == Some(node.id.as_str()));
+        if made_here && !node.allocs.as_os_str().is_empty() && self.path(alloc).is_some() {
+            return Directory::at(&node.allocs.join(alloc.as_str()));
+        }
+        Directory::Unknown
     }
 
     /// Drops a network's entry.
@@ -156,55 +153,79 @@ mod tests {
         EngineName { now: now.to_owned(), former: "AB-CD".to_owned() }
     }
 
-    const PAUSE: Left = Left { tasks: false, pause: true };
-    const TASKS: Left = Left { tasks: true, pause: true };
-    const NOTHING: Left = Left { tasks: false, pause: false };
+    fn here(allocs: &Path) -> Identity {
+        Identity { id: "here".to_owned(), allocs: allocs.to_owned() }
+    }
 
-    #[test]
-    fn an_allocation_has_gone_when_its_directory_has_and_the_one_above_has_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let alloc_dir = directory.path().join("alloc/a-1");
-        fs::create_dir_all(&alloc_dir).unwrap();
-        let ledger = Ledger::new(&directory.path().join("state"), &engine("AB-CD-1"));
+    fn joined(alloc_dir: &Path) -> TaskConfig {
         let labels = [(CONTAINER_ID.to_owned(), "c0ffee".to_owned())].into();
-        let alloc = AllocId::from("a-1");
-        let task = TaskConfig {
-            alloc_id: alloc.clone(),
+        TaskConfig {
+            alloc_id: "a-1".into(),
             alloc_dir: alloc_dir.display().to_string(),
             network_isolation: Some(NetworkIsolation { labels, ..NetworkIsolation::default() }),
             ..TaskConfig::default()
-        };
-
-        ledger.note_joined(&task);
-        ledger.note_kept(&alloc, "web-1");
-        let there = ledger.has_gone(&alloc, PAUSE);
-        fs::remove_dir(&alloc_dir).unwrap();
-        let gone = ledger.has_gone(&alloc, PAUSE);
-        let in_use = ledger.has_gone(&alloc, TASKS);
-        fs::remove_dir(alloc_dir.parent().unwrap()).unwrap();
-        let unmounted = ledger.has_gone(&alloc, PAUSE);
-
-        assert_eq!((there, gone, in_use, unmounted), (false, true, false, false));
-        assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
-        let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
-        assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
-        assert!(directory.path().join("state/networks/AB-CD-1/a-1").is_file());
-        ledger.forget(&alloc);
-        assert!(ledger.allocs().is_empty() && ledger.kept(&alloc).is_none());
+        }
     }
 
     #[test]
-    fn an_allocation_that_no_task_joined_has_gone_when_nothing_is_left() {
+    fn a_networks_entry_is_kept_until_it_is_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(directory.path(), &engine("AB-CD-1"));
         let alloc = AllocId::from("a-1");
 
-        ledger.note_begun(&alloc);
+        ledger.note_begun(&alloc, "here");
+        ledger.note_joined(&joined(Path::new("/data/alloc/a-1")));
+        ledger.note_kept(&alloc, "web-1");
+        ledger.note_begun(&alloc, "here");
 
-        assert_eq!(ledger.allocs().len(), 1);
-        assert!(ledger.has_gone(&alloc, NOTHING));
-        assert!(!ledger.has_gone(&alloc, PAUSE) && !ledger.has_gone(&alloc, TASKS));
+        assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
+        assert_eq!(ledger.read(&alloc).alloc_dir, Path::new("/data/alloc/a-1"));
+        let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
+        assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
+        assert!(directory.path().join("networks/AB-CD-1/a-1").is_file());
+        ledger.forget(&alloc);
+        assert!(ledger.allocs().is_empty() && ledger.kept(&alloc).is_none());
         assert!(ledger.path(&AllocId::from("../a-1")).is_none() && ledger.path(&AllocId::from("")).is_none());
+    }
+
+    #[test]
+    fn an_allocations_directory_is_the_one_that_its_task_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(&directory.path().join("state"), &engine("AB-CD-1"));
+        let alloc_dir = directory.path().join("alloc/a-1");
+        fs::create_dir_all(&alloc_dir).unwrap();
+        let seen = || ledger.directory(&"a-1".into(), &here(Path::new("/nowhere")), None);
+
+        ledger.note_joined(&joined(&alloc_dir));
+        let there = seen();
+        fs::remove_dir(&alloc_dir).unwrap();
+        let gone = seen();
+        fs::remove_dir(alloc_dir.parent().unwrap()).unwrap();
+        let unmounted = seen();
+
+        assert_eq!((there, gone, unmounted), (Directory::There, Directory::Gone, Directory::Hidden));
+    }
+
+    #[test]
+    fn where_no_task_has_joined_the_directory_is_known_of_this_nodes_networks_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(&directory.path().join("state"), &engine("AB-CD-1"));
+        let allocs = directory.path().join("alloc");
+        fs::create_dir_all(allocs.join("living")).unwrap();
+        let node = here(&allocs);
+        for (alloc, of) in [("living", "here"), ("over", "here"), ("others", "there"), ("early", "")] {
+            ledger.note_begun(&alloc.into(), of);
+        }
+        let seen = |alloc: &str, pause: Option<&str>| ledger.directory(&alloc.into(), &node, pause);
+
+        assert_eq!([seen("living", None), seen("over", None)], [Directory::There, Directory::Gone]);
+        assert_eq!([seen("others", None), seen("early", None)], [Directory::Unknown; 2]);
+        // Its entry is lost.
+        assert_eq!([seen("lost", Some("here")), seen("lost", Some("there"))], [Directory::Gone, Directory::Unknown]);
+        assert_eq!(seen("../alloc", Some("here")), Directory::Unknown);
+        assert_eq!(ledger.directory(&"over".into(), &Identity::default(), Some("")), Directory::Unknown);
+        let without_allocs = Identity { id: "here".to_owned(), ..Identity::default() };
+        assert_eq!(ledger.directory(&"over".into(), &without_allocs, None), Directory::Unknown);
     }
 
     #[test]
@@ -212,12 +233,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let alloc = AllocId::from("a-1");
         let by_former_name = Ledger(directory.path().join("networks/AB-CD"));
-        by_former_name.note_kept(&alloc, "web-1");
+        by_former_name.note_joined(&joined(Path::new("/data/alloc/a-1")));
 
         let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
         let other = Ledger::new(directory.path(), &engine("AB-CD-2"));
 
-        assert_eq!(first.kept(&alloc).as_deref(), Some("web-1"));
+        assert_eq!(first.read(&alloc).alloc_dir, Path::new("/data/alloc/a-1"));
         assert!(other.allocs().is_empty() && !by_former_name.0.exists());
     }
 }

@@ -1,0 +1,101 @@
+//! Whether an allocation is over whose network nobody asked to remove, from what is left of it.
+//!
+//! An agent asks a plugin process once, and not at all where the process that it asked last has died. What it surely does is
+//! to remove the allocation's directory, long after the last task. A task that waits for its restart, or a template that
+//! waits for its data, leaves no other sign of life than that directory.
+
+use std::{fs, io, path::Path, time::Duration};
+
+/// What is left of an allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// A task of it is known, started or being started.
+    pub tasks: bool,
+    /// A container of a task of it runs, or any other that joined its network.
+    pub running: bool,
+    /// A pause container is there, in any state.
+    pub pause: bool,
+    /// Its directory.
+    pub directory: Directory,
+    /// Since its network was made.
+    pub age: Duration,
+}
+
+/// How the directory of an allocation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// It is there.
+    There,
+    /// It is not, and others may still be beside it.
+    Gone,
+    /// What it would be in is not there either, as on a disk that is not mounted.
+    Hidden,
+    /// Nobody knows where it would be.
+    Unknown,
+}
+
+impl Directory {
+    /// That of a directory by its path.
+    pub(super) fn at(path: &Path) -> Self {
+        match fs::symlink_metadata(path) {
+            Ok(_) => Self::There,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
+                Self::Gone
+            }
+            Err(_) => Self::Hidden,
+        }
+    }
+}
+
+impl Left {
+    /// Whether the allocation is over. `grace` is how old its network must be.
+    pub fn is_over(self, grace: Duration) -> bool {
+        let is_used = self.tasks || self.running;
+        let is_gone = match self.directory {
+            Directory::There | Directory::Hidden => false,
+            Directory::Gone => true,
+            // An entry alone, of a network that never came to be or went without a word.
+            Directory::Unknown => !self.pause,
+        };
+        !is_used && is_gone && self.age >= grace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(300);
+
+    const OVER: Left = Left { tasks: false, running: false, pause: true, directory: Directory::Gone, age: GRACE };
+
+    #[test]
+    fn an_allocation_is_over_when_nothing_of_it_lives_and_its_directory_is_gone() {
+        assert!(OVER.is_over(GRACE));
+        assert!(Left { pause: false, ..OVER }.is_over(GRACE));
+    }
+
+    #[test]
+    fn any_sign_of_life_keeps_the_network() {
+        for living in [
+            Left { tasks: true, ..OVER },
+            Left { running: true, ..OVER },
+            Left { directory: Directory::There, ..OVER },
+            Left { directory: Directory::There, pause: false, ..OVER },
+            Left { directory: Directory::Hidden, ..OVER },
+            Left { directory: Directory::Hidden, pause: false, ..OVER },
+            Left { directory: Directory::Unknown, ..OVER },
+            Left { age: GRACE.checked_sub(Duration::from_secs(1)).unwrap(), ..OVER },
+        ] {
+            assert!(!living.is_over(GRACE), "{living:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_alone_is_dropped_where_nobody_knows_the_directory() {
+        let entry = Left { pause: false, directory: Directory::Unknown, ..OVER };
+
+        assert!(entry.is_over(GRACE));
+        assert!(!Left { tasks: true, ..entry }.is_over(GRACE) && !Left { running: true, ..entry }.is_over(GRACE));
+    }
+}
