@@ -167,7 +167,12 @@ func launch(t *testing.T, text string, env ...string) *fixture {
 	})
 	must(t, err)
 	t.Cleanup(started.CleanUp)
-	config, err := schema.Encode(configSchema(t), text)
+	spec := configSchema(t)
+	// What a driver keeps, it keeps with the test's files: drivers of several agents must not share a directory.
+	if _, has := spec.GetObject().GetAttributes()["state_dir"]; has {
+		text += fmt.Sprintf("\nstate_dir = %q\n", filepath.Join(root, "state"))
+	}
+	config, err := schema.Encode(spec, text)
 	must(t, err)
 	must(t, started.SetConfig(config, nomadConfig()))
 	return use(t, started, root)

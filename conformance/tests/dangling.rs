@@ -1,7 +1,10 @@
 //! Containers of Nomad's that no task owns any more. The tests have engines of their own, for the driver looks at all that
 //! an engine has.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use conformance::{DEADLINE, Fixture, Task, dockerd::Dockerd, image, object, text, until, until_within};
 use futures_util::future::join_all;
@@ -71,7 +74,13 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     let ours = format!("--label=com.hashicorp.nomad.node_id={}", task.config.node_id);
     make(&engine, "run", "running-6cf1", &[ALLOC, &ours]);
     make(&engine, "create", "created-6cf1", &[ALLOC, &ours]);
-    make(&engine, "run", "built-in-6cf1", &[ALLOC]);
+    // The built-in driver names no node, but mounts the allocation's directory: that of this agent or of another one.
+    let of_alloc =
+        |root: &Path| format!("--volume={}/6cf1e4b1-0000-4000-8000-000000000001/alloc:/alloc", root.display());
+    let elsewhere = tempfile::tempdir().unwrap();
+    make(&engine, "run", "built-in-6cf1", &[ALLOC, &of_alloc(fixture.directory())]);
+    make(&engine, "run", "built-in-without-6cf1", &[ALLOC]);
+    make(&engine, "run", "other-agents-built-in-6cf1", &[ALLOC, &of_alloc(elsewhere.path())]);
     make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
     // Pause containers: those that do not run go, where their allocation has no task.
     make(&engine, "run", "nomad_init_6cf1", &[OTHER_ALLOC]);
@@ -94,12 +103,17 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
         "nomad_init_6cf1-others",
         &pause,
         "other-agents-6cf1",
+        "other-agents-built-in-6cf1",
         &task.container(),
     ];
     expected.sort_unstable();
-    until_within(patience(), "the dangling ones are gone", || names(&engine) == expected).await;
+    let is_gone = |task: &Task| !kept(task).exists();
+    until_within(patience(), "the dangling ones are gone", || {
+        names(&engine) == expected && is_gone(&ended) && is_gone(&failed)
+    })
+    .await;
 
-    assert!(!kept(&ended).exists() && !kept(&failed).exists() && kept(&waiting).exists());
+    assert!(!is_gone(&waiting));
     let network = waiting.config.network_isolation.clone();
     fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
     assert!(!kept(&waiting).exists());
@@ -110,8 +124,9 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
 #[tokio::test]
 async fn after_a_crash_in_the_midst_of_starts_nothing_of_them_is_left() {
     let engine = Dockerd::start();
-    let mut fixture = driver(&engine, ("enabled", true)).await;
+    let mut fixture = driver(&engine, ("unlabelled", false)).await;
     make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
+    make(&engine, "run", "unlabelled-6cf1", &[ALLOC]);
     let running = || engine.run(&["ps", "--quiet", "--filter", "name=web-"]).lines().count();
     fixture.run(&fixture.task("web", "sleep 1000")).await;
     // The tasks of these groups wait for something before they start.
@@ -131,11 +146,12 @@ async fn after_a_crash_in_the_midst_of_starts_nothing_of_them_is_left() {
     // No task is recovered, and none is started: only what the process before wrote down says which node this is.
     let _closed_again = fixture.driver.fingerprint().await.expect("the driver answers");
 
-    let mut expected = ["other-agents-6cf1".to_owned(), format!("nomad_init_{}", waiting.config.alloc_id)];
-    expected.sort_unstable();
-    until_within(patience(), "what the crash left is gone", || names(&engine) == expected).await;
+    let pause = format!("nomad_init_{}", waiting.config.alloc_id);
+    let expected = [pause.as_str(), "other-agents-6cf1", "unlabelled-6cf1"];
+    let is_gone = |task: &Task| !kept(task).exists();
+    until_within(patience(), "what the crash left is gone", || names(&engine) == expected && is_gone(&over)).await;
 
-    assert!(!kept(&over).exists() && kept(&waiting).exists());
+    assert!(!is_gone(&waiting));
     let network = waiting.config.network_isolation.clone();
     fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
     fixture.end().await;

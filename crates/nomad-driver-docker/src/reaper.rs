@@ -1,13 +1,15 @@
 //! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
 //!
 //! A container is this node's where its label says so. One without that label, as the driver that is built into Nomad makes
-//! them, is this node's unless the configuration says that this node has never run that driver.
-//! Containers of another node's agent that shares the engine are left alone. A network is removed, with its pause container, when its allocation is [over](network::Left::is_over) and nobody
+//! them, is this node's unless the configuration says that this node has never run that driver, or the container mounts
+//! the directory of an allocation of another agent's. Containers of another node's agent that shares the engine are left
+//! alone. A network is removed, with its pause container, when its allocation is [over](network::Left::is_over) and nobody
 //! asked for that. A pause container that does not run and whose allocation has no task is as dangling as a task's; one that
 //! runs may be about to be used.
 
 use std::{
     collections::HashSet,
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -36,7 +38,9 @@ pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
         began = true;
         tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
         let around = around();
-        if around.plugin.gc.dangling.enabled {
+        // An agent that has many tasks hands them over one after another.
+        let hands_over = tasks.since_recovery().is_some_and(|since| since < creation_grace);
+        if around.plugin.gc.dangling.enabled && !hands_over {
             pass(&around, &tasks).await;
         }
     }
@@ -51,9 +55,11 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
     // Asked after the list was made, so that what was started meanwhile is known.
     let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, tasks, &found));
+    let begun = found.iter().filter_map(alloc_of).filter(|alloc| tasks.begins_one_of(&AllocId::from(*alloc)));
     let owned = Owned {
         containers: tasks.containers(),
         allocs: allocs.collect(),
+        begun: begun.collect(),
         networks: networks.iter().map(|(alloc, _)| alloc.as_str()).collect(),
         node: around.node.known(),
     };
@@ -140,6 +146,8 @@ struct Owned<'a> {
     containers: HashSet<String>,
     /// Allocations with tasks, whoever's.
     allocs: HashSet<&'a str>,
+    /// Allocations with tasks that are being started or taken over: any of their containers may be such a task's.
+    begun: HashSet<&'a str>,
     /// Allocations whose networks this driver made or joined.
     networks: HashSet<&'a str>,
     /// This node, as far as it is known.
@@ -168,11 +176,19 @@ fn has_tasks(alloc: &str, tasks: &TaskStore, found: &[FoundContainer]) -> bool {
     found.iter().any(is_of_task) || tasks.has_tasks_of(&AllocId::from(alloc))
 }
 
+/// The directory in which the allocation's is that a container mounts; `None` where it mounts none by its name.
+fn allocs_of(found: &FoundContainer) -> Option<&Path> {
+    let alloc = alloc_of(found).filter(|alloc| !alloc.is_empty())?;
+    let mut sources = found.mounts.iter().flatten().filter_map(|mount| mount.source.as_deref());
+    let named = |path: &&Path| path.file_name().is_some_and(|name| name == alloc);
+    sources.find_map(|source| Path::new(source).ancestors().find(named)?.parent())
+}
+
 fn is_ours(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection) -> bool {
     let has_our_network = || network::is_pause(found) && alloc_of(found).is_some_and(|of| owned.networks.contains(of));
     match node_of(found) {
         "" if has_our_network() => true,
-        "" => gc.dangling.unlabelled,
+        "" => gc.dangling.unlabelled && allocs_of(found).is_none_or(|allocs| allocs == owned.node.allocs),
         node => node == owned.node.id,
     }
 }
@@ -186,7 +202,8 @@ fn is_dangling(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection
         // An operator who keeps the containers of ended tasks wants to look at them.
         network::runs(found) || gc.container
     };
-    !owned.containers.contains(id) && is_ours(found, owned, gc) && is_old && is_left
+    let is_used = owned.containers.contains(id) || alloc_of(found).is_some_and(|alloc| owned.begun.contains(alloc));
+    !is_used && is_ours(found, owned, gc) && is_old && is_left
 }
 
 #[cfg(test)]
@@ -197,7 +214,7 @@ mod tests {
         config::PluginConfig,
         engine::{
             EngineName,
-            model::{ContainerSummaryHostConfig, ContainerSummaryStateEnum as State},
+            model::{ContainerSummaryHostConfig, ContainerSummaryStateEnum as State, MountPoint},
         },
         network::Directory,
     };
@@ -223,9 +240,20 @@ mod tests {
         Identity { id: "here".to_owned(), allocs: "/data/alloc".into() }
     }
 
+    fn mounting(source: &str, node: Option<&str>) -> FoundContainer {
+        let mount = MountPoint { source: Some(source.to_owned()), ..MountPoint::default() };
+        FoundContainer { mounts: Some(vec![mount]), ..found("lost", "web-1", State::RUNNING, 300, node) }
+    }
+
     fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
         let containers = ["mine".to_owned()].into();
-        let owned = Owned { containers, allocs: ["used"].into(), networks: ["made"].into(), node: here() };
+        let owned = Owned {
+            containers,
+            allocs: ["used"].into(),
+            begun: ["begun"].into(),
+            networks: ["made"].into(),
+            node: here(),
+        };
         let mut gc = PluginConfig::default().gc;
         change(&mut gc);
         is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
@@ -256,11 +284,13 @@ mod tests {
     }
 
     #[test]
-    fn tasks_young_ones_and_strangers_are_not() {
+    fn tasks_those_that_begin_young_ones_and_strangers_are_not() {
         let not = [
             found("mine", "web-1", State::RUNNING, 300, Some("here")),
             found("young", "web-1", State::RUNNING, 299, Some("here")),
             found("strange", "web-1", State::RUNNING, 300, Some("there")),
+            found("starting", "web-begun", State::CREATED, 300, Some("here")),
+            found("starting", "web-begun", State::RUNNING, 300, None),
             FoundContainer::default(),
         ];
         for found in not {
@@ -283,6 +313,22 @@ mod tests {
             "the ledger has it"
         );
         assert!(!dangling(&found("pause", "nomad_init_-made", State::EXITED, 300, Some("there")), never_built_in));
+    }
+
+    #[test]
+    fn what_has_no_nodes_label_is_another_agents_where_it_mounts_an_allocation_of_that_one() {
+        for (source, is_ours) in [
+            ("/data/alloc/1/alloc", true),
+            ("/data/alloc/1/web/local", true),
+            ("/other/alloc/1/alloc", false),
+            ("/data/alloc/1/1/alloc", false),
+            // By these nobody can say.
+            ("/srv/files", true),
+            ("", true),
+        ] {
+            assert_eq!(dangling(&mounting(source, None), |_| ()), is_ours, "{source}");
+        }
+        assert!(dangling(&mounting("/other/alloc/1/alloc", Some("here")), |_| ()), "the label says it");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::network::{self, Ledger};
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
 pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandle) -> Result<(), DriverError> {
+    store.note_recovery();
     // One that is known already is fine.
     let TaskHandle { config, driver_state, .. } = handle;
     let Some(place) = store.reserve(&config.id) else { return Ok(()) };

@@ -3,13 +3,14 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use nomad_plugin::{
     driver::DriverError,
     id::{AllocId, TaskId},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::Task;
 
@@ -17,6 +18,8 @@ use super::Task;
 #[derive(Clone, Default)]
 pub struct TaskStore {
     tasks: Arc<Mutex<HashMap<TaskId, Known>>>,
+    /// When a task was last to be taken over.
+    recovered: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone)]
@@ -88,6 +91,25 @@ impl TaskStore {
             Known::Waiting(_) | Known::Starting => id.as_str().starts_with(alloc.as_str()),
         };
         self.lock().iter().any(of_alloc)
+    }
+
+    /// Whether an allocation has a task that is being started or taken over.
+    pub fn begins_one_of(&self, alloc: &AllocId) -> bool {
+        let begins = |(id, known): (&TaskId, &Known)| match known {
+            Known::Task(_) => false,
+            Known::Waiting(_) | Known::Starting => id.as_str().starts_with(alloc.as_str()),
+        };
+        self.lock().iter().any(begins)
+    }
+
+    /// Notes that a task is to be taken over.
+    pub fn note_recovery(&self) {
+        *self.recovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Since when no task was to be taken over; `None` where none ever was.
+    pub fn since_recovery(&self) -> Option<Duration> {
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     /// Forgets a task.
