@@ -15,7 +15,6 @@ pub mod logging;
 mod lost_files;
 mod port_holder;
 mod recover;
-pub mod signal;
 mod start;
 pub mod state;
 mod stop;
@@ -46,7 +45,7 @@ use crate::{
     config::PluginConfig,
     container::Machine,
     cpuset::Cpusets,
-    engine::Engine,
+    engine::{Engine, model::ContainerState},
     events::{EventSubject, TaskEvents},
     image::{ImageLease, Images},
     logs::LogTask,
@@ -201,8 +200,12 @@ impl Task {
 
     /// As hosts want to see it.
     pub async fn inspect(&self) -> Result<InspectedTask, DriverError> {
-        let inspected = self.engine.inspect_container(&self.container).await;
-        let state = inspected.map_err(|error| DriverError::new(error.to_string()))?.state.unwrap_or_default();
+        let state = match self.engine.inspect_container(&self.container).await {
+            Ok(inspected) => inspected.state.unwrap_or_default(),
+            // Removed behind our back: it runs no more, which is what is asked.
+            Err(error) if error.is_not_found() => ContainerState::default(),
+            Err(error) => return Err(DriverError::new(error.to_string())),
+        };
         let reported = match (state.running, state.dead) {
             (Some(true), _) => Reported::Running,
             (_, Some(true)) => Reported::Exited,

@@ -7,6 +7,7 @@ mod exec;
 mod fingerprint;
 mod handle;
 mod network;
+mod signal;
 mod stats;
 mod status;
 
@@ -20,6 +21,7 @@ pub use fingerprint::*;
 use futures_util::Stream;
 pub use handle::*;
 pub use network::*;
+pub use signal::*;
 pub use stats::*;
 pub use status::*;
 

@@ -180,23 +180,29 @@ fn a_second_interrupt_kills_a_job_that_takes_its_time() {
 }
 
 #[test]
-fn a_task_whose_kill_signal_there_is_not_is_killed() {
+fn a_kill_signal_that_there_is_not_is_refused_and_a_real_time_one_arrives() {
     let machine = Machine::new();
-    let file = machine.file("job.hcl", &job("odd", "exec sleep 1000", "kill_signal = \"SIGFOO\""));
-    let path = file.to_str().unwrap();
-    machine.ok(&["run", "-detach", path]);
+    let script = "trap 'echo got it; exit 0' 37; echo ready; while :; do sleep 0.05; done";
+    let with = |signal: &str| job("odd", script, &format!("kill_signal = \"{signal}\""));
+    for signal in ["SIGFOO", "TERM", "9", "SIGRTMIN+16", "SIGNULL"] {
+        let file = machine.file("job.hcl", &with(signal));
+        for verb in ["validate", "run"] {
+            let refused = machine.run(&[verb, file.to_str().unwrap()]);
+            let said = text(&refused.stderr);
+            assert_eq!(refused.status.code(), Some(2), "{verb} {signal}: {said}");
+            assert!(said.contains("kill_signal") && said.contains(&format!("{signal:?}")), "{said}");
+        }
+    }
+    assert_eq!(machine.ok(&["status"]), "No jobs\n");
 
+    let file = machine.file("job.hcl", &with("SIGRTMIN+3"));
+    machine.ok(&["validate", file.to_str().unwrap()]);
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    wait_until("the trap", || machine.logs("odd").contains("ready"));
     machine.ok(&["stop", "odd"]);
-    let by_host = machine.state("odd");
-    machine.ok(&["run", "-detach", path]);
-    machine.kill_host("odd");
-    machine.ok(&["stop", "odd"]);
-    let without_host = machine.state("odd");
 
-    assert_eq!(Machine::task(&by_host, "t")["exit_code"], 137);
-    assert!(by_host.to_string().contains("failed to stop, so it is killed"), "{by_host}");
-    assert_eq!(Machine::task(&without_host, "t")["exit_code"], 137);
-    assert_eq!(machine.containers(), Vec::<String>::new());
+    assert!(machine.logs("odd").ends_with("got it\n"));
+    assert_eq!(Machine::task(&machine.state("odd"), "t")["exit_code"], 0);
 }
 
 #[test]

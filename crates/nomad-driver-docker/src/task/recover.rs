@@ -20,13 +20,17 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
     let Some(place) = store.reserve(&config.id) else { return Ok(()) };
     let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
     let signal = around.exits.watch(&state.container_id);
+    // A host that does not give the task up at once may ask again when the engine is back.
     let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {
-        DriverError::new(format!("failed to inspect container for id {:?}: {error}", state.container_id))
+        let message = format!("failed to inspect container for id {:?}: {error}", state.container_id);
+        DriverError::recoverable_or_unsaid(error.is_transient(), message)
     })?;
     around.node.note(&around.plugin.state_dir, &config);
     let begin = logging::take_over(&config, &state.container_id, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
-    let facts = facts.map_err(|error| DriverError::new(format!("failed to fetch docker daemon info: {error}")))?;
+    let facts = facts.map_err(|error| {
+        DriverError::recoverable_or_unsaid(error.is_transient(), format!("failed to fetch docker daemon info: {error}"))
+    })?;
     let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
     let subject =
         Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };

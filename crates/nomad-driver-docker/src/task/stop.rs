@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use nomad_plugin::driver::{DriverError, Force};
+use nomad_plugin::driver::{DriverError, Force, Signal, UnknownSignal};
 
-use super::{Status, Task, signal::Signal};
+use super::{Status, Task};
 use crate::{
     config::GarbageCollection,
     engine::{EngineError, persist},
@@ -92,5 +92,5 @@ impl Task {
 }
 
 fn parse(signal: &str) -> Result<Signal, DriverError> {
-    signal.parse().map_err(|error: super::signal::UnknownSignal| DriverError::new(error.to_string()))
+    signal.parse().map_err(|error: UnknownSignal| DriverError::new(error.to_string()))
 }

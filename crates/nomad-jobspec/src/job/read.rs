@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use nomad_plugin::driver::Signal;
+
 use super::{
     Dns, Group, Hook, Job, JobKind, Lifecycle, Logs, Network, Port, Restart, RestartMode, Task, TaskResources,
     Template, constraint, names,
@@ -305,7 +307,7 @@ fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
         templates: templates.into_iter().map(|block| template(block, findings)).collect(),
         restart: restart(&reader, policy, findings),
         kill_timeout: reader.duration("kill_timeout").unwrap_or(Duration::from_secs(5)),
-        kill_signal: reader.text("kill_signal").unwrap_or_default(),
+        kill_signal: kill_signal(&reader, findings),
         logs: reader.block("logs").map_or(DEFAULT_LOGS, |block| logs(&block.body, findings)),
         constraints: constraint::constraints(&reader, findings),
         meta: reader.text_map("meta"),
@@ -318,6 +320,21 @@ fn task(block: &Block, policy: &Restart, findings: &Findings) -> Task {
     reader.end();
     references::check(&task, findings);
     task
+}
+
+/// The signal that ends a task. A driver that is asked for one that there is not would have to kill the task at once.
+fn kill_signal(reader: &Reader<'_>, findings: &Findings) -> String {
+    let name = reader.text("kill_signal").unwrap_or_default();
+    let problem = match name.parse::<Signal>() {
+        _ if name.is_empty() => None,
+        Ok(signal) if signal.is_null() => Some(format!("kill_signal {name:?} does not end a task")),
+        Ok(_) => None,
+        Err(error) => Some(format!("kill_signal: {error}")),
+    };
+    if let Some(problem) = problem {
+        findings.problem(&reader.span("kill_signal"), problem);
+    }
+    name
 }
 
 fn lifecycle(body: &Body, findings: &Findings) -> Option<Lifecycle> {

@@ -119,6 +119,21 @@ fn a_lifecycle_says_when_a_task_runs() {
 }
 
 #[test]
+fn a_kill_signal_is_one_that_there_is() {
+    let with = |signal: &str| task(&format!("kill_signal = \"{signal}\""));
+
+    for signal in ["SIGINT", "sigusr1", "SIGRTMIN+3", "SIGRTMAX-1"] {
+        assert_eq!(read(&with(signal), &[], None).unwrap().job.groups[0].tasks[0].kill_signal, signal);
+    }
+    for signal in ["SIGFOO", "INT", "2", "SIGRTMIN+16"] {
+        assert!(
+            errors(&with(signal)).contains(&format!("kill_signal: failed to parse signal: invalid signal {signal:?}"))
+        );
+    }
+    assert!(errors(&with("SIGNULL")).contains("kill_signal \"SIGNULL\" does not end a task"));
+}
+
+#[test]
 fn a_task_asks_for_cores_or_for_their_speed() {
     let resources = |text: &str| read(&task(&format!("resources {{\n {text}\n }}")), &[], None);
     let cores = resources("cores = 2").unwrap().job.groups[0].tasks[0].resources;
