@@ -98,13 +98,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         task: TaskOf,
     },
-    /// Stops a job
+    /// Stops a job, or one of its allocations alone
     Stop {
-        /// A job or an allocation
+        /// A job or an allocation, or the beginning of one's id
         target: String,
-        /// Forgets the job, with its logs and directories
+        /// Forgets the job, with its logs and directories; asks first unless the job's whole id is given
         #[arg(long)]
         purge: bool,
+        /// Answers yes to that question
+        #[arg(long, requires = "purge")]
+        yes: bool,
     },
     /// Shows what tasks use
     Stats {
@@ -229,7 +232,7 @@ impl Tail {
 
 /// Nomad writes long flags with one dash.
 pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
-    const SWITCHES: [&str; 13] = [
+    const SWITCHES: [&str; 14] = [
         "detach",
         "json",
         "stdout",
@@ -240,6 +243,7 @@ pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
         "interactive",
         "job",
         "purge",
+        "yes",
         "forget",
         "help",
         "version",

@@ -14,7 +14,10 @@ mod stop;
 mod target;
 mod validate;
 
-use self::target::{Wanted, Which};
+use self::{
+    stop::Confirm,
+    target::{Wanted, Which},
+};
 use crate::{
     Failure,
     cli::{Cli, Command, JobFile},
@@ -35,7 +38,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
     match command {
         Command::Run { file, detach: false } => run::foreground(&file, &options, data()?).await,
         Command::Run { file, detach: true } => run::detached(&file, &options, &data()?).await,
-        Command::Status { target } => status::status(target.as_deref(), &data()?, options.json),
+        Command::Status { target } => status::status(target.as_deref(), &data()?, options.json).await,
         Command::Logs { task, follow, stdout: _, stderr, tail, job } => {
             let stream = if stderr { Stream::Stderr } else { Stream::Stdout };
             let wanted = Wanted { target: &task.target, task: task.task(), alloc: Which::of(job) };
@@ -46,8 +49,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             exec::exec(wanted, command, exec::Terminal { interactive, tty }, &data()?).await
         }
         Command::Signal { signal, task } => signal::signal(&task, &signal, &data()?).await,
-        Command::Stop { target, purge: false } => stop::stop(&target, &options, &data()?).await,
-        Command::Stop { target, purge: true } => stop::purge(&target, &options, &data()?).await,
+        Command::Stop { target, purge: false, yes: _ } => stop::stop(&target, &options, &data()?).await,
+        Command::Stop { target, purge: true, yes } => {
+            let confirm = if yes { Confirm::Given } else { Confirm::Ask };
+            stop::purge(&target, confirm, &options, &data()?).await
+        }
         Command::Stats { task, follow } => stats::stats(&task, follow, &data()?, options.json).await,
         Command::Events { target, follow } => events::events(&target, follow, &data()?, options.json).await,
         Command::Validate { file } => validate::validate(&file, &options).await,

@@ -11,7 +11,7 @@ use image_service::{ImageClient, ImageError};
 use nomad_jobspec::{body::Body, decode::decode};
 use nomad_plugin::{
     client::{ClientError, DriverClient, LaunchOptions, Reattach},
-    driver::{Fingerprint, SetConfig, TaskHandle},
+    driver::{DriverError, Fingerprint, Recoverability, SetConfig, TaskHandle},
     hclspec::Spec,
     id::TaskId,
     msgpack::{Value, encode},
@@ -190,13 +190,18 @@ impl Driver {
             Some(reattach) => DriverClient::reattach(reattach).await.ok(),
             None => None,
         };
-        let client = match found {
-            Some(client) => client,
-            None => launcher.launch().await?,
+        let (client, is_new) = match found {
+            Some(client) => (client, false),
+            None => (launcher.launch().await?, true),
         };
         on_new(client.reattach_config());
         // What the process knows already it takes for known.
-        take_over(&client, &running).await;
+        if let Err(error) = take_over(&client, &running).await {
+            if is_new {
+                client.kill().await;
+            }
+            return Err(no_engine(&error.message));
+        }
         let (sender, current) = watch::channel(Arc::new(client));
         let running = Arc::new(Mutex::new(running));
         #[expect(clippy::disallowed_methods, reason = "the driver holds it")]
@@ -247,6 +252,12 @@ impl Driver {
     /// The first fingerprint; a driver whose engine does not answer is an error.
     pub(crate) async fn fingerprint(&self) -> Result<Fingerprint, Failure> {
         judged(self.call(|client| async move { first_fingerprint(&client).await }).await)
+    }
+
+    /// Leaves the process to others, who find it so.
+    pub(crate) fn leave(self) -> Reattach {
+        self.keeper.abort();
+        self.current.borrow().reattach_config().clone()
     }
 
     /// Ends the process. No task runs any more.
@@ -313,19 +324,31 @@ async fn keep(
         };
         on_new(client.reattach_config());
         let handles = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        take_over(&client, &handles).await;
+        while let Err(error) = take_over(&client, &handles).await {
+            report::note(&format!("tasks are taken over once that is possible: {error}"));
+            tokio::select! {
+                () = client.exited() => break,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
         // From its first fingerprint on a driver looks after what others left: images, containers, ...
         let _the_next_start_tells_what_is_wrong = first_fingerprint(&client).await;
         current.send_replace(Arc::new(client));
     }
 }
 
-async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) {
+/// Hands tasks over to a process. The error is that it cannot take one for now: it is still to be asked again.
+async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) -> Result<(), DriverError> {
+    let mut result = Ok(());
     for (id, handle) in running {
         match client.recover_task(handle.clone()).await {
             // A process that dies meanwhile is followed by another one, which is asked the same.
             Ok(()) | Err(ClientError::Transport(_)) => {}
-            Err(error) => report::error(&format!("failed to take over {id}: {error}")),
+            Err(ClientError::Driver(error)) if error.recoverability == Recoverability::Recoverable => {
+                result = Err(error);
+            }
+            Err(error) => report::note(&format!("failed to take over {id}: {error}")),
         }
     }
+    result
 }

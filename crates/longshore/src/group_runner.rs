@@ -1,7 +1,7 @@
 //! One instance of a group: its network, and its tasks in the order of their lifecycles.
 //!
 //! ```text
-//! network -> prestart -> main -> poststart ... -> poststop -> network removed
+//! network -> prestart -> main -> poststart ... -> leader, main, sidecars end -> poststop -> network removed
 //! ```
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -21,8 +21,9 @@ use crate::{
     record::Record,
     report,
     state::{AllocState, DataDir, NetworkState, Phase},
-    stop::{Stop, asked},
+    stop::{Stop, asked, raise},
     task_runner::TaskRunner,
+    turn::Turn,
 };
 
 /// An instance and what it needs.
@@ -57,6 +58,10 @@ impl GroupRunner {
         let phase = match connected {
             Ok(()) => self.run_tasks(left).await,
             Err((phase, kind, message)) => {
+                // Those that an earlier host left in a network that is no more.
+                let (tasks, _) = self.before_and_after();
+                let tasks = tasks.into_iter().filter(|task| left.contains_key(&task.name)).collect();
+                self.run_until_main_ends(tasks, left, Stop::Gently).await;
                 for task in &self.group.tasks {
                     self.record.event(&self.alloc.id, &task.name, kind, &message);
                     self.record.task(&self.alloc.id, &task.name, |state| state.phase = phase);
@@ -94,10 +99,16 @@ impl GroupRunner {
         Ok(())
     }
 
+    /// The tasks that run before the end, and those that run after it.
+    fn before_and_after(&self) -> (Vec<Task>, Vec<Task>) {
+        self.group.tasks.clone().into_iter().partition(|task| Turn::of(task) != Turn::Poststop)
+    }
+
     async fn run_tasks(&mut self, mut left: BTreeMap<String, TaskHandle>) -> Phase {
-        let (last, others): (Vec<Task>, Vec<Task>) =
-            self.group.tasks.clone().into_iter().partition(|task| hook(task) == Some(Hook::Poststop));
-        let phase = self.run_until_main_ends(others, &mut left).await;
+        let (others, last) = self.before_and_after();
+        let left_last = last.iter().filter_map(|task| left.remove_entry(&task.name)).collect::<BTreeMap<_, _>>();
+        let phase = self.run_until_main_ends(others, left, Stop::No).await;
+        let mut left = left_last;
         // The job is ending, and these are part of its end: only haste ends them.
         let (own, watched) = watch::channel(Stop::No);
         let mut running = JoinSet::new();
@@ -118,17 +129,24 @@ impl GroupRunner {
         if ended.contains(&Phase::Failed) { Phase::Failed } else { phase }
     }
 
-    /// When a task fails, its leader ends, or all main tasks have ended, the others are stopped.
-    async fn run_until_main_ends(&self, tasks: Vec<Task>, left: &mut BTreeMap<String, TaskHandle>) -> Phase {
+    /// When a task fails, its leader ends, or none but sidecars are left, the others are stopped, in their turns.
+    async fn run_until_main_ends(
+        &self,
+        tasks: Vec<Task>,
+        mut left: BTreeMap<String, TaskHandle>,
+        mut ending: Stop,
+    ) -> Phase {
         let mut outer = self.stop.clone();
-        let (own, watched) = watch::channel(*outer.borrow_and_update());
+        ending = ending.max(*outer.borrow_and_update());
+        let turns: Vec<Turn> = tasks.iter().map(Turn::of).collect();
+        let asks: Vec<_> = turns.iter().map(|_| watch::channel(Stop::No).0).collect();
+        let mut runs = vec![true; tasks.len()];
         let mut running = JoinSet::new();
-        let mut main = tasks.iter().filter(|task| task.lifecycle.is_none()).count();
-        for task in tasks {
+        for (index, task) in tasks.into_iter().enumerate() {
             let handle = left.remove(&task.name);
-            let (is_main, leads, gate) = (task.lifecycle.is_none(), task.leader, self.gate(&task));
-            let (record, alloc, mut stop) = (self.record.clone(), self.alloc.id.clone(), watched.clone());
-            let runner = self.runner(task, watched.clone());
+            let (leads, gate) = (task.leader, self.gate(&task));
+            let (record, alloc, mut stop) = (self.record.clone(), self.alloc.id.clone(), asks[index].subscribe());
+            let runner = self.runner(task, asks[index].subscribe());
             running.spawn(async move {
                 if handle.is_none() {
                     tokio::select! {
@@ -136,32 +154,32 @@ impl GroupRunner {
                         () = asked(&mut stop, Stop::Gently) => {}
                     }
                 }
-                (is_main, leads, runner.run(handle).await)
+                (index, leads, runner.run(handle).await)
             });
         }
         let mut phase = Phase::Complete;
         loop {
+            let left = || runs.iter().zip(&turns).filter(|(runs, _)| **runs).map(|(_, turn)| *turn);
+            for (ask, turn) in asks.iter().zip(&turns) {
+                raise(ask, turn.asked(ending, left()));
+            }
             tokio::select! {
                 ended = running.join_next() => match ended {
                     None => return phase,
-                    Some(ended) => {
-                        let (is_main, leads, ended) = ended.unwrap_or((false, false, Phase::Failed));
-                        main -= usize::from(is_main);
+                    Some(Ok((index, leads, ended))) => {
+                        runs[index] = false;
+                        let is_over = !runs.iter().zip(&turns).any(|(runs, turn)| *runs && *turn != Turn::Sidecar);
                         if ended == Phase::Failed {
                             phase = Phase::Failed;
                         }
-                        if leads || ended == Phase::Failed || main == 0 {
-                            own.send_modify(|stop| *stop = (*stop).max(Stop::Gently));
+                        if leads || ended == Phase::Failed || is_over {
+                            ending = ending.max(Stop::Gently);
                         }
                     }
+                    // A panic: which task's is not known, so that none can wait for it.
+                    Some(Err(_)) => (phase, ending) = (Phase::Failed, Stop::Now),
                 },
-                changed = outer.changed() => match changed {
-                    Ok(()) => {
-                        let asked = *outer.borrow_and_update();
-                        own.send_modify(|stop| *stop = (*stop).max(asked));
-                    }
-                    Err(_) => std::future::pending().await,
-                },
+                Ok(()) = outer.changed() => ending = ending.max(*outer.borrow_and_update()),
             }
         }
     }

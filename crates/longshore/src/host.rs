@@ -17,7 +17,7 @@ use nomad_plugin::{
     id::TaskId,
 };
 use sha2::{Digest, Sha256};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{signal::unix::Signal, sync::watch, task::JoinSet};
 
 use crate::{
     Failure,
@@ -34,30 +34,36 @@ use crate::{
     network,
     node::Node,
     ports::{Owner, Ports},
+    process::Process,
     record::Record,
     report,
     state::{AllocState, DataDir, JobState, Phase, PortState, TaskState},
-    stop::Stop,
+    stop::{Stop, raise},
     task_runner::left_running,
     template,
+    turn::Turn,
 };
 
 /// Takes a job for this process.
 pub(crate) fn lock(data: &DataDir, job: &str) -> Result<File, Failure> {
     let locked = data.lock(job).map_err(|error| data.failed(&error))?;
     locked.ok_or_else(|| {
-        let pid = data.load(job).ok().flatten().map_or(0, |state| state.host_pid);
-        Failure::Usage(format!("job {job:?} runs already, under process {pid}\nhint: longshore stop {job}"))
+        let host = data.load(job).ok().flatten().map(|state| state.host).filter(|host| host.runs());
+        let host = host.map_or_else(|| "another process".to_owned(), |host| format!("process {}", host.pid));
+        Failure::Usage(format!("job {job:?} runs already, under {host}\nhint: longshore stop {job}"))
     })
 }
 
+/// How a host is asked to end what it runs.
+pub(crate) struct Asks {
+    /// The whole job.
+    pub(crate) job: watch::Receiver<Stop>,
+    /// Allocations: the data directory has which.
+    pub(crate) allocs: Signal,
+}
+
 /// Runs a job to its end. Tasks that an earlier host left are taken over.
-pub(crate) async fn run(
-    loaded: Loaded,
-    data: DataDir,
-    launcher: Launcher,
-    stop: watch::Receiver<Stop>,
-) -> Result<(), Failure> {
+pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks: Asks) -> Result<(), Failure> {
     let usage = |error: std::io::Error| data.failed(&error);
     let Loaded { source, directory, parsed } = loaded;
     let job = Arc::new(parsed.job);
@@ -81,7 +87,7 @@ pub(crate) async fn run(
         }
         left.extend(state.allocs.iter().map(|alloc| (alloc.id.clone(), left_running(&alloc.tasks))));
     }
-    (state.id, state.host_pid) = (job.id.clone(), std::process::id());
+    (state.id, state.host) = (job.id.clone(), Process::own());
     state.source_digest = digest(&source.text);
 
     let earlier = state.driver.clone();
@@ -106,7 +112,7 @@ pub(crate) async fn run(
         Ok(placed) => {
             record.change(|state| state.placed = true);
             remove_dirs(&data, before.as_ref().map_or(&[], |before| &before.allocs), &kept);
-            Ok(placed.run(left, &driver, &record, stop).await)
+            Ok(placed.run(left, &driver, &record, asks).await)
         }
         Err(failure) => {
             remove_dirs(&data, &record.snapshot().allocs, &kept);
@@ -232,6 +238,7 @@ fn new_alloc(group: &Group, index: u32, ports: &[PortMapping], cores: &mut Cores
     let task = |task: &nomad_jobspec::job::Task| {
         let state = TaskState {
             cores: cores.take(&task.name, task.resources.cores)?,
+            turn: Turn::of(task),
             kill_timeout_ms: u64::try_from(task.kill_timeout.as_millis()).unwrap_or(u64::MAX),
             kill_signal: task.kill_signal.clone(),
             ..TaskState::default()
@@ -315,11 +322,21 @@ impl Placed {
         mut left: BTreeMap<String, BTreeMap<String, TaskHandle>>,
         driver: &Arc<Driver>,
         record: &Arc<Record>,
-        stop: watch::Receiver<Stop>,
+        asks: Asks,
     ) -> Phase {
+        let Asks { job: mut stop, allocs: mut wakes } = asks;
+        let mut phase = Phase::Complete;
+        let mut stops = BTreeMap::new();
         let mut allocs = JoinSet::new();
         for alloc in record.snapshot().allocs {
             let Some(group) = self.job.groups.iter().find(|group| group.name == alloc.group) else { continue };
+            if !alloc.is_live() {
+                // An earlier host has seen its end.
+                if alloc.tasks.values().any(|task| task.phase == Phase::Failed) {
+                    phase = Phase::Failed;
+                }
+                continue;
+            }
             let ports = mappings(&alloc.ports);
             let name = alloc_name(&self.job.id, &group.name, alloc.index);
             let places: Vec<String> =
@@ -327,6 +344,9 @@ impl Placed {
             let places = if places.is_empty() { String::new() } else { format!(": {}", places.join(", ")) };
             report::note(&format!("allocation {} of {name}{places}", report::short(&alloc.id)));
             let running = left.remove(&alloc.id).unwrap_or_default();
+            let (ask, asked) = watch::channel(*stop.borrow());
+            let id = alloc.id.clone();
+            stops.insert(id.clone(), ask);
             let runner = GroupRunner {
                 job: self.job.clone(),
                 job_dir: self.directory.clone(),
@@ -338,25 +358,58 @@ impl Placed {
                 data: self.data.clone(),
                 driver: driver.clone(),
                 record: record.clone(),
-                stop: stop.clone(),
+                stop: asked,
             };
-            allocs.spawn(runner.run(running));
+            allocs.spawn(async move { (id, runner.run(running).await) });
         }
-        let mut phase = Phase::Complete;
         let mut events = JoinSet::new();
         events.spawn(tell_events(driver.clone(), record.clone()));
         if bars::are_shown() {
             events.spawn(draw_pulls(driver.clone()));
         }
-        while let Some(ended) = allocs.join_next().await {
-            if !matches!(ended, Ok(Phase::Complete)) {
-                phase = Phase::Failed;
+        loop {
+            for ask in stops.values() {
+                raise(ask, *stop.borrow_and_update());
+            }
+            for alloc in self.asked_to_stop() {
+                match stops.get(&alloc) {
+                    Some(ask) => raise(ask, Stop::Gently),
+                    None => self.has_stopped(&alloc),
+                }
+            }
+            tokio::select! {
+                ended = allocs.join_next() => match ended {
+                    None => break,
+                    Some(Ok((alloc, ended))) => {
+                        stops.remove(&alloc);
+                        self.has_stopped(&alloc);
+                        if ended != Phase::Complete {
+                            phase = Phase::Failed;
+                        }
+                    }
+                    Some(Err(_)) => phase = Phase::Failed,
+                },
+                Ok(()) = stop.changed() => {}
+                Some(()) = wakes.recv() => {}
             }
         }
         events.shutdown().await;
         self.ports
             .release(&record.snapshot().allocs.iter().flat_map(|alloc| mappings(&alloc.ports)).collect::<Vec<_>>());
         phase
+    }
+
+    fn asked_to_stop(&self) -> Vec<String> {
+        self.data.asked_to_stop(&self.job.id).unwrap_or_else(|error| {
+            report::note(&format!("failed to read which allocations are to end: {error}"));
+            Vec::new()
+        })
+    }
+
+    fn has_stopped(&self, alloc: &str) {
+        if let Err(error) = self.data.has_stopped(&self.job.id, alloc) {
+            report::note(&format!("failed to forget that an allocation was to end: {error}"));
+        }
     }
 }
 

@@ -18,8 +18,10 @@ mod job_file;
 mod log_files;
 mod network;
 mod node;
+mod observation;
 mod ports;
 mod prefetched;
+mod process;
 mod record;
 mod report;
 mod restart;
@@ -27,6 +29,7 @@ mod state;
 mod stop;
 mod task_runner;
 mod template;
+mod turn;
 
 use std::process::ExitCode;
 

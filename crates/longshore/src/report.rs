@@ -32,6 +32,18 @@ pub(crate) fn note(text: &str) {
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "==> {text}"));
 }
 
+/// A text of strangers on one line, without what a terminal would obey.
+pub(crate) fn harmless(text: &str) -> String {
+    let is_harmful =
+        |c: char| c != '\t' && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
+    let harmless = |c: char| match c {
+        '\n' => ' ',
+        c if is_harmful(c) => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(harmless).collect()
+}
+
 /// Why it did not work.
 pub(crate) fn error(text: &str) {
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "Error: {}", text.trim_end()));
@@ -40,7 +52,7 @@ pub(crate) fn error(text: &str) {
 /// Something that happened to a task.
 pub(crate) fn event(alloc: &str, task: &str, event: &Event) {
     let Event { at, kind, message } = event;
-    let line = format!("    {} {} {task}: {kind}: {message}", clock(*at), short(alloc));
+    let line = format!("    {} {} {task}: {kind}: {}", clock(*at), short(alloc), harmless(message));
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
@@ -71,4 +83,15 @@ pub(crate) fn mib(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let mib = bytes as f64 / f64::from(1 << 20);
     format!("{mib:.1} MiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn a_strangers_text_cannot_command_a_terminal() {
+        assert_eq!(harmless("a\tb\u{1b}[2J\r\n\u{9b}c\u{202e}d"), "a\tb\u{fffd}[2J\u{fffd} \u{fffd}c\u{fffd}d");
+        assert_eq!(harmless("Größe ✓"), "Größe ✓");
+    }
 }

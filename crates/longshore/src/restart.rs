@@ -51,7 +51,8 @@ impl History {
             return Next::Restart(policy.delay);
         }
         match (policy.mode, self.0.front()) {
-            (RestartMode::Fail, _) => Next::Failed("Exceeded allowed attempts"),
+            (_, None) => Next::Failed("Policy allows no restarts"),
+            (RestartMode::Fail, Some(_)) => Next::Failed("Exceeded allowed attempts"),
             (RestartMode::Delay, Some(first)) => {
                 let over = now.duration_since(*first).unwrap_or_default();
                 let pause = policy.interval.saturating_sub(over) + policy.delay;
@@ -59,7 +60,6 @@ impl History {
                 self.0.push_back(now + pause);
                 Next::Restart(pause)
             }
-            (RestartMode::Delay, None) => Next::Failed("Policy allows no restarts"),
         }
     }
 }
@@ -104,5 +104,15 @@ mod tests {
         assert_eq!(history.next(&policy, JobKind::Service, Outcome::Success, now), again);
         let failed = Next::Failed("Error was unrecoverable");
         assert_eq!(history.next(&policy, JobKind::Service, Outcome::Fatal, now), failed);
+    }
+
+    #[test]
+    fn a_service_that_ends_and_may_not_be_started_again_has_failed_however_it_ended() {
+        for mode in [RestartMode::Fail, RestartMode::Delay] {
+            for outcome in [Outcome::Success, Outcome::Failure] {
+                let next = History::default().next(&policy(0, mode), JobKind::Service, outcome, SystemTime::UNIX_EPOCH);
+                assert_eq!(next, Next::Failed("Policy allows no restarts"));
+            }
+        }
     }
 }

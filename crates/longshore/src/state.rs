@@ -16,7 +16,7 @@ use nomad_plugin::client::Reattach;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, alloc::dir, job_dir, restart::History};
+use crate::{Failure, alloc::dir, job_dir, process::Process, restart::History, turn::Turn};
 
 /// A job that was run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ pub(crate) struct JobState {
     #[serde(default)]
     pub(crate) source_digest: String,
     /// The host's process.
-    pub(crate) host_pid: u32,
+    #[serde(default)]
+    pub(crate) host: Process,
     /// Whether that host has placed all of the job.
     #[serde(default)]
     pub(crate) placed: bool,
@@ -45,12 +46,6 @@ impl JobState {
             () if has(Phase::Failed) => Phase::Failed,
             () => Phase::Complete,
         }
-    }
-
-    /// Whether the host's process is there.
-    pub(crate) fn has_host(&self) -> bool {
-        let pid = i32::try_from(self.host_pid).ok().and_then(rustix::process::Pid::from_raw);
-        pid.is_some_and(|pid| !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
     }
 }
 
@@ -122,11 +117,39 @@ pub(crate) struct TaskState {
     pub(crate) restarts: u32,
     pub(crate) history: History,
     pub(crate) events: Vec<Event>,
+    /// When its run began.
+    #[serde(default)]
+    pub(crate) started_at: Option<SystemTime>,
+    /// When it is started again, where it waits for that.
+    #[serde(default)]
+    pub(crate) restarts_at: Option<SystemTime>,
+    /// When it ends, of the tasks of its instance.
+    #[serde(default)]
+    pub(crate) turn: Turn,
     pub(crate) kill_timeout_ms: u64,
     pub(crate) kill_signal: String,
     /// The processors that are its own.
     #[serde(default)]
     pub(crate) cores: Vec<u32>,
+}
+
+impl TaskState {
+    /// How its last run ended or failed to begin, and why there is no other.
+    pub(crate) fn reason(&self) -> Option<String> {
+        const ENDS: [&str; 4] = ["Terminated", "Killed", "Driver Failure", "Setup Failure"];
+        let at = self.events.iter().rposition(|event| ENDS.contains(&event.kind.as_str()))?;
+        let given_up = self.events[at..].iter().find(|event| event.kind == "Not Restarting");
+        let given_up = given_up.map(|event| format!("; {}", event.message)).unwrap_or_default();
+        Some(format!("{}{given_up}", self.events[at].message))
+    }
+
+    /// Why it does not run, and when it is started again, where it is.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        let Some(at) = self.restarts_at else { return self.reason() };
+        let time = at.duration_since(SystemTime::now()).unwrap_or_default().as_millis().div_ceil(1000);
+        let reason = self.reason().map(|reason| format!("{reason}; ")).unwrap_or_default();
+        Some(format!("{reason}it is started again in {time}s"))
+    }
 }
 
 /// Where a task is in its life.
@@ -143,15 +166,6 @@ pub(crate) enum Phase {
 impl Phase {
     pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Complete | Self::Failed)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Complete => "complete",
-            Self::Failed => "failed",
-        }
     }
 }
 
@@ -240,6 +254,35 @@ impl DataDir {
         file.write_all(&serde_json::to_vec_pretty(state)?)?;
         file.sync_data()?;
         fs::rename(fresh, directory.join("state.json"))
+    }
+
+    /// Notes that an allocation is to end; its host looks when it is asked to.
+    pub(crate) fn ask_to_stop(&self, job: &str, alloc: &str) -> io::Result<()> {
+        let directory = self.stops(job);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        File::options().write(true).create(true).truncate(false).mode(0o600).open(directory.join(alloc))?;
+        Ok(())
+    }
+
+    /// The allocations that are to end.
+    pub(crate) fn asked_to_stop(&self, job: &str) -> io::Result<Vec<String>> {
+        match fs::read_dir(self.stops(job)) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets that an allocation is to end, which it has.
+    pub(crate) fn has_stopped(&self, job: &str, alloc: &str) -> io::Result<()> {
+        match fs::remove_file(self.stops(job).join(alloc)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn stops(&self, job: &str) -> PathBuf {
+        self.job(job).join("stop")
     }
 
     /// Forgets a job. Its lock stays: another host may wait for it.
@@ -391,10 +434,25 @@ mod tests {
     }
 
     #[test]
+    fn an_allocation_that_is_to_end_is_known_until_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(Some(directory.path())).unwrap();
+        assert_eq!(data.asked_to_stop("job").unwrap(), Vec::<String>::new());
+
+        data.ask_to_stop("job", "a1").unwrap();
+        data.ask_to_stop("job", "a1").unwrap();
+        assert_eq!(data.asked_to_stop("job").unwrap(), ["a1"]);
+        data.has_stopped("job", "a1").unwrap();
+        data.has_stopped("job", "a1").unwrap();
+
+        assert_eq!(data.asked_to_stop("job").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_state_is_found_again_and_a_job_has_one_host() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open(Some(directory.path())).unwrap();
-        let state = JobState { id: "a/b".into(), host_pid: 7, ..JobState::default() };
+        let state = JobState { id: "a/b".into(), host: Process::own(), ..JobState::default() };
 
         data.store(&state).unwrap();
 

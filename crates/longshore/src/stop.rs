@@ -13,6 +13,11 @@ pub(crate) enum Stop {
     Now,
 }
 
+/// Makes what is asked for more urgent, never less.
+pub(crate) fn raise(ask: &watch::Sender<Stop>, urgency: Stop) {
+    ask.send_if_modified(|asked| urgency > std::mem::replace(asked, urgency.max(*asked)));
+}
+
 /// Waits until the job is to end that urgently.
 pub(crate) async fn asked(stop: &mut watch::Receiver<Stop>, urgency: Stop) {
     if stop.wait_for(|stop| *stop >= urgency).await.is_err() {

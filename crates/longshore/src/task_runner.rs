@@ -105,8 +105,8 @@ impl TaskRunner {
             if self.stopping() {
                 break if outcome == Outcome::Fatal { Phase::Failed } else { Phase::Complete };
             }
-            if !self.goes_on(outcome).await {
-                break if outcome == Outcome::Success { Phase::Complete } else { Phase::Failed };
+            if let Some(phase) = self.over_after(outcome).await {
+                break phase;
             }
         };
         for collection in logs {
@@ -150,25 +150,30 @@ impl TaskRunner {
         Ok(vec![start(Stream::Stdout)?, start(Stream::Stderr)?])
     }
 
-    /// Whether the task is to be started again, once the pause before that is over.
-    async fn goes_on(&mut self, outcome: Outcome) -> bool {
+    /// What the task is after a run, if it is over; else waits until it is to be started again.
+    async fn over_after(&mut self, outcome: Outcome) -> Option<Phase> {
+        let now = SystemTime::now();
         let mut next = Next::Complete;
         self.record.task(&self.alloc_id, &self.task.name, |state| {
-            next = state.history.next(&self.task.restart, self.kind(), outcome, SystemTime::now());
-            state.restarts += u32::from(matches!(next, Next::Restart(_)));
-            state.phase = Phase::Pending;
+            next = state.history.next(&self.task.restart, self.kind(), outcome, now);
+            if let Next::Restart(pause) = next {
+                state.restarts += 1;
+                state.restarts_at = Some(now + pause);
+                state.phase = Phase::Pending;
+            }
         });
         match next {
-            Next::Complete => false,
+            Next::Complete => Some(Phase::Complete),
             Next::Failed(reason) => {
                 self.event("Not Restarting", reason);
-                false
+                Some(Phase::Failed)
             }
             Next::Restart(pause) => {
                 self.event("Restarting", &format!("Task restarting in {pause:?}"));
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => true,
-                    () = asked(&mut self.stop, Stop::Gently) => false,
+                    () = tokio::time::sleep(pause) => None,
+                    // It is not for its last end that it is not started again.
+                    () = asked(&mut self.stop, Stop::Gently) => Some(Phase::Complete),
                 }
             }
         }
@@ -179,7 +184,10 @@ impl TaskRunner {
         let config = self.config().map_err(fatal)?;
         let id = config.id.clone();
         // A host that is killed before the answer has left a container, perhaps.
-        self.record.task(&self.alloc_id, &self.task.name, |state| state.run = id.to_string());
+        self.record.task(&self.alloc_id, &self.task.name, |state| {
+            state.run = id.to_string();
+            (state.started_at, state.restarts_at) = (None, None);
+        });
         let client = self.driver.current();
         let started = {
             let starting = client.start_task(config);
@@ -197,6 +205,7 @@ impl TaskRunner {
                 self.driver.runs(id.clone(), handle.clone());
                 self.record.task(&self.alloc_id, &self.task.name, |state| {
                     state.phase = Phase::Running;
+                    state.started_at = Some(SystemTime::now());
                     state.handle = Some(BASE64.encode(handle.to_bytes()));
                     state.exit_code = None;
                 });

@@ -31,6 +31,7 @@ pub(super) async fn events(target: &str, follow: bool, data: &DataDir, json: boo
                 report::json(&value);
             } else {
                 let Event { at, kind, message } = &event;
+                let message = report::harmless(message);
                 report::line(&format!("{} {} {task}: {kind}: {message}", report::clock(*at), report::short(alloc)));
             }
             told.insert(key, event);

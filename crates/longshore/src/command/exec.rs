@@ -25,7 +25,7 @@ pub(super) async fn exec(
     data: &DataDir,
 ) -> Result<(), Failure> {
     let job = target::job(wanted.target, data)?;
-    let found = target::running(&job, wanted)?;
+    let found = target::one(target::running(&job, wanted.task, data).await?, wanted.alloc)?;
     let driver = target::driver(&job).await?;
     let setup = ExecSetup { task_id: found.id(), command, tty: terminal.tty };
     let raw = if terminal.tty { RawMode::enter() } else { None };

@@ -82,6 +82,28 @@ fn begin(files: &LogFiles, from: From) -> std::io::Result<Option<(u64, File)>> {
     Ok(None)
 }
 
+/// The last lines of what a task wrote to its standard error, as far as a person wants to read them at once.
+pub(super) fn last_lines_of_stderr(directory: &AllocDir, task: &str) -> std::io::Result<Vec<String>> {
+    const LINES: usize = 10;
+    const BYTES: u64 = 4096;
+    let files = LogFiles::open(directory, task, Stream::Stderr)?;
+    let mut end = Vec::new();
+    for (_, mut file) in files.numbers()?.into_iter().rev().filter_map(|number| files.first([number])) {
+        let rest = BYTES.saturating_sub(end.len() as u64);
+        if rest == 0 {
+            break;
+        }
+        let mut part = Vec::new();
+        file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(rest)))?;
+        file.take(rest).read_to_end(&mut part)?;
+        part.append(&mut end);
+        end = part;
+    }
+    let text = String::from_utf8_lossy(&end);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(LINES)..].iter().map(|line| (*line).to_owned()).collect())
+}
+
 fn is_over(job: &str, alloc: &str, task: &str, data: &DataDir) -> bool {
     let Ok(Some(state)) = data.load(job) else { return true };
     let alloc = state.allocs.iter().find(|known| known.id == alloc);
@@ -142,6 +164,27 @@ mod tests {
         file.read_to_string(&mut shown).unwrap();
         let after = files.iter().skip(usize::try_from(number).unwrap() + 1);
         after.fold(shown, |shown, text| shown + text)
+    }
+
+    #[test]
+    fn the_end_of_standard_error_is_found_over_files_and_has_a_bound() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = AllocDir::new(data.path(), "id");
+        directory.make(&[]).unwrap();
+        let write = |number: u32, text: &str| {
+            std::fs::write(directory.logs().join(format!("t.stderr.{number}")), text).unwrap();
+        };
+        let lines = || last_lines_of_stderr(&directory, "t").unwrap();
+        assert_eq!(lines(), Vec::<String>::new());
+
+        write(0, "zero\none\ntw");
+        write(1, "o\nthree\n");
+        assert_eq!(lines(), ["zero", "one", "two", "three"]);
+        write(1, &"line\n".repeat(100));
+        assert_eq!(lines(), ["line"; 10]);
+        write(1, &"x".repeat(1 << 20));
+
+        assert_eq!((lines().len(), lines()[0].len()), (1, 4096));
     }
 
     #[test]

@@ -7,29 +7,21 @@ use nomad_plugin::{client::ClientError, driver::TaskUsage};
 use serde_json::json;
 
 use super::target;
-use crate::{
-    Failure,
-    cli::TaskOf,
-    report,
-    state::{DataDir, Phase},
-};
+use crate::{Failure, cli::TaskOf, report, state::DataDir};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn stats(of: &TaskOf, follow: bool, data: &DataDir, json: bool) -> Result<(), Failure> {
     let job = target::job(&of.target, data)?;
-    let found = target::tasks(&job, of.task())?;
+    let found = target::running(&job, of.task(), data).await?;
     let driver = target::driver(&job).await?;
     let mut all = stream::SelectAll::new();
-    for found in found.iter().filter(|found| found.state.phase == Phase::Running) {
+    for found in &found {
         let samples =
             driver.task_stats(found.id(), INTERVAL).await.map_err(|error| Failure::Engine(error.to_string()))?;
         let name = (found.alloc.id.clone(), found.task.to_owned());
         let count = if follow { usize::MAX } else { 1 };
         all.push(samples.take(count).map(move |sample| (name.clone(), sample)).boxed());
-    }
-    if all.is_empty() {
-        return Err(Failure::Usage(format!("no task of job {:?} runs", job.id)));
     }
     let failed = |error: ClientError| Failure::Engine(error.to_string());
     if follow {

@@ -2,91 +2,111 @@
 
 use std::time::UNIX_EPOCH;
 
+use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 
 use super::target;
 use crate::{
     Failure,
     alloc::environment::alloc_name,
+    observation::{Observation, Seen, observe},
     report,
-    state::{AllocState, DataDir, Event, JobState, TaskState},
+    state::{AllocState, DataDir, Event, TaskState},
 };
 
-pub(super) fn status(target: Option<&str>, data: &DataDir, json: bool) -> Result<(), Failure> {
+pub(super) async fn status(target: Option<&str>, data: &DataDir, json: bool) -> Result<(), Failure> {
+    let jobs = match target {
+        Some(target) => vec![target::job(target, data)?],
+        None => data.all().map_err(|error| data.failed(&error))?,
+    };
+    let jobs = join_all(jobs.into_iter().map(|job| observe(job, data))).await;
     match (target, json) {
-        (None, true) => report::json(&all(data)?.iter().map(value).collect::<Vec<_>>()),
-        (None, false) => list(&all(data)?),
-        (Some(target), true) => report::json(&value(&target::job(target, data)?)),
-        (Some(target), false) => show(&target::job(target, data)?),
+        (None, true) => report::json(&jobs.iter().map(value).collect::<Vec<_>>()),
+        (None, false) => list(&jobs),
+        (Some(_), true) => jobs.iter().for_each(|job| report::json(&value(job))),
+        (Some(_), false) => jobs.iter().for_each(show),
     }
     Ok(())
 }
 
-fn all(data: &DataDir) -> Result<Vec<JobState>, Failure> {
-    data.all().map_err(|error| data.failed(&error))
-}
-
-fn list(jobs: &[JobState]) {
+fn list(jobs: &[Observation]) {
     if jobs.is_empty() {
         return report::line("No jobs");
     }
     report::line(&format!("{:<30} {:<10} {}", "ID", "Status", "Allocations"));
     for job in jobs {
-        report::line(&format!("{:<30} {:<10} {}", job.id, job.phase().name(), job.allocs.len()));
+        report::line(&format!("{:<30} {:<10} {}", job.job.id, job.job().status.name(), job.job.allocs.len()));
     }
 }
 
-fn show(job: &JobState) {
-    report::line(&format!("ID          = {}\nStatus      = {}", job.id, job.phase().name()));
-    match (job.phase().is_over(), job.has_host()) {
+/// How something is, and why.
+fn described(Seen { status, why }: &Seen) -> String {
+    let why = why.as_ref().map(|why| format!(": {}", report::harmless(why))).unwrap_or_default();
+    format!("{}{why}", status.name())
+}
+
+fn show(observation: &Observation) {
+    let job = &observation.job;
+    report::line(&format!("ID          = {}\nStatus      = {}", job.id, described(&observation.job())));
+    match (job.phase().is_over(), observation.has_host) {
         (true, _) => {}
-        (false, true) => report::line(&format!("Host        = process {}", job.host_pid)),
+        (false, true) => report::line(&format!("Host        = process {}", job.host.pid)),
         (false, false) => {
             report::line("Host        = gone; `longshore run FILE` takes its tasks over, `stop` ends them");
         }
     }
     for alloc in &job.allocs {
         let name = alloc_name(&job.id, &alloc.group, alloc.index);
-        report::line(&format!("\nAllocation  = {}\nName        = {name}", alloc.id));
+        let status = observation.alloc(alloc).name();
+        report::line(&format!("\nAllocation  = {}\nName        = {name}\nStatus      = {status}", alloc.id));
         for port in &alloc.ports {
             report::line(&format!("Port        = {} {}:{}", port.label, port.host_ip, port.value));
         }
         for (name, task) in &alloc.tasks {
+            let Seen { status, why } = observation.task(&alloc.id, name);
             let code = task.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
-            report::line(&format!("Task        = {name} is {}, {} restarts{code}", task.phase.name(), task.restarts));
+            let why = why.map(|why| format!(": {}", report::harmless(&why))).unwrap_or_default();
+            let status = status.name();
+            report::line(&format!("Task        = {name} is {status}, {} restarts{code}{why}", task.restarts));
             for event in task.events.iter().rev().take(5).rev() {
-                report::line(&format!("  {:<14} {:<16} {}", report::ago(event.at), event.kind, event.message));
+                let message = report::harmless(&event.message);
+                report::line(&format!("  {:<14} {:<16} {message}", report::ago(event.at), event.kind));
             }
         }
     }
 }
 
 /// A job as programs see it. What a task was told, its environment, is left out: there may be secrets in it.
-fn value(job: &JobState) -> Value {
+fn value(observation: &Observation) -> Value {
+    let job = &observation.job;
+    let Seen { status, why } = observation.job();
     json!({
         "id": job.id,
-        "status": job.phase(),
-        "host_pid": job.has_host().then_some(job.host_pid),
+        "status": status,
+        "why": why,
+        "host_pid": observation.has_host.then_some(job.host.pid),
         "driver_pid": job.driver.as_ref().map(|driver| driver.pid),
-        "allocs": job.allocs.iter().map(|alloc| of_alloc(job, alloc)).collect::<Vec<_>>(),
+        "allocs": job.allocs.iter().map(|alloc| of_alloc(observation, alloc)).collect::<Vec<_>>(),
     })
 }
 
-fn of_alloc(job: &JobState, alloc: &AllocState) -> Value {
-    let tasks = alloc.tasks.iter().map(|(name, task)| (name.clone(), of_task(task)));
+fn of_alloc(observation: &Observation, alloc: &AllocState) -> Value {
+    let of_task = |(name, task): (&String, _)| (name.clone(), of_task(task, &observation.task(&alloc.id, name)));
     json!({
         "id": alloc.id,
-        "name": alloc_name(&job.id, &alloc.group, alloc.index),
+        "name": alloc_name(&observation.job.id, &alloc.group, alloc.index),
         "group": alloc.group,
         "index": alloc.index,
+        "status": observation.alloc(alloc),
         "ports": alloc.ports,
-        "tasks": tasks.collect::<Map<_, _>>(),
+        "tasks": alloc.tasks.iter().map(of_task).collect::<Map<_, _>>(),
     })
 }
 
-fn of_task(task: &TaskState) -> Value {
+fn of_task(task: &TaskState, Seen { status, why }: &Seen) -> Value {
     json!({
-        "status": task.phase,
+        "status": status,
+        "why": why,
         "exit_code": task.exit_code,
         "restarts": task.restarts,
         "events": task.events.iter().map(of_event).collect::<Vec<_>>(),

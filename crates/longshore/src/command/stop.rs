@@ -1,39 +1,79 @@
-//! `stop`: asks the job's host to stop it, or does it where the host is gone.
+//! `stop`: asks the job's host to stop it or one of its allocations, or does it where the host is gone.
 
-use std::{fs::File, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, IsTerminal, Write},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use nomad_plugin::{
-    client::{ClientError, DriverClient},
+    client::ClientError,
     driver::{DriverError, Force},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::target;
+use super::target::{self, Named};
 use crate::{
     Failure,
     alloc::dir::AllocDir,
     cli::Options,
     driver::{Driver, Launcher},
-    network, report,
+    network,
+    process::Process,
+    report,
     state::{AllocState, DataDir, JobState, Phase, TaskState},
     task_runner::{KILL, left_running},
+    turn::Turn,
 };
 
 /// How often to look whether the host has ended.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// Stops a job.
+/// How long a host may do nothing beyond what its tasks are given to end: the driver and the engine have that time.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// How long another process may hold a job that is not its host.
+const HANDOVER: Duration = Duration::from_secs(5);
+
+/// Whether to ask before all that is kept of a job is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Confirm {
+    Ask,
+    Given,
+}
+
+/// Stops a job, or an allocation alone.
 pub(super) async fn stop(target: &str, options: &Options, data: &DataDir) -> Result<(), Failure> {
-    let job = target::job(target, data)?;
-    end(&job, options, data).await?;
-    report::line(&format!("job {:?} is stopped", job.id));
+    match target::named(target, data)? {
+        Named::Job(job) | Named::Prefix(job) => {
+            end(&job.id, Part::Job, options, data).await?;
+            report::line(&format!("job {:?} is stopped", job.id));
+        }
+        Named::Alloc(job) => {
+            for alloc in &job.allocs {
+                end(&job.id, Part::Alloc(&alloc.id), options, data).await?;
+                report::line(&format!("allocation {} of job {:?} is stopped", report::short(&alloc.id), job.id));
+            }
+        }
+    }
     Ok(())
 }
 
-/// Stops a job, and removes all that is kept of it.
-pub(super) async fn purge(target: &str, options: &Options, data: &DataDir) -> Result<(), Failure> {
-    let job = target::job(target, data)?;
-    let _lock = end(&job, options, data).await?;
+/// Stops a job, and removes all that is kept of it. Nothing less than the job's whole id says which, or a person.
+pub(super) async fn purge(target: &str, confirm: Confirm, options: &Options, data: &DataDir) -> Result<(), Failure> {
+    let job = match target::named(target, data)? {
+        Named::Job(job) => job,
+        Named::Prefix(job) if confirm == Confirm::Given || is_wanted(&job.id)? => job,
+        Named::Prefix(job) => return Err(Failure::Usage(format!("job {:?} is left as it is", job.id))),
+        Named::Alloc(job) => {
+            let message = format!("{target:?} is an allocation of job {:?}, and only jobs can be purged", job.id);
+            return Err(Failure::Usage(format!("{message}\nhint: longshore stop -purge {}", job.id)));
+        }
+    };
+    let Some(_lock) = end(&job.id, Part::Job, options, data).await? else { return Ok(()) };
     let failed = |error: std::io::Error| data.failed(&error);
     for alloc in data.load(&job.id).map_err(failed)?.into_iter().flat_map(|state| state.allocs) {
         AllocDir::new(data.path(), &alloc.id).remove().map_err(failed)?;
@@ -43,71 +83,285 @@ pub(super) async fn purge(target: &str, options: &Options, data: &DataDir) -> Re
     Ok(())
 }
 
-/// Ends a job, and keeps other hosts from it.
-async fn end(job: &JobState, options: &Options, data: &DataDir) -> Result<File, Failure> {
-    let failed = |error: std::io::Error| data.failed(&error);
-    let mut lock = data.lock(&job.id).map_err(failed)?;
-    if lock.is_none()
-        && let Some(pid) = i32::try_from(job.host_pid).ok().and_then(Pid::from_raw)
-    {
-        let _ended_meanwhile = kill_process(pid, Signal::TERM);
+/// Asks the person at the terminal whether this is the job to be purged.
+fn is_wanted(job: &str) -> Result<bool, Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        let message = format!("to purge job {job:?}, its whole id must be given, or -yes");
+        return Err(Failure::Usage(format!("{message}\nhint: longshore stop -purge {job}")));
     }
-    let lock = loop {
-        match lock {
-            Some(lock) => break lock,
-            None => tokio::time::sleep(PERIOD).await,
-        }
-        lock = data.lock(&job.id).map_err(failed)?;
-    };
-    // The host is gone: what it left, if it was killed, is ended here.
-    if let Some(state) = data.load(&job.id).map_err(failed)? {
-        end_what_is_left(state, options, data).await?;
-    }
-    Ok(lock)
+    let mut answer = String::new();
+    let asked = write!(std::io::stderr(), "Stop job {job:?} and remove its logs and directories? [y/N] ");
+    asked.and_then(|()| stdin.lock().read_line(&mut answer)).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-async fn end_what_is_left(mut state: JobState, options: &Options, data: &DataDir) -> Result<(), Failure> {
-    let no_network = |alloc: &AllocState| alloc.network.is_none();
-    if state.phase().is_over() && state.driver.is_none() && state.allocs.iter().all(no_network) {
+/// What is to end.
+#[derive(Clone, Copy, Debug)]
+enum Part<'a> {
+    Job,
+    Alloc(&'a str),
+}
+
+impl Part<'_> {
+    fn has(self, alloc: &AllocState) -> bool {
+        match self {
+            Self::Job => true,
+            Self::Alloc(id) => alloc.id == id,
+        }
+    }
+
+    /// Whether nothing of it is left.
+    fn is_over(self, state: &JobState) -> bool {
+        let allocs_are_over = !state.allocs.iter().any(|alloc| self.has(alloc) && alloc.is_live());
+        match self {
+            Self::Job => allocs_are_over && state.driver.is_none(),
+            Self::Alloc(_) => allocs_are_over,
+        }
+    }
+
+    /// Asks the host, whose process is sent a signal; whether it was there.
+    fn ask(self, job: &str, host: Process, data: &DataDir) -> std::io::Result<bool> {
+        let signal = match self {
+            Self::Job => Signal::TERM,
+            Self::Alloc(id) => {
+                data.ask_to_stop(job, id)?;
+                Signal::USR1
+            }
+        };
+        Ok(host.signal(signal))
+    }
+}
+
+/// Ends a job or a part of it. Where the host has ended, this process has the job, and keeps other hosts from it.
+async fn end(job: &str, part: Part<'_>, options: &Options, data: &DataDir) -> Result<Option<File>, Failure> {
+    let failed = |error: std::io::Error| data.failed(&error);
+    let mut wait = Wait::default();
+    let mut asked = None;
+    loop {
+        if let Some(lock) = data.lock(job).map_err(failed)? {
+            // The host is gone: what it left, if it was killed, is ended here.
+            if let Some(state) = data.load(job).map_err(failed)? {
+                end_what_is_left(state, part, options, data).await?;
+            }
+            if let Part::Alloc(alloc) = part {
+                data.has_stopped(job, alloc).map_err(failed)?;
+            }
+            return Ok(Some(lock));
+        }
+        let state = data.load(job).map_err(failed)?.unwrap_or_default();
+        if matches!(part, Part::Alloc(_)) && part.is_over(&state) {
+            return Ok(None);
+        }
+        // A number in the state may be another process's by now: only the job's host is asked, once.
+        let host = Some(state.host).filter(|host| host.runs());
+        if host.is_some() && host != asked && part.ask(job, state.host, data).map_err(failed)? {
+            asked = host;
+        }
+        wait.judge(&state, host, Instant::now())
+            .map_err(|why| Failure::Engine(format!("job {job:?} is not stopped: {why}")))?;
+        sleep(PERIOD).await;
+    }
+}
+
+/// Waits for a host's doing as long as it does something.
+#[derive(Default)]
+struct Wait {
+    /// The last news, and when it came.
+    news: Option<(JobState, Option<Process>, Instant)>,
+}
+
+impl Wait {
+    /// Takes what there is to be seen; the error is that nothing has happened for too long.
+    fn judge(&mut self, state: &JobState, host: Option<Process>, now: Instant) -> Result<(), String> {
+        let since = match &self.news {
+            Some((last, last_host, since)) if last == state && *last_host == host => *since,
+            _ => {
+                self.news = Some((state.clone(), host, now));
+                now
+            }
+        };
+        let silence = now.duration_since(since);
+        let Some(host) = host else {
+            let message = "another process holds it, which is not its host\nhint: try again when that has ended";
+            return if silence < HANDOVER { Ok(()) } else { Err(message.to_owned()) };
+        };
+        let tasks = || state.allocs.iter().flat_map(|alloc| alloc.tasks.values()).filter(|task| !task.phase.is_over());
+        // What runs after the others takes the time that it takes.
+        if tasks().any(|task| task.turn == Turn::Poststop && task.phase == Phase::Running) {
+            return Ok(());
+        }
+        let given = Duration::from_millis(tasks().map(|task| task.kill_timeout_ms).max().unwrap_or_default());
+        if silence < given.saturating_add(SILENCE) {
+            return Ok(());
+        }
+        let Process { pid, .. } = host;
+        let message = format!("its host, process {pid}, has done nothing for {} s", silence.as_secs());
+        Err(format!("{message}\nhint: kill -9 {pid}, and stop the job again"))
+    }
+}
+
+async fn end_what_is_left(
+    mut state: JobState,
+    part: Part<'_>,
+    options: &Options,
+    data: &DataDir,
+) -> Result<(), Failure> {
+    if part.is_over(&state) {
         return Ok(());
     }
     report::note("the job's host is gone; its tasks are stopped from here");
     let left = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks));
     let handles = left.map(|(_, handle)| (handle.config.id.clone(), handle)).collect();
-    let driver =
-        Driver::start(Launcher::new(options)?.of_job(data, &state.id), state.driver.take(), handles, Box::new(|_| {}))
-            .await?;
-    let ended = end_all(&mut state, &driver).await;
-    driver.end().await;
+    let launcher = Launcher::new(options)?.of_job(data, &state.id);
+    let driver = Driver::start(launcher, state.driver.clone(), handles, Box::new(|_| {})).await?;
+    let ended = end_all(&mut state, part, &driver).await;
+    if state.phase().is_over() {
+        driver.end().await;
+        state.driver = None;
+    } else {
+        // Others run under it, or it is asked again.
+        state.driver = Some(driver.leave());
+    }
     // Also where not all is ended: what is, need not be ended again.
     data.store(&state).map_err(|error| data.failed(&error))?;
     ended
 }
 
-async fn end_all(state: &mut JobState, driver: &Driver) -> Result<(), Failure> {
-    let tasks = state.allocs.iter_mut().flat_map(|alloc| alloc.tasks.values_mut());
-    for task in tasks.filter(|task| !task.phase.is_over()) {
-        end_task(task, &driver.current()).await.map_err(|error| Failure::Engine(error.to_string()))?;
-        (task.phase, task.handle) = (Phase::Complete, None);
-    }
-    network::remove_all(driver, &mut state.allocs).await
+async fn end_all(state: &mut JobState, part: Part<'_>, driver: &Driver) -> Result<(), Failure> {
+    let mut allocs: Vec<&mut AllocState> = state.allocs.iter_mut().filter(|alloc| part.has(alloc)).collect();
+    let ended = join_all(allocs.iter_mut().map(|alloc| end_tasks(alloc, driver))).await;
+    let first = ended.into_iter().collect::<Result<(), _>>();
+    let removed = network::remove_all(driver, allocs).await;
+    first.map_err(|error| Failure::Engine(error.to_string())).and(removed)
 }
 
-async fn end_task(task: &mut TaskState, client: &DriverClient) -> Result<(), ClientError> {
-    let id = task.run.as_str();
-    if task.handle.is_some() {
-        let timeout = Duration::from_millis(task.kill_timeout_ms);
-        let mut stopped = client.stop_task(id.into(), timeout, task.kill_signal.clone()).await;
-        if let Err(error) = stopped {
-            report::note(&format!("failed to stop {id}, so it is killed: {error}"));
-            stopped = client.stop_task(id.into(), Duration::ZERO, KILL.to_owned()).await;
-        }
-        stopped?;
-        task.exit_code = Some(client.wait_task(id.into()).await?.result.exit_code);
+/// Ends an allocation's tasks in their turns.
+async fn end_tasks(alloc: &mut AllocState, driver: &Driver) -> Result<(), Unended> {
+    let mut turns: BTreeMap<Turn, Vec<&mut TaskState>> = BTreeMap::new();
+    for task in alloc.tasks.values_mut().filter(|task| !task.phase.is_over()) {
+        turns.entry(task.turn).or_default().push(task);
     }
-    match client.destroy_task(id.into(), Force::Yes).await {
+    let mut first = Ok(());
+    for tasks in turns.into_values() {
+        let ended = join_all(tasks.into_iter().map(|task| end_task(task, driver))).await;
+        first = first.and(ended.into_iter().collect());
+    }
+    first
+}
+
+/// Why a task has not ended.
+#[derive(Debug, thiserror::Error)]
+enum Unended {
+    #[error(transparent)]
+    Refused(#[from] ClientError),
+    #[error("the driver has not ended {0} in time")]
+    Late(String),
+}
+
+async fn end_task(task: &mut TaskState, driver: &Driver) -> Result<(), Unended> {
+    let given = Duration::from_millis(task.kill_timeout_ms);
+    let ended = timeout(given.saturating_add(SILENCE), ended(task, given, driver)).await;
+    task.exit_code = ended.map_err(|_| Unended::Late(task.run.clone()))??;
+    (task.phase, task.handle) = (Phase::Complete, None);
+    Ok(())
+}
+
+/// Ends a task, asked first; its exit code, where it ran.
+async fn ended(task: &TaskState, given: Duration, driver: &Driver) -> Result<Option<i32>, ClientError> {
+    let id = task.run.as_str();
+    let stop = |given, signal: &str| {
+        let signal = signal.to_owned();
+        driver.call(move |client| {
+            let signal = signal.clone();
+            async move { client.stop_task(id.into(), given, signal).await }
+        })
+    };
+    let mut exit_code = task.exit_code;
+    if task.handle.is_some() {
+        let mut stopped = stop(given, &task.kill_signal).await;
+        if let Err(error) = &stopped
+            && !is_unknown(error)
+        {
+            report::note(&format!("failed to stop {id}, so it is killed: {error}"));
+            stopped = stop(Duration::ZERO, KILL).await;
+        }
+        match stopped {
+            Ok(()) => {
+                let waited = driver.call(|client| async move { client.wait_task(id.into()).await }).await?;
+                exit_code = Some(waited.result.exit_code);
+            }
+            // Its container was gone before.
+            Err(error) if is_unknown(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match driver.call(|client| async move { client.destroy_task(id.into(), Force::Yes).await }).await {
         // It was not started yet, or waited to be started again.
-        Err(ClientError::Driver(error)) if error.message == DriverError::TASK_NOT_FOUND => Ok(()),
-        destroyed => destroyed,
+        Err(error) if !is_unknown(&error) => Err(error),
+        _ => Ok(exit_code),
+    }
+}
+
+/// Whether a driver does not know the task that it was asked for.
+fn is_unknown(error: &ClientError) -> bool {
+    matches!(error, ClientError::Driver(error) if error.message == DriverError::TASK_NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(turn: Turn) -> JobState {
+        let task = TaskState { phase: Phase::Running, kill_timeout_ms: 30_000, turn, ..TaskState::default() };
+        let alloc = AllocState {
+            id: "a".into(),
+            group: "g".into(),
+            index: 0,
+            ports: Vec::new(),
+            network: None,
+            tasks: BTreeMap::from([("t".into(), task)]),
+        };
+        JobState { allocs: vec![alloc], host: Process::own(), ..JobState::default() }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_does_nothing_is_not_waited_for_without_end() {
+        let (mut wait, begin, state) = (Wait::default(), Instant::now(), state(Turn::Main));
+        let mut judge =
+            |state: &JobState, seconds| wait.judge(state, Some(state.host), begin + Duration::from_secs(seconds));
+
+        assert_eq!(judge(&state, 0), Ok(()));
+        assert_eq!(judge(&state, 179), Ok(()));
+        let why = judge(&state, 180).unwrap_err();
+        let pid = std::process::id();
+        assert_eq!(
+            why,
+            format!("its host, process {pid}, has done nothing for 180 s\nhint: kill -9 {pid}, and stop the job again")
+        );
+        // News are that it does something.
+        let news = JobState { placed: true, ..state };
+        assert_eq!(judge(&news, 181), Ok(()));
+        assert_eq!(judge(&news, 360), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_runs_after_the_others_is_given_its_time() {
+        let (mut wait, begin, state) = (Wait::default(), Instant::now(), state(Turn::Poststop));
+        let day = Duration::from_secs(24 * 60 * 60);
+
+        let judged = [begin, begin + day].map(|now| wait.judge(&state, Some(state.host), now));
+
+        assert_eq!(judged, [Ok(()), Ok(())]);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_a_stranger_holds_is_not_waited_for_without_end() {
+        let (mut wait, begin, state) = (Wait::default(), Instant::now(), state(Turn::Main));
+
+        let judged = [begin, begin + HANDOVER].map(|now| wait.judge(&state, None, now));
+
+        assert_eq!(judged[0], Ok(()));
+        assert!(judged[1].as_ref().unwrap_err().starts_with("another process holds it"), "{judged:?}");
     }
 }

@@ -3,8 +3,10 @@
 use nomad_plugin::{client::DriverClient, id::TaskId};
 
 use crate::{
-    Failure, report,
-    state::{AllocState, DataDir, JobState, Phase, TaskState},
+    Failure,
+    observation::{Seen, Status, observe},
+    report,
+    state::{AllocState, DataDir, JobState, TaskState},
 };
 
 /// A task of an allocation.
@@ -38,26 +40,53 @@ pub(super) struct Wanted<'a> {
     pub(super) alloc: Which,
 }
 
-/// The job whose id, or one of whose allocations' ids, begins so. Allocations are narrowed down to that one.
-pub(super) fn job(target: &str, data: &DataDir) -> Result<JobState, Failure> {
+/// What a name stands for.
+pub(super) enum Named {
+    /// A job, by its whole id.
+    Job(JobState),
+    /// A job, by the beginning of its id.
+    Prefix(JobState),
+    /// An allocation, by its id or the beginning of it: its job, narrowed down to it.
+    Alloc(JobState),
+}
+
+impl Named {
+    /// The job, or as much of it as is meant.
+    pub(super) fn job(self) -> JobState {
+        let (Self::Job(job) | Self::Prefix(job) | Self::Alloc(job)) = self;
+        job
+    }
+}
+
+/// The job or the allocation whose id is, or begins, so.
+pub(super) fn named(target: &str, data: &DataDir) -> Result<Named, Failure> {
     let all = data.all().map_err(|error| data.failed(&error))?;
     if let Some(exact) = all.iter().find(|job| job.id == target) {
-        return Ok(exact.clone());
+        return Ok(Named::Job(exact.clone()));
     }
-    let mut found: Vec<JobState> = all.iter().filter(|job| job.id.starts_with(target)).cloned().collect();
+    let narrowed = |job: &JobState, alloc: &AllocState| JobState { allocs: vec![alloc.clone()], ..job.clone() };
+    let mut found = Vec::new();
     for job in &all {
+        if job.id.starts_with(target) {
+            found.push((format!("job {}", job.id), Named::Prefix(job.clone())));
+        }
         for alloc in job.allocs.iter().filter(|alloc| alloc.id.starts_with(target)) {
-            found.push(JobState { allocs: vec![alloc.clone()], ..job.clone() });
+            found.push((format!("allocation {} of {}", alloc.id, job.id), Named::Alloc(narrowed(job, alloc))));
         }
     }
     match found.len() {
-        1 => Ok(found.remove(0)),
+        1 => Ok(found.remove(0).1),
         0 => Err(Failure::Usage(format!("no job or allocation is called {target:?}\nhint: longshore status"))),
         _ => {
-            let names: Vec<String> = found.iter().map(|job| job.id.clone()).collect();
+            let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
             Err(Failure::Usage(format!("{target:?} may be one of several: {}", names.join(", "))))
         }
     }
+}
+
+/// The job, narrowed down to the allocation where one is named.
+pub(super) fn job(target: &str, data: &DataDir) -> Result<JobState, Failure> {
+    named(target, data).map(Named::job)
 }
 
 /// The tasks of a job, or those of a name.
@@ -73,14 +102,27 @@ pub(super) fn tasks<'a>(job: &'a JobState, name: Option<&str>) -> Result<Vec<Fou
     Ok(found)
 }
 
-/// The one running task that is meant.
-pub(super) fn running<'a>(job: &'a JobState, wanted: Wanted<'_>) -> Result<Found<'a>, Failure> {
-    let all = tasks(job, wanted.task)?;
-    let found: Vec<Found<'a>> = all.into_iter().filter(|found| found.state.phase == Phase::Running).collect();
-    if found.is_empty() {
-        return Err(Failure::Usage(format!("no task of job {:?} runs", job.id)));
+/// Those of the tasks that run; none is an error that says how they are.
+pub(super) async fn running<'a>(
+    job: &'a JobState,
+    name: Option<&str>,
+    data: &DataDir,
+) -> Result<Vec<Found<'a>>, Failure> {
+    let meant = tasks(job, name)?;
+    let observation = observe(job.clone(), data).await;
+    let seen = |found: &Found<'_>| observation.task(&found.alloc.id, found.task);
+    let (running, others): (Vec<_>, Vec<_>) =
+        meant.into_iter().partition(|found| seen(found).status == Status::Running);
+    if !running.is_empty() {
+        return Ok(running);
     }
-    one(found, wanted.alloc)
+    let how = |found: &Found<'_>| {
+        let Seen { status, why } = seen(found);
+        let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("task {:?} of allocation {} is {}{why}", found.task, report::short(&found.alloc.id), status.name())
+    };
+    let how: Vec<String> = others.iter().map(how).collect();
+    Err(Failure::Usage(format!("nothing that is meant runs: {}", how.join(", "))))
 }
 
 /// The one that is meant.
@@ -105,7 +147,9 @@ impl Found<'_> {
 
 /// The driver that runs a job's tasks.
 pub(super) async fn driver(job: &JobState) -> Result<DriverClient, Failure> {
-    let missing = || Failure::Usage(format!("job {:?} does not run", job.id));
-    let reattach = job.driver.clone().ok_or_else(missing)?;
-    DriverClient::reattach(reattach).await.map_err(|error| Failure::Engine(error.to_string()))
+    let hint = if job.host.runs() { "" } else { "\nhint: its host is gone; `longshore run FILE` takes its tasks over" };
+    let failed =
+        |error: &str| Failure::Engine(format!("the driver of job {:?} cannot be asked: {error}{hint}", job.id));
+    let reattach = job.driver.clone().ok_or_else(|| failed("it does not run"))?;
+    DriverClient::reattach(reattach).await.map_err(|error| failed(&error.to_string()))
 }

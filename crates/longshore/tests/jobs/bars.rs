@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{Read, Write},
     process::{Child, Stdio},
     sync::{Arc, Mutex},
 };
@@ -19,14 +19,15 @@ use rustix::{
 
 use crate::{Machine, wait_until};
 
-/// A command whose standard error is a terminal.
-struct OnTerminal {
-    child: Child,
+/// A command whose standard input and error are a terminal.
+pub(crate) struct OnTerminal {
+    pub(crate) child: Child,
     seen: Arc<Mutex<Vec<u8>>>,
+    keys: File,
 }
 
 impl OnTerminal {
-    fn start(machine: &Machine, args: &[&str]) -> Self {
+    pub(crate) fn start(machine: &Machine, args: &[&str]) -> Self {
         let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&ours).unwrap();
         unlockpt(&ours).unwrap();
@@ -34,19 +35,26 @@ impl OnTerminal {
         let name = ptsname(&ours, Vec::new()).unwrap();
         let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
         let mut command = machine.command(args);
-        let child = command.env("TERM", "xterm").stdout(Stdio::null()).stderr(theirs).spawn().unwrap();
+        command.env("TERM", "xterm").stdin(theirs.try_clone().unwrap()).stdout(Stdio::null()).stderr(theirs);
+        let child = command.spawn().unwrap();
         let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
         let (mut terminal, writing) = (File::from(ours), seen.clone());
+        let keys = terminal.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = terminal.read(&mut buffer) {
                 writing.lock().unwrap().extend(&buffer[..count]);
             }
         });
-        Self { child, seen }
+        Self { child, seen, keys }
     }
 
-    fn seen(&self) -> String {
+    /// Presses keys.
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn seen(&self) -> String {
         String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
     }
 

@@ -57,6 +57,106 @@ fn tasks_run_in_the_order_of_their_lifecycles() {
 }
 
 #[test]
+fn tasks_end_in_their_turns_and_each_has_those_after_it_until_then() {
+    let machine = Machine::new();
+    // On its way out a task asks one of a later turn, and ends once that has answered.
+    let ends = |name: &str, asks: &str| {
+        let asks =
+            if asks.is_empty() { String::new() } else { format!("{}; {};", says(asks), until(&format!("to-{asks}"))) };
+        format!("end() {{ {asks} {}; exit 0; }}; trap end TERM", says(&format!("{name}-end")))
+    };
+    let answers = |question: &str| {
+        format!(
+            "while :; do grep -qx {question} /alloc/data/order && ! grep -q to-{question} /alloc/data/order && {}; sleep 0.02; done",
+            says(&format!("to-{question}"))
+        )
+    };
+    let until_stopped = "while :; do sleep 0.02; done";
+    let tasks = [
+        task("after", &format!("{}; {}", ends("after", ""), answers("asks-after")), &lifecycle("poststart", true)),
+        task("lead", &format!("{}; {until_stopped}", ends("lead", "asks-main")), "leader = true"),
+        task("main", &format!("{}; {}", ends("main", "asks-after"), answers("asks-main")), ""),
+        task("side", &format!("{}; {until_stopped}", ends("side", "")), &lifecycle("prestart", true)),
+        task("last", &says("last"), &lifecycle("poststop", false)),
+    ];
+    let file = machine.file("job.hcl", &job("turns", &tasks.concat()));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+
+    machine.ok(&["stop", "turns"]);
+
+    let mut order = order(&machine);
+    // Sidecars end together.
+    order[6..8].sort();
+    assert_eq!(
+        order,
+        [
+            "asks-main",
+            "to-asks-main",
+            "lead-end",
+            "asks-after",
+            "to-asks-after",
+            "main-end",
+            "after-end",
+            "side-end",
+            "last"
+        ]
+    );
+    let state = machine.state("turns");
+    let codes = ["lead", "main", "side", "after"].map(|name| Machine::task(&state, name)["exit_code"].as_i64());
+    assert_eq!((codes, state["status"].as_str()), ([Some(0); 4], Some("complete")));
+}
+
+#[test]
+fn a_leader_that_ends_ends_the_others_and_sidecars_last() {
+    let machine = Machine::new();
+    let ends = |name: &str| {
+        format!("trap '{}; exit 0' TERM; {}; while :; do sleep 0.02; done", says(&format!("{name}-end")), says(name))
+    };
+    let tasks = [
+        task("side", &ends("side"), &lifecycle("prestart", true)),
+        task("helper", &ends("helper"), ""),
+        task("lead", &format!("{}; {}", until("helper"), says("lead")), "leader = true"),
+    ];
+    let file = machine.file("job.hcl", &job("led", &tasks.concat()));
+
+    let output = machine.run(&["run", file.to_str().unwrap()]);
+
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(order(&machine), ["side", "helper", "lead", "helper-end", "side-end"]);
+}
+
+#[test]
+fn what_runs_once_beside_the_main_tasks_may_end_after_them_and_sidecars_wait_for_it() {
+    let machine = Machine::new();
+    let traps = |name: &str| format!("trap '{}; exit 1' TERM", says(name));
+    let tasks = [
+        task("main", &until("after"), ""),
+        task(
+            "after",
+            &format!("{}; {}; {}; {}", traps("killed"), says("after"), until("go"), says("after-end")),
+            &lifecycle("poststart", false),
+        ),
+        task(
+            "side",
+            &format!("trap '{}; exit 0' TERM; while :; do sleep 0.02; done", says("side-end")),
+            &lifecycle("prestart", true),
+        ),
+    ];
+    let file = machine.file("job.hcl", &job("beside", &tasks.concat()));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let status = |task: &str| machine.state("beside")["allocs"][0]["tasks"][task]["status"].clone();
+    wait_until("the main task's end", || status("main") == "complete");
+    let beside = ["after", "side"].map(status);
+
+    let path = machine.path().join("data/alloc").join(&machine.allocs()[0]).join("alloc/data/order");
+    std::io::Write::write_all(&mut std::fs::File::options().append(true).open(path).unwrap(), b"go\n").unwrap();
+    wait_until("the end", || machine.state("beside")["status"] == "complete");
+
+    assert_eq!(beside, ["running", "running"]);
+    assert_eq!(order(&machine), ["after", "go", "after-end", "side-end"]);
+}
+
+#[test]
 fn a_prestart_that_fails_keeps_the_main_task_from_running() {
     let machine = Machine::new();
     let tasks = [

@@ -6,12 +6,15 @@ mod bars;
 mod bridge;
 mod closed;
 mod commands;
+mod detach;
 mod groups;
 mod images;
 mod life;
 mod mistakes;
 mod orphans;
 mod planted;
+mod status;
+mod stops;
 mod strangers;
 
 use std::{
@@ -73,6 +76,24 @@ impl Machine {
 
     fn task<'a>(state: &'a Value, name: &str) -> &'a Value {
         &state["allocs"][0]["tasks"][name]
+    }
+
+    /// The container of an allocation's task `t`, where there is one.
+    fn container(alloc: &str) -> String {
+        docker(&["ps", "--quiet", "--filter", &format!("label=com.hashicorp.nomad.alloc_id={alloc}")])
+    }
+
+    /// Kills one of a job's processes with SIGKILL.
+    fn kill_process_of(&self, job: &str, of: &str) {
+        conformance::signal(self.state(job)[of].as_i64().unwrap().try_into().unwrap(), "KILL");
+    }
+
+    /// Kills a job's host and its driver with SIGKILL, before either could do anything.
+    fn kill_host_and_driver(&self, job: &str) {
+        let state = self.state(job);
+        for of in ["host_pid", "driver_pid"] {
+            conformance::signal(state[of].as_i64().unwrap().try_into().unwrap(), "KILL");
+        }
     }
 
     fn logs(&self, job: &str) -> String {

@@ -1,0 +1,299 @@
+//! What a job is now: what its host recorded, held against what its driver answers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::future::join_all;
+use nomad_plugin::{
+    client::{ClientError, DriverClient},
+    driver::{DriverError, TaskState as Inspected},
+};
+use serde::Serialize;
+use tokio::time::{sleep, timeout};
+
+use crate::state::{AllocState, DataDir, JobState, Phase, TaskState};
+
+/// How long a driver may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A host records an end some time after it; it is given that time.
+const LOOKS: usize = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// How a task, an allocation or a job is: Nomad's words for allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// Nothing runs yet, or it is started again later.
+    Pending,
+    /// It runs.
+    Running,
+    /// It has ended as it should.
+    Complete,
+    /// It has failed for good.
+    Failed,
+    /// It does not run, and nobody starts it; or nobody looks after what runs of it.
+    Lost,
+    /// Nobody knows, for now.
+    Unknown,
+}
+
+impl Status {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What parts are together: what a person must know comes first.
+    fn together(parts: impl Iterator<Item = Self>) -> Self {
+        let parts: Vec<Self> = parts.collect();
+        let order = [Self::Failed, Self::Unknown, Self::Lost, Self::Running, Self::Pending];
+        order.into_iter().find(|status| parts.contains(status)).unwrap_or(Self::Complete)
+    }
+}
+
+/// How a task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) status: Status,
+    /// Why it does not run, where there is more to say.
+    pub(crate) why: Option<String>,
+}
+
+/// A job as it is now.
+pub(crate) struct Observation {
+    /// As its host recorded it.
+    pub(crate) job: JobState,
+    /// Whether its host runs.
+    pub(crate) has_host: bool,
+    /// The tasks of each allocation.
+    seen: BTreeMap<String, BTreeMap<String, Seen>>,
+}
+
+/// Looks at a job, or at those of its allocations that the state has.
+pub(crate) async fn observe(job: JobState, data: &DataDir) -> Observation {
+    let mut observation = look(job).await;
+    for _ in 1..LOOKS {
+        if !observation.is_behind() {
+            break;
+        }
+        sleep(BETWEEN_LOOKS).await;
+        let Ok(Some(mut fresh)) = data.load(&observation.job.id) else { break };
+        fresh.allocs.retain(|alloc| observation.seen.contains_key(&alloc.id));
+        observation = look(fresh).await;
+    }
+    observation
+}
+
+async fn look(job: JobState) -> Observation {
+    let has_host = job.host.runs();
+    let driver = match &job.driver {
+        Some(reattach) if !job.phase().is_over() => DriverClient::reattach(reattach.clone()).await.ok(),
+        _ => None,
+    };
+    let driver = driver.as_ref();
+    let tasks = job.allocs.iter().flat_map(|alloc| alloc.tasks.iter().map(move |(name, task)| (alloc, name, task)));
+    let asked = tasks.map(|(alloc, name, task)| async move {
+        let answer = ask(driver, task).await;
+        (alloc.id.clone(), name.clone(), judge(task, has_host, &answer))
+    });
+    let mut seen: BTreeMap<String, BTreeMap<String, Seen>> = BTreeMap::new();
+    for (alloc, task, how) in join_all(asked).await {
+        seen.entry(alloc).or_default().insert(task, how);
+    }
+    Observation { job, has_host, seen }
+}
+
+/// What a driver answers of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    Runs,
+    Ended,
+    /// It does not know the task.
+    NotKnown,
+    /// It cannot say.
+    None(String),
+}
+
+async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Answer {
+    if task.phase.is_over() || task.run.is_empty() {
+        return Answer::NotKnown;
+    }
+    let Some(driver) = driver else { return Answer::None("its driver does not run".to_owned()) };
+    match timeout(PATIENCE, driver.inspect_task(task.run.as_str().into())).await {
+        Ok(Ok(inspected)) if inspected.state == Inspected::Running => Answer::Runs,
+        Ok(Ok(_)) => Answer::Ended,
+        Ok(Err(ClientError::Driver(error))) if error.message == DriverError::TASK_NOT_FOUND => Answer::NotKnown,
+        Ok(Err(error)) => Answer::None(error.to_string()),
+        Err(_) => Answer::None(format!("its driver does not answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn judge(task: &TaskState, has_host: bool, answer: &Answer) -> Seen {
+    let lost = |why: &str| (Status::Lost, Some(why.to_owned()));
+    let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
+    let (status, why) = match (task.phase, answer) {
+        (Phase::Complete, _) => (Status::Complete, None),
+        (Phase::Failed, _) => (Status::Failed, task.reason()),
+        (Phase::Pending | Phase::Running, Answer::Runs) => (Status::Running, None),
+        (Phase::Pending, _) if has_host => (Status::Pending, task.waits_for()),
+        (Phase::Pending, _) => lost("it waits to be started, and its host is gone"),
+        (Phase::Running, Answer::None(why)) => unknown(why),
+        (Phase::Running, Answer::NotKnown) if has_host => unknown("its driver does not know it"),
+        (Phase::Running, Answer::NotKnown) => lost("its host is gone, and its driver does not know it"),
+        (Phase::Running, Answer::Ended) if has_host => lost("its container has ended, which its host has not noticed"),
+        (Phase::Running, Answer::Ended) => lost("its container has ended, and its host is gone"),
+    };
+    Seen { status, why }
+}
+
+impl Observation {
+    /// How a task of an allocation is.
+    pub(crate) fn task(&self, alloc: &str, task: &str) -> Seen {
+        let seen = self.seen.get(alloc).and_then(|tasks| tasks.get(task));
+        seen.cloned().unwrap_or(Seen { status: Status::Unknown, why: None })
+    }
+
+    /// How an allocation is.
+    pub(crate) fn alloc(&self, alloc: &AllocState) -> Status {
+        Status::together(self.seen.get(&alloc.id).into_iter().flat_map(BTreeMap::values).map(|seen| seen.status))
+    }
+
+    /// How the job is, and why it is not as it should be.
+    pub(crate) fn job(&self) -> Seen {
+        let of = |status| self.job.allocs.iter().filter(move |alloc| self.alloc(alloc) == status);
+        match Status::together(self.job.allocs.iter().map(|alloc| self.alloc(alloc))) {
+            Status::Running | Status::Pending if !self.has_host => {
+                Seen { status: Status::Lost, why: Some("its host is gone".to_owned()) }
+            }
+            Status::Failed => {
+                let runs = of(Status::Running).count();
+                let why =
+                    format!("{} of {} allocations failed, {runs} run", of(Status::Failed).count(), self.seen.len());
+                Seen { status: Status::Failed, why: Some(why).filter(|_| runs > 0) }
+            }
+            status => {
+                let tasks = self.seen.values().flat_map(BTreeMap::values);
+                let why = tasks.filter(|seen| seen.status == status).find_map(|seen| seen.why.clone());
+                Seen { status, why: why.filter(|_| matches!(status, Status::Lost | Status::Unknown)) }
+            }
+        }
+    }
+
+    /// Whether the host is about to record something that the driver knows already.
+    fn is_behind(&self) -> bool {
+        let phase = |alloc: &AllocState, task: &str| alloc.tasks.get(task).map(|task| task.phase);
+        let is_behind = |alloc: &AllocState| {
+            self.seen.get(&alloc.id).into_iter().flatten().any(|(task, seen)| {
+                phase(alloc, task) == Some(Phase::Running) && matches!(seen.status, Status::Lost | Status::Unknown)
+            })
+        };
+        self.has_host && self.job.allocs.iter().any(is_behind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{process::Process, state::Event};
+
+    fn task(phase: Phase) -> TaskState {
+        TaskState { phase, run: "a/t/1".into(), ..TaskState::default() }
+    }
+
+    fn observation(has_host: bool, allocs: &[&[(Phase, Answer)]]) -> Observation {
+        let mut job = JobState { id: "job".into(), host: Process::default(), ..JobState::default() };
+        let mut seen = BTreeMap::new();
+        for (index, tasks) in allocs.iter().enumerate() {
+            let names = (0..tasks.len()).map(|number| number.to_string());
+            let states = tasks.iter().map(|(phase, _)| task(*phase));
+            let judged = tasks.iter().map(|(phase, answer)| judge(&task(*phase), has_host, answer));
+            seen.insert(index.to_string(), names.clone().zip(judged).collect());
+            job.allocs.push(AllocState {
+                id: index.to_string(),
+                group: "g".into(),
+                index: 0,
+                ports: Vec::new(),
+                network: None,
+                tasks: names.zip(states).collect(),
+            });
+        }
+        Observation { job, has_host, seen }
+    }
+
+    fn status(has_host: bool, allocs: &[&[(Phase, Answer)]]) -> (Status, Option<String>) {
+        let Seen { status, why } = observation(has_host, allocs).job();
+        (status, why)
+    }
+
+    #[test]
+    fn a_job_of_which_a_group_has_failed_for_good_does_not_run() {
+        let runs = || (Phase::Running, Answer::Runs);
+        let ended = |phase| (phase, Answer::NotKnown);
+
+        let both = status(true, &[&[runs()], &[ended(Phase::Failed)]]);
+        assert_eq!(both, (Status::Failed, Some("1 of 2 allocations failed, 1 run".into())));
+        assert_eq!(status(true, &[&[ended(Phase::Failed)]]), (Status::Failed, None));
+        assert_eq!(status(true, &[&[runs(), ended(Phase::Pending)]]), (Status::Running, None));
+        assert_eq!(status(true, &[&[runs()], &[ended(Phase::Complete)]]), (Status::Running, None));
+    }
+
+    #[test]
+    fn a_job_whose_host_is_gone_is_lost_whatever_runs_of_it() {
+        for (phase, answer, of_task) in [
+            (Phase::Running, Answer::Runs, Status::Running),
+            (Phase::Running, Answer::Ended, Status::Lost),
+            (Phase::Running, Answer::NotKnown, Status::Lost),
+            (Phase::Pending, Answer::NotKnown, Status::Lost),
+        ] {
+            assert_eq!(judge(&task(phase), false, &answer).status, of_task, "{phase:?} {answer:?}");
+            assert_eq!(status(false, &[&[(phase, answer)]]).0, Status::Lost);
+        }
+        assert_eq!(status(false, &[&[(Phase::Complete, Answer::NotKnown)]]), (Status::Complete, None));
+    }
+
+    #[test]
+    fn what_nobody_can_be_asked_of_is_unknown() {
+        for has_host in [true, false] {
+            let away = || Answer::None("away".into());
+            assert_eq!(status(has_host, &[&[(Phase::Running, away())]]), (Status::Unknown, Some("away".into())));
+        }
+        assert_eq!(judge(&task(Phase::Running), true, &Answer::NotKnown).status, Status::Unknown);
+    }
+
+    #[test]
+    fn a_task_runs_as_soon_as_its_driver_says_so() {
+        assert_eq!(judge(&task(Phase::Pending), true, &Answer::Runs).status, Status::Running);
+        assert_eq!(judge(&task(Phase::Pending), false, &Answer::Runs).status, Status::Running);
+    }
+
+    #[test]
+    fn a_task_that_waits_says_what_for() {
+        let event =
+            |kind: &str, message: &str| Event { at: SystemTime::now(), kind: kind.into(), message: message.into() };
+        let waiting = TaskState {
+            restarts_at: Some(SystemTime::now() + Duration::from_millis(9_500)),
+            events: vec![event("Terminated", "Exit Code: 3"), event("Restarting", "in a moment")],
+            ..task(Phase::Pending)
+        };
+
+        let seen = judge(&waiting, true, &Answer::NotKnown);
+
+        assert_eq!(seen.status, Status::Pending);
+        assert_eq!(seen.why.as_deref(), Some("Exit Code: 3; it is started again in 10s"));
+    }
+
+    #[test]
+    fn a_host_that_has_not_recorded_an_end_yet_is_given_time() {
+        assert!(observation(true, &[&[(Phase::Running, Answer::Ended)]]).is_behind());
+        assert!(!observation(true, &[&[(Phase::Running, Answer::Runs)]]).is_behind());
+        assert!(!observation(false, &[&[(Phase::Running, Answer::Ended)]]).is_behind());
+    }
+}
