@@ -146,3 +146,49 @@ async fn the_volumes_that_an_image_asks_for_go_with_the_container() {
     assert!(!volumes().contains(&volume));
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn what_a_killed_driver_left_of_a_task_is_ended_when_the_task_is_destroyed() {
+    let mut fixture = Fixture::start().await;
+    let (lost, other) = (fixture.task("lost", "sleep 1000"), fixture.task("other", "sleep 1000"));
+    let id = fixture.run(&lost).await.id;
+    fixture.run(&other).await;
+    let left = |fixture: &Fixture| containers_of(fixture.directory());
+
+    fixture.kill_and_start_again().await;
+    let gently = fixture.driver.destroy_task(id.clone(), Force::No).await.unwrap_err();
+    let left_gently = left(&fixture).len();
+    let forced = fixture.driver.destroy_task(id, Force::Yes).await.unwrap_err();
+
+    assert_eq!([gently, forced].map(|error| error.to_string()), ["task not found for given id"; 2]);
+    assert_eq!((left_gently, left(&fixture)), (2, vec![other.container()]));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_that_runs_is_not_what_an_earlier_run_left_of_it() {
+    let fixture = Fixture::start().await;
+    let task = fixture.task("web", "sleep 1000");
+    let started = fixture.run(&task).await;
+    let earlier = format!("{}/web/00000000", task.config.alloc_id);
+
+    let refused = fixture.driver.destroy_task(earlier.as_str().into(), Force::Yes).await.unwrap_err();
+
+    assert_eq!(refused.to_string(), "task not found for given id");
+    let inspected = fixture.driver.inspect_task(started.id).await.unwrap();
+    assert_eq!(inspected.state, TaskState::Running);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_task_whose_container_was_removed_by_others_is_inspected_as_one_that_does_not_run() {
+    let fixture = Fixture::start().await;
+    let task = fixture.task("web", "sleep 1000");
+    let started = fixture.run(&task).await;
+
+    docker(&["rm", "--force", &task.container()]);
+    fixture.driver.wait_task(started.id.clone()).await.unwrap();
+
+    assert_eq!(fixture.driver.inspect_task(started.id).await.unwrap().state, TaskState::Unknown);
+    fixture.end().await;
+}

@@ -194,7 +194,15 @@ impl Driver for DockerDriver {
         if self.tasks.give_up(&id) {
             return Ok(());
         }
-        let task = self.tasks.get(&id)?;
+        let task = match self.tasks.get(&id) {
+            Ok(task) => task,
+            Err(unknown) => {
+                if force == Force::Yes {
+                    task::end_left_over(&self.around(), &self.tasks, &id).await?;
+                }
+                return Err(unknown);
+            }
+        };
         task.destroy(force, &self.around().plugin.gc).await?;
         self.tasks.remove(&id);
         Ok(())

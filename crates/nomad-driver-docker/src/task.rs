@@ -10,6 +10,7 @@
 mod connections;
 mod created;
 pub mod exits;
+mod left_over;
 mod logger;
 pub mod logging;
 mod lost_files;
@@ -30,6 +31,7 @@ use std::{
 
 use connections::Connections;
 use futures_util::{FutureExt, StreamExt, stream};
+pub use left_over::end_left_over;
 use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,

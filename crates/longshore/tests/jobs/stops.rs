@@ -123,6 +123,22 @@ fn a_job_can_be_stopped_whose_host_and_driver_were_killed() {
 }
 
 #[test]
+fn a_job_can_be_stopped_whose_host_and_driver_were_killed_before_they_had_recorded_its_start() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("early", "exec sleep 1000", ""));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    machine.kill_host_and_driver("early");
+    let mut state = machine.noted("early");
+    let task = &mut state["allocs"][0]["tasks"]["t"];
+    (task["phase"], task["handle"]) = ("pending".into(), serde_json::Value::Null);
+    std::fs::write(machine.path().join("data/jobs/early/state.json"), state.to_string()).unwrap();
+
+    machine.ok(&["stop", "early"]);
+
+    assert_eq!((machine.containers(), machine.state("early")["status"].as_str()), (Vec::new(), Some("complete")));
+}
+
+#[test]
 fn a_job_can_be_stopped_whose_container_went_after_host_and_driver() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("nothing", "exec sleep 1000", ""));

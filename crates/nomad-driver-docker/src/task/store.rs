@@ -7,7 +7,7 @@ use std::{
 };
 
 use nomad_plugin::{
-    driver::DriverError,
+    driver::{DriverError, TaskConfig},
     id::{AllocId, TaskId},
 };
 use tokio::{sync::watch, time::Instant};
@@ -110,6 +110,12 @@ impl TaskStore {
     /// Since when no task was to be taken over; `None` where none ever was.
     pub fn since_recovery(&self) -> Option<Duration> {
         self.recovered.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
+    }
+
+    /// Whether there is a run of a task, by its allocation and name, one that is being started included.
+    pub fn has_runs_of(&self, task: &TaskConfig) -> bool {
+        let begin = format!("{}/{}/", task.alloc_id, task.name);
+        self.lock().keys().any(|id| id.as_str().starts_with(&begin))
     }
 
     /// Forgets a task.

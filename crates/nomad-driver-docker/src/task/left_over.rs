@@ -1,0 +1,83 @@
+//! Ends what an earlier process of the driver left of a task that this one does not know: it died while it started it, or
+//! nobody handed the task over.
+
+use nomad_plugin::{
+    driver::{DriverError, TaskConfig},
+    id::TaskId,
+};
+
+use super::{Surroundings, TaskStore};
+use crate::{
+    container::{ALLOC_ID, NODE_ID, container_name},
+    engine::{EngineError, FoundContainer},
+    network,
+};
+
+/// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is known
+/// by its allocation and its name, and one that belongs to a task of this process, or to another node, is not it.
+pub async fn end_left_over(around: &Surroundings, store: &TaskStore, id: &TaskId) -> Result<(), DriverError> {
+    let Some(task) = named(id).filter(|task| !store.has_runs_of(task)) else { return Ok(()) };
+    let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));
+    let found = around.engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
+    let node = around.node.known().id;
+    for container in found.iter().filter(|found| is_of(found, &task, &node)) {
+        let (Some(name), true) = (&container.id, !store.has_runs_of(&task)) else { continue };
+        tracing::info!(container = name, task = id.as_str(), "ends what an earlier process left of a task");
+        if around.plugin.gc.container {
+            around.engine.remove_container(name).await.map_err(failed)?;
+        } else if network::runs(container) {
+            around.engine.kill_container(name, "SIGKILL").await.map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The task's allocation and name, which ids begin with: `ALLOC/TASK/RUN`.
+fn named(id: &TaskId) -> Option<TaskConfig> {
+    let (alloc, rest) = id.as_str().split_once('/')?;
+    let (name, _) = rest.rsplit_once('/')?;
+    (!alloc.is_empty() && !name.is_empty()).then(|| TaskConfig {
+        alloc_id: alloc.into(),
+        name: name.to_owned(),
+        ..TaskConfig::default()
+    })
+}
+
+fn is_of(found: &FoundContainer, task: &TaskConfig, node: &str) -> bool {
+    let label = |name: &str| found.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str);
+    let name = format!("/{}", container_name(task));
+    let is_ours = node.is_empty() || label(NODE_ID).is_empty() || label(NODE_ID) == node;
+    label(ALLOC_ID) == task.alloc_id.as_str() && found.names.iter().flatten().any(|known| *known == name) && is_ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(name: &str, alloc: &str, node: &str) -> FoundContainer {
+        let labels = [(ALLOC_ID, alloc), (NODE_ID, node)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        FoundContainer {
+            names: Some(vec![name.to_owned()]),
+            labels: Some(labels.into_iter().collect()),
+            ..FoundContainer::default()
+        }
+    }
+
+    #[test]
+    fn a_container_is_a_tasks_by_its_allocation_its_name_and_its_node() {
+        let task = named(&"a1/web/12345678".into()).unwrap();
+        let is_of = |name, alloc, node| is_of(&found(name, alloc, node), &task, "here");
+
+        assert!(is_of("/web-a1", "a1", "here") && is_of("/web-a1", "a1", ""));
+        assert!(!is_of("/web-a1", "a2", "here"), "another allocation's");
+        assert!(!is_of("/other-a1", "a1", "here"), "another task's");
+        assert!(!is_of("/web-a1", "a1", "there"), "another node's");
+    }
+
+    #[test]
+    fn an_id_that_is_no_agents_names_no_task() {
+        for id in ["", "web", "a1/web", "/web/1", "a1//1"] {
+            assert!(named(&id.into()).is_none(), "{id:?}");
+        }
+    }
+}
