@@ -20,7 +20,7 @@ use rustix::{
     io::Errno,
     process::{Pid, test_kill_process},
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use crate::{
     Failure,
@@ -31,6 +31,8 @@ use crate::{
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a driver that runs already may take to say its name.
+const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -187,7 +189,7 @@ impl Driver {
         on_new: OnNew,
     ) -> Result<Self, Failure> {
         let found = match earlier {
-            Some(reattach) => DriverClient::reattach(reattach).await.ok(),
+            Some(reattach) => find(reattach).await?,
             None => None,
         };
         let (client, is_new) = match found {
@@ -269,6 +271,20 @@ impl Driver {
         drop(self.current);
         if let Some(client) = Arc::into_inner(client) {
             client.kill().await;
+        }
+    }
+}
+
+/// A process that an earlier host started; `None` where it is gone, or about to be.
+async fn find(reattach: Reattach) -> Result<Option<DriverClient>, Failure> {
+    let pid = reattach.pid;
+    let Ok(client) = DriverClient::reattach(reattach).await else { return Ok(None) };
+    match timeout(PATIENCE, client.info()).await {
+        Ok(Ok(_)) => Ok(Some(client)),
+        Ok(Err(_)) => Ok(None),
+        Err(_) => {
+            let message = format!("the job's driver, process {pid}, does not answer within {} s", PATIENCE.as_secs());
+            Err(Failure::Engine(format!("{message}\nhint: kill -9 {pid}; its tasks go on")))
         }
     }
 }
