@@ -1,14 +1,11 @@
 //! Containers: made, started, stopped, killed, looked at, removed.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use bollard::{
     models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
     query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptions,
+        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
         ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
         StopContainerOptionsBuilder,
     },
@@ -66,13 +63,6 @@ impl Engine {
         gone_is_fine(self.connection.call(("remove container", id), SLOW, call).await)
     }
 
-    /// The full ids of all containers that run.
-    pub async fn running_containers(&self) -> Result<HashSet<String>, EngineError> {
-        let call = |docker: bollard::Docker| async move { docker.list_containers(None::<ListContainersOptions>).await };
-        let running = self.connection.call(("list containers", ""), ALIVE, call).await?;
-        Ok(running.into_iter().filter_map(|container| container.id).collect())
-    }
-
     /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.
     pub async fn containers_that_publish(&self, port: &str) -> Result<Vec<FoundContainer>, EngineError> {
         let filters = HashMap::from([("publish".to_owned(), vec![port.to_owned()])]);
@@ -85,7 +75,7 @@ impl Engine {
     pub async fn running_containers(&self) -> Result<Vec<FoundContainer>, EngineError> {
         let options = ListContainersOptionsBuilder::default().build();
         let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
-        self.connection.call(("list containers", ""), QUICK, call).await
+        self.connection.call(("list containers", ""), ALIVE, call).await
     }
 
     /// Containers in any state that have a label, whatever its value.

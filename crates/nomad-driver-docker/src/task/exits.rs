@@ -149,6 +149,7 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
             event = events.next() => event,
             _ = looks.tick(), if !engine.is_local() => {
                 let running = engine.running_containers().await.inspect_err(|_| engine.is_silent())?;
+                let running: HashSet<String> = running.into_iter().filter_map(|container| container.id).collect();
                 let watched: HashSet<String> = lock(watched).keys().cloned().collect();
                 ended.retain(|container| watched.contains(container));
                 if let Some(missed) = watched.iter().find(|id| !running.contains(*id) && !ended.contains(*id)) {
