@@ -436,6 +436,23 @@ func TestStatisticsEndInOrderWithTheTask(t *testing.T) {
 	f.destroy(t, task)
 }
 
+func TestACommandWhoseCallIsCancelledEndsWithItsChildren(t *testing.T) {
+	f := launch(t, "")
+	task, _ := f.run(t, "web", agent.Shell("exec sleep 1000"))
+	sleepers := func() int {
+		return strings.Count(docker(t, "top", task.Container(), "-eo", "pid,comm"), "sleep")
+	}
+
+	exec, err := f.StartExec(task.Config.Id, false, "/bin/sh", "-c", "sleep 1000 & echo ready; sleep 1000")
+	must(t, err)
+	must(t, exec.Until(func(stdout []byte) bool { return string(stdout) == "ready\n" }))
+	eventually(t, "the command and its child sleep", func() bool { return sleepers() == 3 })
+	exec.Cancel()
+
+	eventually(t, "the task alone sleeps", func() bool { return sleepers() == 1 })
+	f.destroy(t, task)
+}
+
 func TestFingerprintsComeEveryHalfMinuteOnTheSameStream(t *testing.T) {
 	t.Parallel()
 	f := launch(t, "")

@@ -65,6 +65,9 @@ func (e *Exec) send(request *drivers.ExecTaskStreamingRequest) error {
 	return nil
 }
 
+// Cancel gives the call up, as an agent does whose client has gone.
+func (e *Exec) Cancel() { e.cancel() }
+
 // Until receives output until it is as wanted.
 func (e *Exec) Until(wanted func(stdout []byte) bool) error {
 	for !wanted(e.Stdout) {
