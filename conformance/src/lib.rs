@@ -8,8 +8,10 @@
 pub mod docker;
 pub mod dockerd;
 pub mod faulty_registry;
+pub mod fields;
 pub mod hcl;
 pub mod lines;
+pub mod messages;
 pub mod peer;
 pub mod pipes;
 pub mod registry;
@@ -277,6 +279,7 @@ impl Fixture {
             // A test may have destroyed it.
             let _gone = self.driver.destroy_task(task, Force::Yes).await;
         }
+        self.driver.shutdown().await.unwrap();
         self.driver.kill().await;
         assert_eq!(docker::containers_of(self.directory.path()), Vec::<String>::new(), "containers are left");
     }
@@ -305,6 +308,7 @@ impl Launch {
         };
         let driver = DriverClient::launch(options).await.unwrap();
         driver.set_config(set_config(&self.plugin_config, directory)).await.unwrap();
+        driver.init().await.unwrap();
         driver
     }
 }

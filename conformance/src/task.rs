@@ -44,7 +44,13 @@ impl Task {
             std::fs::create_dir_all(alloc_dir.join(name).join(part)).unwrap();
         }
         let pipes = Pipes::make(&alloc_dir.join("alloc/logs"), name);
-        let linux = LinuxResources { cpu_shares: 100, percent_ticks: 0.1, ..LinuxResources::default() };
+        let linux = LinuxResources {
+            cpu_shares: 100,
+            percent_ticks: 0.1,
+            memory_limit_bytes: 128 << 20,
+            cpuset_cgroup: "/sys/fs/cgroup/cpuset/nomad/share".into(),
+            ..LinuxResources::default()
+        };
         let allocated = AllocatedResources { cpu_shares: 100, memory_mb: 128, ..AllocatedResources::default() };
         let label = object(&[(LABEL, text(&root.display().to_string()))]);
         let mut all = BTreeMap::from([
@@ -55,9 +61,23 @@ impl Task {
         all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let env = [
             ("NOMAD_ALLOC_DIR", "/alloc"),
-            ("NOMAD_TASK_DIR", "/local"),
-            ("NOMAD_SECRETS_DIR", "/secrets"),
             ("NOMAD_ALLOC_ID", &alloc_id),
+            ("NOMAD_ALLOC_INDEX", "0"),
+            ("NOMAD_ALLOC_NAME", "test.group[0]"),
+            ("NOMAD_CPU_CORES", " "),
+            ("NOMAD_CPU_LIMIT", "100"),
+            ("NOMAD_DC", "dc1"),
+            ("NOMAD_GROUP_NAME", "group"),
+            ("NOMAD_JOB_ID", "test"),
+            ("NOMAD_JOB_NAME", "test"),
+            ("NOMAD_MEMORY_LIMIT", "128"),
+            ("NOMAD_NAMESPACE", "default"),
+            ("NOMAD_PARENT_CGROUP", "nomad.slice"),
+            ("NOMAD_REGION", "global"),
+            ("NOMAD_SECRETS_DIR", "/secrets"),
+            ("NOMAD_SHORT_ALLOC_ID", &alloc_id[..8]),
+            ("NOMAD_TASK_DIR", "/local"),
+            ("NOMAD_TASK_NAME", name),
         ];
         let config = TaskConfig {
             id: format!("{alloc_id}/{name}/{:08x}", std::process::id()).into(),
@@ -72,6 +92,7 @@ impl Task {
             job_id: "test".into(),
             task_group_name: "group".into(),
             namespace: "default".into(),
+            node_name: "node".into(),
             node_id: root.display().to_string(),
             ..TaskConfig::default()
         };

@@ -29,8 +29,9 @@ async fn a_task_runs_ends_with_its_code_and_is_removed() {
 #[tokio::test]
 async fn a_running_task_is_inspected_and_stopped_by_its_signal() {
     let fixture = Fixture::start().await;
-    let task = fixture.task("web", "trap 'exit 7' TERM; while :; do sleep 0.1; done");
+    let task = fixture.task("web", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done");
     let started = fixture.run(&task).await;
+    task.pipes.stdout.wait_for_text("ready");
 
     let inspected = fixture.driver.inspect_task(started.id.clone()).await.unwrap();
     fixture.driver.stop_task(started.id.clone(), Duration::from_secs(20), String::new()).await.unwrap();

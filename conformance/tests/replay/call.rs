@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
+use conformance::messages;
 use futures_util::StreamExt;
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -17,7 +18,7 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::{messages, recording::Ending};
+use crate::recording::Ending;
 
 /// A call under way, or at its end. Dropping it gives it up.
 pub(crate) struct Call {

@@ -10,7 +10,6 @@
 mod call;
 mod difference;
 mod meant;
-mod messages;
 mod player;
 mod process;
 mod recording;

@@ -8,14 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use conformance::DEADLINE;
+use conformance::{DEADLINE, messages};
 use go_plugin::client::Plugin;
 use prost_reflect::{DynamicMessage, ReflectMessage};
 use serde_json::{Value, json};
 
 use crate::{
     call::{Answered, Call},
-    messages,
     process::Process,
     recording::{Ending, Event, Recording, Request, Stream, What},
     stage::{Pipes, Stage},
@@ -159,6 +158,7 @@ impl Player<'_> {
     async fn send(&mut self, stream: Stream, call: &str, request: &Request) {
         if call == "Driver.StopTask" {
             self.execs_run().await;
+            self.is_ready(&self.stage.substitution.ours_of(&request.message["task_id"])).await;
         }
         let bytes = self.bytes(call, request);
         if !self.calls.contains_key(&stream) {
@@ -274,13 +274,31 @@ impl Player<'_> {
                 continue;
             }
             let setup = &exchange.request["setup"];
-            let id: Vec<_> = setup["task_id"].as_str().unwrap().split('/').collect();
-            let container = format!("{}-{}", id[1], id[0]);
+            let container = container(setup["task_id"].as_str().unwrap());
             let last = setup["command"].as_array().unwrap().last().unwrap().as_str().unwrap();
             let runs =
                 || self.stage.docker(&["top", &container, "-o", "pid,args"]).lines().any(|line| line.ends_with(last));
             conformance::until("the command runs", runs).await;
         }
+    }
+
+    /// Waits until a task's shell has set its traps: a recorded stop comes when it has run for a while.
+    async fn is_ready(&self, id: &str) {
+        let is_start =
+            |exchange: &&Exchange| exchange.call == "Driver.StartTask" && exchange.request["task"]["id"] == id;
+        let Some(start) = self.answers.calls.values().find(is_start) else { return };
+        let options = &start.request["task"]["msgpack_driver_config"];
+        let traps = options["args"].to_string().contains("TERM") && options["init"] != true;
+        let Some(process) = self.stage.process_of(&container(id)).filter(|_| traps) else { return };
+        let handled = || {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            let of = |name: &str| {
+                status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok())
+            };
+            // Signals are counted from 1. What has ended handles none any more.
+            [of("SigCgt:"), of("SigIgn:")].iter().flatten().any(|signals| signals >> 14 & 1 == 1) || status.is_empty()
+        };
+        conformance::until("the task's traps", handled).await;
     }
 
     /// Keeps what later messages must have of an answer.
@@ -337,10 +355,8 @@ impl Player<'_> {
             self.stage.docker(&["wait", &container]);
         } else if text.contains("change_mode script") {
             let task = self.recording.requests("Driver.StartTask").next().unwrap();
-            let directory =
-                self.stage.substitution.ours(task.message["task"]["alloc_dir"].as_str().unwrap().as_bytes());
-            let directory = std::path::PathBuf::from(String::from_utf8(directory).unwrap());
-            fs::write(directory.join("server/local/number"), "2\n").unwrap();
+            let directory = self.stage.substitution.ours_of(&task.message["task"]["alloc_dir"]);
+            fs::write(format!("{directory}/server/local/number"), "2\n").unwrap();
         }
     }
 
@@ -348,9 +364,14 @@ impl Player<'_> {
     fn container_of(&self, job: &str) -> String {
         let mut tasks = self.recording.requests("Driver.StartTask").map(|request| &request.message["task"]);
         let task = tasks.find(|task| task["job_id"] == json!(job)).unwrap();
-        let name = format!("{}-{}", task["name"].as_str().unwrap(), task["alloc_id"].as_str().unwrap());
-        String::from_utf8(self.stage.substitution.ours(name.as_bytes())).unwrap()
+        container(&self.stage.substitution.ours_of(&task["id"]))
     }
+}
+
+/// The container of a task, by the run's id.
+fn container(id: &str) -> String {
+    let parts: Vec<_> = id.split('/').collect();
+    format!("{}-{}", parts[1], parts[0])
 }
 
 /// Answers without those that say the same as the one before.

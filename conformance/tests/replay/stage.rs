@@ -135,6 +135,15 @@ impl Stage {
         self.engine.as_ref().map_or_else(|| docker(args), |engine| engine.run(args))
     }
 
+    /// The first process of a container that runs.
+    pub(crate) fn process_of(&self, container: &str) -> Option<u32> {
+        let mut docker = Command::new("docker");
+        docker.env("DOCKER_HOST", format!("unix://{}", self.root.join("docker.sock").display()));
+        let output = docker.args(["inspect", "--format", "{{.State.Pid}}", container]).output().unwrap();
+        // Its engine may be stopped.
+        String::from_utf8(output.stdout).unwrap().trim().parse().ok().filter(|pid| *pid > 0)
+    }
+
     /// Starts the replay's own engine.
     pub(crate) fn begin_engine(&mut self) {
         self.engine.as_mut().expect("an engine of its own").begin();

@@ -24,6 +24,11 @@ impl Substitution {
         replaced(recorded, &self.0.iter().map(|(recorded, ours)| (&**recorded, &**ours)))
     }
 
+    /// The text to have in the place of a recorded one.
+    pub(crate) fn ours_of(&self, recorded: &serde_json::Value) -> String {
+        String::from_utf8(self.ours(recorded.as_str().unwrap().as_bytes())).unwrap()
+    }
+
     /// A text of ours in the words of the recording.
     pub(crate) fn recorded(&self, ours: &str) -> String {
         let bytes = replaced(ours.as_bytes(), &self.0.iter().map(|(recorded, ours)| (&**ours, &**recorded)));

@@ -270,6 +270,8 @@ impl Driver {
         let client = self.current.borrow().clone();
         drop(self.current);
         if let Some(client) = Arc::into_inner(client) {
+            // One that does not let go in time is ended all the same.
+            let _let_go = client.shutdown().await;
             client.kill().await;
         }
     }

@@ -305,10 +305,9 @@ impl TaskRunner {
                 networks: Vec::new(),
             }),
             linux: Some(LinuxResources {
-                cpu_period: 100_000,
                 cpu_shares: cpu,
                 cpuset_cpus: list(&self.cores),
-                memory_limit_bytes: memory << 20,
+                memory_limit_bytes: memory.max(self.task.resources.memory_max.into()) << 20,
                 percent_ticks: f64::from(self.task.resources.cpu) / total_mhz(),
                 ..LinuxResources::default()
             }),

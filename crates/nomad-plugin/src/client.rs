@@ -24,6 +24,9 @@ use crate::{
     wire::{Mirror, driver_error, events, to_duration},
 };
 
+/// How long a driver may take to let go.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
 /// How to start a driver.
 #[derive(Clone)]
 pub struct LaunchOptions {
@@ -267,9 +270,12 @@ impl DriverClient {
         Ok(())
     }
 
-    /// See [`crate::driver::Driver::shutdown`]. A driver that does not know the call is fine.
+    /// See [`crate::driver::Driver::shutdown`]. A driver that does not know the call is fine. As from a Nomad agent, this
+    /// call alone has a deadline.
     pub async fn shutdown(&self) -> Answer<()> {
-        match self.driver().shutdown(wire::ShutdownRequest {}).await {
+        let mut request = tonic::Request::new(wire::ShutdownRequest {});
+        request.set_timeout(SHUTDOWN);
+        match self.driver().shutdown(request).await {
             Err(status) if status.code() != tonic::Code::Unimplemented => Err(status.into()),
             _ => Ok(()),
         }

@@ -17,7 +17,7 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 });
 
 /// A call by its short name, such as `Driver.StartTask`.
-pub(crate) fn method(call: &str) -> MethodDescriptor {
+pub fn method(call: &str) -> MethodDescriptor {
     let (service, method) = call.split_once('.').unwrap();
     let service =
         POOL.services().find(|known| known.name() == service).unwrap_or_else(|| panic!("no service of {call}"));
@@ -26,18 +26,18 @@ pub(crate) fn method(call: &str) -> MethodDescriptor {
 }
 
 /// The path of a call in HTTP.
-pub(crate) fn path(call: &str) -> String {
+pub fn path(call: &str) -> String {
     let method = method(call);
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
-/// A message from its bytes.
-pub(crate) fn decode(descriptor: MessageDescriptor, bytes: &[u8]) -> DynamicMessage {
+/// A message from its bytes, which must be one.
+pub fn decode(descriptor: MessageDescriptor, bytes: &[u8]) -> DynamicMessage {
     DynamicMessage::decode(descriptor, bytes).unwrap()
 }
 
 /// A message as a recording shows it: names as in the `.proto` files, what is msgpack opened, without what is null in it.
-pub(crate) fn view(message: &DynamicMessage) -> Value {
+pub fn view(message: &DynamicMessage) -> Value {
     let options = SerializeOptions::new().use_proto_field_name(true);
     let mut view = message.serialize_with_options(serde_json::value::Serializer, &options).unwrap();
     open_msgpack(&mut view);
@@ -46,7 +46,7 @@ pub(crate) fn view(message: &DynamicMessage) -> Value {
 }
 
 /// Bytes of a call's answer as a recording shows them.
-pub(crate) fn answer(call: &str, bytes: &[u8]) -> Value {
+pub fn answer(call: &str, bytes: &[u8]) -> Value {
     view(&decode(method(call).output(), bytes))
 }
 
@@ -82,7 +82,7 @@ fn json(value: msgpack::Value) -> Value {
 }
 
 /// Takes out what is null, in objects.
-pub(crate) fn without_nulls(view: &mut Value) {
+pub fn without_nulls(view: &mut Value) {
     match view {
         Value::Object(fields) => {
             let all = std::mem::take(fields);
