@@ -18,6 +18,8 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
     // One that is known already is fine.
     let TaskHandle { config, driver_state, .. } = handle;
     let Some(place) = store.reserve(&config.id) else { return Ok(()) };
+    // Also a task whose container is gone says which node this is.
+    around.node.note(&around.plugin.state_dir, &config);
     let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
     let signal = around.exits.watch(&state.container_id);
     // A host that does not give the task up at once may ask again when the engine is back.
@@ -25,7 +27,6 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
         let message = format!("failed to inspect container for id {:?}: {error}", state.container_id);
         DriverError::recoverable_or_unsaid(error.is_transient(), message)
     })?;
-    around.node.note(&around.plugin.state_dir, &config);
     let begin = logging::take_over(&config, &state.container_id, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| {
