@@ -19,6 +19,9 @@ use crate::{
     state::{AllocState, NetworkState},
 };
 
+/// What a network's own address is on, in it.
+pub(crate) const INTERFACE: &str = "eth0";
+
 /// Why a group's network cannot be made here; `None` where it can.
 pub(crate) fn missing(group: &Group) -> Option<String> {
     (group.network.mode == "bridge").then(cni::missing).flatten()

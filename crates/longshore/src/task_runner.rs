@@ -242,7 +242,9 @@ impl TaskRunner {
     /// What the driver is told, after the task's files are made.
     fn config(&self) -> Result<TaskConfig, String> {
         let Self { job, group, task, alloc_id, index, ports, cores, node, .. } = self;
-        let subject = Subject { job, group, task, alloc_id, index: *index, ports, cores, node };
+        let hosts = self.network.as_ref().and_then(|network| network.hosts.as_ref());
+        let address = hosts.map(|entry| entry.address.as_str());
+        let subject = Subject { job, group, task, alloc_id, index: *index, ports, address, cores, node };
         let mut env = subject.environment();
         for template in &task.templates {
             let resolve = |name: &str| subject.resolve(&env, name);

@@ -8,7 +8,7 @@ use nomad_jobspec::{
 };
 use nomad_plugin::driver::PortMapping;
 
-use crate::{cores::list, node::Node};
+use crate::{cores::list, network::INTERFACE, node::Node};
 
 /// Where a task finds its directories.
 pub(crate) const ALLOC_DIR: &str = "/alloc";
@@ -23,6 +23,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) alloc_id: &'a str,
     pub(crate) index: u32,
     pub(crate) ports: &'a [PortMapping],
+    /// The instance's own in a bridge.
+    pub(crate) address: Option<&'a str>,
     pub(crate) cores: &'a [u32],
     pub(crate) node: &'a Node,
 }
@@ -92,6 +94,8 @@ impl Subject<'_> {
             ("NAMESPACE", job.namespace.clone()),
             ("REGION", job.region.clone()),
             ("DC", first(&job.datacenters)),
+            // An agent says so where there are none.
+            ("CPU_CORES", Some(list(self.cores)).filter(|cores| !cores.is_empty()).unwrap_or_else(|| " ".to_owned())),
             ("CPU_LIMIT", task.resources.cpu.to_string()),
             ("MEMORY_LIMIT", task.resources.memory.to_string()),
         ]
@@ -117,6 +121,11 @@ impl Subject<'_> {
             ] {
                 env.insert(format!("NOMAD_{kind}_{label}"), value);
             }
+            if let Some(address) = self.address {
+                env.insert(format!("NOMAD_ALLOC_INTERFACE_{label}"), INTERFACE.to_owned());
+                env.insert(format!("NOMAD_ALLOC_IP_{label}"), address.to_owned());
+                env.insert(format!("NOMAD_ALLOC_ADDR_{label}"), format!("{address}:{inside}"));
+            }
         }
         for (key, value) in self.meta() {
             env.insert(format!("NOMAD_META_{}", clean(&key)), value.clone());
@@ -131,7 +140,8 @@ pub(crate) fn never_resolved(job: &Job, group: &Group, task: &Task, node: &Node)
     let port = |port: &Port| PortMapping { label: port.label.clone(), ..PortMapping::default() };
     let ports: Vec<PortMapping> = group.network.ports.iter().map(port).collect();
     let cores: Vec<u32> = (0..task.resources.cores).collect();
-    let subject = Subject { job, group, task, alloc_id: "", index: 0, ports: &ports, cores: &cores, node };
+    let address = (group.network.mode == "bridge").then_some("");
+    let subject = Subject { job, group, task, alloc_id: "", index: 0, ports: &ports, address, cores: &cores, node };
     // What a template adds is known when it is made.
     let later = |name: &str| {
         let of_agent = ["attr.", "node.", "meta."].iter().any(|root| name.starts_with(root));
@@ -143,4 +153,80 @@ pub(crate) fn never_resolved(job: &Job, group: &Group, task: &Task, node: &Node)
 /// A name as part of a variable's.
 fn clean(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use nomad_jobspec::{Files, Inputs, Source, parse};
+
+    use super::*;
+
+    struct NoFiles;
+
+    impl Files for NoFiles {
+        fn read(&self, path: &std::path::Path) -> Result<String, String> {
+            Err(format!("no {}", path.display()))
+        }
+
+        fn list(&self, directory: &std::path::Path, _: &str) -> Result<Vec<String>, String> {
+            Err(format!("no {}", directory.display()))
+        }
+    }
+
+    /// A job on a network of this mode, whose task's configuration holds a text.
+    fn job(mode: &str, text: &str) -> Job {
+        let text = format!(
+            "job \"j\" {{\n group \"g\" {{\n network {{\n mode = \"{mode}\"\n port \"my-web\" {{ to = 80 }}\n }}\n task \"t\" {{\n \
+             driver = \"docker\"\n config {{ args = [\"{text}\"] }}\n }}\n }}\n}}\n"
+        );
+        let source = Source { name: "test".into(), text };
+        let inputs = Inputs { variables: Vec::new(), variable_files: Vec::new(), files: &NoFiles, uuid: &String::new };
+        parse(&source, &inputs).unwrap_or_else(|error| panic!("{error}")).job
+    }
+
+    fn unresolved(mode: &str, text: &str) -> Vec<String> {
+        let (job, node) = (job(mode, text), Node::without_driver());
+        let (group, node) = (&job.groups[0], &node);
+        never_resolved(&job, group, &group.tasks[0], node).into_iter().map(|problem| problem.message).collect()
+    }
+
+    #[test]
+    fn what_is_known_only_once_an_instance_is_placed_is_no_mistake_before() {
+        let placed = "${NOMAD_PORT_my_web} ${NOMAD_HOST_ADDR_my_web} ${NOMAD_ALLOC_ID} ${NOMAD_CPU_CORES} ${attr.driver.docker.x}";
+        let bridge = "${NOMAD_ALLOC_IP_my_web} ${NOMAD_ALLOC_ADDR_my_web} ${NOMAD_ALLOC_INTERFACE_my_web}";
+
+        assert_eq!(unresolved("host", placed), [""; 0]);
+        assert_eq!(unresolved("bridge", bridge), [""; 0]);
+        assert_eq!(unresolved("host", bridge).len(), 3);
+        assert_eq!(
+            unresolved("host", "${device.x} $${NOMAD_TEXT}"),
+            ["nothing gives \"device.x\" a value when the task runs"]
+        );
+    }
+
+    #[test]
+    fn an_instance_on_a_bridge_knows_its_own_address() {
+        let (job, node) = (job("bridge", ""), Node::without_driver());
+        let group = &job.groups[0];
+        let ports = [PortMapping { label: "my-web".into(), value: 20_000, to: 80, host_ip: "127.0.0.1".into() }];
+        let task = &group.tasks[0];
+        let subject = Subject {
+            job: &job,
+            group,
+            task,
+            alloc_id: "id",
+            index: 0,
+            ports: &ports,
+            address: Some("172.26.80.2"),
+            cores: &[],
+            node: &node,
+        };
+
+        let env = subject.environment();
+
+        let of = |name: &str| env[name].as_str();
+        assert_eq!((of("NOMAD_ALLOC_ADDR_my_web"), of("NOMAD_ALLOC_IP_my_web")), ("172.26.80.2:80", "172.26.80.2"));
+        assert_eq!((of("NOMAD_ALLOC_INTERFACE_my_web"), of("NOMAD_ADDR_my_web")), ("eth0", "127.0.0.1:20000"));
+        assert_eq!(of("NOMAD_CPU_CORES"), " ");
+    }
 }

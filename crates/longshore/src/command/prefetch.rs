@@ -109,7 +109,8 @@ async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -
     host::check(job, source, directory, &schema, &node)?;
     for group in &job.groups {
         for (task, index) in group.tasks.iter().flat_map(|task| (0..group.count).map(move |index| (task, index))) {
-            let subject = Subject { job, group, task, alloc_id: "", index, ports: &[], cores: &[], node: &node };
+            let subject =
+                Subject { job, group, task, alloc_id: "", index, ports: &[], address: None, cores: &[], node: &node };
             let env = subject.environment();
             add(&task.config, &|name| subject.resolve(&env, name))?;
         }

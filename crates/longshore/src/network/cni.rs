@@ -134,7 +134,7 @@ async fn call(command: &str, id: &str, namespace: &str, config: &Value, previous
         .env("CNI_COMMAND", command)
         .env("CNI_CONTAINERID", id)
         .env("CNI_NETNS", namespace)
-        .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { "eth0" })
+        .env("CNI_IFNAME", if plugin == "loopback" { "lo" } else { super::INTERFACE })
         .env("CNI_PATH", std::env::join_paths(directories()).unwrap_or_default())
         // Debian has iptables where a user's path does not lead.
         .env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
