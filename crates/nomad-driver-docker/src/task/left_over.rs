@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is known
-/// by its allocation and its name, and one that belongs to a task of this process, or to another node, is not it.
+/// by the labels of its allocation and of this node, and by its name. One that belongs to a task of this process is not it.
 pub async fn end_left_over(around: &Surroundings, store: &TaskStore, id: &TaskId) -> Result<(), DriverError> {
     let Some(task) = named(id).filter(|task| !store.has_runs_of(task)) else { return Ok(()) };
     let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));
-    let found = around.engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
+    // An earlier process has noted the node before it made anything.
+    around.node.claim(&around.plugin.state_dir).await;
     let node = around.node.known().id;
+    let found = around.engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
     for container in found.iter().filter(|found| is_of(found, &task, &node)) {
         let (Some(name), true) = (&container.id, !store.has_runs_of(&task)) else { continue };
         tracing::info!(container = name, task = id.as_str(), "ends what an earlier process left of a task");
@@ -46,7 +48,7 @@ fn named(id: &TaskId) -> Option<TaskConfig> {
 fn is_of(found: &FoundContainer, task: &TaskConfig, node: &str) -> bool {
     let label = |name: &str| found.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str);
     let name = format!("/{}", container_name(task));
-    let is_ours = node.is_empty() || label(NODE_ID).is_empty() || label(NODE_ID) == node;
+    let is_ours = !node.is_empty() && label(NODE_ID) == node;
     label(ALLOC_ID) == task.alloc_id.as_str() && found.names.iter().flatten().any(|known| *known == name) && is_ours
 }
 
@@ -66,9 +68,10 @@ mod tests {
     #[test]
     fn a_container_is_a_tasks_by_its_allocation_its_name_and_its_node() {
         let task = named(&"a1/web/12345678".into()).unwrap();
+        let of_unknown_node = is_of(&found("/web-a1", "a1", ""), &task, "");
         let is_of = |name, alloc, node| is_of(&found(name, alloc, node), &task, "here");
 
-        assert!(is_of("/web-a1", "a1", "here") && is_of("/web-a1", "a1", ""));
+        assert!(is_of("/web-a1", "a1", "here") && !is_of("/web-a1", "a1", "") && !of_unknown_node);
         assert!(!is_of("/web-a1", "a2", "here"), "another allocation's");
         assert!(!is_of("/other-a1", "a1", "here"), "another task's");
         assert!(!is_of("/web-a1", "a1", "there"), "another node's");
