@@ -80,30 +80,25 @@ fn tasks_end_in_their_turns_and_each_has_those_after_it_until_then() {
         task("last", &says("last"), &lifecycle("poststop", false)),
     ];
     let file = machine.file("job.hcl", &job("turns", &tasks.concat()));
-    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let turns =
+        ["asks-main", "to-asks-main", "lead-end", "asks-after", "to-asks-after", "main-end", "after-end", "side-end"];
+    // What runs after the others, the job's host alone can start.
+    for (with_host, last) in [(true, ["last"].as_slice()), (false, &[])] {
+        machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+        if !with_host {
+            machine.kill_host("turns");
+        }
 
-    machine.ok(&["stop", "turns"]);
+        machine.ok(&["stop", "turns"]);
 
-    let mut order = order(&machine);
-    // Sidecars end together.
-    order[6..8].sort();
-    assert_eq!(
-        order,
-        [
-            "asks-main",
-            "to-asks-main",
-            "lead-end",
-            "asks-after",
-            "to-asks-after",
-            "main-end",
-            "after-end",
-            "side-end",
-            "last"
-        ]
-    );
-    let state = machine.state("turns");
-    let codes = ["lead", "main", "side", "after"].map(|name| Machine::task(&state, name)["exit_code"].as_i64());
-    assert_eq!((codes, state["status"].as_str()), ([Some(0); 4], Some("complete")));
+        let mut order = order(&machine);
+        // Sidecars end together.
+        order[6..8].sort();
+        assert_eq!(order, [&turns, last].concat(), "with a host: {with_host}");
+        let state = machine.state("turns");
+        let codes = ["lead", "main", "side", "after"].map(|name| Machine::task(&state, name)["exit_code"].as_i64());
+        assert_eq!((codes, state["status"].as_str()), ([Some(0); 4], Some("complete")));
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::{
 };
 
 use conformance::docker::docker;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, Signal, kill_process},
+};
 
 use crate::{Machine, bars::OnTerminal, job, text, wait_until};
 
@@ -176,4 +179,25 @@ fn a_process_that_has_the_number_of_a_host_of_old_is_left_alone_and_nobody_waits
     assert_eq!((stranger.try_wait().unwrap(), machine.containers()), (None, Vec::new()));
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+#[test]
+fn a_driver_that_does_not_answer_is_not_waited_for_without_end() {
+    let machine = Machine::new();
+    let file = machine.file("job.hcl", &job("hung", "exec sleep 1000", "kill_timeout = \"1ms\""));
+    machine.ok(&["run", "-detach", file.to_str().unwrap()]);
+    let driver = Pid::from_raw(machine.state("hung")["driver_pid"].as_i64().unwrap().try_into().unwrap()).unwrap();
+    machine.kill_host("hung");
+
+    kill_process(driver, Signal::STOP).unwrap();
+    let state = machine.state("hung");
+    let stop = machine.run(&["stop", "hung"]);
+    kill_process(driver, Signal::CONT).unwrap();
+    machine.ok(&["stop", "hung"]);
+
+    assert_eq!((&state["status"], &state["why"]), (&"unknown".into(), &"its driver does not answer within 5 s".into()));
+    assert_eq!(stop.status.code(), Some(3));
+    let expected = format!("process {}, does not answer within 10 s\nhint: kill -9 ", driver.as_raw_nonzero());
+    assert!(text(&stop.stderr).contains(&expected), "{}", text(&stop.stderr));
+    assert_eq!(machine.containers(), Vec::<String>::new());
 }
