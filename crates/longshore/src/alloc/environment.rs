@@ -104,9 +104,6 @@ impl Subject<'_> {
         if task.resources.memory_max > 0 {
             env.insert("NOMAD_MEMORY_MAX_LIMIT".to_owned(), task.resources.memory_max.to_string());
         }
-        // Nomad's agents say so where there are none.
-        let cores = if self.cores.is_empty() { " ".to_owned() } else { list(self.cores) };
-        env.insert("NOMAD_CPU_CORES".to_owned(), cores);
         for port in *ports {
             let label = clean(&port.label);
             let inside = if port.to == 0 { port.value } else { port.to };
