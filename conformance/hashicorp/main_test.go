@@ -117,6 +117,21 @@ func directory(t *testing.T) string {
 	return path
 }
 
+// stateDirectories are those of the tests, by name.
+var stateDirectories sync.Map
+
+// stateDirectory is where the drivers of a test keep their state: those of one node, one after the other.
+func stateDirectory(t *testing.T) string {
+	t.Helper()
+	if known, ok := stateDirectories.Load(t.Name()); ok {
+		return known.(string)
+	}
+	made := directory(t)
+	stateDirectories.Store(t.Name(), made)
+	t.Cleanup(func() { stateDirectories.Delete(t.Name()) })
+	return made
+}
+
 // fixture is a driver in the state in which an agent uses it: configured, its two streams open.
 type fixture struct {
 	*agent.Agent
@@ -170,7 +185,7 @@ func launch(t *testing.T, text string, env ...string) *fixture {
 	spec := configSchema(t)
 	// What a driver keeps, it keeps with the test's files: drivers of several agents must not share a directory.
 	if _, has := spec.GetObject().GetAttributes()["state_dir"]; has {
-		text += fmt.Sprintf("\nstate_dir = %q\n", filepath.Join(root, "state"))
+		text += fmt.Sprintf("\nstate_dir = %q\n", stateDirectory(t))
 	}
 	config, err := schema.Encode(spec, text)
 	must(t, err)

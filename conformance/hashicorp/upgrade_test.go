@@ -160,6 +160,9 @@ func TestALoggerThatDiedLongAgoLeavesNoGap(t *testing.T) {
 	b.wrote(t, 200)
 	must(t, unix.Kill(b.pid, unix.SIGKILL))
 	eventually(t, "the logger is gone", b.logger.Exited)
+	// The agent's own restart, without which no other driver comes.
+	b.task.Stdout.Reopen()
+	b.task.Stderr.Reopen()
 
 	upgraded(t, b, f)
 }

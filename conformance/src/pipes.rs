@@ -1,17 +1,20 @@
-//! The host's end of a task's pipes: everything that comes is kept, and can be waited for.
+//! The host's end of a task's pipes, as an agent's log collector has it: each is opened for reading alone, copied to a file
+//! up to the end of file, and never opened again.
 
 use std::{
-    fs::File,
-    io::Read,
-    os::fd::{AsFd, OwnedFd},
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{CWD, FileType, Mode, OFlags, mknodat, open},
+    pipe::{PipeFlags, pipe_with},
 };
 
 use crate::DEADLINE;
@@ -30,36 +33,75 @@ pub struct Pipes {
 
 /// What came through a pipe so far.
 #[derive(Clone)]
-pub struct Collected {
-    shared: Arc<(Mutex<Vec<u8>>, Condvar)>,
-    _stop: Arc<OwnedFd>,
+pub struct Collected(Arc<Collector>);
+
+struct Collector {
+    path: PathBuf,
+    /// Itself, whatever becomes of its name.
+    pipe: Arc<File>,
+    copy: PathBuf,
+    came: Arc<(Mutex<Came>, Condvar)>,
+    reader: Mutex<Option<Reader>>,
+}
+
+#[derive(Default)]
+struct Came {
+    bytes: Vec<u8>,
+    /// The reader found the end of file.
+    ended: bool,
+}
+
+struct Reader {
+    stop: OwnedFd,
+    thread: JoinHandle<()>,
 }
 
 impl Pipes {
     /// Makes the pipes in a directory and reads them.
     pub fn make(directory: &Path, name: &str) -> Self {
-        let (stdout_path, stderr_path) =
-            (directory.join(format!(".{name}.stdout.fifo")), directory.join(format!(".{name}.stderr.fifo")));
-        let (stdout, stderr) = (Collected::from(&stdout_path), Collected::from(&stderr_path));
-        Self { stdout_path, stderr_path, stdout, stderr }
+        let make = |stream: &str| {
+            let pipe = directory.join(format!(".{name}.{stream}.fifo"));
+            mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+            Collected::from(pipe, directory.join(format!("{name}.{stream}.0")))
+        };
+        let (stdout, stderr) = (make("stdout"), make("stderr"));
+        Self { stdout_path: stdout.0.path.clone(), stderr_path: stderr.0.path.clone(), stdout, stderr }
     }
 }
 
 impl Collected {
-    fn from(path: &Path) -> Self {
-        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        // Open for writing as well: the pipe lives on while no driver does.
-        let pipe = File::from(open(path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap());
-        let (stopped, stop) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
-        let shared: Arc<(Mutex<Vec<u8>>, Condvar)> = Arc::default();
-        let kept = shared.clone();
-        std::thread::spawn(move || read(pipe, &stopped, &kept));
-        Self { shared, _stop: Arc::new(stop) }
+    /// Reads a pipe in the background, into a file as well.
+    pub fn from(path: PathBuf, copy: PathBuf) -> Self {
+        let pipe = Arc::new(open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap().into());
+        let collected = Self(Arc::new(Collector { path, pipe, copy, came: Arc::default(), reader: Mutex::default() }));
+        collected.read();
+        collected
+    }
+
+    /// Reads in a new process's place: what lies in the pipe comes first.
+    pub fn read(&self) {
+        self.end();
+        let Collector { pipe, copy, came, reader, .. } = &*self.0;
+        lock(&came.0).ended = false;
+        let (stopped, stop) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let (pipe, copy, came) = (pipe.clone(), copy.clone(), came.clone());
+        let thread = std::thread::spawn(move || read(&pipe, &copy, &stopped, &came));
+        *lock(reader) = Some(Reader { stop, thread });
+    }
+
+    /// Ends the reader, as when its process is killed: what lies in the pipe stays there.
+    pub fn end(&self) {
+        self.0.end();
+    }
+
+    /// Whether the reader found the end of file.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.0.came.0).ended
     }
 
     /// Everything so far.
     pub fn bytes(&self) -> Vec<u8> {
-        self.shared.0.lock().unwrap().clone()
+        lock(&self.0.came.0).bytes.clone()
     }
 
     /// Everything so far, as text.
@@ -75,11 +117,13 @@ impl Collected {
     /// Waits until what came satisfies a condition, not longer than `patience`.
     pub fn wait_within(&self, patience: Duration, what: &str, condition: impl Fn(&[u8]) -> bool) {
         let deadline = Instant::now() + patience;
-        let mut bytes = self.shared.0.lock().unwrap();
-        while !condition(&bytes) {
+        let (came, changed) = &*self.0.came;
+        let mut came = lock(came);
+        while !condition(&came.bytes) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{what} did not come; {} bytes did: {}", bytes.len(), tail(&bytes));
-            bytes = self.shared.1.wait_timeout(bytes, left).unwrap().0;
+            let (count, ended) = (came.bytes.len(), came.ended);
+            assert!(!left.is_zero(), "{what} did not come; {count} bytes did (ended: {ended}): {}", tail(&came.bytes));
+            came = changed.wait_timeout(came, left).unwrap().0;
         }
     }
 
@@ -87,13 +131,52 @@ impl Collected {
     pub fn wait_for_text(&self, text: &str) {
         self.wait_for(text, |bytes| bytes.windows(text.len()).any(|window| window == text.as_bytes()));
     }
+
+    /// Waits for the end of file; everything that came then.
+    pub fn to_the_end(&self) -> Vec<u8> {
+        let (came, changed) = &*self.0.came;
+        let (came, timeout) = changed.wait_timeout_while(lock(came), *DEADLINE, |came| !came.ended).unwrap();
+        assert!(!timeout.timed_out(), "no end of file; {} bytes came: {}", came.bytes.len(), tail(&came.bytes));
+        came.bytes.clone()
+    }
+}
+
+impl Collector {
+    fn end(&self) {
+        let Some(Reader { stop, thread }) = lock(&self.reader).take() else { return };
+        drop(stop);
+        while !thread.is_finished() {
+            // One that waits for a writer, or is about to, finds this one.
+            let _no_reader_yet = reopen(&self.pipe, OFlags::WRONLY | OFlags::NONBLOCK);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _panicked = thread.join();
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
 }
 
 fn tail(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(300)..]).into_owned()
 }
 
-fn read(mut pipe: File, stopped: &OwnedFd, kept: &(Mutex<Vec<u8>>, Condvar)) {
+fn reopen(pipe: &File, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    open(format!("/proc/self/fd/{}", pipe.as_raw_fd()), flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn read(pipe: &File, copy: &Path, stopped: &OwnedFd, came: &(Mutex<Came>, Condvar)) {
+    // Returns when there is a writer.
+    let Ok(pipe) = reopen(pipe, OFlags::RDONLY) else { return };
+    let mut pipe = File::from(pipe);
+    let mut copy = OpenOptions::new().append(true).create(true).open(copy).unwrap();
     let mut buffer = vec![0; 256 << 10];
     loop {
         let mut ready = [PollFd::new(&pipe, PollFlags::IN), PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN)];
@@ -101,9 +184,14 @@ fn read(mut pipe: File, stopped: &OwnedFd, kept: &(Mutex<Vec<u8>>, Condvar)) {
         if !ready[1].revents().is_empty() {
             return;
         }
-        if let Ok(count) = pipe.read(&mut buffer) {
-            kept.0.lock().unwrap().extend_from_slice(&buffer[..count]);
-            kept.1.notify_all();
+        let count = pipe.read(&mut buffer).unwrap();
+        copy.write_all(&buffer[..count]).unwrap();
+        let mut collected = lock(&came.0);
+        collected.bytes.extend_from_slice(&buffer[..count]);
+        collected.ended = count == 0;
+        came.1.notify_all();
+        if count == 0 {
+            return;
         }
     }
 }

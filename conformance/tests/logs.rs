@@ -1,11 +1,16 @@
-//! What a task writes reaches the host's pipes: every line, once, in order.
+//! What a task writes reaches the host's pipes: every line, once, in order, whoever of those on the way dies. The pipes are
+//! read as an agent's log collector reads them: opened once, up to the end of file.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{fs, path::Path, time::Duration};
 
 use conformance::{
-    Fixture,
+    Fixture, Started, Task,
     docker::docker,
-    image,
+    event_that, image,
     lines::{Judgement, flood, judge, last_number},
-    object, text,
+    object, signal, text, until,
 };
 use nomad_plugin::driver::ExitResult;
 
@@ -53,27 +58,192 @@ async fn thirty_tasks_that_end_at_once_lose_no_line_and_no_exit_code() {
     fixture.end().await;
 }
 
+/// The node's log holders: those that a driver with this directory started.
+fn holders(fixture: &Fixture) -> Vec<i32> {
+    let state = fixture.directory().join("state");
+    let expected = format!("docker-log-holder\0{}\0", state.display());
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    let is_ours = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == expected);
+    numbers.filter(is_ours).collect()
+}
+
+/// The one log holder.
+fn holder(fixture: &Fixture) -> i32 {
+    match holders(fixture)[..] {
+        [holder] => holder,
+        ref other => panic!("not one log holder but {other:?}"),
+    }
+}
+
+/// A driver with a task that writes 200 lines a second.
+struct Steady {
+    fixture: Fixture,
+    task: Task,
+    started: Started,
+}
+
+impl Steady {
+    async fn start() -> Self {
+        let fixture = Fixture::start().await;
+        let task = fixture.task("steady", &steady("a", "0.005"));
+        let started = fixture.run(&task).await;
+        let steady = Self { fixture, task, started };
+        steady.read_on("the first lines", 50);
+        steady
+    }
+
+    /// Waits until this many more lines came.
+    fn read_on(&self, what: &str, lines: u64) {
+        let goal = last_number(&self.task.pipes.stdout.bytes(), "a") + lines;
+        self.task.pipes.stdout.wait_for(what, |bytes| last_number(bytes, "a") >= goal);
+    }
+
+    /// Waits until the engine has this many lines more than the reader.
+    async fn written_on(&self, lines: u64) {
+        let goal = last_number(&self.task.pipes.stdout.bytes(), "a") + lines;
+        let container = self.task.container();
+        until("more lines are written", || {
+            last_number(docker(&["logs", "--tail", "5", &container]).as_bytes(), "a") >= goal
+        })
+        .await;
+    }
+
+    async fn recover(&mut self) {
+        self.fixture.start_again().await;
+        self.fixture.driver.recover_task(self.started.handle.clone()).await.unwrap();
+    }
+
+    /// Stops the task; what became of all its lines, up to the end of file.
+    async fn judged(self) -> Judgement {
+        let Self { fixture, task, started } = self;
+        fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();
+        fixture.driver.wait_task(started.id).await.unwrap();
+        let bytes = task.pipes.stdout.to_the_end();
+        fixture.end().await;
+        judge(&bytes, "a", last_number(&bytes, "a"))
+    }
+}
+
 #[tokio::test]
 async fn a_killed_driver_leaves_no_gap_and_repeats_no_line() {
-    let mut fixture = Fixture::start().await;
-    let task = fixture.task("steady", &steady("a", "0.005"));
-    let started = fixture.run(&task).await;
+    let mut steady = Steady::start().await;
     let pid = |name: &str| conformance::docker::inspect(name)["State"]["Pid"].clone();
-    let before = pid(&task.container());
+    let before = pid(&steady.task.container());
 
-    for round in 1..=4 {
-        task.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "a") >= round * 100);
-        fixture.kill_and_start_again().await;
-        fixture.driver.recover_task(started.handle.clone()).await.unwrap();
+    for _ in 0..3 {
+        steady.read_on("more lines", 100);
+        steady.fixture.kill();
+        steady.recover().await;
+        assert_eq!(holders(&steady.fixture).len(), 1);
     }
-    task.pipes.stdout.wait_for("lines after the last kill", |bytes| last_number(bytes, "a") >= 600);
-    fixture.driver.stop_task(started.id.clone(), std::time::Duration::ZERO, String::new()).await.unwrap();
-    fixture.driver.wait_task(started.id.clone()).await.unwrap();
+    steady.read_on("lines after the last kill", 100);
 
-    let bytes = task.pipes.stdout.bytes();
-    assert_eq!(judge(&bytes, "a", last_number(&bytes, "a")), Judgement::default());
-    assert!(before.as_i64() > Some(0));
+    assert_eq!(pid(&steady.task.container()), before, "the container is the same");
+    assert_eq!(steady.judged().await, Judgement::default());
+}
+
+#[tokio::test]
+async fn a_killed_log_holder_is_replaced_before_the_driver_dies_too() {
+    let mut steady = Steady::start().await;
+
+    for _ in 0..2 {
+        let dead = holder(&steady.fixture);
+        signal(dead, "KILL");
+        until("another log holder", || matches!(holders(&steady.fixture)[..], [other] if other != dead)).await;
+        steady.read_on("more lines", 100);
+        steady.fixture.kill();
+        steady.recover().await;
+        steady.read_on("lines after the kill", 100);
+    }
+
+    assert_eq!(steady.judged().await, Judgement::default());
+}
+
+#[tokio::test]
+async fn a_reader_that_found_the_end_of_file_is_reported_and_the_next_one_misses_nothing() {
+    let mut steady = Steady::start().await;
+    steady.fixture.kill();
+    signal(holder(&steady.fixture), "KILL");
+    steady.task.pipes.stdout.to_the_end();
+
+    steady.fixture.start_again().await;
+    let mut events = steady.fixture.driver.task_events().await.unwrap();
+    steady.fixture.driver.recover_task(steady.started.handle.clone()).await.unwrap();
+    let told = event_that(&mut events, "nobody reads", |event| event.message.contains("nobody has read")).await;
+    steady.task.pipes.stdout.read();
+    steady.read_on("lines after a new reader came", 100);
+
+    assert_eq!(told.task_id, steady.started.id);
+    assert_eq!(steady.judged().await, Judgement::default());
+}
+
+/// Who dies, in this order.
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    Reader,
+    Driver,
+    Holder,
+}
+
+#[tokio::test]
+async fn what_lay_in_the_pipe_unread_is_neither_lost_nor_repeated() {
+    use Death::{Driver, Holder, Reader};
+    for deaths in [
+        &[Reader, Driver][..],
+        &[Driver, Reader],
+        // The pipe is gone with them: the reader's own files say what came.
+        &[Reader, Driver, Holder],
+        &[Driver, Holder, Reader],
+        &[Reader, Holder, Driver],
+    ] {
+        let mut steady = Steady::start().await;
+
+        for death in deaths {
+            match death {
+                Reader => steady.task.pipes.stdout.end(),
+                Driver => steady.fixture.kill(),
+                Holder => signal(holder(&steady.fixture), "KILL"),
+            }
+            steady.written_on(10).await;
+        }
+        steady.task.pipes.stdout.read();
+        steady.recover().await;
+        steady.read_on(&format!("lines after {deaths:?}"), 100);
+
+        assert_eq!(steady.judged().await, Judgement::default(), "{deaths:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_small_log_holder_serves_all_tasks_and_ends_when_nothing_is_left() {
+    let fixture = Fixture::start().await;
+    let mut tasks = Vec::new();
+    for number in 0..4 {
+        let task = fixture.task(&format!("t{number}"), "echo ready; read line");
+        let started = fixture.run(&task).await;
+        task.pipes.stdout.wait_for_text("ready\n");
+        tasks.push((task, started));
+    }
+
+    let holder = holder(&fixture);
+    let memory = proportional_set_size(holder);
+    for (task, started) in &tasks {
+        fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();
+        fixture.driver.wait_task(started.id.clone()).await.unwrap();
+        assert_eq!(task.pipes.stdout.to_the_end(), b"ready\n");
+    }
+    until("the log holder ends", || !Path::new(&format!("/proc/{holder}")).exists()).await;
+
+    assert!(memory < 1 << 20, "the log holder has {memory} bytes");
     fixture.end().await;
+}
+
+/// The memory of a process in bytes, its share of what it shares included.
+fn proportional_set_size(pid: i32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test]

@@ -10,13 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fifo is one of a task's outputs as an agent's log collector has it: a named pipe, and the file that it is copied to.
+// Fifo is one of a task's outputs as an agent's log collector has it: a named pipe, opened for reading alone, once, and copied
+// to a file up to the end of file.
 type Fifo struct {
 	Path string
-	pipe *os.File
 	copy *os.File
+	// done is closed when reading has ended.
+	done chan struct{}
 
 	lock    sync.Mutex
+	pipe    *os.File
+	closed  bool
 	came    []byte
 	changed chan struct{}
 }
@@ -26,24 +30,30 @@ func NewFifo(path, copyTo string) (*Fifo, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, err
 	}
-	// Open for writing as well: it lives on while no driver does.
-	descriptor, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
 	kept, err := os.Create(copyTo)
 	if err != nil {
 		return nil, err
 	}
-	fifo := &Fifo{Path: path, pipe: os.NewFile(uintptr(descriptor), path), copy: kept, changed: make(chan struct{})}
+	fifo := &Fifo{Path: path, copy: kept, done: make(chan struct{}), changed: make(chan struct{})}
 	go fifo.read()
 	return fifo, nil
 }
 
 func (f *Fifo) read() {
+	defer close(f.done)
+	// Returns when there is a writer.
+	pipe, err := os.OpenFile(f.Path, os.O_RDONLY, 0)
+	if err != nil {
+		return
+	}
+	defer pipe.Close()
+	f.lock.Lock()
+	f.pipe = pipe
+	closed := f.closed
+	f.lock.Unlock()
 	buffer := make([]byte, 256<<10)
-	for {
-		count, err := f.pipe.Read(buffer)
+	for !closed {
+		count, err := pipe.Read(buffer)
 		if err != nil {
 			return
 		}
@@ -57,9 +67,35 @@ func (f *Fifo) read() {
 	}
 }
 
+// Reopen reads on, as an agent does that starts anew. The end of file must have come.
+func (f *Fifo) Reopen() {
+	<-f.done
+	f.done = make(chan struct{})
+	go f.read()
+}
+
 // Close ends reading.
 func (f *Fifo) Close() {
-	f.pipe.Close()
+	f.lock.Lock()
+	f.closed = true
+	if f.pipe != nil {
+		f.pipe.Close()
+	}
+	f.lock.Unlock()
+	for {
+		// A reader that waits for a writer finds this one.
+		if writer, err := unix.Open(f.Path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
+			unix.Close(writer)
+		} else if err == unix.ENOENT {
+			break
+		}
+		select {
+		case <-f.done:
+		case <-time.After(time.Millisecond):
+			continue
+		}
+		break
+	}
 	f.copy.Close()
 }
 

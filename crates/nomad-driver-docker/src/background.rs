@@ -34,6 +34,12 @@ impl Background {
         Self::spawn(persevere(what, work))
     }
 
+    /// Stops the work, and waits until nothing of it is left.
+    pub async fn stopped(self) {
+        self.0.abort();
+        self.ended().await;
+    }
+
     /// Waits for the work's own end.
     pub async fn ended(mut self) {
         let _cancelled_or_done = (&mut self.0).await;

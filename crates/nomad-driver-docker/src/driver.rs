@@ -205,6 +205,7 @@ impl Driver for DockerDriver {
         };
         task.destroy(force, &self.around().plugin.gc).await?;
         self.tasks.remove(&id);
+        self.around().logs.release(&task.container).await;
         Ok(())
     }
 

@@ -4,6 +4,9 @@
 //! dockerd -> <id>-json.log (rotated) -> opener thread -> queue of held descriptors -> follower -> delivery -> pipes
 //!                                                                                               -> position file
 //! ```
+//! The pipes' writing ends are held by a small process that outlives the driver (`crates/log-holder`): a reader that finds the
+//! end of file never comes back.
+//!
 //! The engine's own log API is slower than the engine writes, so a fast writer outruns it and lines are lost. Here each
 //! file is opened at the moment of its rotation, and read later at leisure.
 
@@ -12,6 +15,7 @@ mod delivery;
 mod engine_stream;
 mod follower;
 mod handover;
+mod holder;
 mod json_file;
 mod opener;
 mod position;
@@ -19,10 +23,12 @@ mod report;
 mod rotation;
 mod sink;
 mod task;
+mod trail;
 mod wakeup;
 
-pub use collector::{Collector, LogSource};
-pub use engine_stream::{Frame, FrameError, FrameStream, Since, follow_engine};
+pub use collector::{Begin, Collector};
+pub use delivery::Ends;
+pub use engine_stream::{Frame, FrameError, FrameStream, Since};
 pub use handover::Arrived;
 pub use position::has_position;
 pub use report::{LogReport, LogSummary, Report};

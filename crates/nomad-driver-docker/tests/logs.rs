@@ -4,39 +4,37 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use nomad_driver_docker::logs::{Arrived, Bound, Collector, LogReport, LogSink, LogSource, LogTask};
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use conformance::pipes::Pipes;
+use nomad_driver_docker::logs::{Arrived, Begin, Bound, Collector, Ends, LogReport, LogSink, LogTask};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(5);
 const ID: &str = "0123abcd";
-/// As Nomad names it; what comes through goes to `web.stdout.0`.
-const PIPE: &str = ".web.stdout.fifo";
 
 /// An engine's directory of one container, and a host's pipes.
 struct Container {
     directory: tempfile::TempDir,
-    stdout: File,
+    pipes: Pipes,
     reports: Arc<Mutex<Vec<LogReport>>>,
 }
 
 impl Container {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let pipe = directory.path().join(PIPE);
-        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        fs::write(directory.path().join("stderr"), "").unwrap();
-        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
-        let stdout = OpenOptions::new().read(true).write(true).custom_flags(nonblock).open(&pipe).unwrap();
-        Self { directory, stdout, reports: Arc::default() }
+        let pipes = Pipes::make(directory.path(), "web");
+        Self { directory, pipes, reports: Arc::default() }
+    }
+
+    /// A collector of a driver whose state is beside the container.
+    fn collector(&self) -> Collector {
+        Collector::start(&self.path("state")).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -59,21 +57,31 @@ impl Container {
         File::create(self.log()).unwrap();
     }
 
-    fn parts(&self) -> (LogSource, LogSink, PathBuf) {
-        let source = LogSource { container_id: ID.into(), directory: self.directory.path().to_owned() };
+    fn sink(&self) -> LogSink {
+        let Pipes { stdout_path, stderr_path, .. } = &self.pipes;
         let alloc_dir = self.directory.path().to_owned();
-        let sink = LogSink { alloc_dir, stdout: self.path(PIPE), stderr: self.path("stderr") };
-        (source, sink, self.path("position"))
+        LogSink { alloc_dir, stdout: stdout_path.clone(), stderr: stderr_path.clone() }
     }
 
-    fn watch(&self, collector: &Collector) -> LogTask {
-        let (source, sink, position) = self.parts();
-        collector.watch(source, &sink, &position, self.report()).unwrap()
+    async fn follow(&self, collector: &Collector, begin: Begin) -> LogTask {
+        let ends = match begin {
+            Begin::New => collector.open_new(&self.sink(), ID).await,
+            Begin::TakenOver | Begin::HandedOver(_) => collector.open(&self.sink(), ID).await,
+        };
+        self.follow_with(collector, ends.unwrap(), begin).await
     }
 
-    fn resume(&self, collector: &Collector) -> LogTask {
-        let (source, sink, position) = self.parts();
-        collector.resume(source, &sink, &position, self.report()).unwrap()
+    async fn follow_with(&self, collector: &Collector, ends: Ends, begin: Begin) -> LogTask {
+        let (directory, position) = (self.directory.path(), self.path("position"));
+        collector.follow(directory, ends, &self.sink(), &position, self.report(), begin).await.unwrap()
+    }
+
+    async fn watch(&self, collector: &Collector) -> LogTask {
+        self.follow(collector, Begin::New).await
+    }
+
+    async fn resume(&self, collector: &Collector) -> LogTask {
+        self.follow(collector, Begin::TakenOver).await
     }
 
     fn report(&self) -> impl Fn(LogReport) + Send + Sync + 'static {
@@ -85,17 +93,14 @@ impl Container {
         self.reports.lock().unwrap().clone()
     }
 
-    /// Reads the pipe until a text has come, or the time is over.
-    async fn read_until(&self, text: &str, so_far: &mut String) {
-        let deadline = Instant::now() + DEADLINE;
-        let mut buffer = vec![0; 1 << 16];
-        while !so_far.contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} did not come; {} bytes did", so_far.len());
-            match (&self.stdout).read(&mut buffer) {
-                Ok(count) => so_far.push_str(std::str::from_utf8(&buffer[..count]).unwrap()),
-                Err(_) => tokio::time::sleep(LOOK).await,
-            }
-        }
+    /// Waits until a text has come through the pipe of standard output.
+    fn read_until(&self, text: &str) {
+        self.pipes.stdout.wait_for_text(text);
+    }
+
+    /// What came through it.
+    fn came(&self) -> String {
+        self.pipes.stdout.text()
     }
 }
 
@@ -127,20 +132,20 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_files_are_read_in_order_to_the_last_line() {
-    let (container, collector) = (Container::new(), Collector::start().unwrap());
-    let task = container.watch(&collector);
-    let mut came = String::new();
+    let container = Container::new();
+    let collector = container.collector();
+    let task = container.watch(&collector).await;
 
     for part in 0..20 {
         container.write(numbered(part * 100..part * 100 + 100));
-        container.read_until(&format!("line {}\n", part * 100), &mut came).await;
+        container.read_until(&format!("line {}\n", part * 100));
         container.rotate();
     }
     container.write(numbered(2000..2010));
     let summary = task.finish().await;
-    container.read_until("line 2009\n", &mut came).await;
+    container.read_until("line 2009\n");
 
-    assert_eq!(came, expected(0..2010));
+    assert_eq!(container.came(), expected(0..2010));
     assert!(summary.complete && summary.lost_files == 0, "{summary:?}");
     assert_eq!(container.reports(), []);
 }
@@ -148,37 +153,35 @@ async fn rotated_files_are_read_in_order_to_the_last_line() {
 #[test]
 fn a_successor_goes_on_with_the_very_next_line() {
     let container = Container::new();
-    let mut came = String::new();
     container.write(numbered(0..1000));
     ended_process(async {
-        let collector = Collector::start().unwrap();
-        let _stopped_somewhere = container.watch(&collector);
-        container.read_until("line 10\n", &mut came).await;
+        let collector = container.collector();
+        let _stopped_somewhere = container.watch(&collector).await;
+        container.read_until("line 10\n");
     });
     container.write(numbered(1000..1100));
     container.rotate();
     container.write(numbered(1100..1200));
 
     ended_process(async {
-        let collector = Collector::start().unwrap();
-        let task = container.resume(&collector);
-        container.read_until("line 1199\n", &mut came).await;
+        let collector = container.collector();
+        let task = container.resume(&collector).await;
+        container.read_until("line 1199\n");
         assert!(task.finish().await.complete);
     });
 
-    assert_eq!(came, expected(0..1200));
+    assert_eq!(container.came(), expected(0..1200));
     assert_eq!(container.reports(), []);
 }
 
 #[test]
 fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
     let container = Container::new();
-    let mut came = String::new();
     container.write(numbered(0..10));
     ended_process(async {
-        let collector = Collector::start().unwrap();
-        let _stopped = container.watch(&collector);
-        container.read_until("line 9\n", &mut came).await;
+        let collector = container.collector();
+        let _stopped = container.watch(&collector).await;
+        container.read_until("line 9\n");
         until("the position", || fs::read_to_string(container.path("position")).unwrap().contains("\"first\":[")).await;
     });
     for part in 0..3 {
@@ -187,92 +190,133 @@ fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
     }
 
     ended_process(async {
-        let collector = Collector::start().unwrap();
-        let task = container.resume(&collector);
-        container.read_until("line 39\n", &mut came).await;
+        let collector = container.collector();
+        let task = container.resume(&collector).await;
+        container.read_until("line 39\n");
         task.finish().await;
     });
 
-    assert_eq!(came, expected(0..10) + &expected(20..40));
+    assert_eq!(container.came(), expected(0..10) + &expected(20..40));
     assert_eq!(container.reports(), [LogReport::PositionGone]);
+}
+
+#[test]
+fn what_was_read_of_a_pipe_that_is_gone_is_looked_up_in_the_readers_files() {
+    let container = Container::new();
+    let holder = |what: &str| {
+        let state = container.path("state").display().to_string();
+        let running = fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
+            let line = fs::read_to_string(process.path().join("cmdline")).ok()?;
+            let pid = process.file_name().to_str()?.parse().ok()?;
+            (line == format!("docker-log-holder\0{state}\0")).then_some(pid)
+        });
+        running.last().unwrap_or_else(|| panic!("{what}: no log holder"))
+    };
+    container.write(numbered(0..10));
+    ended_process(async {
+        let collector = container.collector();
+        let _stopped = container.watch(&collector).await;
+        container.read_until("line 9\n");
+        // In one piece: the next place in the file is behind it.
+        container.pipes.stdout.end();
+        container.write(numbered(10..31));
+        until("they are written", || fs::read_to_string(container.path("position")).unwrap().contains("unread")).await;
+    });
+    conformance::signal(holder("after the driver"), "KILL");
+
+    // The reader had some of it before it died.
+    let copy = container.path("web.stdout.0");
+    let mut copied = OpenOptions::new().append(true).open(copy).unwrap();
+    copied.write_all(expected(10..13).as_bytes()).unwrap();
+    container.pipes.stdout.read();
+    ended_process(async {
+        let collector = container.collector();
+        let task = container.resume(&collector).await;
+        container.read_until("line 30\n");
+        task.finish().await;
+    });
+
+    assert_eq!(container.came(), expected(0..10) + &expected(13..31));
+    assert_eq!(container.reports(), []);
 }
 
 /// Goes on with a log of which this much has arrived at the host.
 async fn hand_over(container: &Container, collector: &Collector, arrived: &str) -> LogTask {
     fs::write(container.path("web.stdout.0"), arrived).unwrap();
-    let (source, sink, position) = container.parts();
-    let arrived = Arrived::at(&sink).await;
-    collector.hand_over(source, &sink, &position, arrived, container.report()).unwrap()
+    let ends = collector.open(&container.sink(), ID).await.unwrap();
+    let arrived = Arrived::at(&container.sink()).await;
+    container.follow_with(collector, ends, Begin::HandedOver(arrived)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_another_program_forwarded_goes_on_in_the_midst_of_the_line_where_that_left_off() {
-    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    let container = Container::new();
+    let collector = container.collector();
     container.write(numbered(0..100));
     container.rotate();
     container.write(numbered(100..200));
-    let mut came = String::new();
 
     let forwarded = format!("an earlier life\n{}line 1", expected(0..150));
     let task = hand_over(&container, &collector, &forwarded).await;
-    container.read_until("line 199\n", &mut came).await;
+    container.read_until("line 199\n");
     assert!(task.finish().await.complete);
 
-    assert_eq!(came, format!("50\n{}", expected(151..200)));
+    assert_eq!(container.came(), format!("50\n{}", expected(151..200)));
     assert_eq!(container.reports(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_which_nothing_arrived_is_collected_from_its_first_line() {
-    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    let container = Container::new();
+    let collector = container.collector();
     container.write(numbered(0..10));
-    let mut came = String::new();
 
     let task = hand_over(&container, &collector, "").await;
-    container.read_until("line 9\n", &mut came).await;
+    container.read_until("line 9\n");
     task.finish().await;
 
-    assert_eq!(came, expected(0..10));
+    assert_eq!(container.came(), expected(0..10));
     assert_eq!(container.reports(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_which_who_knows_what_arrived_goes_on_at_its_end_and_says_so() {
-    let (container, collector) = (Container::new(), Collector::start().unwrap());
+    let container = Container::new();
+    let collector = container.collector();
     container.write(numbered(0..10));
-    let mut came = String::new();
 
     let task = hand_over(&container, &collector, "something that this container never wrote\n").await;
     container.write(numbered(10..20));
-    container.read_until("line 19\n", &mut came).await;
+    container.read_until("line 19\n");
     task.finish().await;
 
-    assert_eq!(came, expected(10..20));
+    assert_eq!(container.came(), expected(10..20));
     assert_eq!(container.reports(), [LogReport::PositionUnknown]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_emptied_in_place_is_told_and_read_from_its_start() {
-    let (container, collector) = (Container::new(), Collector::start().unwrap());
-    let task = container.watch(&collector);
-    let mut came = String::new();
+    let container = Container::new();
+    let collector = container.collector();
+    let task = container.watch(&collector).await;
     container.write(numbered(0..100));
-    container.read_until("line 99\n", &mut came).await;
+    container.read_until("line 99\n");
 
     OpenOptions::new().write(true).truncate(true).open(container.log()).unwrap();
     container.write(numbered(100..110));
-    container.read_until("line 109\n", &mut came).await;
+    container.read_until("line 109\n");
     task.finish().await;
 
-    assert_eq!(came, expected(0..110));
+    assert_eq!(container.came(), expected(0..110));
     assert_eq!(container.reports(), [LogReport::Truncated]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_held_for_a_reader_that_stays_away_has_a_bound() {
     let container = Container::new();
-    let collector = Collector::start().unwrap().with_bound(Bound { files: 3, bytes: 1 << 30 });
-    let task = container.watch(&collector);
+    container.pipes.stdout.end();
+    let collector = container.collector().with_bound(Bound { files: 3, bytes: 1 << 30 });
+    let task = container.watch(&collector).await;
     // More than the pipe takes, so that the first file is stuck.
     container.write(numbered(0..20_000));
     let held = |count: u32| {
@@ -295,12 +339,12 @@ async fn what_is_held_for_a_reader_that_stays_away_has_a_bound() {
     assert!(!summary.complete, "{summary:?}");
     let reports = container.reports();
     assert!(matches!(reports.last(), Some(LogReport::ReaderAway { .. })), "{reports:?}");
-    let mut came = String::new();
-    let collector = Collector::start().unwrap();
-    let task = container.resume(&collector);
-    container.read_until("line 7\n", &mut came).await;
+    container.pipes.stdout.read();
+    let collector = container.collector();
+    let task = container.resume(&collector).await;
+    container.read_until("line 7\n");
     task.finish().await;
-    assert!(came.starts_with("line 0\nline 1\n"), "what was in the pipe is kept");
+    assert!(container.came().starts_with("line 0\nline 1\n"), "what was in the pipe is kept");
 }
 
 /// Whether this process holds a file open.
@@ -311,29 +355,31 @@ fn is_open(path: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_line_of_a_dead_engine_is_told_and_the_next_one_is_whole() {
-    let (container, collector) = (Container::new(), Collector::start().unwrap());
-    let task = container.watch(&collector);
-    let mut came = String::new();
+    let container = Container::new();
+    let collector = container.collector();
+    let task = container.watch(&collector).await;
     container.write(["one".to_owned()]);
-    container.read_until("one\n", &mut came).await;
+    container.read_until("one\n");
 
     let mut file = OpenOptions::new().append(true).open(container.log()).unwrap();
     file.write_all(format!("{{\"log\":\"tw{}", object("three")).as_bytes()).unwrap();
-    container.read_until("three\n", &mut came).await;
+    container.read_until("three\n");
     task.finish().await;
 
-    assert_eq!(came, "one\nthree\n");
+    assert_eq!(container.came(), "one\nthree\n");
     assert_eq!(container.reports(), [LogReport::CutLine]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_is_not_there_is_an_error_that_names_it() {
     let container = Container::new();
-    let collector = Collector::start().unwrap();
-    let (mut source, sink, position) = container.parts();
-    source.directory = "/no/such/directory".into();
+    let collector = container.collector();
+    let ends = collector.open_new(&container.sink(), ID).await.unwrap();
 
-    let error = collector.watch(source, &sink, &position, |_| {}).err().unwrap();
+    let (directory, position) = (Path::new("/no/such/directory"), container.path("position"));
+    let followed = collector.follow(directory, ends, &container.sink(), &position, |_| {}, Begin::New).await;
+
+    let error = followed.err().unwrap();
 
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     assert!(error.to_string().starts_with("failed to watch `/no/such/directory`: "), "{error}");

@@ -1,19 +1,17 @@
 //! What all tasks' log collection shares, and where each begins.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
-    delivery::Opened,
+    delivery::{Ends, Held},
+    engine_stream::{self, FrameStream, Since},
     follower::{Follower, is_at},
     handover::{self, Arrived},
+    holder::{Holder, HolderWork},
     opener::Opener,
-    position::{Position, Source},
+    position::{Place, Position, Source},
     report::{LogReport, Report},
     rotation::{Bound, LogFiles},
     sink::LogSink,
@@ -21,27 +19,35 @@ use super::{
     wakeup::Wakeups,
 };
 
-/// The process's one log collector: a thread that opens log files as they are rotated in, and a task that wakes followers.
+/// The process's one log collector: a thread that opens log files as they are rotated in, a task that wakes followers, and
+/// the way to the node's log holder.
 pub struct Collector {
     opener: Opener,
     wakeups: Arc<Wakeups>,
     bound: Bound,
+    holder: Holder,
+    _holder: HolderWork,
 }
 
-/// A container whose log the engine keeps in json files.
+/// Whether a container is new or was another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSource {
-    /// The full id.
-    pub container_id: String,
-    /// `<DockerRootDir>/containers/<id>`. It is there from the container's creation on.
-    pub directory: PathBuf,
+pub enum Begin {
+    /// It is new: created, and not started.
+    New,
+    /// Another process of this driver collected its log, and left its position.
+    TakenOver,
+    /// Another program collected its log, kept no position, and has ended. This much arrived of it.
+    HandedOver(Arrived),
 }
 
 impl Collector {
-    /// Starts the thread. To be called inside the runtime, once a process.
-    pub fn start() -> io::Result<Self> {
+    /// Starts the thread. To be called inside the runtime, once a process. The log holder is found, or started, in the
+    /// directory where the driver keeps its state, with the first task.
+    pub fn start(state_dir: &Path) -> io::Result<Self> {
         raise_descriptor_limit();
-        Ok(Self { opener: Opener::start()?, wakeups: Arc::new(Wakeups::start()?), bound: Bound::default() })
+        let (holder, work) = Holder::start(state_dir);
+        let (opener, wakeups) = (Opener::start()?, Arc::new(Wakeups::start()?));
+        Ok(Self { opener, wakeups, bound: Bound::default(), holder, _holder: work })
     }
 
     /// With another bound on what is held for a reader that stays away.
@@ -51,57 +57,36 @@ impl Collector {
         self
     }
 
-    /// Collects a new container's log. To be called between its creation and its start: a fast writer rotates its first
-    /// file away within 35 ms. An error of kind `NotFound` or `PermissionDenied` that names the source's directory says that
-    /// the files can't be read here: [`follow_engine`](super::follow_engine) is what is left.
-    pub fn watch(
+    /// Opens the pipes of a new container.
+    pub async fn open_new(&self, sink: &LogSink, container_id: &str) -> io::Result<Ends> {
+        Ends::open(sink, container_id, Held::Not, &self.holder).await
+    }
+
+    /// Opens the pipes of a container that another process collected from. To be called before any other that writes to them
+    /// is ended.
+    pub async fn open(&self, sink: &LogSink, container_id: &str) -> io::Result<Ends> {
+        Ends::open(sink, container_id, Held::Maybe, &self.holder).await
+    }
+
+    /// Collects a container's log from the engine's files, which are in `directory` (`<DockerRootDir>/containers/<id>`: it is
+    /// there from the creation on). With a new container to be called before its start: a fast writer rotates its first file
+    /// away within 35 ms. Where the files can't be read here, [`follow_engine`](Self::follow_engine) is what is left.
+    pub async fn follow(
         &self,
-        source: LogSource,
+        directory: &Path,
+        ends: Ends,
         sink: &LogSink,
         position_file: &Path,
         report: impl Fn(LogReport) + Send + Sync + 'static,
-    ) -> io::Result<LogTask> {
-        self.follow(source, sink, position_file, Arc::new(report), Begin::New)
-    }
-
-    /// Goes on with the log of a container that another process collected from, at the position that it left.
-    pub fn resume(
-        &self,
-        source: LogSource,
-        sink: &LogSink,
-        position_file: &Path,
-        report: impl Fn(LogReport) + Send + Sync + 'static,
-    ) -> io::Result<LogTask> {
-        self.follow(source, sink, position_file, Arc::new(report), Begin::TakenOver)
-    }
-
-    /// Goes on with the log of a container that another program collected from, which kept no position: where what arrived
-    /// of it ends. That program must have ended.
-    pub fn hand_over(
-        &self,
-        source: LogSource,
-        sink: &LogSink,
-        position_file: &Path,
-        arrived: Arrived,
-        report: impl Fn(LogReport) + Send + Sync + 'static,
-    ) -> io::Result<LogTask> {
-        self.follow(source, sink, position_file, Arc::new(report), Begin::HandedOver(arrived))
-    }
-
-    fn follow(
-        &self,
-        source: LogSource,
-        sink: &LogSink,
-        position_file: &Path,
-        report: Report,
         begin: Begin,
     ) -> io::Result<LogTask> {
-        let LogSource { container_id, directory } = source;
-        let files = Arc::new(LogFiles::new(&container_id, directory.clone(), self.bound));
-        let watch = self.opener.watch(&directory, Arc::clone(&files)).map_err(|error| {
+        let report: Report = Arc::new(report);
+        let container_id = ends.container.clone();
+        let files = Arc::new(LogFiles::new(&container_id, directory.to_owned(), self.bound));
+        let watch = self.opener.watch(directory, Arc::clone(&files)).map_err(|error| {
             io::Error::new(error.kind(), format!("failed to watch `{}`: {error}", directory.display()))
         })?;
-        let opened = Opened::open(sink, position_file, &container_id)?;
+        let opened = ends.at(position_file)?;
 
         let start = Position::new(&container_id, Source::File { device: 0, inode: 0, first: None });
         let (position, resumed) = match (&opened.earlier, begin) {
@@ -110,7 +95,11 @@ impl Collector {
                 Some(found) => (found, true),
                 None => begin_at_end(start, &files, &report),
             },
-            (Some(earlier), _) => resume_at(earlier, &files, &report).map_or((start, false), |found| (found, true)),
+            (Some(earlier), _) => {
+                let arrived =
+                    if opened.has_unread || earlier.read.is_none() { None } else { Some(Arrived::at(sink).await) };
+                resume_at(earlier, arrived.as_ref(), &files, &report).map_or((start, false), |found| (found, true))
+            }
             (None, Begin::TakenOver) => begin_at_end(start, &files, &report),
             (None, Begin::New) => {
                 files.look(0);
@@ -121,66 +110,89 @@ impl Collector {
         // A successor must find that this process began, even if it never wrote.
         delivery.settle()?;
         let wakeups = Arc::clone(&self.wakeups);
-        Ok(LogTask::spawn(report, |control| Follower { files, wakeups, delivery, _watch: watch, resumed }.run(control)))
+        let follower = |control| Follower { files, wakeups, delivery, _watch: watch, resumed }.run(control);
+        Ok(LogTask::spawn(report, self.released(container_id), follower))
+    }
+
+    /// Collects a container's log from the streams that `open` opens; it is given the time (nanoseconds since 1970) from
+    /// which frames are wanted, `None` for all. Frames with that very time may come again.
+    pub fn follow_engine(
+        &self,
+        since: Since,
+        open: impl Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
+        ends: Ends,
+        position_file: &Path,
+        report: impl Fn(LogReport) + Send + Sync + 'static,
+    ) -> io::Result<LogTask> {
+        let report: Report = Arc::new(report);
+        let container_id = ends.container.clone();
+        let follower = engine_stream::follow(&container_id, since, open, ends.at(position_file)?, &report)?;
+        Ok(LogTask::spawn(report, self.released(container_id), follower))
+    }
+
+    /// Lets go of a container's pipes: nothing more will come.
+    pub async fn release(&self, container_id: &str) {
+        self.holder.release(container_id).await;
+    }
+
+    fn released(&self, container_id: String) -> impl Future<Output = ()> + Send + use<> {
+        let holder = self.holder.clone();
+        async move { holder.release(&container_id).await }
     }
 }
 
-enum Begin {
-    New,
-    TakenOver,
-    HandedOver(Arrived),
-}
-
-/// The earlier position, if its file is still there; the files from that one on are queued, else all.
-fn resume_at(earlier: &Position, files: &LogFiles, report: &Report) -> Option<Position> {
+/// The earlier position, if its file is still there; the files from that one on are queued, else all. `arrived` is what the
+/// reader's own files say, where the pipe does not show how much was read.
+fn resume_at(earlier: &Position, arrived: Option<&Arrived>, files: &LogFiles, report: &Report) -> Option<Position> {
+    let there = files.take_over();
+    let file_of = |place: &Place| there.iter().position(|file| is_at(place, file));
     // Nothing was read yet: the first file there is has it all.
-    let untouched = matches!(earlier.source, Source::File { inode: 0, .. });
-    let mut resumed = None;
-    files.take_over(|there| {
-        let place = there.iter().position(|file| is_at(earlier, file));
-        if place.is_some() {
-            resumed = Some(earlier.clone());
-        } else if !untouched {
-            report(LogReport::PositionGone);
-        }
-        place.unwrap_or(0)
-    });
-    resumed
+    let untouched = matches!(earlier.place.source, Source::File { inode: 0, .. });
+    let mut resumed = file_of(&earlier.place).map(|file| (file, earlier.clone()));
+    if resumed.is_none() && !untouched {
+        report(LogReport::PositionGone);
+    }
+    if let (Some(_), Some(arrived), Some(read)) = (&resumed, arrived, &earlier.read)
+        && let Some(begin) = file_of(&read.place)
+    {
+        let between = handover::place_between(arrived, &there, &read.place, &earlier.place);
+        let (file, place) = searched(between).unwrap_or_else(|| {
+            report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
+            (begin, read.place.clone())
+        });
+        resumed = Some((file, Position { place, read: None, ..earlier.clone() }));
+    }
+    let left_out = resumed.as_ref().map_or(0, |(file, _)| *file);
+    files.begin_with(there.into_iter().skip(left_out));
+    resumed.map(|(_, position)| position)
 }
 
 /// The place behind what arrived, if it is in these files.
 fn begin_where_it_ends(start: &Position, files: &LogFiles, arrived: &Arrived) -> Option<Position> {
-    let mut found = None;
-    files.take_over(|there| {
-        let place = handover::place_of(arrived, there).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the log files cannot be searched");
-            None
-        });
-        place.map_or(0, |place| {
-            found = Some(Position {
-                source: place.source,
-                offset: place.offset,
-                delivered: place.delivered,
-                ..start.clone()
-            });
-            place.file
-        })
-    });
-    found
+    let there = files.take_over();
+    let found = searched(handover::place_of(arrived, &there));
+    files.begin_with(there.into_iter().skip(found.as_ref().map_or(0, |(file, _)| *file)));
+    found.map(|(_, place)| Position { place, ..start.clone() })
+}
+
+fn searched(found: io::Result<Option<(usize, Place)>>) -> Option<(usize, Place)> {
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the log files cannot be searched");
+        None
+    })
 }
 
 /// The end of the newest file, for want of a position.
 fn begin_at_end(mut start: Position, files: &LogFiles, report: &Report) -> (Position, bool) {
     report(LogReport::PositionUnknown);
-    let mut resumed = false;
-    files.take_over(|there| {
-        if let Some(newest) = there.last() {
-            start.source = Source::File { device: newest.device, inode: newest.inode, first: None };
-            start.offset = newest.len().unwrap_or(0);
-            resumed = true;
-        }
-        there.len().saturating_sub(1)
-    });
+    let there = files.take_over();
+    let newest = there.last().cloned();
+    if let Some(newest) = &newest {
+        start.place.source = Source::File { device: newest.device, inode: newest.inode, first: None };
+        start.place.offset = newest.len().unwrap_or(0);
+    }
+    let resumed = newest.is_some();
+    files.begin_with(newest);
     (start, resumed)
 }
 

@@ -1,13 +1,18 @@
 //! Writes what was read to the host's pipes, and notes how far it got.
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
+
+use tokio::time::{Instant, sleep};
 
 use beneath::Beneath;
 
 use super::{
-    position::{Announced, Position, PositionFile, To},
+    holder::Holder,
+    position::{Announced, Place, Position, PositionFile, To, Unread},
+    report::LogReport,
     sink::{LogSink, Outlet, Stream},
     task::Control,
+    trail::Trail,
 };
 
 /// The two outlets of a task, and the position of what went through them.
@@ -15,6 +20,8 @@ pub(super) struct Delivery {
     outlets: [Outlet; 2],
     file: PositionFile,
     position: Position,
+    trail: Trail,
+    reader: Reader,
     /// Whether marks work on each outlet; known after the first write.
     marks: [Marks; 2],
     /// Whether the file says what `position` says.
@@ -28,41 +35,97 @@ enum Marks {
     Refused,
 }
 
-/// What was found when a delivery was opened.
+/// The open ends of a container's pipes, held by the log holder too while this or another driver is to write to them: their
+/// reader finds no end of file, whatever else had them open.
+pub struct Ends {
+    pub(super) container: String,
+    alloc_dir: Beneath,
+    outlets: [Outlet; 2],
+    /// Whether what an earlier process wrote and nobody read is still there.
+    pub(super) has_unread: bool,
+}
+
+/// Whether the pipes may be held already, for an earlier process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    Maybe,
+    /// The container is new.
+    Not,
+}
+
+impl Ends {
+    /// Opens them where the host made them, whatever was put in their place.
+    pub(super) async fn open(sink: &LogSink, container: &str, held: Held, holder: &Holder) -> io::Result<Self> {
+        let alloc_dir = Beneath::open(&sink.alloc_dir).map_err(|error| failed(&sink.alloc_dir, &error))?;
+        let mut has_unread = true;
+        let mut outlets = Vec::new();
+        for (stream, path) in Stream::BOTH.into_iter().zip([&sink.stdout, &sink.stderr]) {
+            let pipe = if held == Held::Maybe { holder.take(container, stream).await } else { None };
+            has_unread &= pipe.is_some();
+            let outlet = match pipe {
+                Some(pipe) => Outlet::of_pipe(&pipe),
+                None => Outlet::open(&alloc_dir, path),
+            };
+            let outlet = outlet.map_err(|error| failed(path, &error))?;
+            if let Some(end) = outlet.writing_end().map_err(|error| failed(path, &error))? {
+                holder.hold(container, stream, end).await;
+            }
+            outlets.push(outlet);
+        }
+        let outlets = <[Outlet; 2]>::try_from(outlets).map_err(|_| io::ErrorKind::Other)?;
+        Ok(Self { container: container.to_owned(), alloc_dir, outlets, has_unread })
+    }
+
+    /// With the file in which the position is noted.
+    pub(super) fn at(self, position_file: &Path) -> io::Result<Opened> {
+        let file = PositionFile::open(&self.alloc_dir, position_file).map_err(|error| failed(position_file, &error))?;
+        let earlier = file.load(&self.container, &self.outlets)?;
+        Ok(Opened { outlets: self.outlets, file, earlier, has_unread: self.has_unread })
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to open `{}`: {error}", path.display()))
+}
+
+/// A container's ends, and where collection stands.
 pub(super) struct Opened {
-    pub(super) outlets: [Outlet; 2],
-    pub(super) file: PositionFile,
+    outlets: [Outlet; 2],
+    file: PositionFile,
     /// The position of an earlier process, if it is of the same container.
     pub(super) earlier: Option<Position>,
+    pub(super) has_unread: bool,
 }
 
 impl Opened {
-    pub(super) fn open(sink: &LogSink, position_file: &Path, container: &str) -> io::Result<Self> {
-        let failed = |path: &Path, error: io::Error| {
-            io::Error::new(error.kind(), format!("failed to open `{}`: {error}", path.display()))
-        };
-        let alloc_dir = Beneath::open(&sink.alloc_dir).map_err(|error| failed(&sink.alloc_dir, error))?;
-        let open = |path: &Path| Outlet::open(&alloc_dir, path).map_err(|error| failed(path, error));
-        let outlets = [open(&sink.stdout)?, open(&sink.stderr)?];
-        let file = PositionFile::open(&alloc_dir, position_file).map_err(|error| failed(position_file, error))?;
-        let earlier = file.load(container, &outlets)?;
-        Ok(Self { outlets, file, earlier })
-    }
-
     pub(super) fn deliver_from(self, position: Position) -> Delivery {
-        Delivery { outlets: self.outlets, file: self.file, position, marks: [Marks::Untried; 2], stored: false }
+        let (trail, reader) = (Trail::new(&position), Reader::default());
+        let marks = [Marks::Untried; 2];
+        Delivery { outlets: self.outlets, file: self.file, position, trail, reader, marks, stored: false }
     }
 }
 
 impl Delivery {
-    pub(super) fn position(&self) -> &Position {
-        &self.position
+    /// The place up to which everything was written.
+    pub(super) fn place(&self) -> &Place {
+        &self.position.place
     }
 
-    /// Moves the position without a write.
-    pub(super) fn position_mut(&mut self) -> &mut Position {
+    /// Moves the place without a write.
+    pub(super) fn move_to(&mut self, place: Place) {
         self.stored = false;
-        &mut self.position
+        self.trail.reached(&place);
+        self.position.place = place;
+    }
+
+    /// Whether something lay in the pipes when the position was last noted.
+    pub(super) fn has_unread(&self) -> bool {
+        self.position.read.is_some()
+    }
+
+    /// Waits until the reader has read some of what lies in the pipes. Where it does not for long, that is reported.
+    pub(super) async fn reader_moves(&mut self, control: &Control) -> io::Result<()> {
+        self.reader.moves(&self.outlets, self.trail.written(), control).await
     }
 
     /// Writes all of both streams' bytes, each as its reader makes room. Stopped at any point, nothing is lost or repeated.
@@ -86,6 +149,7 @@ impl Delivery {
                 tokio::select! {
                     room = stdout.room(), if !rest[0].is_empty() => room?,
                     room = stderr.room(), if !rest[1].is_empty() => room?,
+                    moved = self.reader.moves(&self.outlets, self.trail.written(), control) => moved?,
                 }
             }
         }
@@ -94,12 +158,24 @@ impl Delivery {
 
     /// Notes the position, so that it stands without a look at the pipes.
     pub(super) fn settle(&mut self) -> io::Result<()> {
-        if !self.stored {
+        let read = self.read()?;
+        if !self.stored || read != self.position.read {
             self.position.next = None;
-            self.file.store(&self.position)?;
+            self.store(read)?;
             self.stored = true;
         }
         Ok(())
+    }
+
+    /// Up to where the reader has come, where that is not where everything was written.
+    fn read(&mut self) -> io::Result<Option<Unread>> {
+        let read = self.trail.read_out(unread(&self.outlets)?);
+        Ok((read.unread != [0, 0]).then_some(read))
+    }
+
+    fn store(&mut self, read: Option<Unread>) -> io::Result<()> {
+        self.position.read = read;
+        self.file.store(&self.position)
     }
 
     /// One piece; `None` when the reader has to make room first.
@@ -116,7 +192,8 @@ impl Delivery {
             }
             return Ok(None);
         };
-        self.position.delivered[index] += written as u64;
+        self.position.place.delivered[index] += written as u64;
+        self.trail.wrote(index, written as u64);
         if let (Some(To::Marked(mark)), Marks::Untried) = (announced, self.marks[index]) {
             let wiped_off = !self.outlets[index].has_mark(mark)?;
             self.marks[index] = if wiped_off { Marks::Work } else { Marks::Refused };
@@ -146,8 +223,67 @@ impl Delivery {
             }
         };
         self.position.next = Some(Announced::new(stream, bytes, to));
-        self.file.store(&self.position)?;
+        let read = self.read()?;
+        self.store(read)?;
         self.position.next = None;
         Ok(Some(to))
     }
+}
+
+/// How long nothing is read before the task's owner is to know.
+const STALLED: Duration = Duration::from_secs(10);
+/// The first and the longest pause between two looks at what lies in the pipes.
+const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// What is seen of the reader of the two pipes.
+#[derive(Default)]
+struct Reader {
+    pipes: [Option<Seen>; 2],
+}
+
+/// A pipe in which something lies.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// How much was read of it in all.
+    read: i64,
+    since: Instant,
+    reported: bool,
+}
+
+impl Reader {
+    /// Waits until something was read, of as much as was `written` so far.
+    async fn moves(&mut self, outlets: &[Outlet; 2], written: [i64; 2], control: &Control) -> io::Result<()> {
+        let mut pause = LOOK.0;
+        loop {
+            let unread = unread(outlets)?;
+            let mut waits = false;
+            for (stream, pipe) in self.pipes.iter_mut().enumerate() {
+                let read = written[stream] - unread[stream].cast_signed();
+                let moved = pipe.is_some_and(|seen| seen.read != read);
+                if unread[stream] == 0 || moved {
+                    *pipe = None;
+                }
+                if moved {
+                    return Ok(());
+                }
+                if unread[stream] == 0 {
+                    continue;
+                }
+                waits = true;
+                let seen = pipe.get_or_insert_with(|| Seen { read, since: Instant::now(), reported: false });
+                if seen.since.elapsed() >= STALLED && !std::mem::replace(&mut seen.reported, true) {
+                    control.report(LogReport::NobodyReads { waited: seen.since.elapsed(), bytes: unread[stream] });
+                }
+            }
+            if !waits {
+                return Ok(());
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LOOK.1);
+        }
+    }
+}
+
+fn unread([stdout, stderr]: &[Outlet; 2]) -> io::Result<[u64; 2]> {
+    Ok([stdout.unread()?, stderr.unread()?])
 }

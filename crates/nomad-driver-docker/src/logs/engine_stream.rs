@@ -2,20 +2,18 @@
 
 use std::{
     io,
-    path::Path,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream::BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
 
 use super::{
     delivery::{Delivery, Opened},
-    position::{Position, Source},
+    position::{Place, Position, Source},
     report::{LogReport, Report},
-    sink::{LogSink, Stream},
-    task::{Control, LogTask},
+    sink::Stream,
+    task::Control,
 };
 
 /// The wait before a second attempt, and the longest one.
@@ -57,43 +55,49 @@ pub enum Since {
     Now,
 }
 
-/// Collects a container's log from the streams that `open` opens; it is given the time (nanoseconds since 1970) from which
-/// frames are wanted, `None` for all. Frames with that very time may come again. To be called inside the runtime.
-pub fn follow_engine(
+/// What collects a container's log from the streams that `open` opens.
+pub(super) fn follow<Open>(
     container_id: &str,
     since: Since,
-    open: impl Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
-    sink: &LogSink,
-    position_file: &Path,
-    report: impl Fn(LogReport) + Send + Sync + 'static,
-) -> io::Result<LogTask> {
-    let mut opened = Opened::open(sink, position_file, container_id)?;
-    let is_usable = |earlier: &Position| earlier.source == Source::Engine && since != Since::Now;
-    let earlier = opened.earlier.take().filter(is_usable);
-    let report: Report = Arc::new(report);
+    open: Open,
+    mut opened: Opened,
+    report: &Report,
+) -> io::Result<impl FnOnce(Control) -> BoxFuture<'static, ()> + use<Open>>
+where
+    Open: Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
+{
+    let is_usable = |earlier: &Position| earlier.place.source == Source::Engine && since != Since::Now;
+    let earlier = opened.earlier.take().filter(is_usable).map(|earlier| match &earlier.read {
+        // What was in the pipe is gone with it, or was read: nobody knows.
+        Some(read) if !opened.has_unread => {
+            report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
+            Position { place: read.place.clone(), read: None, ..earlier }
+        }
+        _ => earlier,
+    });
     let position = earlier.unwrap_or_else(|| {
         let mut start = Position::new(container_id, Source::Engine);
         if since != Since::Beginning {
             report(LogReport::PositionUnknown);
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            start.offset = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            start.place.offset = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         }
         start
     });
     let mut delivery = opened.deliver_from(position);
     // A successor must find that this process began, even if it never wrote.
     delivery.settle()?;
-    Ok(LogTask::spawn(report, |control| run(delivery, open, control)))
+    Ok(|control| run(delivery, open, control).boxed())
 }
 
-async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, mut control: Control) {
+async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, control: Control) {
     let mut wait = BACKOFF.0;
     let complete = loop {
         // Asked before the stream is read: one that was opened after the exit and came to its end has told everything.
         let after_exit = control.has_exited();
-        let before = delivery.position().clone();
-        let outcome = follow(&mut delivery, &open, &control).await;
-        if *delivery.position() != before {
+        let before = delivery.place().clone();
+        let outcome = follow_once(&mut delivery, &open, &control).await;
+        if *delivery.place() != before {
             wait = BACKOFF.0;
         }
         match outcome {
@@ -130,37 +134,48 @@ enum Broken {
 }
 
 /// One stream, to its end.
-async fn follow(
+async fn follow_once(
     delivery: &mut Delivery,
     open: &(impl Fn(Option<u64>) -> FrameStream + Send + Sync),
     control: &Control,
 ) -> Result<(), Broken> {
-    let since = delivery.position().offset;
-    let mut repeated = delivery.position().delivered;
+    let since = delivery.place().offset;
+    // Behind a place that the reader had left in an earlier frame.
+    let mut repeated = delivery.place().delivered;
+    let mut is_first = true;
     let mut frames = open((since > 0).then_some(since));
-    while let Some(frame) = frames.next().await {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.next() => frame,
+            moved = delivery.reader_moves(control), if delivery.has_unread() => {
+                moved.and_then(|()| delivery.settle()).map_err(Broken::Sink)?;
+                continue;
+            }
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(Broken::Frames)?;
         let stream = frame.stream.index();
         if frame.at < since {
             continue;
         }
-        let mut bytes = &frame.bytes[..];
-        if frame.at == since {
-            let again = usize::try_from(repeated[stream]).unwrap_or(usize::MAX).min(bytes.len());
-            repeated[stream] -= again as u64;
-            bytes = &bytes[again..];
+        if std::mem::take(&mut is_first) && frame.at > since {
+            // The frame in which the place was is gone.
+            repeated = [0, 0];
         }
-        if frame.at > delivery.position().offset {
-            let position = delivery.position_mut();
-            position.offset = frame.at;
-            position.delivered = [0, 0];
+        if frame.at > delivery.place().offset {
+            delivery.move_to(Place { source: Source::Engine, offset: frame.at, delivered: repeated });
         }
+        let again = usize::try_from(repeated[stream]).unwrap_or(usize::MAX).min(frame.bytes.len());
+        repeated[stream] -= again as u64;
+        let bytes = &frame.bytes[again..];
         let mut both: [&[u8]; 2] = [&[], &[]];
         both[stream] = bytes;
         delivery.deliver(both, control).await.map_err(Broken::Sink)?;
-        if frame.at < delivery.position().offset {
+        if frame.at < delivery.place().offset {
             // The two streams' times may cross by microseconds. Such a frame does not come again.
-            delivery.position_mut().delivered[stream] -= bytes.len() as u64;
+            let mut place = delivery.place().clone();
+            place.delivered[stream] -= bytes.len() as u64;
+            delivery.move_to(place);
         }
     }
     delivery.settle().map_err(Broken::Sink)

@@ -6,7 +6,7 @@ use super::{
     delivery::Delivery,
     json_file::{After, Decoded, decode},
     opener::Watch,
-    position::{Position, Source, hash},
+    position::{Place, Source, hash},
     report::LogReport,
     rotation::{HeldFile, LogFiles},
     task::Control,
@@ -46,15 +46,15 @@ enum Step {
 
 impl Follower {
     /// Follows until the container has exited and everything is delivered.
-    pub(super) async fn run(mut self, mut control: Control) {
-        let ended = self.follow(&mut control).await;
+    pub(super) async fn run(mut self, control: Control) {
+        let ended = self.follow(&control).await;
         if let Err(error) = &ended {
             control.report(LogReport::Failed { what: error.to_string() });
         }
         control.end(ended.is_ok());
     }
 
-    async fn follow(&mut self, control: &mut Control) -> io::Result<()> {
+    async fn follow(&mut self, control: &Control) -> io::Result<()> {
         let mut reading: Option<Reading> = None;
         let mut buffer = Vec::new();
         let mut decoded = Decoded::default();
@@ -95,19 +95,24 @@ impl Follower {
             tokio::select! {
                 () = self.files.news.notified() => {}
                 () = control.exited() => {}
+                moved = self.delivery.reader_moves(control), if self.delivery.has_unread() => moved?,
             }
         }
     }
 
     fn begin(&mut self, file: Arc<HeldFile>) -> Reading {
         if std::mem::take(&mut self.resumed) {
-            let seen = self.delivery.position().offset;
+            let seen = self.delivery.place().offset;
             return Reading { file, seen, piece: PIECE, waited: true };
         }
-        let position = self.delivery.position_mut();
-        position.source = Source::File { device: file.device, inode: file.inode, first: None };
-        position.offset = 0;
-        position.delivered = [0, 0];
+        // What is delivered already may go on in this file, after a place that the reader had left in an earlier one.
+        let delivered = self.delivery.place().delivered;
+        self.begin_at(file, delivered)
+    }
+
+    fn begin_at(&mut self, file: Arc<HeldFile>, delivered: [u64; 2]) -> Reading {
+        let source = Source::File { device: file.device, inode: file.inode, first: None };
+        self.delivery.move_to(Place { source, offset: 0, delivered });
         Reading { file, seen: 0, piece: PIECE, waited: false }
     }
 
@@ -120,7 +125,7 @@ impl Follower {
         decoded: &mut Decoded,
         control: &Control,
     ) -> io::Result<Step> {
-        let offset = self.delivery.position().offset;
+        let offset = self.delivery.place().offset;
         let length = reading.file.len()?;
         if length < offset {
             return self.start_over(reading, control);
@@ -160,36 +165,37 @@ impl Follower {
     }
 
     async fn deliver(&mut self, decoded: &Decoded, next_offset: u64, control: &Control) -> io::Result<()> {
-        let done = self.delivery.position().delivered;
+        let done = self.delivery.place().delivered;
         let rest = |stream: usize| {
             let bytes = decoded.bytes[stream].as_slice();
             &bytes[usize::try_from(done[stream]).unwrap_or(usize::MAX).min(bytes.len())..]
         };
         self.delivery.deliver([rest(0), rest(1)], control).await?;
-        let position = self.delivery.position_mut();
-        position.offset = next_offset;
-        for (delivered, bytes) in position.delivered.iter_mut().zip(&decoded.bytes) {
+        let mut place = Place { offset: next_offset, ..self.delivery.place().clone() };
+        for (delivered, bytes) in place.delivered.iter_mut().zip(&decoded.bytes) {
             *delivered = delivered.saturating_sub(bytes.len() as u64);
         }
+        self.delivery.move_to(place);
         Ok(())
     }
 
     /// The engine has emptied the file in place.
     fn start_over(&mut self, reading: &mut Reading, control: &Control) -> io::Result<Step> {
         control.report(LogReport::Truncated);
-        *reading = self.begin(Arc::clone(&reading.file));
+        *reading = self.begin_at(Arc::clone(&reading.file), [0, 0]);
         Ok(if reading.file.len()? == 0 { Step::AtEnd } else { Step::Read })
     }
 
     fn note_first_line(&mut self, piece: &[u8]) {
-        let position = self.delivery.position_mut();
-        if let (0, Source::File { first: first @ None, .. }) = (position.offset, &mut position.source) {
+        let mut place = self.delivery.place().clone();
+        if let (0, Source::File { first: first @ None, .. }) = (place.offset, &mut place.source) {
             *first = first_line(piece);
+            self.delivery.move_to(place);
         }
     }
 
     fn is_same(&self, file: &HeldFile) -> bool {
-        is_at(self.delivery.position(), file)
+        is_at(self.delivery.place(), file)
     }
 
     fn report_losses(&self, control: &Control) {
@@ -203,9 +209,9 @@ impl Follower {
     }
 }
 
-/// Whether the position is in this file, and the file still has what was read of it.
-pub(super) fn is_at(position: &Position, file: &HeldFile) -> bool {
-    let Source::File { device, inode, first } = position.source else { return false };
+/// Whether the place is in this file, and the file still has what was read of it.
+pub(super) fn is_at(place: &Place, file: &HeldFile) -> bool {
+    let Source::File { device, inode, first } = place.source else { return false };
     if (device, inode) != (file.device, file.inode) {
         return false;
     }

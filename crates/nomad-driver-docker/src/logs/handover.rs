@@ -18,9 +18,9 @@ use rustix::fs::OFlags;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    follower::{LONGEST, first_line},
+    follower::{LONGEST, first_line, is_at},
     json_file::{After, Decoded, decode},
-    position::Source,
+    position::{Place, Source},
     rotation::HeldFile,
     sink::{LogSink, Stream},
 };
@@ -132,40 +132,41 @@ fn read(file: &File, from: u64, to: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A place in the engine's files.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Index of the file.
-    pub(super) file: usize,
-    pub(super) source: Source,
-    /// Where a line begins.
-    pub(super) offset: u64,
-    /// How many bytes of each stream behind the offset have arrived.
-    pub(super) delivered: [u64; 2],
+/// The place behind what arrived, in an engine's files (oldest first), and its file's index; `None` when it is not there.
+pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result<Option<(usize, Place)>> {
+    let text = Text::read(files)?;
+    let mut known: Vec<(usize, usize)> = Vec::new();
+    for index in Stream::BOTH.map(Stream::index) {
+        let Some(tail) = &arrived.0[index] else { continue };
+        let Some(came) = behind(&text.bytes[index], tail) else { return Ok(None) };
+        known.push((index, came));
+    }
+    text.place(&known, files)
 }
 
-/// The place behind what arrived, in an engine's files (oldest first); `None` when it is not there.
-pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result<Option<Place>> {
+/// The same where it is known that it is not before `low` and not behind `high`.
+pub(super) fn place_between(
+    arrived: &Arrived,
+    files: &[Arc<HeldFile>],
+    low: &Place,
+    high: &Place,
+) -> io::Result<Option<(usize, Place)>> {
     let text = Text::read(files)?;
-    let known: Vec<(usize, usize)> = Stream::BOTH
-        .into_iter()
-        .filter_map(|stream| {
-            let index = stream.index();
-            let came = behind(&text.bytes[index], arrived.0[index].as_deref()?)?;
-            Some((index, came))
-        })
-        .collect();
-    // The first line of which something has not arrived. The other program took the lines in their order.
-    let Some(line) = known.iter().map(|(stream, came)| text.line_with(*stream, *came)).min() else { return Ok(None) };
-    let Some(line) = text.lines.get(line) else { return Ok(None) };
-    let mut delivered = [0, 0];
-    for (stream, came) in known {
-        delivered[stream] = came.saturating_sub(line.before[stream]) as u64;
+    let (Some(low), Some(high)) = (text.bytes_before(low, files), text.bytes_before(high, files)) else {
+        return Ok(None);
+    };
+    let mut known: Vec<(usize, usize)> = Vec::new();
+    for index in Stream::BOTH.map(Stream::index) {
+        let (low, high) = (low[index], high[index].min(text.bytes[index].len()));
+        let came = match &arrived.0[index] {
+            _ if low >= high => Some(low),
+            Some(tail) => behind(&text.bytes[index][..high], tail).map(|came| came.max(low)),
+            None => None,
+        };
+        let Some(came) = came else { return Ok(None) };
+        known.push((index, came));
     }
-    let file = &files[line.file];
-    let first = first_line(&read(&file.file, 0, file.len()?.min(LONGEST as u64))?);
-    let source = Source::File { device: file.device, inode: file.inode, first };
-    Ok(Some(Place { file: line.file, source, offset: line.offset, delivered }))
+    text.place(&known, files)
 }
 
 /// How much of `text` has arrived, when what arrived last is `tail`: up to the last place of as much of its end as is there.
@@ -242,6 +243,29 @@ impl Text {
         }
         text.bytes = decoded.bytes;
         Ok(text)
+    }
+
+    /// The first line of which something has not come, when this much of each stream (index, bytes) has: whoever wrote to
+    /// the pipes took the lines in their order.
+    fn place(&self, came: &[(usize, usize)], files: &[Arc<HeldFile>]) -> io::Result<Option<(usize, Place)>> {
+        let line = came.iter().map(|(stream, came)| self.line_with(*stream, *came)).min();
+        let Some(line) = line.and_then(|line| self.lines.get(line)) else { return Ok(None) };
+        let mut delivered = [0, 0];
+        for (stream, came) in came {
+            delivered[*stream] = came.saturating_sub(line.before[*stream]) as u64;
+        }
+        let file = &files[line.file];
+        let first = first_line(&read(&file.file, 0, file.len()?.min(LONGEST as u64))?);
+        let source = Source::File { device: file.device, inode: file.inode, first };
+        Ok(Some((line.file, Place { source, offset: line.offset, delivered })))
+    }
+
+    /// How much of each stream is before a place; `None` where the place is not in these files.
+    fn bytes_before(&self, place: &Place, files: &[Arc<HeldFile>]) -> Option<[usize; 2]> {
+        let is_there = |line: &&Line| line.offset == place.offset && is_at(place, &files[line.file]);
+        let line = self.lines.iter().find(is_there)?;
+        let delivered = place.delivered.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Some([0, 1].map(|stream| line.before[stream].saturating_add(delivered[stream])))
     }
 
     /// The line that has a stream's byte of this number; the place behind all lines when none has.

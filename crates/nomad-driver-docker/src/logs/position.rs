@@ -7,6 +7,10 @@
 //! mark the pipe (mtime = n) -> note "n: these bytes are next" -> write -> mark (mtime = n + 1) -> note ...
 //! ```
 //! A successor that finds note n with mark n knows that the bytes were not written, and with any other time that they were.
+//! A line is delivered when its reader has it, and a pipe can be asked how much is unread: the note also says up to where the
+//! reader had come. A successor that finds the very same pipe, held meanwhile, goes on behind what is in it; one that does not
+//! asks the reader's own files.
+//!
 //! Where a file system keeps no such time (or the process may not set it) each write is noted right after it instead, and a
 //! kill between the two repeats at most 4 KiB.
 
@@ -19,23 +23,43 @@ use serde::{Deserialize, Serialize};
 use super::sink::{Outlet, Stream};
 
 /// The file's fixed size: a note overwrites the one before in one write.
-const SIZE: usize = 512;
+const SIZE: usize = 1024;
 
 /// Where collection stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     /// Whose log it is.
     pub(super) container: String,
-    pub(super) source: Source,
-    /// A file's offset at which a line begins, or a time in nanoseconds.
-    pub(super) offset: u64,
-    /// How many bytes of each stream behind the offset are delivered.
-    pub(super) delivered: [u64; 2],
+    /// Up to where it was written to the pipes.
+    #[serde(flatten)]
+    pub(super) place: Place,
     /// The last mark used.
     pub(super) mark: u64,
     /// The write that was next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<Announced>,
+    /// What the reader had not read when this was noted, if there was any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) read: Option<Unread>,
+}
+
+/// A place in a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) source: Source,
+    /// A file's offset at which a line begins, or a time in nanoseconds.
+    pub(super) offset: u64,
+    /// How many bytes of each stream behind the offset are before this place.
+    pub(super) delivered: [u64; 2],
+}
+
+/// What was written and not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Unread {
+    /// Up to where the reader had come.
+    pub(super) place: Place,
+    /// How much of each stream lies between that and what was written.
+    pub(super) unread: [u64; 2],
 }
 
 /// What the offset counts in.
@@ -67,9 +91,19 @@ pub(super) enum To {
     Sized(u64),
 }
 
+impl Source {
+    fn number(&self) -> Option<(u64, u64)> {
+        match self {
+            Self::File { device, inode, .. } => Some((*device, *inode)),
+            Self::Engine => None,
+        }
+    }
+}
+
 impl Position {
     pub(super) fn new(container: &str, source: Source) -> Self {
-        Self { container: container.to_owned(), source, offset: 0, delivered: [0, 0], mark: 0, next: None }
+        let place = Place { source, offset: 0, delivered: [0, 0] };
+        Self { container: container.to_owned(), place, mark: 0, next: None, read: None }
     }
 
     /// Counts the announced write if it was made.
@@ -81,8 +115,18 @@ impl Position {
             To::Marked(_) => next.bytes,
             To::Sized(before) => outlet.size()?.saturating_sub(before).min(next.bytes),
         };
-        self.delivered[next.stream] += made;
+        self.place.delivered[next.stream] += made;
+        if let Some(read) = &mut self.read {
+            read.unread[next.stream] += made;
+        }
         Ok(())
+    }
+}
+
+impl Place {
+    /// Whether it counts from the same line.
+    pub(super) fn is_at(&self, other: &Self) -> bool {
+        self.source.number() == other.source.number() && self.offset == other.offset
     }
 }
 

@@ -28,6 +28,18 @@ pub enum LogReport {
     PositionGone,
     /// A task was taken over without a record of what was collected; it goes on with what is written from now on.
     PositionUnknown,
+    /// Nobody reads the task's pipe, though the task runs: its log stands still.
+    NobodyReads {
+        /// For how long.
+        waited: Duration,
+        /// How many bytes lie in the pipe.
+        bytes: u64,
+    },
+    /// The pipe of an earlier process is gone, and nothing shows how much of what lay in it was read: it is written again.
+    ReadUnknown {
+        /// How many bytes.
+        bytes: u64,
+    },
     /// The container has exited and the reader of its pipes takes nothing any more: the rest is not delivered.
     ReaderAway {
         /// How long nothing was taken.
@@ -56,6 +68,16 @@ impl fmt::Display for LogReport {
             Self::PositionUnknown => {
                 f.write_str("earlier log lines are not collected: there is no record of what was collected before")
             }
+            Self::NobodyReads { waited, bytes } => write!(
+                f,
+                "nobody has read the task's log for {} s ({bytes} bytes wait in the pipe): nothing is lost yet, the log goes on when \
+                 the agent opens the pipe again, as it does when the task or the agent restarts",
+                waited.as_secs()
+            ),
+            Self::ReadUnknown { bytes } => write!(
+                f,
+                "log lines may be repeated: nothing shows how many of the last {bytes} bytes were read before the pipe was closed"
+            ),
             Self::ReaderAway { waited } => {
                 write!(f, "the end of the log is not delivered: nobody read it for {} s", waited.as_secs())
             }

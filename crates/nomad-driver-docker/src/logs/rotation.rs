@@ -125,31 +125,32 @@ impl LogFiles {
         }
     }
 
-    /// Opens what is there when a task is taken over, oldest first, as far as `wanted` says: it gets all the files and
-    /// answers how many of the oldest to leave out.
-    pub(super) fn take_over(&self, wanted: impl FnOnce(&[Arc<HeldFile>]) -> usize) {
+    /// Opens what is there when a task is adopted, oldest first. What comes later is queued behind it, whatever is chosen
+    /// meanwhile for [`begin_with`](Self::begin_with).
+    pub(super) fn take_over(&self) -> Vec<Arc<HeldFile>> {
         let mut names = lock(&self.names);
-        let mut older = Vec::new();
+        let mut files = Vec::new();
         for number in 2.. {
             let Ok(file) = HeldFile::open(&self.path(Some(number))) else { break };
-            older.push(file);
+            files.push(file);
         }
-        older.reverse();
-        let (found, last) = self.open_unknown(&older);
+        files.reverse();
+        let (found, last) = self.open_unknown(&files);
         names.last = last;
         names.unopened = 0;
         names.taken_over = true;
-        let mut files = older;
         files.extend(found);
-        let mut left_out = wanted(&files);
-        let mut queue = lock(&self.queue);
         // What the opener thread put there since the watch began is among these files.
-        queue.files.clear();
-        for file in files {
-            if left_out == 0 {
-                queue.push(file, self.bound);
-            }
-            left_out = left_out.saturating_sub(1);
+        lock(&self.queue).files.clear();
+        files
+    }
+
+    /// Queues these files, oldest first, in front of those that came since they were opened.
+    pub(super) fn begin_with(&self, files: impl IntoIterator<Item = Arc<HeldFile>>) {
+        let mut queue = lock(&self.queue);
+        let later = std::mem::take(&mut queue.files);
+        for file in files.into_iter().chain(later) {
+            queue.push(file, self.bound);
         }
         drop(queue);
         self.news.notify_one();
@@ -272,6 +273,22 @@ mod tests {
         rotate("666666");
         files.look(3);
         assert_eq!((sizes(&files), files.take_losses().missed), (vec![5, 6], 1));
+    }
+
+    #[test]
+    fn the_opener_goes_on_while_it_is_looked_up_where_an_adopted_log_begins() {
+        let directory = tempfile::tempdir().unwrap();
+        let (files, rotate) = container(directory.path());
+        rotate("1");
+        rotate("22");
+
+        let there = files.take_over();
+        rotate("333");
+        files.look(1);
+        assert!(files.has_next(), "the opener waits for nobody");
+        files.begin_with(there.into_iter().skip(1));
+
+        assert_eq!((sizes(&files), files.take_losses()), (vec![2, 3], Losses::default()));
     }
 
     #[test]

@@ -67,17 +67,33 @@ impl Outlet {
         };
         let metadata = found.metadata()?;
         if metadata.file_type().is_fifo() {
-            let pipe = reopen(&found, OFlags::RDWR | OFlags::NONBLOCK)?;
-            #[expect(
-                deprecated,
-                reason = "its successor is unsafe; an owned descriptor keeps what that one asks for"
-            )]
-            return Ok(Self::Pipe(AsyncFd::new(pipe)?));
+            return Self::of_pipe(&found);
         }
         if metadata.is_file() {
             return Ok(Self::File(reopen(&found, OFlags::WRONLY | OFlags::APPEND)?));
         }
         if is_null(&metadata) { Ok(Self::Nowhere) } else { Err(io::Error::other("it is neither a pipe nor a file")) }
+    }
+
+    /// Opens a pipe that was found, or is held.
+    pub(super) fn of_pipe(found: &File) -> io::Result<Self> {
+        let pipe = reopen(found, OFlags::RDWR | OFlags::NONBLOCK)?;
+        #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor keeps what that one asks for")]
+        Ok(Self::Pipe(AsyncFd::new(pipe)?))
+    }
+
+    /// Another end of a pipe, that only writes: held open, it does not count as a reader.
+    pub(super) fn writing_end(&self) -> io::Result<Option<File>> {
+        let Self::Pipe(pipe) = self else { return Ok(None) };
+        reopen(pipe.get_ref(), OFlags::WRONLY | OFlags::NONBLOCK).map(Some)
+    }
+
+    /// How many bytes lie in a pipe and were not read.
+    pub(super) fn unread(&self) -> io::Result<u64> {
+        match self {
+            Self::Pipe(pipe) => Ok(rustix::io::ioctl_fionread(pipe.get_ref())?),
+            Self::File(_) | Self::Nowhere => Ok(0),
+        }
     }
 
     /// How much may be written at once: what goes in whole, so that a killed process leaves no half of it.

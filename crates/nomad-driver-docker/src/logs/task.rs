@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::sync::watch;
 
 use super::report::{LogReport, LogSummary, Report};
@@ -17,6 +18,7 @@ pub struct LogTask {
     exited: watch::Sender<bool>,
     progress: watch::Receiver<Progress>,
     report: Report,
+    release: BoxFuture<'static, ()>,
     patience: Duration,
 }
 
@@ -41,8 +43,8 @@ impl Control {
     }
 
     /// Waits for the exit.
-    pub(super) async fn exited(&mut self) {
-        if self.exited.wait_for(|exited| *exited).await.is_err() {
+    pub(super) async fn exited(&self) {
+        if self.exited.clone().wait_for(|exited| *exited).await.is_err() {
             // The owner is gone, and so will this work be.
             std::future::pending::<()>().await;
         }
@@ -71,15 +73,20 @@ impl Control {
 }
 
 impl LogTask {
-    /// Starts the work with its side of the control.
-    pub(super) fn spawn<Work>(report: Report, work: impl FnOnce(Control) -> Work) -> Self
+    /// Starts the work with its side of the control; `release` is what is left to do when the log is complete.
+    pub(super) fn spawn<Work>(
+        report: Report,
+        release: impl Future<Output = ()> + Send + 'static,
+        work: impl FnOnce(Control) -> Work,
+    ) -> Self
     where
         Work: Future<Output = ()> + Send + 'static,
     {
         let (exited, exited_receiver) = watch::channel(false);
         let (progress_sender, progress) = watch::channel(Progress::default());
         let control = Control { exited: exited_receiver, progress: progress_sender, report: report.clone() };
-        Self { work: Background::spawn(work(control)), exited, progress, report, patience: PATIENCE }
+        let (work, release) = (Background::spawn(work(control)), release.boxed());
+        Self { work, exited, progress, report, release, patience: PATIENCE }
     }
 
     /// How long [`finish`](Self::finish) waits while the reader takes nothing; 10 s unless told.
@@ -98,19 +105,22 @@ impl LogTask {
     pub async fn finish(mut self) -> LogSummary {
         self.exited.send_replace(true);
         loop {
-            let latest = self.progress.borrow_and_update().clone();
-            if latest.ended {
-                return latest.summary;
+            if self.progress.borrow_and_update().ended {
+                break;
             }
             match tokio::time::timeout(self.patience, self.progress.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_work_is_gone)) => return self.summary(),
+                Ok(Err(_work_is_gone)) => break,
                 Err(_elapsed) => {
-                    drop(self.work);
                     (self.report)(LogReport::ReaderAway { waited: self.patience });
-                    return self.progress.borrow().summary.clone();
+                    break;
                 }
             }
         }
+        let summary = self.summary();
+        // Our own ends are closed first: the holder's is the last, and what is in a pipe without a reader stays with it.
+        self.work.stopped().await;
+        self.release.await;
+        summary
     }
 }

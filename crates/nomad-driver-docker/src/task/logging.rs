@@ -16,24 +16,14 @@ use crate::{
     engine::{Engine, EngineError, EngineFacts, LogFrame},
     events::EventSubject,
     logs::{
-        Arrived, Collector, Frame, FrameError, FrameStream, LogReport, LogSink, LogSource, LogTask, Since, Stream,
-        follow_engine, has_position,
+        Arrived, Begin, Collector, Ends, Frame, FrameError, FrameStream, LogReport, LogSink, LogTask, Since, Stream,
+        has_position,
     },
 };
 
 /// The process's log collector, started with its first task.
 #[derive(Clone, Default)]
 pub struct Logs(Arc<OnceLock<Result<Collector, String>>>);
-
-/// Whether a container is new or was another's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
-    New,
-    /// Another process of this driver collected, and left its position.
-    TakenOver,
-    /// The built-in driver's logger collected: what arrived of it says how far it came.
-    HandedOver(Arrived),
-}
 
 /// A container whose log is to be collected.
 pub(super) struct Subject<'a> {
@@ -56,69 +46,111 @@ fn position_file(task: &TaskConfig) -> PathBuf {
     task_dir(task).join(".docker-log-position.json")
 }
 
-/// How to go on with the log of a container that runs already. The built-in driver's loggers are ended first; `named` is the
-/// one in the task's state.
-pub(super) async fn take_over(task: &TaskConfig, container: &str, named: Option<&Logger>) -> Begin {
-    let sink = sink(task);
-    let ended = logger::end_all(named, &sink.stdout).await;
-    // Nomad's record names the logger for as long as the task lives: it says nothing once this driver has collected.
-    if ended || (named.is_some() && !has_position(&position_file(task), container)) {
-        Begin::HandedOver(Arrived::at(&sink).await)
-    } else {
-        Begin::TakenOver
+/// What a container's log is collected from and for.
+pub(super) struct Logging<'a> {
+    around: &'a Surroundings,
+    subject: Subject<'a>,
+    /// `None` where nobody wants the log.
+    ends: Option<(&'a Collector, Ends)>,
+    begin: Begin,
+}
+
+impl Logs {
+    /// Lets go of the pipes of a container whose log is not collected to its end.
+    pub async fn release(&self, container: &str) {
+        if let Some(Ok(collector)) = self.0.get() {
+            collector.release(container).await;
+        }
+    }
+
+    fn collector(&self, state_dir: &Path) -> Result<&Collector, DriverError> {
+        let collector = self.0.get_or_init(|| Collector::start(state_dir).map_err(|error| error.to_string()));
+        collector.as_ref().map_err(failed)
     }
 }
 
-/// Begins to collect; `None` where nobody wants the log. A new container must not have been started yet.
-pub(super) fn collect(
-    around: &Surroundings,
-    facts: &EngineFacts,
-    subject: &Subject<'_>,
-    begin: &Begin,
-) -> Result<Option<LogTask>, DriverError> {
-    let Subject { task, container, driver } = *subject;
-    let sink = sink(task);
-    let nowhere = |path: &Path| path == Path::new("/dev/null");
-    if around.plugin.disable_log_collection || (nowhere(&sink.stdout) && nowhere(&sink.stderr)) {
+fn failed(error: impl std::fmt::Display) -> DriverError {
+    DriverError::new(format!("failed to collect the task's log: {error}"))
+}
+
+/// The collector, if somebody wants the log.
+fn wanted<'a>(around: &'a Surroundings, task: &TaskConfig) -> Result<Option<&'a Collector>, DriverError> {
+    let nowhere = |path: &str| path == "/dev/null";
+    let nobody = nowhere(&task.stdout_path) && nowhere(&task.stderr_path);
+    if around.plugin.disable_log_collection || nobody {
         return Ok(None);
     }
-    let position = position_file(task);
-    let events = around.events.clone();
-    let owner = EventSubject::from(task);
-    let report = move |report: LogReport| {
-        tracing::warn!(task = owner.task_id.as_str(), "{report}");
-        events.emit(&owner, report.to_string(), std::collections::BTreeMap::new());
-    };
-    let failed = |error: &dyn std::fmt::Display| DriverError::new(format!("failed to collect the task's log: {error}"));
+    around.logs.collector(&around.plugin.state_dir).map(Some)
+}
 
-    let driver = if driver.is_empty() { facts.logging_driver.as_str() } else { driver };
-    let directory = facts.root_dir.join("containers").join(container);
-    if driver == "json-file" && around.engine.is_local() {
-        let collector = around.logs.0.get_or_init(|| Collector::start().map_err(|error| error.to_string()));
-        let collector = collector.as_ref().map_err(|error| failed(error))?;
-        let source = LogSource { container_id: container.to_owned(), directory: directory.clone() };
-        let report = report.clone();
-        let collected = match begin {
-            Begin::New => collector.watch(source, &sink, &position, report),
-            Begin::TakenOver => collector.resume(source, &sink, &position, report),
-            Begin::HandedOver(arrived) => collector.hand_over(source, &sink, &position, arrived.clone(), report),
+impl<'a> Logging<'a> {
+    /// Of a new container, which must not have been started yet.
+    pub(super) async fn new(around: &'a Surroundings, subject: Subject<'a>) -> Result<Self, DriverError> {
+        let ends = match wanted(around, subject.task)? {
+            Some(collector) => {
+                Some((collector, collector.open_new(&sink(subject.task), subject.container).await.map_err(failed)?))
+            }
+            None => None,
         };
-        match collected {
-            Ok(collected) => return Ok(Some(collected)),
-            // An engine in another mount namespace, or files that this user may not read.
-            Err(_) if !readable(&directory) => {}
-            Err(error) => return Err(failed(&error)),
-        }
+        Ok(Self { around, subject, ends, begin: Begin::New })
     }
-    let engine = around.engine.clone();
-    let id = container.to_owned();
-    let open = move |since: Option<u64>| frames(&engine, &id, since);
-    let since = match begin {
-        Begin::New => Since::Beginning,
-        Begin::TakenOver => Since::Position,
-        Begin::HandedOver(_) => Since::Now,
-    };
-    follow_engine(container, since, open, &sink, &position, report).map(Some).map_err(|error| failed(&error))
+
+    /// Of a container that runs already. The built-in driver's loggers are ended, once the pipes are held: their reader is
+    /// not to find the end of file. `named` is the logger in the task's state.
+    pub(super) async fn adopted(
+        around: &'a Surroundings,
+        subject: Subject<'a>,
+        named: Option<&Logger>,
+    ) -> Result<Self, DriverError> {
+        let (task, container) = (subject.task, subject.container);
+        let sink = sink(task);
+        let ends = match wanted(around, task)? {
+            Some(collector) => Some((collector, collector.open(&sink, container).await.map_err(failed)?)),
+            None => None,
+        };
+        let ended = logger::end_all(named, &sink.stdout).await;
+        // Nomad's record names the logger for as long as the task lives: it says nothing once this driver has collected.
+        let begin = if ended || (named.is_some() && !has_position(&position_file(task), container)) {
+            Begin::HandedOver(Arrived::at(&sink).await)
+        } else {
+            Begin::TakenOver
+        };
+        Ok(Self { around, subject, ends, begin })
+    }
+
+    /// Begins to collect.
+    pub(super) async fn begin(self, facts: &EngineFacts) -> Result<Option<LogTask>, DriverError> {
+        let Self { around, subject: Subject { task, container, driver }, ends, begin } = self;
+        let Some((collector, mut ends)) = ends else { return Ok(None) };
+        let (sink, position) = (sink(task), position_file(task));
+        let events = around.events.clone();
+        let owner = EventSubject::from(task);
+        let report = move |report: LogReport| {
+            tracing::warn!(task = owner.task_id.as_str(), "{report}");
+            events.emit(&owner, report.to_string(), std::collections::BTreeMap::new());
+        };
+
+        let driver = if driver.is_empty() { facts.logging_driver.as_str() } else { driver };
+        let directory = facts.root_dir.join("containers").join(container);
+        if driver == "json-file" && around.engine.is_local() {
+            match collector.follow(&directory, ends, &sink, &position, report.clone(), begin.clone()).await {
+                Ok(collected) => return Ok(Some(collected)),
+                // An engine in another mount namespace, or files that this user may not read.
+                Err(_) if !readable(&directory) => {}
+                Err(error) => return Err(failed(error)),
+            }
+            ends = collector.open(&sink, container).await.map_err(failed)?;
+        }
+        let engine = around.engine.clone();
+        let id = container.to_owned();
+        let open = move |since: Option<u64>| frames(&engine, &id, since);
+        let since = match begin {
+            Begin::New => Since::Beginning,
+            Begin::TakenOver => Since::Position,
+            Begin::HandedOver(_) => Since::Now,
+        };
+        collector.follow_engine(since, open, ends, &position, report).map(Some).map_err(failed)
+    }
 }
 
 fn readable(directory: &Path) -> bool {

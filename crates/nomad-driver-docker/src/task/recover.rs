@@ -5,7 +5,7 @@ use nomad_plugin::driver::{DriverError, TaskHandle};
 use super::{
     Container, Surroundings, Task, TaskStore,
     connections::Connections,
-    logging::{self, Subject},
+    logging::{Logging, Subject},
     lost_files,
     state::TaskState,
     watch_exit,
@@ -27,15 +27,15 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
         let message = format!("failed to inspect container for id {:?}: {error}", state.container_id);
         DriverError::recoverable_or_unsaid(error.is_transient(), message)
     })?;
-    let begin = logging::take_over(&config, &state.container_id, state.logger.as_ref()).await;
+    let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
+    let subject =
+        Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
+    let logging = Logging::adopted(around, subject, state.logger.as_ref()).await?;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| {
         DriverError::recoverable_or_unsaid(error.is_transient(), format!("failed to fetch docker daemon info: {error}"))
     })?;
-    let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
-    let subject =
-        Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
-    let logs = logging::collect(around, &facts, &subject, &begin)?;
+    let logs = logging.begin(&facts).await?;
     let image = inspected.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
     let image = around.images.keep(inspected.image.as_deref().unwrap_or_default(), image).await;
     let container = Container {

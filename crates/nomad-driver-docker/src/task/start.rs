@@ -15,7 +15,7 @@ use super::{
     Container, Surroundings, Task, TaskStore,
     connections::Connections,
     created::Created,
-    logging::{self, Begin, Subject},
+    logging::{Logging, Subject},
     port_holder,
     state::TaskState,
     watch_exit,
@@ -65,6 +65,7 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
             Ok(StartedTask { handle, network })
         }
         Err(error) => {
+            around.logs.release(&created.id).await;
             created.undo().await;
             Err(error)
         }
@@ -138,8 +139,12 @@ async fn running(
     let facts = facts(around).await?;
     let driver = request.body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.as_deref());
     let subject = Subject { task: config, container: &created.id, driver: driver.unwrap_or_default() };
-    let begin = if created.running { logging::take_over(config, &created.id, None).await } else { Begin::New };
-    let logs = logging::collect(around, &facts, &subject, &begin)?;
+    let logging = if created.running {
+        Logging::adopted(around, subject, None).await?
+    } else {
+        Logging::new(around, subject).await?
+    };
+    let logs = logging.begin(&facts).await?;
     if !created.running {
         request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
         created.connect(around, request).await?;
