@@ -25,7 +25,7 @@ pub mod watch_exit;
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
@@ -124,6 +124,8 @@ pub struct Task {
     pub status: watch::Receiver<Status>,
     /// What keeps its image.
     pub image: Option<ImageLease>,
+    /// Whether this driver ends it: a kill is its own then.
+    ending: Arc<AtomicBool>,
     /// Its exit watcher.
     _watcher: Background,
 }
@@ -139,6 +141,7 @@ impl Task {
         ended: Option<Exit>,
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
+        let ending = Arc::<AtomicBool>::default();
         let Container { id, network, networks, started_at, pid, image } = container;
         let follower = pid
             .filter(|_| surroundings.engine.is_local())
@@ -149,12 +152,12 @@ impl Task {
         }
         let watching = {
             let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
-            let subject = EventSubject::from(&config);
+            let (subject, ending) = (EventSubject::from(&config), ending.clone());
             async move {
                 let tell = |message: &str| events.emit(&subject, message, BTreeMap::new());
                 let exit = match ended {
                     Some(exit) => exit,
-                    None => watch_exit::watch(&engine, &id, &signal, &networks, tell).await,
+                    None => watch_exit::watch(&engine, &id, &signal, &networks, &ending, tell).await,
                 };
                 // Nothing more is to be told of it.
                 drop((signal, follower));
@@ -180,6 +183,7 @@ impl Task {
             engine: surroundings.engine.clone(),
             status,
             image,
+            ending,
             _watcher: Background::spawn(watching),
         })
     }

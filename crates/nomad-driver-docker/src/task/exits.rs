@@ -178,7 +178,7 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::{cell::Cell, sync::atomic::AtomicBool};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -287,8 +287,8 @@ mod tests {
         let exits = Exits::new(engine.clone());
         let signal = exits.watch("c1");
         let (told, all) = (Cell::new(0), states.len());
-        let networks = Connections::default();
-        let watching = watch_exit::watch(&engine, "c1", &signal, &networks, |_| {
+        let (networks, ending) = (Connections::default(), AtomicBool::new(false));
+        let watching = watch_exit::watch(&engine, "c1", &signal, &networks, &ending, |_| {
             told.set(told.get() + 1);
             assert!(told.get() > panics, "told for the {}. time", told.get());
         });
@@ -328,6 +328,55 @@ mod tests {
             exit = watching => exit,
             () = engines_side => unreachable!("it goes on for ever"),
         }
+    }
+
+    /// Watches `c1`, which has been killed when the engine is first asked, and of which the engine says only then what the
+    /// kernel did.
+    async fn killed(ending: bool) -> Exit {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("tcp://{}", listener.local_addr().unwrap());
+        let engine = Engine::new(Endpoint { address, tls: None });
+        let exits = Exits::new(engine.clone());
+        let signal = exits.watch("c1");
+        let (networks, ending) = (Connections::default(), AtomicBool::new(ending));
+        let watching = watch_exit::watch(&engine, "c1", &signal, &networks, &ending, |_| {});
+        let engines_side = async {
+            let (mut events, mut asked) = (None, false);
+            loop {
+                let (mut stream, path) = request(&listener).await;
+                match path.as_str() {
+                    "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
+                    "/_ping" => answer(stream, "OK").await,
+                    "/events" => {
+                        stream.write_all(EVENTS).await.unwrap();
+                        events = Some(stream);
+                    }
+                    "/containers/c1/json" => {
+                        answer(stream, r#"{"Id":"c1","State":{"Running":false,"ExitCode":137}}"#).await;
+                        asked = true;
+                    }
+                    other => panic!("{other} is asked for"),
+                }
+                if asked && let Some(mut events) = events.take() {
+                    let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+                    let killed =
+                        format!(r#"{{"Type":"container","Action":"oom","Actor":{{"ID":"c1"}},"timeNano":{at}}}"#);
+                    events.write_all(format!("{:x}\r\n{killed}\n\r\n", killed.len() + 1).as_bytes()).await.unwrap();
+                }
+            }
+        };
+        tokio::select! {
+            exit = watching => exit,
+            () = engines_side => unreachable!("it goes on for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_did_is_waited_for_unless_the_kill_is_our_own() {
+        let (by_the_kernel, ours) = (killed(false).await.result, killed(true).await.result);
+
+        assert_eq!((by_the_kernel.result.oom_killed, by_the_kernel.error.as_str()), (true, "OOM Killed"));
+        assert_eq!((ours.result.exit_code, ours.result.oom_killed), (137, false));
     }
 
     const RUNS: &str = r#"{"Running":true}"#;

@@ -1,6 +1,6 @@
 //! Ends a task: asked first, forced when its time is over. Also signals and removes it.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use nomad_plugin::driver::{DriverError, Force, Signal, UnknownSignal};
 
@@ -17,6 +17,7 @@ impl Task {
     /// Sends `signal` (empty: the image's stop signal) and, `timeout` later, SIGKILL. 0 kills at once.
     pub async fn stop(&self, timeout: Duration, signal: &str) -> Result<(), DriverError> {
         let signal = if signal.is_empty() { None } else { Some(parse(signal)?) };
+        self.ending.store(true, Ordering::Relaxed);
         let stopped = match (signal, timeout) {
             (_, Duration::ZERO) => persist(|| self.signal_container("SIGKILL")).await,
             (None, grace) => {
@@ -65,6 +66,7 @@ impl Task {
             let refusal = "must call StopTask for the given task before Destroy or set force to true";
             return Err(DriverError::new(refusal));
         }
+        self.ending.store(true, Ordering::Relaxed);
         if running && let Err(error) = self.signal_container("SIGKILL").await {
             tracing::warn!(container = self.container, %error, "failed to kill the container before its removal");
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -30,7 +31,12 @@ const ENDING: Duration = Duration::from_secs(5);
 /// How often the watching may panic before less is read.
 const ATTEMPTS: u32 = 2;
 /// How long the engine's word of a kill may come after that of the end.
-const LATE: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_secs(1);
+
+/// The code of a first process that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+/// What hosts know the kernel's kill by.
+const OUT_OF_MEMORY: &str = "OOM Killed";
 
 /// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +59,8 @@ struct Known<'a, T> {
     disconnected: bool,
     /// Why it is being ended.
     lost: Option<String>,
+    /// Whether this driver ends it.
+    ending: &'a AtomicBool,
 }
 
 impl<T: Fn(&str)> Known<'_, T> {
@@ -80,11 +88,22 @@ impl<T: Fn(&str)> Known<'_, T> {
         }
     }
 
+    /// Whether the engine may yet say what the kernel did: a kill of a child after an earlier one, or the one that ended
+    /// the container.
+    fn may_be_told_more(&self, exit: &Exit) -> bool {
+        let nobodys = exit.is_kill() && self.last_kill.is_none() && !self.ending.load(Ordering::Relaxed);
+        exit.is_long_after(self.last_kill) || nobodys
+    }
+
     /// The end, for its true reason.
     fn judge(self, exit: Exit) -> Exit {
         match self.lost {
             Some(error) => Exit { result: WaitResult { error, ..exit.result }, ..exit },
             None if exit.is_long_after(self.last_kill) => exit.of_another_cause(),
+            // The engine's flag comes with its event, which came late.
+            None if exit.is_kill() && self.last_kill.is_some_and(|kill| kill + AFTERMATH > exit.at) => {
+                exit.by_the_kernel()
+            }
             None => exit,
         }
     }
@@ -96,6 +115,17 @@ impl Exit {
         self.result.result.oom_killed && last_kill.is_some_and(|kill| kill + AFTERMATH < self.at)
     }
 
+    /// Whether its first process was killed, and the engine does not say that the kernel did it.
+    fn is_kill(&self) -> bool {
+        !self.result.result.oom_killed && self.result.result.exit_code == KILLED
+    }
+
+    /// The same end, by the kernel's doing.
+    fn by_the_kernel(self) -> Self {
+        let result = ExitResult { oom_killed: true, ..self.result.result };
+        Self { result: WaitResult { result, error: OUT_OF_MEMORY.to_owned() }, ..self }
+    }
+
     /// The same end, not by the kernel's doing.
     fn of_another_cause(mut self) -> Self {
         self.result.result.oom_killed = false;
@@ -104,7 +134,8 @@ impl Exit {
     }
 }
 
-/// Waits for a container's end; one that loses one of its `networks` is ended. `tell` tells the task's owner.
+/// Waits for a container's end; one that loses one of its `networks` is ended. `tell` tells the task's owner, `ending` is
+/// whether this driver ends it.
 ///
 /// A panic on the way is no end: a host would start the task again beside the one that runs. The watching is begun again,
 /// and where that does not help no more is read than that the container has ended, so that nobody waits for ever.
@@ -113,6 +144,7 @@ pub(super) async fn watch(
     container: &str,
     signal: &ExitSignal,
     networks: &Connections,
+    ending: &AtomicBool,
     tell: impl Fn(&str),
 ) -> Exit {
     let mut attempts = 0;
@@ -129,7 +161,7 @@ pub(super) async fn watch(
             {
                 return exit;
             }
-            follow(engine, container, signal, networks, tell).await
+            follow(engine, container, signal, networks, ending, tell).await
         }
     };
     persevere("the watching of a task", attempt).await
@@ -155,10 +187,11 @@ async fn follow(
     container: &str,
     signal: &ExitSignal,
     networks: &Connections,
+    ending: &AtomicBool,
     tell: impl Fn(&str),
 ) -> Exit {
     let Connections { names, lacking } = networks;
-    let mut known = Known { tell, networks: names, last_kill: None, disconnected: *lacking, lost: None };
+    let mut known = Known { tell, networks: names, last_kill: None, disconnected: *lacking, lost: None, ending };
     let mut failing = false;
     loop {
         let patience = if failing { Some(ASK_AGAIN) } else { known.disconnected.then_some(RECONNECTION) };
@@ -175,10 +208,13 @@ async fn follow(
         match engine.inspect_container(container).await {
             Ok(inspected) => match exit(&inspected) {
                 Some(exit) => {
-                    if exit.is_long_after(known.last_kill)
-                        && let Ok(heard) = tokio::time::timeout(LATE, signal.heard()).await
-                    {
-                        known.hear(heard);
+                    let late = tokio::time::sleep(LATE);
+                    tokio::pin!(late);
+                    while known.may_be_told_more(&exit) {
+                        tokio::select! {
+                            heard = signal.heard() => known.hear(heard),
+                            () = &mut late => break,
+                        }
                     }
                     return known.judge(exit);
                 }
@@ -210,9 +246,9 @@ pub(super) fn exit(inspected: &ContainerInspectResponse) -> Option<Exit> {
 fn result(state: &ContainerState) -> WaitResult {
     let exit_code = state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or_default();
     // The engine's flag also stands for a child that was killed earlier; only a SIGKILL ends the first process so.
-    let oom_killed = state.oom_killed == Some(true) && exit_code == 128 + 9;
+    let oom_killed = state.oom_killed == Some(true) && exit_code == KILLED;
     let error = if oom_killed {
-        "OOM Killed".to_owned()
+        OUT_OF_MEMORY.to_owned()
     } else if exit_code != 0 {
         non_zero(exit_code)
     } else {
@@ -227,7 +263,7 @@ fn non_zero(exit_code: i32) -> String {
 
 fn removed() -> Exit {
     let error = "the container was removed by someone else while the task ran".to_owned();
-    let result = ExitResult { exit_code: 128 + 9, signal: 0, oom_killed: false };
+    let result = ExitResult { exit_code: KILLED, signal: 0, oom_killed: false };
     Exit { result: WaitResult { result, error }, at: SystemTime::now() }
 }
 
