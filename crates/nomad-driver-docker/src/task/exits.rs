@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     background::Background,
-    engine::{ContainerEventKind, Engine, EngineError},
+    engine::{ContainerEvent, ContainerEventKind, Engine, EngineError},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +40,8 @@ pub struct Exits {
     subscription: OnceLock<Background>,
 }
 
-type Watched = Mutex<HashMap<String, Weak<Signal>>>;
+/// By container. Each watcher of one is woken: a second one takes nothing from the first.
+type Watched = Mutex<HashMap<String, Vec<Weak<Signal>>>>;
 
 #[derive(Default)]
 struct Signal {
@@ -76,7 +77,7 @@ impl Exits {
     /// Listens for a container, by full id. What happens before this call is not heard.
     pub fn watch(&self, container: &str) -> ExitSignal {
         let signal = Arc::<Signal>::default();
-        lock(&self.watched).insert(container.to_owned(), Arc::downgrade(&signal));
+        lock(&self.watched).entry(container.to_owned()).or_default().push(Arc::downgrade(&signal));
         self.subscription.get_or_init(|| {
             let (engine, watched) = (self.engine.clone(), self.watched.clone());
             Background::persevere("the subscription to events", move || subscribe(engine.clone(), watched.clone()))
@@ -108,8 +109,11 @@ impl Signal {
 impl Drop for ExitSignal {
     fn drop(&mut self) {
         let mut watched = lock(&self.watched);
-        if watched.get(&self.container).is_some_and(|kept| kept.as_ptr() == Arc::as_ptr(&self.signal)) {
-            watched.remove(&self.container);
+        if let Some(watchers) = watched.get_mut(&self.container) {
+            watchers.retain(|watcher| watcher.as_ptr() != Arc::as_ptr(&self.signal));
+            if watchers.is_empty() {
+                watched.remove(&self.container);
+            }
         }
     }
 }
@@ -136,9 +140,8 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
     // The engine repeats its latest events from here on, so none falls between this moment and the subscription.
     let since = SystemTime::now();
     *pause = FIRST_PAUSE;
-    let all: Vec<_> = lock(watched).values().filter_map(Weak::upgrade).collect();
-    for signal in all {
-        signal.tell(|heard| heard.maybe_ended = true);
+    for watcher in lock(watched).values().flatten().filter_map(Weak::upgrade) {
+        watcher.tell(|heard| heard.maybe_ended = true);
     }
     let mut events = engine.container_events(since).await?;
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
@@ -164,8 +167,14 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
         if matches!(event.kind, ContainerEventKind::Died | ContainerEventKind::Destroyed) {
             ended.insert(event.container.clone());
         }
-        let Some(signal) = lock(watched).get(&event.container).and_then(Weak::upgrade) else { continue };
-        signal.tell(|heard| match event.kind {
+        wake(watched, &event);
+    }
+}
+
+/// Wakes the watchers of an event's container.
+fn wake(watched: &Watched, event: &ContainerEvent) {
+    for watcher in lock(watched).get(&event.container).into_iter().flatten().filter_map(Weak::upgrade) {
+        watcher.tell(|heard| match event.kind {
             ContainerEventKind::Died | ContainerEventKind::Destroyed => heard.maybe_ended = true,
             ContainerEventKind::OutOfMemory => {
                 heard.maybe_ended = true;
@@ -328,6 +337,21 @@ mod tests {
             exit = watching => exit,
             () = engines_side => unreachable!("it goes on for ever"),
         }
+    }
+
+    #[tokio::test]
+    async fn each_watcher_of_a_container_is_woken_and_one_that_leaves_takes_no_other_with_it() {
+        let exits = Exits::new(Engine::new(Endpoint { address: "unix:///nowhere".to_owned(), tls: None }));
+        let (first, second, third) = (exits.watch("c1"), exits.watch("c1"), exits.watch("c1"));
+        let died =
+            ContainerEvent { container: "c1".to_owned(), kind: ContainerEventKind::Died, at: SystemTime::UNIX_EPOCH };
+
+        drop(second);
+        wake(&exits.watched, &died);
+
+        assert!(first.heard().await.maybe_ended && third.heard().await.maybe_ended);
+        drop((first, third));
+        assert!(lock(&exits.watched).is_empty());
     }
 
     /// Watches `c1`, which has been killed when the engine is first asked, and of which the engine says only then what the
