@@ -98,8 +98,7 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
     assert_eq!((task["status"].as_str(), task["exit_code"].as_i64()), (Some("complete"), Some(0)));
     let kinds: Vec<&str> =
         task["events"].as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
-    // The driver's is that the image is there.
-    assert_eq!(kinds, ["Driver", "Started", "Killing", "Killed"]);
+    assert_eq!(kinds, ["Started", "Killing", "Killed"]);
     assert_eq!(machine.containers(), Vec::<String>::new());
 }
 
