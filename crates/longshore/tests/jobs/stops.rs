@@ -11,7 +11,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 
-use crate::{Machine, bars::OnTerminal, job, text, wait_until};
+use crate::{Machine, bars::OnTerminal, groups::Pause, job, orphans::on_a_bridge, text, wait_until};
 
 /// Two allocations that run until they are stopped.
 fn two(machine: &Machine, id: &str) -> [String; 2] {
@@ -139,6 +139,19 @@ fn a_job_can_be_stopped_whose_host_and_driver_were_killed_before_they_had_record
     machine.ok(&["stop", "early"]);
 
     assert_eq!((machine.containers(), machine.state("early")["status"].as_str()), (Vec::new(), Some("complete")));
+}
+
+#[test]
+fn a_group_on_a_bridge_can_be_stopped_whose_host_and_driver_were_killed() {
+    let machine = Machine::new();
+    let (pause, config) = Pause::make(&machine, "both");
+    let file = machine.file("job.hcl", &on_a_bridge("bridged", "", "exec sleep 1000")).display().to_string();
+    machine.ok(&["-config", &config, "run", "-detach", &file]);
+
+    machine.kill_host_and_driver("bridged");
+    machine.stop_orphan("bridged", &["-config", &config]);
+
+    assert_eq!(pause.containers(), "");
 }
 
 #[test]
