@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
-use nomad_plugin::{
-    client::{ClientError, DriverClient},
-    driver::{DriverError, TaskState as Inspected},
-};
+use nomad_plugin::{client::DriverClient, driver::TaskState as Inspected};
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
@@ -128,7 +125,7 @@ async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Answer {
     match timeout(PATIENCE, driver.inspect_task(task.run.as_str().into())).await {
         Ok(Ok(inspected)) if inspected.state == Inspected::Running => Answer::Runs,
         Ok(Ok(_)) => Answer::Ended,
-        Ok(Err(ClientError::Driver(error))) if error.message == DriverError::TASK_NOT_FOUND => Answer::NotKnown,
+        Ok(Err(error)) if error.is_task_not_found() => Answer::NotKnown,
         Ok(Err(error)) => Answer::None(error.to_string()),
         Err(_) => Answer::None(format!("its driver does not answer within {} s", PATIENCE.as_secs())),
     }

@@ -20,8 +20,8 @@ use nomad_jobspec::{
 use nomad_plugin::{
     client::ClientError,
     driver::{
-        AllocatedResources, Dns, DriverError, Force, LinuxResources, NetworkIsolation, PortMapping, Recoverability,
-        Resources, TaskConfig, TaskHandle, WaitResult,
+        AllocatedResources, Dns, Force, LinuxResources, NetworkIsolation, PortMapping, Recoverability, Resources,
+        TaskConfig, TaskHandle, WaitResult,
     },
     hclspec::Spec,
     id::TaskId,
@@ -45,6 +45,9 @@ use crate::{
 
 /// What ends a task whatever it does.
 pub(crate) const KILL: &str = "SIGKILL";
+
+/// How long to wait before a task that could not be killed is killed again.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often a driver is asked to give up a start.
 const GIVING_UP: Duration = Duration::from_millis(200);
@@ -231,9 +234,7 @@ impl TaskRunner {
             let client = self.driver.current();
             match client.stop_task(id.clone(), self.task.kill_timeout, self.task.kill_signal.clone()).await {
                 // The driver has not heard of it yet, or is just making it.
-                Err(ClientError::Driver(error)) if error.message == DriverError::TASK_NOT_FOUND => {
-                    tokio::time::sleep(GIVING_UP).await;
-                }
+                Err(error) if error.is_task_not_found() => tokio::time::sleep(GIVING_UP).await,
                 _ => return,
             }
         }
@@ -374,8 +375,11 @@ impl TaskRunner {
         let Err(error) = asked.await else { return };
         // A signal that there is not, for example: nothing else would end the task.
         self.event("Killing", &format!("failed to stop, so it is killed: {error}"));
-        if let Err(error) = kill().await {
-            self.event("Killing", &format!("failed to kill: {error}"));
+        let Err(error) = kill().await else { return };
+        self.event("Killing", &format!("failed to kill, which is tried until it ends: {error}"));
+        // The engine is away. It must not go on with the task when it is back.
+        while kill().await.is_err_and(|error| !error.is_task_not_found()) {
+            tokio::time::sleep(KILL_AGAIN).await;
         }
     }
 

@@ -61,6 +61,13 @@ pub enum ClientError {
     Schema(#[from] SchemaError),
 }
 
+impl ClientError {
+    /// Whether the driver does not know the task that it was asked for.
+    pub fn is_task_not_found(&self) -> bool {
+        matches!(self, Self::Driver(error) if error.message == DriverError::TASK_NOT_FOUND)
+    }
+}
+
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
         match driver_error(&status) {

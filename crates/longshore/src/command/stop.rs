@@ -8,10 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nomad_plugin::{
-    client::ClientError,
-    driver::{DriverError, Force},
-};
+use nomad_plugin::{client::ClientError, driver::Force};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -281,7 +278,7 @@ async fn ended(task: &TaskState, given: Duration, driver: &Driver) -> Result<Opt
     if task.handle.is_some() {
         let mut stopped = stop(given, &task.kill_signal).await;
         if let Err(error) = &stopped
-            && !is_unknown(error)
+            && !error.is_task_not_found()
         {
             report::note(&format!("failed to stop {id}, so it is killed: {error}"));
             stopped = stop(Duration::ZERO, KILL).await;
@@ -292,20 +289,15 @@ async fn ended(task: &TaskState, given: Duration, driver: &Driver) -> Result<Opt
                 exit_code = Some(waited.result.exit_code);
             }
             // Its container was gone before.
-            Err(error) if is_unknown(&error) => {}
+            Err(error) if error.is_task_not_found() => {}
             Err(error) => return Err(error),
         }
     }
     match driver.call(|client| async move { client.destroy_task(id.into(), Force::Yes).await }).await {
         // It was not started yet, or waited to be started again.
-        Err(error) if !is_unknown(&error) => Err(error),
+        Err(error) if !error.is_task_not_found() => Err(error),
         _ => Ok(exit_code),
     }
-}
-
-/// Whether a driver does not know the task that it was asked for.
-fn is_unknown(error: &ClientError) -> bool {
-    matches!(error, ClientError::Driver(error) if error.message == DriverError::TASK_NOT_FOUND)
 }
 
 #[cfg(test)]
