@@ -61,12 +61,13 @@ impl Ends {
         let mut outlets = Vec::new();
         for (stream, path) in Stream::BOTH.into_iter().zip([&sink.stdout, &sink.stderr]) {
             let pipe = if held == Held::Maybe { holder.take(container, stream).await } else { None };
-            has_unread &= pipe.is_some();
+            let was_held = pipe.is_some();
             let outlet = match pipe {
                 Some(pipe) => Outlet::of_pipe(&pipe),
                 None => Outlet::open(&alloc_dir, path),
             };
             let outlet = outlet.map_err(|error| failed(path, &error))?;
+            has_unread &= was_held || !matches!(outlet, Outlet::Pipe(_));
             if let Some(end) = outlet.writing_end().map_err(|error| failed(path, &error))? {
                 holder.hold(container, stream, end).await;
             }

@@ -189,9 +189,11 @@ impl Work {
         };
         let answered = timeout(ANSWER, connection.exchange(request, pipe)).await;
         let answered = answered.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
-        if answered.is_err() {
+        if let Err(error) = &answered {
             self.connection = None;
-            self.not_before = Some(Instant::now());
+            // One that is gone is replaced at once; one that hangs is asked again later.
+            let pause = if error.kind() == io::ErrorKind::TimedOut { PAUSE } else { Duration::ZERO };
+            self.not_before = Some(Instant::now() + pause);
         }
         answered
     }
