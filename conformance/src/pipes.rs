@@ -176,7 +176,8 @@ fn read(pipe: &File, copy: &Path, stopped: &OwnedFd, came: &(Mutex<Came>, Condva
     // Returns when there is a writer.
     let Ok(pipe) = reopen(pipe, OFlags::RDONLY) else { return };
     let mut pipe = File::from(pipe);
-    let mut copy = OpenOptions::new().append(true).create(true).open(copy).unwrap();
+    // The directory is gone where the test is over.
+    let Ok(mut copy) = OpenOptions::new().append(true).create(true).open(copy) else { return };
     let mut buffer = vec![0; 256 << 10];
     loop {
         let mut ready = [PollFd::new(&pipe, PollFlags::IN), PollFd::from_borrowed_fd(stopped.as_fd(), PollFlags::IN)];
