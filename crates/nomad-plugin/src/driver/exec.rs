@@ -32,7 +32,7 @@ pub struct ExecSetup {
 pub enum ExecInput {
     /// Nothing: the caller's client is still there. Agents send it every 10 s.
     Heartbeat,
-    /// Bytes for standard input, be it none.
+    /// Bytes for standard input, even if there are none.
     Stdin(Bytes),
     /// The end of standard input.
     StdinClosed,
