@@ -121,8 +121,11 @@ impl Work {
         match ask {
             Ask::Hold(end, pipe, done) => {
                 self.held.insert(end, pipe);
-                if self.connected().await {
+                if self.connection.is_some() {
                     self.hold(end).await;
+                } else {
+                    // A holder that is found or started is given all of them.
+                    let _without_a_holder = self.connected().await;
                 }
                 let _nobody_waits = done.send(());
             }
