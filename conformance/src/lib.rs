@@ -129,7 +129,7 @@ impl Drop for Remains {
     fn drop(&mut self) {
         let running = std::fs::read_link(format!("/proc/{}/exe", self.pid));
         if running.is_ok_and(|program| program == self.program) {
-            signal(self.pid, "KILL");
+            kill([self.pid]);
         }
         for container in docker::containers_of(&self.directory) {
             docker::docker(&["rm", "--force", "--volumes", &container]);
@@ -240,7 +240,7 @@ impl Fixture {
 
     /// Kills the driver's process with SIGKILL.
     pub fn kill(&self) {
-        signal(self.driver.reattach_config().pid, "KILL");
+        kill([self.driver.reattach_config().pid]);
     }
 
     /// Starts another process of the driver once the one that was killed has ended. Tasks are not recovered.
@@ -324,14 +324,30 @@ fn set_config(config: &Value, directory: &Path) -> SetConfig {
     SetConfig { msgpack: encode(&config), nomad: None, api_version: "v0.1.0".into() }
 }
 
-/// Sends a signal to a process of the test's own.
+/// Sends a signal to a process of the test's own. [`kill`] is what ends one.
 pub fn signal(pid: i32, name: &str) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     let signal = match name {
-        "KILL" => rustix::process::Signal::KILL,
         "TERM" => rustix::process::Signal::TERM,
         "INT" => rustix::process::Signal::INT,
         other => panic!("no signal {other}"),
     };
     rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// Kills processes of the test's own with SIGKILL, all at once, and waits until each has ended: until then it holds its files
+/// open.
+pub fn kill<const COUNT: usize>(pids: [i32; COUNT]) {
+    let opened = pids.map(|pid| {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap()
+    });
+    for process in &opened {
+        rustix::process::pidfd_send_signal(process, rustix::process::Signal::KILL).unwrap();
+    }
+    let patience = rustix::event::Timespec::try_from(*DEADLINE).unwrap();
+    for (process, pid) in opened.iter().zip(pids) {
+        let mut ended = [rustix::event::PollFd::new(process, rustix::event::PollFlags::IN)];
+        assert_eq!(rustix::event::poll(&mut ended, Some(&patience)), Ok(1), "process {pid} has not ended");
+    }
 }

@@ -8,9 +8,9 @@ use std::{fs, path::Path, time::Duration};
 use conformance::{
     Fixture, Started, Task,
     docker::docker,
-    event_that, image,
+    event_that, image, kill,
     lines::{Judgement, flood, judge, last_number},
-    object, signal, text, until,
+    object, text, until,
 };
 use nomad_plugin::driver::ExitResult;
 
@@ -149,7 +149,7 @@ async fn a_killed_log_holder_is_replaced_before_the_driver_dies_too() {
 
     for _ in 0..2 {
         let dead = holder(&steady.fixture);
-        signal(dead, "KILL");
+        kill([dead]);
         until("another log holder", || matches!(holders(&steady.fixture)[..], [other] if other != dead)).await;
         steady.read_on("more lines", 100);
         steady.fixture.kill();
@@ -164,7 +164,7 @@ async fn a_killed_log_holder_is_replaced_before_the_driver_dies_too() {
 async fn a_reader_that_found_the_end_of_file_is_reported_and_the_next_one_misses_nothing() {
     let mut steady = Steady::start().await;
     steady.fixture.kill();
-    signal(holder(&steady.fixture), "KILL");
+    kill([holder(&steady.fixture)]);
     steady.task.pipes.stdout.to_the_end();
 
     steady.fixture.start_again().await;
@@ -203,7 +203,7 @@ async fn what_lay_in_the_pipe_unread_is_neither_lost_nor_repeated() {
             match death {
                 Reader => steady.task.pipes.stdout.end(),
                 Driver => steady.fixture.kill(),
-                Holder => signal(holder(&steady.fixture), "KILL"),
+                Holder => kill([holder(&steady.fixture)]),
             }
             steady.written_on(10).await;
         }

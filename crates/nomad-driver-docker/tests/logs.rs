@@ -222,7 +222,7 @@ fn what_was_read_of_a_pipe_that_is_gone_is_looked_up_in_the_readers_files() {
         container.write(numbered(10..31));
         until("they are written", || fs::read_to_string(container.path("position")).unwrap().contains("unread")).await;
     });
-    conformance::signal(holder("after the driver"), "KILL");
+    conformance::kill([holder("after the driver")]);
 
     // The reader had some of it before it died.
     let copy = container.path("web.stdout.0");

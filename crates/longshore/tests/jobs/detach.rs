@@ -3,9 +3,8 @@
 use std::{net::TcpListener, process::Stdio};
 
 use conformance::{
-    image,
+    image, kill,
     registry::{Access, Registry},
-    signal,
 };
 
 use crate::{Machine, job, orphans::stalling, text, wait_until};
@@ -141,7 +140,7 @@ fn a_host_that_dies_before_the_job_runs_is_an_error_that_says_so() {
     let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("the pull", || registry.holding() > 0);
 
-    signal(machine.state("early")["host_pid"].as_i64().unwrap().try_into().unwrap(), "KILL");
+    kill([machine.state("early")["host_pid"].as_i64().unwrap().try_into().unwrap()]);
     let output = run.wait_with_output().unwrap();
 
     assert_eq!(output.status.code(), Some(3));

@@ -8,9 +8,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use conformance::{
     docker::{has_containerd_store, is_local},
-    image,
+    image, kill,
     registry::{Access, PASSWORD, Registry, USERNAME},
-    signal,
 };
 use serde_json::Value;
 
@@ -109,7 +108,7 @@ fn a_prefetched_image_is_kept_by_the_driver_that_brought_it_and_by_the_next() {
 
     let driver = || machine.state("web")["driver_pid"].as_i64().unwrap();
     let killed = driver();
-    signal(i32::try_from(killed).unwrap(), "KILL");
+    kill([killed.try_into().unwrap()]);
     wait_until("another driver", || driver() != killed);
     assert!(is_local(&wanted));
     assert_eq!(machine.ok(&["prefetch", "-forget", &wanted]), format!("{wanted}: kept no longer\n"));

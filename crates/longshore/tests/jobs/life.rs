@@ -11,7 +11,7 @@ use std::{
 use conformance::{
     DEADLINE,
     docker::docker,
-    image,
+    image, kill,
     lines::{Judgement, judge, last_number},
     signal,
 };
@@ -215,7 +215,7 @@ fn a_killed_driver_is_started_again_and_the_log_has_no_gap() {
     for round in 1..=2 {
         wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
         let killed = driver().unwrap();
-        signal(killed, "KILL");
+        kill([killed]);
         wait_until("another driver", || driver().is_some_and(|pid| pid != killed));
     }
     wait_until("lines after the last kill", || last_number(machine.logs("steady").as_bytes(), "a") > 700);

@@ -86,15 +86,13 @@ impl Machine {
 
     /// Kills one of a job's processes with SIGKILL.
     fn kill_process_of(&self, job: &str, of: &str) {
-        conformance::signal(self.state(job)[of].as_i64().unwrap().try_into().unwrap(), "KILL");
+        conformance::kill([self.state(job)[of].as_i64().unwrap().try_into().unwrap()]);
     }
 
     /// Kills a job's host and its driver with SIGKILL, before either could do anything.
     fn kill_host_and_driver(&self, job: &str) {
         let state = self.state(job);
-        for of in ["host_pid", "driver_pid"] {
-            conformance::signal(state[of].as_i64().unwrap().try_into().unwrap(), "KILL");
-        }
+        conformance::kill(["host_pid", "driver_pid"].map(|of| state[of].as_i64().unwrap().try_into().unwrap()));
     }
 
     fn logs(&self, job: &str) -> String {
@@ -104,7 +102,7 @@ impl Machine {
     /// Kills a job's host with SIGKILL, and waits until it is gone.
     fn kill_host(&self, job: &str) {
         let host = || self.state(job)["host_pid"].as_i64();
-        conformance::signal(host().unwrap().try_into().unwrap(), "KILL");
+        conformance::kill([host().unwrap().try_into().unwrap()]);
         wait_until("the host's end", || host().is_none());
     }
 

@@ -60,7 +60,7 @@ fn a_job_whose_engine_is_dead_is_unknown_until_that_is_back_and_runs_on() {
     let state = machine.state("away");
     let driver = state["driver_pid"].as_i64().unwrap();
     // Its successor cannot take the task over before the engine is back.
-    conformance::signal(driver.try_into().unwrap(), "KILL");
+    conformance::kill([driver.try_into().unwrap()]);
     wait_until("another driver", || machine.state("away")["driver_pid"].as_i64().is_some_and(|pid| pid != driver));
     let without_engine = machine.state("away")["status"].clone();
     engine.begin();

@@ -1,7 +1,5 @@
 //! What the operator does not allow: jobs that try to get past it, and what Docker was told of those that may.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     fs,
     os::unix::fs::symlink,

@@ -1,0 +1,6 @@
+//! Attacks of a job, an image, a registry or an engine on the driver and its node, one file a kind, against a real engine.
+//! docs/security.md has a row for each. `./x attack` runs them all.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod gates;
