@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use image_service::{Layer, LayerState, Pull};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::report::harmless;
+
 /// All that is drawn, below what was written.
 static DRAWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
@@ -48,7 +50,7 @@ impl Bars {
     pub(crate) fn show(&mut self, pull: &Pull) {
         let drawn = self.0.entry(pull.image.clone()).or_insert_with(|| {
             let head = DRAWN.add(ProgressBar::no_length().with_style(WORDS.clone()));
-            head.set_prefix(pull.image.clone());
+            head.set_prefix(harmless(&pull.image));
             OfImage { head, layers: BTreeMap::new() }
         });
         drawn.head.set_message(match pull.place {
@@ -59,7 +61,7 @@ impl Bars {
             let last = drawn.layers.values().last().unwrap_or(&drawn.head).clone();
             let bar = drawn.layers.entry(layer.id.clone()).or_insert_with(|| {
                 let bar = DRAWN.insert_after(&last, ProgressBar::no_length().with_style(WORDS.clone()));
-                bar.set_prefix(format!("  {}", layer.id));
+                bar.set_prefix(format!("  {}", harmless(&layer.id)));
                 bar
             });
             draw(bar, layer);

@@ -143,6 +143,9 @@ pub(crate) enum Command {
         /// A file of variables
         #[arg(long = "var-file", value_name = "FILE")]
         variable_files: Vec<PathBuf>,
+        /// What `${env.NAME}` is in the job file
+        #[arg(long = "env", value_name = "NAME[=VALUE]")]
+        environment: Vec<String>,
         /// Keeps them no longer; removes nothing by itself
         #[arg(long)]
         forget: bool,
@@ -163,6 +166,9 @@ pub(crate) struct JobFile {
     /// A file of variables
     #[arg(long = "var-file", value_name = "FILE")]
     pub(crate) variable_files: Vec<PathBuf>,
+    /// What `${env.NAME}` is in the job file where its task has no such variable; without a value, that of this command
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub(crate) environment: Vec<String>,
 }
 
 impl JobFile {
@@ -248,7 +254,7 @@ pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
         "help",
         "version",
     ];
-    const WITH_VALUE: [&str; 7] = ["var", "var-file", "task", "signal", "data-dir", "plugin", "config"];
+    const WITH_VALUE: [&str; 8] = ["var", "var-file", "env", "task", "signal", "data-dir", "plugin", "config"];
     // The program, the verb, the target and the command: what stands behind them is the command's own.
     const OF_EXEC: usize = 3;
     let mut positionals = Vec::new();

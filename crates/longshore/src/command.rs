@@ -58,8 +58,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Events { target, follow } => events::events(&target, follow, &data()?, options.json).await,
         Command::Validate { file } => validate::validate(&file, &options).await,
         Command::Images => images::images(&options, &data()?).await,
-        Command::Prefetch { target, variables, variable_files, forget } => {
-            let file = JobFile { path: target.into(), variables, variable_files };
+        Command::Prefetch { target, variables, variable_files, environment, forget } => {
+            let file = JobFile { path: target.into(), variables, variable_files, environment };
             if forget {
                 prefetch::forget(&file, &options, &data()?).await
             } else {

@@ -65,7 +65,7 @@ pub(crate) struct Asks {
 /// Runs a job to its end. Tasks that an earlier host left are taken over.
 pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks: Asks) -> Result<(), Failure> {
     let usage = |error: std::io::Error| data.failed(&error);
-    let Loaded { source, directory, parsed } = loaded;
+    let Loaded { source, directory, parsed, passed } = loaded;
     let job = Arc::new(parsed.job);
     let _lock = lock(&data, &job.id)?;
     for name in &parsed.ignored {
@@ -105,7 +105,7 @@ pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks:
     // Those whose tasks ended while no host was there, or whose networks could not be removed then.
     let over = before.iter_mut().flat_map(|before| &mut before.allocs).filter(|alloc| !kept.contains(&alloc.id));
     let placed = match network::remove_all(&driver, over).await {
-        Ok(()) => place(&job, &source, &directory, &driver, &record, &data).await,
+        Ok(()) => place(&job, &source, &directory, &passed, &driver, &record, &data).await,
         Err(failure) => Err(failure),
     };
     let result = match placed {
@@ -183,11 +183,12 @@ async fn place(
     job: &Arc<Job>,
     source: &nomad_jobspec::Source,
     directory: &Arc<Path>,
+    passed: &BTreeMap<String, String>,
     driver: &Arc<Driver>,
     record: &Arc<Record>,
     data: &DataDir,
 ) -> Result<Placed, Failure> {
-    let node = Arc::new(Node::new(&driver.fingerprint().await?));
+    let node = Arc::new(Node::new(&driver.fingerprint().await?).with(passed));
     let schema = driver.call(|client| async move { client.task_config_schema().await }).await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
     check(job, source, directory, &schema, &node)?;

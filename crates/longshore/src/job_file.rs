@@ -1,13 +1,19 @@
 //! A job file from disk, with what it may read of this machine.
 
 use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use nomad_jobspec::{Files, Inputs, Parsed, Source, parse};
 
-use crate::{Failure, cli::JobFile};
+use crate::{Failure, bounded::bounded, cli::JobFile};
+
+/// The longest text that is read, in bytes.
+const LONGEST: u64 = 16 << 20;
 
 /// A job file as it was read.
 pub(crate) struct Loaded {
@@ -15,6 +21,8 @@ pub(crate) struct Loaded {
     /// The file's directory: where this process is, of one from standard input.
     pub(crate) directory: Arc<Path>,
     pub(crate) parsed: Parsed,
+    /// What the job may know of the environment of the person who runs it.
+    pub(crate) passed: BTreeMap<String, String>,
 }
 
 /// Reads and parses a job file.
@@ -32,25 +40,52 @@ pub(crate) fn load(file: &JobFile) -> Result<Loaded, Failure> {
     let variables = from_environment.map(Ok).chain(variables).collect::<Result<Vec<_>, _>>()?;
     let variable_files = file.variable_files.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let directory = file.path.parent().unwrap_or(Path::new(""));
-    let files = Disk(directory.to_owned());
-    let inputs = Inputs { variables, variable_files, files: &files, uuid: &|| uuid::Uuid::new_v4().to_string() };
-    let parsed = parse(&source, &inputs).map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
+    let (stranger, files) = (source.clone(), Disk(directory.to_owned()));
+    let answer = bounded(move || {
+        let uuid = || uuid::Uuid::new_v4().to_string();
+        parse(&stranger, &Inputs { variables, variable_files, files: &files, uuid: &uuid })
+    });
+    let answer = answer.map_err(|why| Failure::Usage(format!("{}: {why}", source.name)))?;
+    let parsed = answer.map_err(|diagnostics| Failure::Usage(diagnostics.to_string()))?;
     let directory = std::env::current_dir().map(|here| here.join(directory));
     let directory = directory.map_err(|error| Failure::Usage(format!("failed to find the job file: {error}")))?;
-    Ok(Loaded { source, directory: directory.into(), parsed })
+    let environment = file.environment.iter().map(|variable| of_environment(variable)).collect::<Result<_, _>>()?;
+    Ok(Loaded { source, directory: directory.into(), parsed, passed: environment })
 }
 
-/// Reads a text file.
+/// A variable of `-env`: with its value, or with that of this process.
+fn of_environment(variable: &str) -> Result<(String, String), Failure> {
+    if let Some((name, value)) = variable.split_once('=') {
+        return Ok((name.to_owned(), value.to_owned()));
+    }
+    match std::env::var(variable) {
+        Ok(value) => Ok((variable.to_owned(), value)),
+        Err(error) => {
+            Err(Failure::Usage(format!("-env {variable}: {error}\nhint: give it a value with -env {variable}=...")))
+        }
+    }
+}
+
+/// Reads a text file, or what comes through a pipe.
 pub(crate) fn read(path: &Path) -> Result<Source, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("failed to read {}: {error}", path.display())))?;
+    let text = File::open(path).and_then(text);
+    let text = text.map_err(|error| Failure::Usage(format!("failed to read {}: {error}", path.display())))?;
     Ok(Source { name: path.display().to_string(), text })
 }
 
 fn read_stdin() -> Result<Source, Failure> {
-    let text = std::io::read_to_string(std::io::stdin());
+    let text = text(std::io::stdin());
     let text = text.map_err(|error| Failure::Usage(format!("failed to read standard input: {error}")))?;
     Ok(Source { name: "standard input".to_owned(), text })
+}
+
+/// All of it, up to the longest text.
+fn text(source: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    if source.take(LONGEST + 1).read_to_string(&mut text)? as u64 > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {} MiB", LONGEST >> 20)));
+    }
+    Ok(text)
 }
 
 /// Files relative to the job file's directory.
@@ -59,7 +94,11 @@ struct Disk(PathBuf);
 impl Files for Disk {
     fn read(&self, path: &Path) -> Result<String, String> {
         let path = self.0.join(path);
-        std::fs::read_to_string(&path).map_err(|error| format!("failed to read {}: {error}", path.display()))
+        // Looked at before it is opened: a pipe would block, a device has no end.
+        let opened = std::fs::metadata(&path).and_then(|found| {
+            if found.is_file() { File::open(&path) } else { Err(io::Error::other("it is no regular file")) }
+        });
+        opened.and_then(text).map_err(|error| format!("failed to read {}: {error}", path.display()))
     }
 
     fn list(&self, directory: &Path, pattern: &str) -> Result<Vec<String>, String> {

@@ -6,6 +6,7 @@
 mod agent_file;
 mod alloc;
 mod bars;
+mod bounded;
 mod cli;
 mod command;
 mod constraint;

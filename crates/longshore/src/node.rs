@@ -1,4 +1,5 @@
-//! What is known of this machine, under the names that job files use: `attr.kernel.name`, `node.unique.name`.
+//! What is known of this machine, under the names that job files use: `attr.kernel.name`, `node.unique.name`, and of this
+//! command's environment what was passed on: `env.NAME`.
 
 use std::collections::BTreeMap;
 
@@ -62,6 +63,12 @@ impl Node {
         .map(|(name, value)| (name.to_owned(), value))
         .into();
         Self { known, driver: Driver::NotAsked }
+    }
+
+    /// With what the person passes on of the environment.
+    pub(crate) fn with(mut self, passed: &BTreeMap<String, String>) -> Self {
+        self.known.extend(passed.iter().map(|(name, value)| (format!("env.{name}"), value.clone())));
+        self
     }
 
     /// An attribute, by its whole name.

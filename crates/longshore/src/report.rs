@@ -1,7 +1,8 @@
 //! What is told to the person: answers on standard output, everything else on standard error.
 
 use std::{
-    io::Write,
+    fmt::Write as _,
+    io::Write as _,
     time::{Duration, SystemTime},
 };
 
@@ -11,13 +12,14 @@ use crate::{bars::aside, state::Event};
 
 /// A line of an answer. A reader that is gone ends nothing.
 pub(crate) fn line(text: &str) {
+    let text = without_commands(text);
     let _reader_gone = aside(|| writeln!(std::io::stdout().lock(), "{text}"));
 }
 
 /// A value for a program.
 pub(crate) fn json(value: &impl serde::Serialize) {
     let mut out = std::io::stdout().lock();
-    let _reader_gone = serde_json::to_writer(&mut out, value).map(|()| writeln!(out));
+    let _reader_gone = serde_json::to_string(value).map(|text| writeln!(out, "{}", escaped(&text)));
 }
 
 /// Bytes as they are.
@@ -29,30 +31,49 @@ pub(crate) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
 
 /// A remark.
 pub(crate) fn note(text: &str) {
+    let text = without_commands(text);
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "==> {text}"));
 }
 
 /// A text of strangers on one line, without what a terminal would obey.
 pub(crate) fn harmless(text: &str) -> String {
-    let is_harmful =
-        |c: char| c != '\t' && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
-    let harmless = |c: char| match c {
-        '\n' => ' ',
-        c if is_harmful(c) => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(harmless).collect()
+    without_commands(text).replace('\n', " ")
+}
+
+/// A text without what a terminal would obey. Every text is written through this: a registry, an image or a job file may
+/// have had a part in it.
+fn without_commands(text: &str) -> String {
+    text.chars().map(|c| if is_command(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON of the same meaning without what a terminal would obey. Between its strings there is none.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_command(c) {
+            let _a_string_takes_all = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Control characters, and those that turn the direction of writing.
+fn is_command(c: char) -> bool {
+    !matches!(c, '\t' | '\n') && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 /// Why it did not work.
 pub(crate) fn error(text: &str) {
-    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "Error: {}", text.trim_end()));
+    let text = without_commands(text.trim_end());
+    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "Error: {text}"));
 }
 
 /// Something that happened to a task.
 pub(crate) fn event(alloc: &str, task: &str, event: &Event) {
     let Event { at, kind, message } = event;
-    let line = format!("    {} {} {task}: {kind}: {}", clock(*at), short(alloc), harmless(message));
+    let line = harmless(&format!("    {} {} {task}: {kind}: {message}", clock(*at), short(alloc)));
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
@@ -87,11 +108,16 @@ pub(crate) fn mib(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::harmless;
+    use super::{escaped, harmless, without_commands};
 
     #[test]
     fn a_strangers_text_cannot_command_a_terminal() {
         assert_eq!(harmless("a\tb\u{1b}[2J\r\n\u{9b}c\u{202e}d"), "a\tb\u{fffd}[2J\u{fffd} \u{fffd}c\u{fffd}d");
         assert_eq!(harmless("Größe ✓"), "Größe ✓");
+        assert_eq!(without_commands("a\n\tb\r\u{1b}]0;x\u{7}"), "a\n\tb\u{fffd}\u{fffd}]0;x\u{fffd}");
+        let json = serde_json::json!({ "a\u{9b}": "\u{202e}\u{1b}\u{7f}\n" });
+        let text = escaped(&json.to_string());
+        assert_eq!(text, r#"{"a\u009b":"\u202e\u001b\u007f\n"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), json);
     }
 }

@@ -6,6 +6,11 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 
 use crate::Source;
 
+/// So many problems are shown, and counted beyond.
+const MOST_SHOWN: usize = 50;
+/// The longest excerpt, in bytes.
+const LONGEST_SHOWN: usize = 4096;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -33,6 +38,21 @@ impl Problem {
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
+
+    /// The problem with its place in its text, both cut to what a person reads.
+    fn without_excerpt(&self, source: &NamedSource<String>) -> Self {
+        let clipped = |text: &str| match text.char_indices().nth(LONGEST_SHOWN / 4) {
+            Some((end, _)) => format!("{}...", &text[..end]),
+            None => text.to_owned(),
+        };
+        let place = self.span.as_ref().and_then(|span| source.inner().get(..span.start)).map(|before| {
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|char| *char != '\n').count() + 1;
+            format!(" at {}:{line}:{column}", source.name())
+        });
+        let message = clipped(&self.message) + &place.unwrap_or_default();
+        Self { message, span: None, hint: self.hint.as_deref().map(clipped) }
+    }
 }
 
 /// All that is wrong with a file.
@@ -54,11 +74,21 @@ impl Diagnostics {
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(120);
-        for problem in &self.problems {
-            let shown = Shown { problem, source: &self.source };
-            handler.render_report(f, &shown)?;
+        for problem in self.problems.iter().take(MOST_SHOWN) {
+            let mut report = String::new();
+            handler.render_report(&mut report, &Shown { problem, source: &self.source })?;
+            // A line without end is no excerpt.
+            if report.len() > LONGEST_SHOWN {
+                report.clear();
+                let problem = &problem.without_excerpt(&self.source);
+                handler.render_report(&mut report, &Shown { problem, source: &self.source })?;
+            }
+            f.write_str(&report)?;
         }
-        Ok(())
+        match self.problems.len().saturating_sub(MOST_SHOWN) {
+            0 => Ok(()),
+            more => writeln!(f, "  ... and {more} more"),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Subject<'_> {
     /// Resolves a run-time reference, given the environment so far.
     pub(crate) fn resolve(&self, env: &BTreeMap<String, String>, name: &str) -> Option<String> {
         if let Some(variable) = name.strip_prefix("env.") {
-            return env.get(variable).cloned().or_else(|| std::env::var(variable).ok());
+            return env.get(variable).cloned().or_else(|| self.node.get(name));
         }
         if let Some(key) = name.strip_prefix("meta.") {
             return self.meta().get(key).cloned();

@@ -75,10 +75,10 @@ fn loaded(target: &JobFile) -> Result<Option<Loaded>, Failure> {
     if target.is_stdin() || named_so || is_path {
         return job_file::load(target).map(Some);
     }
-    if target.variables.is_empty() && target.variable_files.is_empty() {
+    if target.variables.is_empty() && target.variable_files.is_empty() && target.environment.is_empty() {
         return Ok(None);
     }
-    let message = format!("{} is an image: -var and -var-file are for job files", target.path.display());
+    let message = format!("{} is an image: -var, -var-file and -env are for job files", target.path.display());
     Err(Failure::Usage(message))
 }
 
@@ -100,12 +100,12 @@ async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -
         }
         Ok(())
     };
-    let Some(Loaded { source, directory, parsed }) = job else {
+    let Some(Loaded { source, directory, parsed, passed }) = job else {
         add(&naming(&target.path.display().to_string()), &|_| None)?;
         return Ok(wanted);
     };
     let job = &parsed.job;
-    let node = Node::without_driver();
+    let node = Node::without_driver().with(passed);
     host::check(job, source, directory, &schema, &node)?;
     for group in &job.groups {
         for (task, index) in group.tasks.iter().flat_map(|task| (0..group.count).map(move |index| (task, index))) {

@@ -19,8 +19,8 @@ use crate::{
     stop::Stop,
 };
 
-/// Set for the process that goes on in the background. The first line of its standard input are the variables' values as
-/// JSON: everyone may read a process's arguments, and its children have its environment.
+/// Set for the process that goes on in the background. The first line of its standard input are the values of
+/// `-var` and of `-env` as JSON: everyone may read a process's arguments, and its children have its environment.
 const DETACHED: &str = "LONGSHORE_DETACHED";
 
 /// Runs a job until it ends. The first Ctrl-C, or SIGTERM, stops it; the next one kills.
@@ -28,7 +28,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
     let detached = std::env::var_os(DETACHED).is_some();
     let mut file = file.clone();
     if detached {
-        file.variables =
+        (file.variables, file.environment) =
             handed_over().map_err(|error| Failure::Usage(format!("no variables are handed over: {error}")))?;
     }
     let loaded = job_file::load(&file)?;
@@ -64,7 +64,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
     result
 }
 
-fn handed_over() -> std::io::Result<Vec<String>> {
+fn handed_over() -> std::io::Result<(Vec<String>, Vec<String>)> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)

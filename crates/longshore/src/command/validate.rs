@@ -16,8 +16,8 @@ pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Fa
     let schema = driver.task_config_schema().await;
     driver.kill().await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
-    let Loaded { source, directory, parsed } = loaded;
-    host::check(&parsed.job, &source, &directory, &schema, &Node::without_driver())?;
+    let Loaded { source, directory, parsed, passed } = loaded;
+    host::check(&parsed.job, &source, &directory, &schema, &Node::without_driver().with(&passed))?;
     for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }

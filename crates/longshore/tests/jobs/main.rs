@@ -9,6 +9,7 @@ mod closed;
 mod commands;
 mod detach;
 mod groups;
+mod hostile;
 mod images;
 mod life;
 mod mistakes;

@@ -121,8 +121,9 @@ fn spawn(file: &JobFile, loaded: &Loaded, options: &Options, data: &DataDir, log
         .process_group(0)
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
+        let environment: Vec<String> = loaded.passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let text = if file.is_stdin() { loaded.source.text.as_str() } else { "" };
-        stdin.write_all(format!("{}\n{text}", serde_json::json!(file.variables)).as_bytes())?;
+        stdin.write_all(format!("{}\n{text}", serde_json::json!([file.variables, environment])).as_bytes())?;
     }
     Ok(child)
 }
