@@ -330,13 +330,16 @@ async fn lists_in_the_agents_file_open_close_and_are_absent() {
             .option("sysctl", sysctl.clone())
             .option("devices", Value::List(vec![device.clone()]))
             .option("security_opt", texts(&["no-new-privileges"]))
+            .option("logging", object(&[("type", text("local"))]))
     };
 
     fixture.run(&task(&fixture, "unset")).await;
-    let empty = "allow_devices = []\nallow_security_opt = []\nallow_sysctls = []\nallowed_modes {\n  network = []\n}";
+    let empty = "allow_devices = []\nallow_logging = []\nallow_security_opt = []\nallow_sysctls = []\nallowed_modes {\n  network = []\n}";
     fixture.configure(empty).await.unwrap();
     let refusal = fixture.refused(&task(&fixture, "empty")).await;
-    let lists = "allow_devices = [\"/dev/nu*\"]\nallow_security_opt = [\"no-new-*\"]\nallow_sysctls = [\"net.*\"]";
+    fixture.configure("allow_images = [\"registry.example/*\"]").await.unwrap();
+    let other_image = fixture.refused(&task(&fixture, "other-image")).await;
+    let lists = "allow_images = [\"*/longshore-test/*\"]\nallow_logging = [\"lo*\"]\nallow_devices = [\"/dev/nu*\"]\nallow_security_opt = [\"no-new-*\"]\nallow_sysctls = [\"net.*\"]";
     fixture.configure(lists).await.unwrap();
     let allowed = task(&fixture, "allowed");
     fixture.run(&allowed).await;
@@ -346,9 +349,11 @@ async fn lists_in_the_agents_file_open_close_and_are_absent() {
         "devices.host_path \"/dev/null\" is not allowed by the plugin option allow_devices",
         "security_opt \"no-new-privileges\" is not allowed by the plugin option allow_security_opt",
         "sysctl \"net.core.somaxconn\" is not allowed by the plugin option allow_sysctls",
+        "logging \"local\" is not allowed by the plugin option allow_logging",
     ] {
         assert!(refusal.message.contains(words), "{refusal}");
     }
+    assert!(other_image.message.contains("is not allowed by the plugin option allow_images"), "{other_image}");
     let host = inspect(&allowed.container())["HostConfig"].clone();
     assert_eq!(
         host["Devices"],

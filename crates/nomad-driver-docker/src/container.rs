@@ -22,6 +22,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub(crate) use allowlists::check_image;
 pub use binds::task_dir;
 pub use doubts::doubts;
 pub(crate) use labels::{ALLOC_ID, NODE_ID};

@@ -12,6 +12,7 @@ use tokio::{
 
 use crate::{
     config::TaskOptions,
+    container,
     image::{Freshness, ImageReference, ImageRequest, LocalImage, PullState},
     task::{Surroundings, TaskStore},
 };
@@ -59,6 +60,7 @@ impl ImageService for DriverImages {
         let mut requests: Vec<ImageRequest> = Vec::new();
         for config in configs {
             let options = TaskOptions::parse(&config).map_err(|errors| errors.to_string())?;
+            container::check_image(&options.image, &around.plugin).map_err(|error| error.to_string())?;
             let request = ImageRequest::of_task(&TaskConfig::default(), &options, &around.plugin);
             let request = ImageRequest { owner: None, ..request };
             if !requests.contains(&request) {

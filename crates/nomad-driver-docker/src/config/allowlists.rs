@@ -15,6 +15,10 @@ pub struct Allowlists {
     pub security_opt: Option<Vec<String>>,
     /// Globs of the names in `sysctl`: `allow_sysctls`.
     pub sysctls: Option<Vec<String>>,
+    /// Globs of images' names in full, such as `docker.io/library/*`: `allow_images`.
+    pub images: Option<Vec<String>>,
+    /// Globs of the logging drivers that jobs name: `allow_logging`.
+    pub logging: Option<Vec<String>>,
     /// Directories of seccomp profiles: `allow_seccomp_profiles`. Those in the task's allocation need no leave.
     pub seccomp_profiles: Option<Vec<PathBuf>>,
 }
@@ -26,6 +30,8 @@ impl Allowlists {
             devices: reader.texts("allow_devices"),
             security_opt: reader.texts("allow_security_opt"),
             sysctls: reader.texts("allow_sysctls"),
+            images: reader.texts("allow_images"),
+            logging: reader.texts("allow_logging"),
             seccomp_profiles: reader.directories("allow_seccomp_profiles"),
         }
     }
@@ -47,25 +53,33 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_set_is_no_empty_list() {
-        let names = ["allow_devices", "allow_security_opt", "allow_sysctls", "allow_seccomp_profiles"];
+        let names = [
+            "allow_devices",
+            "allow_security_opt",
+            "allow_sysctls",
+            "allow_images",
+            "allow_logging",
+            "allow_seccomp_profiles",
+        ];
         let lists = |value: &Value| {
             let mut fields = names.map(|name| (name, value.clone())).to_vec();
             fields.push(("allowed_modes", object(&[("pid", texts(&[])), ("network", value.clone())])));
             [encode(&object(&fields)), encode_go(&object(&fields))].map(|bytes| {
                 let lists = PluginConfig::parse(&bytes).unwrap().allowlists;
-                let of_text = [lists.network_modes, lists.devices, lists.security_opt, lists.sysctls];
+                let [network, devices, images] = [lists.network_modes, lists.devices, lists.images];
+                let of_text = [network, devices, lists.security_opt, lists.sysctls, images, lists.logging];
                 (of_text, lists.seccomp_profiles)
             })
         };
 
         for unset in lists(&Value::Null) {
-            assert_eq!(unset, ([const { None }; 4], None));
+            assert_eq!(unset, ([const { None }; 6], None));
         }
         for empty in lists(&texts(&[])) {
-            assert_eq!(empty, ([const { Some(Vec::new()) }; 4], Some(Vec::new())));
+            assert_eq!(empty, ([const { Some(Vec::new()) }; 6], Some(Vec::new())));
         }
         for set in lists(&texts(&["/x"])) {
-            assert_eq!(set, ([0; 4].map(|_| Some(vec!["/x".to_owned()])), Some(vec!["/x".into()])));
+            assert_eq!(set, ([0; 6].map(|_| Some(vec!["/x".to_owned()])), Some(vec!["/x".into()])));
         }
     }
 

@@ -110,6 +110,8 @@ pub fn plugin_schema() -> Spec {
         texts("allow_devices"),
         texts("allow_security_opt"),
         texts("allow_sysctls"),
+        texts("allow_images"),
+        texts("allow_logging"),
         texts("allow_seccomp_profiles"),
         texts("load_dirs"),
         text("state_dir"),

@@ -1,7 +1,10 @@
 //! What a job asks for against the lists of what the operator allows, where there are any.
 
-use super::{binds, glob, refusals::Refusals, security_opt};
-use crate::config::{PluginConfig, TaskOptions};
+use super::{ContainerError, binds, glob, refusals::Refusals, security_opt};
+use crate::{
+    config::{PluginConfig, TaskOptions},
+    image::ImageReference,
+};
 
 /// Checks a job's options against the operator's lists.
 pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut Refusals) {
@@ -27,13 +30,26 @@ pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut
     for name in options.sysctl.keys() {
         gate("sysctl", name, &lists.sysctls, "allow_sysctls");
     }
+    if let Some(logging) = &options.logging {
+        gate("logging", &logging.driver, &lists.logging, "allow_logging");
+    }
+}
+
+/// Checks an image's name against the operator's list: before it is looked up, loaded or pulled.
+pub(crate) fn check_image(image: &str, plugin: &PluginConfig) -> Result<(), ContainerError> {
+    let Some(globs) = &plugin.allowlists.images else { return Ok(()) };
+    let name = ImageReference::checked(image).map_err(ContainerError)?.canonical();
+    if globs.iter().any(|pattern| glob::matches(pattern, &name)) {
+        return Ok(());
+    }
+    Err(ContainerError(format!("image {name:?} is not allowed by the plugin option allow_images")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        config::{Allowlists, Device, TaskNetwork},
+        config::{Allowlists, Device, TaskLogging, TaskNetwork},
         container::ContainerError,
     };
 
@@ -46,7 +62,9 @@ mod tests {
                 network_modes: list.clone(),
                 devices: list.clone(),
                 security_opt: list.clone(),
-                sysctls: list,
+                sysctls: list.clone(),
+                images: list.clone(),
+                logging: list,
                 seccomp_profiles: None,
             },
             ..PluginConfig::default()
@@ -73,6 +91,7 @@ mod tests {
             network_mode: Some("host".into()),
             sysctl: [("net.core.somaxconn".to_owned(), "1".to_owned())].into(),
             security_opt: vec!["seccomp=unconfined".into()],
+            logging: Some(TaskLogging { driver: "syslog".into(), options: None }),
             ..device("/dev/fuse")
         }
     }
@@ -86,9 +105,31 @@ mod tests {
             "network_mode \"host\" is not allowed by the plugin option allowed_modes.network; \
              devices.host_path \"/dev/fuse\" is not allowed by the plugin option allow_devices; \
              security_opt \"seccomp=unconfined\" is not allowed by the plugin option allow_security_opt; \
-             sysctl \"net.core.somaxconn\" is not allowed by the plugin option allow_sysctls"
+             sysctl \"net.core.somaxconn\" is not allowed by the plugin option allow_sysctls; \
+             logging \"syslog\" is not allowed by the plugin option allow_logging"
         );
-        assert_eq!(check(&everything(), &plugin(&["host", "/dev/fuse", "seccomp=unconfined", "net.*"])), Ok(()));
+        assert_eq!(
+            check(&everything(), &plugin(&["host", "/dev/fuse", "seccomp=unconfined", "net.*", "syslog"])),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn an_images_name_is_compared_in_full_whatever_the_job_leaves_out() {
+        let image = |globs: &[&str], image: &str| check_image(image, &plugin(globs)).map_err(|error| error.0);
+
+        for allowed in ["busybox", "docker.io/busybox:1", "index.docker.io/library/busybox@sha256:".to_owned().as_str()]
+        {
+            let allowed =
+                if allowed.ends_with(':') { format!("{allowed}{}", "0".repeat(64)) } else { allowed.to_owned() };
+            assert_eq!(image(&["docker.io/library/busybox:*"], &allowed), Ok(()), "{allowed}");
+        }
+        for other in ["other/busybox", "docker.io.evil.org/library/busybox", "localhost/library/busybox", "busybox2"] {
+            let refused = image(&["docker.io/library/busybox:*"], other).unwrap_err();
+            assert!(refused.ends_with("is not allowed by the plugin option allow_images"), "{refused}");
+        }
+        assert!(image(&["*"], "no image").is_err(), "what is no name cannot be compared");
+        assert_eq!(check_image("whatever", &PluginConfig::default()), Ok(()));
     }
 
     #[test]

@@ -83,6 +83,7 @@ async fn requested(
         joinable(around, task, &sibling).await?;
     }
     let facts = facts(around).await?;
+    container::check_image(&options.image, &around.plugin).map_err(|error| DriverError::new(error.to_string()))?;
     let image = around.images.ensure(&ImageRequest::of_task(task, options, &around.plugin)).await?;
     if options.network_mode.is_none() {
         network::join(around, store, task).await?;

@@ -98,7 +98,7 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
     ("volumes {\n  enabled = true\n  selinuxlabel = \"z\"\n}", "volumes = [\"/etc/../srv:/srv\", \"in:/in:ro\"]"),
     // Nothing of these is the container's.
     (
-        "allow_devices = []\nallow_seccomp_profiles = []\nallow_security_opt = []\nallow_sysctls = []\nallowed_modes {\n  network = []\n}",
+        "allow_devices = []\nallow_seccomp_profiles = []\nallow_security_opt = []\nallow_sysctls = []\nallow_images = []\nallow_logging = []\nallowed_modes {\n  network = []\n}",
         "",
     ),
     ("endpoint = \"unix:///x.sock\"\ntls {\n  ca = \"/ca\"\n}\nauth {\n  helper = \"x\"\n}", ""),
