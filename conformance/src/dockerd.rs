@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{DEADLINE, docker::docker, image, signal};
+use crate::{DEADLINE, docker::docker, image, kill, signal};
 
 /// An address of the engine's own network that, unlike 127.0.0.1, it does not count as insecure.
 pub const ADDRESS: &str = "192.0.2.1";
@@ -156,7 +156,12 @@ impl Dockerd {
     fn end(&mut self, how: &str) {
         if let Some(mut child) = self.engine.take() {
             // unshare(1) and the shell become dockerd, so that this is its own process id.
-            signal(i32::try_from(child.id()).unwrap(), how);
+            let pid = i32::try_from(child.id()).unwrap();
+            if how == "KILL" {
+                kill([pid]);
+            } else {
+                signal(pid, how);
+            }
             child.wait().unwrap();
         }
         if how == "KILL" {
