@@ -25,6 +25,7 @@ use crate::{
     exec, fingerprint,
     image::Images,
     image_service::DriverImages,
+    made::Made,
     network::{self, Networks},
     node::Node,
     processors::Processors,
@@ -203,7 +204,11 @@ impl Driver for DockerDriver {
                 return Err(unknown);
             }
         };
-        task.destroy(force, &self.around().plugin.gc).await?;
+        let plugin = self.around().plugin;
+        task.destroy(force, &plugin.gc).await?;
+        if plugin.gc.container {
+            Made::new(&plugin.state_dir).forget(&task.container);
+        }
         self.tasks.remove(&id);
         self.around().logs.release(&task.container).await;
         Ok(())
@@ -240,7 +245,8 @@ impl Driver for DockerDriver {
     }
 
     async fn create_network(&self, alloc: AllocId, hostname: String) -> Answer<CreatedNetwork> {
-        network::create(&self.around(), &self.tasks, &alloc, &hostname).await
+        // It is large, for what the engine knows of a container is.
+        Box::pin(network::create(&self.around(), &self.tasks, &alloc, &hostname)).await
     }
 
     async fn destroy_network(&self, alloc: AllocId, spec: Option<NetworkIsolation>) -> Answer<()> {

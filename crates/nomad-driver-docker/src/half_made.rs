@@ -1,17 +1,18 @@
 //! A container that was made and is nobody's yet. Leaving it removes it.
 
-use crate::{background::Finishing, engine::Engine, task::Surroundings};
+use crate::{background::Finishing, engine::Engine, made::Made, task::Surroundings};
 
 /// A container that is removed unless it is kept.
 pub struct HalfMade {
     id: String,
-    undo: Option<(Engine, Finishing)>,
+    undo: Option<(Engine, Made, Finishing)>,
 }
 
 impl HalfMade {
     /// A container that was just made, by its id.
     pub fn new(around: &Surroundings, id: String) -> Self {
-        Self { id, undo: Some((around.engine.clone(), around.finishing.clone())) }
+        let made = Made::new(&around.plugin.state_dir);
+        Self { id, undo: Some((around.engine.clone(), made, around.finishing.clone())) }
     }
 
     /// It has become somebody's.
@@ -22,23 +23,24 @@ impl HalfMade {
 
     /// Removes it now, and waits for that.
     pub async fn undo(mut self) {
-        if let Some((engine, _)) = self.undo.take() {
-            remove(&engine, &self.id).await;
+        if let Some((engine, made, _)) = self.undo.take() {
+            remove(&engine, &made, &self.id).await;
         }
     }
 }
 
 impl Drop for HalfMade {
     fn drop(&mut self) {
-        if let Some((engine, finishing)) = self.undo.take() {
+        if let Some((engine, made, finishing)) = self.undo.take() {
             let id = std::mem::take(&mut self.id);
-            finishing.spawn(async move { remove(&engine, &id).await });
+            finishing.spawn(async move { remove(&engine, &made, &id).await });
         }
     }
 }
 
-async fn remove(engine: &Engine, id: &str) {
-    if let Err(error) = engine.remove_container(id).await {
-        tracing::error!(container = id, %error, "failed to remove a container that was not started");
+async fn remove(engine: &Engine, made: &Made, id: &str) {
+    match engine.remove_container(id).await {
+        Ok(()) => made.forget(id),
+        Err(error) => tracing::error!(container = id, %error, "failed to remove a container that was not started"),
     }
 }

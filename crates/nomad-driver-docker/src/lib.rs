@@ -13,6 +13,7 @@ pub mod half_made;
 pub mod image;
 pub mod image_service;
 pub mod logs;
+pub mod made;
 pub mod network;
 pub mod node;
 pub mod processors;

@@ -19,6 +19,7 @@ use crate::{
     config::{DanglingContainers, GarbageCollection},
     container::{ALLOC_ID, NODE_ID},
     engine::FoundContainer,
+    made::Made,
     network::{self, Ledger, Left},
     node::Identity,
     task::{Surroundings, TaskStore},
@@ -51,6 +52,8 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
         Ok(found) => found,
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
+    let is_there = |id: &str| found.iter().any(|found| found.id.as_deref() == Some(id));
+    Made::new(&around.plugin.state_dir).retain(is_there, around.plugin.gc.dangling.creation_grace);
     let ledger = Ledger::of(around).await;
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
     // Asked after the list was made, so that what was started meanwhile is known.

@@ -14,6 +14,7 @@ mod left_over;
 mod logger;
 pub mod logging;
 mod lost_files;
+mod namesake;
 mod port_holder;
 mod recover;
 mod start;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use nomad_plugin::driver::DriverError;
+use nomad_plugin::driver::{DriverError, TaskConfig};
 
-use super::Surroundings;
-use crate::{container::CreateRequest, engine::model::ContainerInspectResponse, half_made::HalfMade};
+use super::{Surroundings, namesake::Namesake};
+use crate::{container::CreateRequest, half_made::HalfMade, made::Made};
 
 /// How often a call is made again when the engine does not answer.
 const TRANSIENT_ATTEMPTS: u32 = 5;
@@ -19,18 +19,30 @@ pub(super) struct Created {
 }
 
 impl Created {
-    /// Makes the container. What has its name and does not run is removed first; what runs is taken over.
-    pub(super) async fn create(around: &Surroundings, request: &CreateRequest) -> Result<Self, DriverError> {
+    /// Makes a task's container; `image` is the id of its image. What an earlier run of the task left under its name is
+    /// adopted where it runs, and removed first where it does not. What is [somebody else's](Namesake::Strange) keeps the
+    /// name.
+    pub(super) async fn create(
+        around: &Surroundings,
+        request: &CreateRequest,
+        task: &TaskConfig,
+        image: &str,
+    ) -> Result<Self, DriverError> {
         let (mut taken, mut transient) = (0, 0);
         loop {
             let error = match around.engine.create_container(&request.name, request.body.clone()).await {
-                Ok(id) => return Ok(Self::new(around, id, false)),
+                Ok(id) => {
+                    Made::new(&around.plugin.state_dir).note(&id, &request.name);
+                    return Ok(Self::new(around, id, false));
+                }
                 Err(error) => error,
             };
             let said = error.response().unwrap_or_default().to_lowercase();
             if error.is_conflict() && taken < request.attempts {
-                if let Some(running) = purge(around, &request.name).await? {
-                    return Ok(Self::new(around, running, true));
+                match Namesake::look(around, request, task, image).await? {
+                    Namesake::Running(id) => return Ok(Self::new(around, id, true)),
+                    Namesake::Left(id) => purge(around, &id).await?,
+                    Namesake::Strange | Namesake::Gone => {}
                 }
                 tokio::time::sleep(backoff(taken)).await;
                 taken += 1;
@@ -103,22 +115,11 @@ fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(100) * 2u32.saturating_pow(attempt)
 }
 
-/// Removes what has the name; the id where it runs.
-async fn purge(around: &Surroundings, name: &str) -> Result<Option<String>, DriverError> {
-    let inspected = match around.engine.inspect_container(name).await {
-        Ok(inspected) => inspected,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => {
-            return Err(DriverError::recoverable(format!("Failed to inspect container {name}: {error}")));
-        }
-    };
-    let ContainerInspectResponse { id, state, .. } = inspected;
-    let id = id.unwrap_or_default();
-    if state.and_then(|state| state.running) == Some(true) {
-        return Ok(Some(id));
-    }
-    around.engine.remove_container(&id).await.map_err(|error| {
+/// Makes room for another container of the name.
+async fn purge(around: &Surroundings, id: &str) -> Result<(), DriverError> {
+    around.engine.remove_container(id).await.map_err(|error| {
         DriverError::recoverable_if(error.is_transient(), format!("Failed to purge container {id}: {error}"))
     })?;
-    Ok(None)
+    Made::new(&around.plugin.state_dir).forget(id);
+    Ok(())
 }

@@ -10,7 +10,11 @@ use super::{
     state::TaskState,
     watch_exit,
 };
-use crate::network::{self, Ledger};
+use crate::{
+    container::container_name,
+    made::Made,
+    network::{self, Ledger},
+};
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
 pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandle) -> Result<(), DriverError> {
@@ -21,6 +25,8 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
     // Also a task whose container is gone says which node this is.
     around.node.note(&around.plugin.state_dir, &config);
     let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
+    // Also where it cannot be had for now: what the host names by its id is the task's when that is started again.
+    Made::new(&around.plugin.state_dir).note(&state.container_id, &container_name(&config));
     let signal = around.exits.watch(&state.container_id);
     // A host that does not give the task up at once may ask again when the engine is back.
     let inspected = around.engine.inspect_container(&state.container_id).await.map_err(|error| {

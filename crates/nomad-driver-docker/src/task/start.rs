@@ -16,14 +16,14 @@ use super::{
     connections::Connections,
     created::Created,
     logging::{Logging, Subject},
-    port_holder,
+    namesake, port_holder,
     state::TaskState,
     watch_exit,
 };
 use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Machine, Request, files},
-    engine::EngineFacts,
+    engine::{EngineFacts, model::ContainerInspectResponse},
     image::{ImageRequest, LocalImage},
     logs::LogTask,
     network::{self, Ledger},
@@ -50,7 +50,7 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
     };
     let config = TaskConfig { env: request.env.clone(), ..task };
 
-    let created = Created::create(around, &request).await?;
+    let created = Created::create(around, &request, &config, &image.id).await?;
     let signal = around.exits.watch(&created.id);
     match running(around, &created, &config, &options, &request).await {
         Ok((container, logs, ended)) => {
@@ -113,12 +113,16 @@ async fn joinable(around: &Surroundings, task: &TaskConfig, sibling: &str) -> Re
         return Err(DriverError::new("network_mode: a task cannot join its own network"));
     }
     let running = match around.engine.inspect_container(sibling).await {
-        Ok(inspected) => inspected.state.and_then(|state| state.running) == Some(true),
+        Ok(inspected) => namesake::is_of_group(around, &inspected, task, sibling) && is_running(&inspected),
         Err(error) if error.is_not_found() => false,
         Err(error) => return Err(DriverError::recoverable(format!("Failed to inspect container {sibling}: {error}"))),
     };
     let refusal = || format!("network_mode: the task to join does not run: there is no running container {sibling}");
     if running { Ok(()) } else { Err(DriverError::recoverable(refusal())) }
+}
+
+fn is_running(inspected: &ContainerInspectResponse) -> bool {
+    inspected.state.as_ref().and_then(|state| state.running) == Some(true)
 }
 
 async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {

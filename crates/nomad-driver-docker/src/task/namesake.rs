@@ -1,0 +1,146 @@
+//! A container that has the name of a task's: whose it is.
+//!
+//! A name says nothing: anybody with access to the engine gives it to a container. A task's own is one that this driver
+//! [made or was handed](Made), or one that names the task's allocation, this node and the task where it names one, and is of
+//! the task's image.
+
+use nomad_plugin::driver::{DriverError, TaskConfig};
+
+use super::Surroundings;
+use crate::{
+    container::{ALLOC_ID, CreateRequest, NODE_ID},
+    engine::model::ContainerInspectResponse,
+    made::Made,
+};
+
+/// The label that names the task, where the operator wants that.
+const TASK_NAME: &str = "com.hashicorp.nomad.task_name";
+
+/// What has the name.
+pub(super) enum Namesake {
+    /// Nothing any more.
+    Gone,
+    /// The task's own, which runs.
+    Running(String),
+    /// What an earlier run of the task left: it does not run, or is not of the task's image any more.
+    Left(String),
+    /// Somebody else's.
+    Strange,
+}
+
+impl Namesake {
+    /// Looks at what has the name that a task's container is to have. `image` is the id of the task's.
+    pub(super) async fn look(
+        around: &Surroundings,
+        request: &CreateRequest,
+        task: &TaskConfig,
+        image: &str,
+    ) -> Result<Self, DriverError> {
+        let name = &request.name;
+        let found = match around.engine.inspect_container(name).await {
+            Ok(found) => found,
+            Err(error) if error.is_not_found() => return Ok(Self::Gone),
+            Err(error) => {
+                return Err(DriverError::recoverable(format!("Failed to inspect container {name}: {error}")));
+            }
+        };
+        let id = found.id.clone().unwrap_or_default();
+        let is_noted = Made::new(&around.plugin.state_dir).has(&id, name);
+        let is_of_image = is_of_image(around, &found, request, image).await;
+        let is_own = is_noted || (is_of(&found, task) && is_of_image);
+        if !is_own {
+            tracing::warn!(container = id, name, "a container of somebody else's has the name of the task's");
+            return Ok(Self::Strange);
+        }
+        let is_running = found.state.as_ref().and_then(|state| state.running) == Some(true);
+        Ok(if is_running && is_of_image { Self::Running(id) } else { Self::Left(id) })
+    }
+}
+
+/// Whether a container that has the name of another task's of the group is that task's.
+pub(super) fn is_of_group(
+    around: &Surroundings,
+    found: &ContainerInspectResponse,
+    task: &TaskConfig,
+    name: &str,
+) -> bool {
+    let is_noted = || Made::new(&around.plugin.state_dir).has(found.id.as_deref().unwrap_or_default(), name);
+    is_of_alloc(found, task) || is_noted()
+}
+
+/// Whether a container's labels name a task's allocation and node, and no other task.
+fn is_of(found: &ContainerInspectResponse, task: &TaskConfig) -> bool {
+    is_of_alloc(found, task) && ["", task.name.as_str()].contains(&label(found, TASK_NAME))
+}
+
+/// Whether a container's labels name a task's allocation and node.
+fn is_of_alloc(found: &ContainerInspectResponse, task: &TaskConfig) -> bool {
+    let is_named = |name: &str, value: &str| !value.is_empty() && label(found, name) == value;
+    is_named(ALLOC_ID, task.alloc_id.as_str()) && is_named(NODE_ID, &task.node_id)
+}
+
+/// Empty where there is none.
+fn label<'a>(found: &'a ContainerInspectResponse, name: &str) -> &'a str {
+    let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
+    labels.and_then(|labels| labels.get(name)).map_or("", String::as_str)
+}
+
+/// Whether a container is of an image, by its id.
+async fn is_of_image(
+    around: &Surroundings,
+    found: &ContainerInspectResponse,
+    request: &CreateRequest,
+    image: &str,
+) -> bool {
+    let of = found.image.as_deref().unwrap_or_default();
+    if of.is_empty() || of == image {
+        return !of.is_empty();
+    }
+    // With containerd's image store a container may name the manifest of the image's platform.
+    match around.engine.inspect_image(of).await {
+        Ok(inspected) => inspected.id.as_deref() == Some(image),
+        Err(error) if error.is_not_found() => {
+            found.config.as_ref().is_some_and(|config| config.image == request.body.image)
+        }
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::ContainerConfig;
+
+    fn labelled(labels: &[(&str, &str)]) -> ContainerInspectResponse {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let config = ContainerConfig { labels: Some(labels), ..ContainerConfig::default() };
+        ContainerInspectResponse { config: Some(config), ..ContainerInspectResponse::default() }
+    }
+
+    #[test]
+    fn a_container_is_a_tasks_by_all_that_its_labels_say() {
+        let task = TaskConfig {
+            name: "web".to_owned(),
+            alloc_id: "a1".into(),
+            node_id: "here".to_owned(),
+            ..TaskConfig::default()
+        };
+        let own = [(ALLOC_ID, "a1"), (NODE_ID, "here")];
+
+        assert!(is_of(&labelled(&own), &task));
+        assert!(is_of(&labelled(&[own[0], own[1], (TASK_NAME, "web")]), &task));
+        for strange in [
+            &[][..],
+            &own[..1],
+            &own[1..],
+            &[(ALLOC_ID, "a2"), own[1]],
+            &[own[0], (NODE_ID, "there")],
+            &[own[0], (NODE_ID, "")],
+            &[own[0], own[1], (TASK_NAME, "other")],
+        ] {
+            assert!(!is_of(&labelled(strange), &task), "{strange:?}");
+        }
+        let of_no_node = TaskConfig { node_id: String::new(), ..task };
+        assert!(!is_of(&labelled(&[own[0], (NODE_ID, "")]), &of_no_node), "nothing says that it is this node's");
+    }
+}
