@@ -12,8 +12,8 @@ use std::{
 };
 
 use conformance::{
-    DEADLINE, Fixture, Started, Task, docker::docker, dockerd::Dockerd, event_that, image, object, relay::Relay, text,
-    texts, until, until_within, user::User,
+    DEADLINE, Fixture, Started, Task, dockerd::Dockerd, event_that, image, object, relay::Relay, text, texts, until,
+    until_within, user::User,
 };
 use futures_util::Stream;
 use nomad_plugin::{
@@ -239,13 +239,14 @@ async fn a_task_whose_network_cannot_be_healed_for_now_is_started_later() {
     let engine = Dockerd::start();
     let taken: Arc<Mutex<Option<String>>> = Arc::default();
     let (name, address) = (taken.clone(), engine.address());
-    // Somebody else takes the name of the pause container just before it is made anew.
+    // Somebody else takes the name of the pause container just before it is made anew, and the other one that it gets then.
     let relay = Relay::before(&engine.socket(), engine.directory(), move |request| {
         let name = name.lock().unwrap().clone();
-        if let Some(name) =
-            name.filter(|name| request.contains("/containers/create") && request.contains(name.as_str()))
-        {
-            docker(&["--host", &address, "create", "--name", &name, &image()]);
+        let asked = request.split_once("/containers/create?name=").map(|(_, rest)| rest);
+        let asked = asked.and_then(|rest| rest.split([' ', '&']).next()).unwrap_or_default();
+        if name.is_some_and(|name| asked.starts_with(&name)) {
+            // It has the name already where the driver asks again.
+            let _made = Command::new("docker").args(["--host", &address, "create", "--name", asked, &image()]).output();
         }
     });
     let fixture = driver_at(&relay.address()).await;

@@ -114,8 +114,8 @@ async fn a_dead_pause_container_is_replaced() {
     let pause = PauseImage::make("dead");
     let fixture = pause.fixture().await;
     let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
-    let dead = docker(&["create", "--name", &format!("nomad_init_{alloc}"), &pause.0]);
     let (name, label) = (format!("nomad_init_{alloc}-old"), format!("--label=com.hashicorp.nomad.alloc_id={alloc}"));
+    let dead = docker(&["create", "--name", &format!("nomad_init_{alloc}"), &label, &pause.0]);
     docker(&["create", "--name", &name, &label, &pause.0]);
 
     let made = fixture.driver.create_network(alloc.clone(), String::new()).await.unwrap();

@@ -5,3 +5,4 @@
 
 mod gates;
 mod names_taken;
+mod pause_containers;

@@ -11,11 +11,12 @@ mod kept;
 mod known;
 mod ledger;
 mod left;
+mod pause;
 mod pause_image;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 pub use healing::{join, look_after_that_of};
@@ -28,6 +29,8 @@ use nomad_plugin::{
     driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
     id::AllocId,
 };
+use pause::{PAUSE, name};
+pub use pause::{is_pause, is_pause_of};
 use pause_image::PauseImage;
 
 use crate::{
@@ -48,24 +51,6 @@ const HOSTNAME: &str = "docker_sandbox_hostname";
 /// A pause container needs no time to end.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// How the names of pause containers begin.
-const NAME: &str = "nomad_init_";
-
-fn name(alloc: &AllocId) -> String {
-    format!("{NAME}{alloc}")
-}
-
-/// Whether a container that the engine lists is a pause container.
-pub fn is_pause(found: &FoundContainer) -> bool {
-    found.names.iter().flatten().any(|name| name.trim_start_matches('/').starts_with(NAME))
-}
-
-/// Whether a pause container is the one of an allocation, not one that an attempt left beside it.
-pub fn is_pause_of(found: &FoundContainer, alloc: &AllocId) -> bool {
-    let pause = name(alloc);
-    found.names.iter().flatten().any(|name| name.trim_start_matches('/') == pause)
-}
-
 /// Whether a container that the engine lists shares the network of another one.
 pub fn joins(found: &FoundContainer, other: &FoundContainer) -> bool {
     let mode = found.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
@@ -80,7 +65,8 @@ pub fn joins(found: &FoundContainer, other: &FoundContainer) -> bool {
 /// The labels of a pause container: whose it is.
 fn labels(around: &Surroundings, alloc: &AllocId) -> HashMap<String, String> {
     let node = Some((NODE_ID.to_owned(), around.node.known().id)).filter(|(_, node)| !node.is_empty());
-    node.into_iter().chain([(ALLOC_ID.to_owned(), alloc.to_string())]).collect()
+    let own = [(ALLOC_ID.to_owned(), alloc.to_string()), (PAUSE.to_owned(), "true".to_owned())];
+    node.into_iter().chain(own).collect()
 }
 
 /// Whether it runs, or is about to again.
@@ -140,11 +126,9 @@ async fn pause_container(
     around: &Surroundings,
     alloc: &AllocId,
 ) -> Result<Option<ContainerInspectResponse>, DriverError> {
-    match around.engine.inspect_container(&name(alloc)).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(failed("failed to look for the pause container", &error)),
-    }
+    // It is large, for what the engine knows of a container is.
+    let found = Box::pin(pause::find(around, alloc)).await;
+    found.map_err(|error| failed("failed to look for the pause container", &error))
 }
 
 /// Makes room for another pause container.
@@ -164,9 +148,18 @@ async fn start(
     if let Some(ledger) = Ledger::of(around).await {
         ledger.note_begun(alloc, &around.node.known().id);
     }
-    let id = around.engine.create_container(&name(alloc), body).await;
+    let id = match around.engine.create_container(&name(alloc), body.clone()).await {
+        // Somebody else's container has the name. The network's is known by its id.
+        Err(error) if error.is_conflict() && pause_container(around, alloc).await?.is_none() => {
+            around.engine.create_container(&another_name(alloc), body).await
+        }
+        created => created,
+    };
     let id = id.map_err(|error| failed("failed to create container", &error))?;
     let container = HalfMade::new(around, id.clone());
+    if let Some(ledger) = Ledger::of(around).await {
+        ledger.note_pause(alloc, &id);
+    }
     let started = async {
         let start = around.engine.start_container(&id).await;
         start.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
@@ -182,6 +175,12 @@ async fn start(
             Err(error)
         }
     }
+}
+
+/// The name of a pause container where its own is taken.
+fn another_name(alloc: &AllocId) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:08x}", name(alloc), now.subsec_nanos())
 }
 
 async fn look_at(around: &Surroundings, id: &str) -> Result<ContainerInspectResponse, DriverError> {
@@ -301,12 +300,13 @@ async fn destroyed(
 
 /// Ends and removes the pause container; `named` is the one that the host knows.
 async fn remove(around: &Surroundings, alloc: &AllocId, named: Option<&str>) -> Result<(), EngineError> {
-    // One that died has been followed by another one, of the same name.
-    let id = match around.engine.inspect_container(&name(alloc)).await {
-        Ok(found) => found.id.unwrap_or_default(),
+    // One that died has been followed by another one.
+    let id = match Box::pin(pause::find(around, alloc)).await {
+        Ok(found) => found.and_then(|found| found.id),
         Err(error) if error.is_transient() => return Err(error),
-        Err(_) => named.map_or_else(|| name(alloc), str::to_owned),
+        Err(_) => None,
     };
+    let Some(id) = id.or_else(|| named.map(str::to_owned)) else { return Ok(()) };
     match around.engine.stop_container(&id, STOP_GRACE).await {
         Err(error) if error.is_transient() => return Err(error),
         Err(error) => tracing::warn!(container = id, %error, "failed to stop the pause container"),

@@ -24,7 +24,9 @@ use super::{
     known::Network,
     labels,
     ledger::Ledger,
-    look_at, pause_container,
+    look_at,
+    pause::INSIDE,
+    pause_container,
     pause_image::PauseImage,
     purge, start,
 };
@@ -34,9 +36,6 @@ use crate::{
     events::EventSubject,
     task::{Status, Surroundings, TaskStore, exits::ExitSignal},
 };
-
-/// Where the kept namespace is in the container, for its program.
-const INSIDE: &str = "/netns";
 
 /// How long the program may take to move into the namespace.
 const MOVING: Duration = Duration::from_secs(30);

@@ -31,6 +31,8 @@ struct Entry {
     node: String,
     /// The host's name in it, once its namespace was [kept](super::kept).
     kept: Option<String>,
+    /// The id of its pause container; empty until one was made.
+    pause: String,
 }
 
 impl Ledger {
@@ -105,6 +107,16 @@ impl Ledger {
         self.note(alloc, |entry| entry.kept = Some(hostname.to_owned()));
     }
 
+    /// Notes the pause container that was made for a network, by its id.
+    pub(super) fn note_pause(&self, alloc: &AllocId, id: &str) {
+        self.note(alloc, |entry| id.clone_into(&mut entry.pause));
+    }
+
+    /// The pause container that was made for a network, by its id.
+    pub(super) fn pause(&self, alloc: &AllocId) -> Option<String> {
+        Some(self.read(alloc).pause).filter(|id| !id.is_empty())
+    }
+
     /// The host's name in a network whose namespace was kept.
     pub(super) fn kept(&self, alloc: &AllocId) -> Option<String> {
         self.read(alloc).kept
@@ -176,9 +188,11 @@ mod tests {
         ledger.note_begun(&alloc, "here");
         ledger.note_joined(&joined(Path::new("/data/alloc/a-1")));
         ledger.note_kept(&alloc, "web-1");
+        ledger.note_pause(&alloc, "c0ffee");
         ledger.note_begun(&alloc, "here");
 
         assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
+        assert_eq!(ledger.pause(&alloc).as_deref(), Some("c0ffee"));
         assert_eq!(ledger.read(&alloc).alloc_dir, Path::new("/data/alloc/a-1"));
         let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
         assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
