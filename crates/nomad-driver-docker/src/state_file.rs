@@ -1,16 +1,18 @@
 //! Files of the state directory: replaced as a whole, and read up to a bound.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
-/// Replaces a file, and makes the directories above it. Who reads meanwhile reads the old content or the new one.
+/// Replaces a file, and makes the directories above it, for this user alone. Who reads meanwhile reads the old content or the new one.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-    fs::write(&new, content)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(Path::new("/")))?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
     fs::rename(&new, path)
 }
 
