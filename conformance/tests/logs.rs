@@ -318,7 +318,7 @@ async fn a_log_that_nobody_wants_is_not_collected() {
     let started = fixture.run(&task).await;
     fixture.driver.wait_task(started.id.clone()).await.unwrap();
 
-    assert!(!task.alloc_dir().join("quiet/.docker-log-position.json").exists());
+    assert!(!fixture.directory().join("state/logs").exists());
     let id = fixture.driver.inspect_task(started.id).await.unwrap().attributes["container_id"].clone();
     assert!(docker(&["inspect", "--format", "{{.Config.Image}}", &id]).starts_with(&image()));
     fixture.end().await;

@@ -6,3 +6,4 @@
 mod gates;
 mod names_taken;
 mod pause_containers;
+mod planted_records;

@@ -207,11 +207,19 @@ impl Beneath {
 
     /// The names of what is in the directory, in no order.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
+        self.names_up_to(usize::MAX)
+    }
+
+    /// The same of a directory in which others may have put any number of entries: more than `most` are an error.
+    pub fn names_up_to(&self, most: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         for entry in Dir::new(openat(&self.directory, ".", flags, Mode::empty())?)? {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
             names.extend(Some(name).filter(|name| name != "." && name != ".."));
+            if names.len() > most {
+                return Err(io::Error::other(format!("it has more than {most} entries")));
+            }
         }
         Ok(names)
     }

@@ -2,12 +2,13 @@
 //!
 //! Work that panics is a line in the log, written where panics are. Work that others rely on is begun again then.
 
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, io, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{
+    sync::{Semaphore, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
@@ -69,6 +70,30 @@ pub async fn persevere<T, W: Future<Output = T>>(what: &'static str, mut work: i
     }
 }
 
+/// How many threads of [`apart`] there are at most.
+const THREADS: usize = 32;
+
+/// Does work with files that may block without end, as on a file system that does not answer, on a thread of its own. Where it
+/// is not done in time, the thread is left to itself. The runtime would wait for its own threads when it ends.
+pub async fn apart<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    static FREE: Semaphore = Semaphore::const_new(THREADS);
+    let done = async {
+        let permit = FREE.acquire().await.map_err(io::Error::other)?;
+        let (done, answer) = oneshot::channel();
+        let thread = move || {
+            let _nobody_waits = done.send(work());
+            drop(permit);
+        };
+        std::thread::Builder::new().name("files".to_owned()).spawn(thread)?;
+        answer.await.map_err(io::Error::other)?
+    };
+    let late = |_elapsed| Err(io::Error::new(io::ErrorKind::TimedOut, "the file system does not answer"));
+    timeout(patience, done).await.unwrap_or_else(late)
+}
+
 /// Work that comes to its own end though its starter went away, such as an undo. It ends with the process.
 #[derive(Clone, Debug, Default)]
 pub struct Finishing(TaskTracker);
@@ -110,6 +135,20 @@ mod tests {
 
         assert_eq!(done.await, 9);
         assert_eq!(beginnings, [0, 1, 3, 7, 15, 31, 63, 123, 183]);
+    }
+
+    #[tokio::test]
+    async fn work_apart_that_blocks_is_left_to_itself() {
+        let (held, holds) = std::sync::mpsc::channel::<()>();
+
+        let blocked = apart(Duration::from_millis(20), move || Ok(holds.recv().is_ok())).await;
+        let other = apart(Duration::from_secs(20), || Ok(7)).await;
+        let panicked = apart(Duration::from_secs(20), || -> io::Result<()> { panic!("no") }).await;
+
+        assert_eq!(blocked.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(other.unwrap(), 7);
+        assert!(panicked.is_err());
+        drop(held);
     }
 
     #[tokio::test(start_paused = true)]

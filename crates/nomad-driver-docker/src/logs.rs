@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! dockerd -> <id>-json.log (rotated) -> opener thread -> queue of held descriptors -> follower -> delivery -> pipes
-//!                                                                                               -> position file
+//!                                                                                               -> record
 //! ```
 //! The pipes' writing ends are held by a small process that outlives the driver (`crates/log-holder`): a reader that finds the
 //! end of file never comes back.
@@ -19,6 +19,7 @@ mod holder;
 mod json_file;
 mod opener;
 mod position;
+mod records;
 mod report;
 mod rotation;
 mod sink;
@@ -30,7 +31,7 @@ pub use collector::{Begin, Collector};
 pub use delivery::Ends;
 pub use engine_stream::{Frame, FrameError, FrameStream, Since};
 pub use handover::Arrived;
-pub use position::has_position;
+pub use records::Records;
 pub use report::{LogReport, LogSummary, Report};
 pub use rotation::Bound;
 pub use sink::{LogSink, Stream};

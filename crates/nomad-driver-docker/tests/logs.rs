@@ -72,8 +72,7 @@ impl Container {
     }
 
     async fn follow_with(&self, collector: &Collector, ends: Ends, begin: Begin) -> LogTask {
-        let (directory, position) = (self.directory.path(), self.path("position"));
-        collector.follow(directory, ends, &self.sink(), &position, self.report(), begin).await.unwrap()
+        collector.follow(self.directory.path(), ends, &self.sink(), self.report(), begin).await.unwrap()
     }
 
     async fn watch(&self, collector: &Collector) -> LogTask {
@@ -182,7 +181,10 @@ fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
         let collector = container.collector();
         let _stopped = container.watch(&collector).await;
         container.read_until("line 9\n");
-        until("the position", || fs::read_to_string(container.path("position")).unwrap().contains("\"first\":[")).await;
+        until("the position", || {
+            fs::read_to_string(container.path(&format!("state/logs/{ID}.json"))).unwrap().contains("\"first\":[")
+        })
+        .await;
     });
     for part in 0..3 {
         container.rotate();
@@ -220,7 +222,10 @@ fn what_was_read_of_a_pipe_that_is_gone_is_looked_up_in_the_readers_files() {
         // In one piece: the next place in the file is behind it.
         container.pipes.stdout.end();
         container.write(numbered(10..31));
-        until("they are written", || fs::read_to_string(container.path("position")).unwrap().contains("unread")).await;
+        until("they are written", || {
+            fs::read_to_string(container.path(&format!("state/logs/{ID}.json"))).unwrap().contains("unread")
+        })
+        .await;
     });
     conformance::kill([holder("after the driver")]);
 
@@ -376,8 +381,8 @@ async fn a_directory_that_is_not_there_is_an_error_that_names_it() {
     let collector = container.collector();
     let ends = collector.open_new(&container.sink(), ID).await.unwrap();
 
-    let (directory, position) = (Path::new("/no/such/directory"), container.path("position"));
-    let followed = collector.follow(directory, ends, &container.sink(), &position, |_| {}, Begin::New).await;
+    let directory = Path::new("/no/such/directory");
+    let followed = collector.follow(directory, ends, &container.sink(), |_| {}, Begin::New).await;
 
     let error = followed.err().unwrap();
 

@@ -12,6 +12,7 @@ use super::{
     holder::{Holder, HolderWork},
     opener::Opener,
     position::{Place, Position, Source},
+    records::Records,
     report::{LogReport, Report},
     rotation::{Bound, LogFiles},
     sink::LogSink,
@@ -26,6 +27,7 @@ pub struct Collector {
     wakeups: Arc<Wakeups>,
     bound: Bound,
     holder: Holder,
+    records: Records,
     _holder: HolderWork,
 }
 
@@ -47,7 +49,7 @@ impl Collector {
         raise_descriptor_limit();
         let (holder, work) = Holder::start(state_dir);
         let (opener, wakeups) = (Opener::start()?, Arc::new(Wakeups::start()?));
-        Ok(Self { opener, wakeups, bound: Bound::default(), holder, _holder: work })
+        Ok(Self { opener, wakeups, bound: Bound::default(), holder, records: Records::new(state_dir), _holder: work })
     }
 
     /// With another bound on what is held for a reader that stays away.
@@ -76,7 +78,6 @@ impl Collector {
         directory: &Path,
         ends: Ends,
         sink: &LogSink,
-        position_file: &Path,
         report: impl Fn(LogReport) + Send + Sync + 'static,
         begin: Begin,
     ) -> io::Result<LogTask> {
@@ -86,7 +87,7 @@ impl Collector {
         let watch = self.opener.watch(directory, Arc::clone(&files)).map_err(|error| {
             io::Error::new(error.kind(), format!("failed to watch `{}`: {error}", directory.display()))
         })?;
-        let opened = ends.at(position_file)?;
+        let opened = ends.at(&self.records, &report);
 
         let start = Position::new(&container_id, Source::File { device: 0, inode: 0, first: None });
         let (position, resumed) = match (&opened.earlier, begin) {
@@ -121,18 +122,23 @@ impl Collector {
         since: Since,
         open: impl Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
         ends: Ends,
-        position_file: &Path,
         report: impl Fn(LogReport) + Send + Sync + 'static,
     ) -> io::Result<LogTask> {
         let report: Report = Arc::new(report);
         let container_id = ends.container.clone();
-        let follower = engine_stream::follow(&container_id, since, open, ends.at(position_file)?, &report)?;
+        let follower = engine_stream::follow(&container_id, since, open, ends.at(&self.records, &report), &report)?;
         Ok(LogTask::spawn(report, self.released(container_id), follower))
     }
 
-    /// Lets go of a container's pipes: nothing more will come.
+    /// Lets go of a container's pipes and forgets where its log stood: nothing more will come.
     pub async fn release(&self, container_id: &str) {
         self.holder.release(container_id).await;
+        self.records.remove(container_id);
+    }
+
+    /// Where the positions are kept.
+    pub fn records(&self) -> &Records {
+        &self.records
     }
 
     fn released(&self, container_id: String) -> impl Future<Output = ()> + Send + use<> {

@@ -1,15 +1,14 @@
 //! Writes what was read to the host's pipes, and notes how far it got.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use tokio::time::{Instant, sleep};
-
-use beneath::Beneath;
 
 use super::{
     holder::Holder,
     position::{Announced, Place, Position, PositionFile, To, Unread},
-    report::LogReport,
+    records::Records,
+    report::{LogReport, Report},
     sink::{LogSink, Outlet, Stream},
     task::Control,
     trail::Trail,
@@ -39,7 +38,6 @@ enum Marks {
 /// reader finds no end of file, whatever else had them open.
 pub struct Ends {
     pub(super) container: String,
-    alloc_dir: Beneath,
     outlets: [Outlet; 2],
     /// Whether what an earlier process wrote and nobody read is still there.
     pub(super) has_unread: bool,
@@ -56,7 +54,6 @@ pub(super) enum Held {
 impl Ends {
     /// Opens them where the host made them, whatever was put in their place.
     pub(super) async fn open(sink: &LogSink, container: &str, held: Held, holder: &Holder) -> io::Result<Self> {
-        let alloc_dir = Beneath::open(&sink.alloc_dir).map_err(|error| failed(&sink.alloc_dir, &error))?;
         let mut has_unread = true;
         let mut outlets = Vec::new();
         for (stream, path) in Stream::BOTH.into_iter().zip([&sink.stdout, &sink.stderr]) {
@@ -64,29 +61,32 @@ impl Ends {
             let was_held = pipe.is_some();
             let outlet = match pipe {
                 Some(pipe) => Outlet::of_pipe(&pipe),
-                None => Outlet::open(&alloc_dir, path),
+                None => Outlet::open(&sink.alloc_dir, path).await,
             };
-            let outlet = outlet.map_err(|error| failed(path, &error))?;
+            let failed = |error: io::Error| {
+                io::Error::new(error.kind(), format!("failed to open `{}`: {error}", path.display()))
+            };
+            let outlet = outlet.map_err(failed)?;
             has_unread &= was_held || !matches!(outlet, Outlet::Pipe(_));
-            if let Some(end) = outlet.writing_end().map_err(|error| failed(path, &error))? {
+            if let Some(end) = outlet.writing_end().map_err(failed)? {
                 holder.hold(container, stream, end).await;
             }
             outlets.push(outlet);
         }
         let outlets = <[Outlet; 2]>::try_from(outlets).map_err(|_| io::ErrorKind::Other)?;
-        Ok(Self { container: container.to_owned(), alloc_dir, outlets, has_unread })
+        Ok(Self { container: container.to_owned(), outlets, has_unread })
     }
 
-    /// With the file in which the position is noted.
-    pub(super) fn at(self, position_file: &Path) -> io::Result<Opened> {
-        let file = PositionFile::open(&self.alloc_dir, position_file).map_err(|error| failed(position_file, &error))?;
-        let earlier = file.load(&self.container, &self.outlets)?;
-        Ok(Opened { outlets: self.outlets, file, earlier, has_unread: self.has_unread })
+    /// With the record of the position. Where none can be kept, the log is collected all the same.
+    pub(super) fn at(self, records: &Records, report: &Report) -> Opened {
+        let opened = records.open(&self.container).map(|file| PositionFile::new(Some(file)));
+        let loaded = opened.and_then(|file| Ok((file.load(&self.container, &self.outlets)?, file)));
+        let (earlier, file) = loaded.unwrap_or_else(|error| {
+            report(LogReport::NotRecorded { what: error.to_string() });
+            (None, PositionFile::new(None))
+        });
+        Opened { outlets: self.outlets, file, earlier, has_unread: self.has_unread }
     }
-}
-
-fn failed(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("failed to open `{}`: {error}", path.display()))
 }
 
 /// A container's ends, and where collection stands.

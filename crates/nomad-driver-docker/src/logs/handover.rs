@@ -4,26 +4,27 @@
 //! the end of the host's log files; the place of those bytes in the engine's files is where it left off.
 
 use std::{
-    fs::{self, File},
+    ffi::OsString,
+    fs::File,
     io,
     os::unix::fs::{FileExt as _, FileTypeExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use beneath::{Beneath, Links, reopen};
 use memchr::{memchr, memmem};
 use rustix::fs::OFlags;
-use tokio::time::{Instant, sleep};
 
 use super::{
     follower::{LONGEST, first_line, is_at},
     json_file::{After, Decoded, decode},
     position::{Place, Source},
     rotation::HeldFile,
-    sink::{LogSink, Stream},
+    sink::{self, LogSink, Stream},
 };
+use crate::background::apart;
 
 /// How much of what arrived is looked up; a log that repeats itself word for word over more than this has many such places,
 /// of which the last is taken.
@@ -34,6 +35,8 @@ const CERTAIN: usize = 32;
 const WINDOW: u64 = 16 * 1024 * 1024;
 /// For how long the host's file must not have grown: Nomad's log collector writes its buffer out every 100 ms.
 const QUIET: Duration = Duration::from_millis(300);
+/// How many entries the directory of the host's log files may have: a group's tasks have ten each as a rule.
+const ENTRIES: usize = 10_000;
 /// For how long the host is given time to read what is in the pipe.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -44,79 +47,83 @@ pub struct Arrived([Option<Vec<u8>>; 2]);
 impl Arrived {
     /// Reads it when the host has taken everything. Nobody may write to the pipes meanwhile.
     pub async fn at(sink: &LogSink) -> Self {
-        let arrived = |pipe| arrived_through(&sink.alloc_dir, pipe);
+        let arrived = async |pipe: &PathBuf| {
+            let (alloc_dir, pipe) = (sink.alloc_dir.clone(), pipe.clone());
+            // The last look may take as long as a file system may.
+            apart(PATIENCE + sink::PATIENCE, move || arrived_through(&alloc_dir, &pipe)).await.ok()
+        };
         let (stdout, stderr) = tokio::join!(arrived(&sink.stdout), arrived(&sink.stderr));
         Self([stdout, stderr])
     }
 }
 
-async fn arrived_through(alloc_dir: &Path, pipe: &Path) -> Option<Vec<u8>> {
-    let alloc_dir = Beneath::open(alloc_dir).ok()?;
-    let found = alloc_dir.find(pipe, Links::Refused).ok()?;
-    let files = HostFiles::of(alloc_dir, pipe)?;
-    if !found.metadata().ok()?.file_type().is_fifo() {
-        return None;
+fn arrived_through(alloc_dir: &Path, pipe: &Path) -> io::Result<Vec<u8>> {
+    let alloc_dir = Beneath::open(alloc_dir)?;
+    let found = alloc_dir.find(pipe, Links::Refused)?;
+    let files = HostFiles::of(&alloc_dir, pipe)?;
+    if !found.metadata()?.file_type().is_fifo() {
+        return Err(io::ErrorKind::NotFound.into());
     }
-    let pipe = reopen(&found, OFlags::RDWR | OFlags::NONBLOCK).ok()?;
+    let pipe = reopen(&found, OFlags::RDWR | OFlags::NONBLOCK)?;
     let begin = Instant::now();
     let mut quiet = (begin, None);
     loop {
-        let state = (rustix::io::ioctl_fionread(&pipe).ok()?, files.size());
+        let state = (rustix::io::ioctl_fionread(&pipe)?, files.size()?);
         let now = Instant::now();
         if quiet.1 != Some(state) {
             quiet = (now, Some(state));
         } else if state.0 == 0 && now - quiet.0 >= QUIET {
-            return files.tail().ok();
+            return files.tail();
         }
         if now - begin > PATIENCE {
-            return None;
+            return Err(io::ErrorKind::TimedOut.into());
         }
-        sleep(Duration::from_millis(20)).await;
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 /// The files that the host keeps of what comes through a pipe: `.web.stdout.fifo` goes to `web.stdout.<number>`.
 struct HostFiles {
-    alloc_dir: Beneath,
-    directory: PathBuf,
+    directory: Beneath,
     prefix: String,
 }
 
 impl HostFiles {
-    fn of(alloc_dir: Beneath, pipe: &Path) -> Option<Self> {
-        let name = pipe.file_name()?.to_str()?.strip_prefix('.')?.strip_suffix(".fifo")?;
-        Some(Self { alloc_dir, directory: pipe.parent()?.to_owned(), prefix: format!("{name}.") })
+    fn of(alloc_dir: &Beneath, pipe: &Path) -> io::Result<Self> {
+        let name = pipe.file_name().and_then(|name| name.to_str()?.strip_prefix('.')?.strip_suffix(".fifo"));
+        let (Some(name), Some(parent)) = (name, pipe.parent()) else { return Err(io::ErrorKind::NotFound.into()) };
+        Ok(Self { directory: alloc_dir.below(parent)?, prefix: format!("{name}.") })
     }
 
     /// Oldest first.
-    fn paths(&self) -> io::Result<Vec<PathBuf>> {
-        let mut numbered = Vec::new();
-        for entry in fs::read_dir(&self.directory)? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(&self.prefix)?.parse::<u64>().ok());
-            numbered.extend(number.map(|number| (number, self.directory.join(&name))));
-        }
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        let number = |name: &OsString| name.to_str()?.strip_prefix(&self.prefix)?.parse::<u64>().ok();
+        let names = self.directory.names_up_to(ENTRIES)?.into_iter();
+        let mut numbered: Vec<_> = names.filter_map(|name| Some((number(&name)?, name))).collect();
         numbered.sort();
-        Ok(numbered.into_iter().map(|(_, path)| path).collect())
+        Ok(numbered.into_iter().map(|(_, name)| name).collect())
     }
 
-    fn size(&self) -> u64 {
-        let sizes = self.paths().unwrap_or_default().into_iter();
-        sizes.filter_map(|path| Some(fs::symlink_metadata(path).ok()?.len())).sum()
+    fn size(&self) -> io::Result<u64> {
+        let lengths = self.names()?.into_iter().filter_map(|name| {
+            let found = self.directory.find(Path::new(&name), Links::Refused).ok()?;
+            Some(found.metadata().ok()?.len())
+        });
+        Ok(lengths.fold(0, u64::saturating_add))
     }
 
     fn tail(&self) -> io::Result<Vec<u8>> {
-        let paths = self.paths()?;
-        if paths.is_empty() {
+        let names = self.names()?;
+        if names.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
         }
         let mut tail = Vec::new();
-        for path in paths.iter().rev() {
+        for name in names.iter().rev() {
             let wanted = TAIL - tail.len() as u64;
             if wanted == 0 {
                 break;
             }
-            let file = self.alloc_dir.read(path, Links::Refused)?;
+            let file = self.directory.read(Path::new(name), Links::Refused)?;
             let length = file.metadata()?.len();
             let mut piece = read(&file, length.saturating_sub(wanted), length)?;
             piece.append(&mut tail);
@@ -320,14 +327,14 @@ mod tests {
             ("web.stdout.next", "x"),
             ("web2.stdout.12", "x"),
         ] {
-            fs::write(directory.path().join(name), text).unwrap();
+            std::fs::write(directory.path().join(name), text).unwrap();
         }
 
-        let files = |pipe: &str| HostFiles::of(Beneath::open(directory.path()).unwrap(), &directory.path().join(pipe));
+        let files = |pipe: &str| HostFiles::of(&Beneath::open(directory.path()).unwrap(), &directory.path().join(pipe));
         let found = files(".web.stdout.fifo").unwrap();
 
-        assert_eq!((found.tail().unwrap().as_slice(), found.size()), (&b"nine\nten\n"[..], 9));
-        assert!(files("web.stdout").is_none());
+        assert_eq!((found.tail().unwrap().as_slice(), found.size().unwrap()), (&b"nine\nten\n"[..], 9));
+        assert!(files("web.stdout").is_err());
         let none = files(".other.stdout.fifo").unwrap();
         assert_eq!(none.tail().unwrap_err().kind(), io::ErrorKind::NotFound);
         // Nomad's files are its own; what a task put in the place of one is not read.

@@ -14,16 +14,14 @@
 //! Where a file system keeps no such time (or the process may not set it) each write is noted right after it instead, and a
 //! kill between the two repeats at most 4 KiB.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-use beneath::Beneath;
-use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::sink::{Outlet, Stream};
 
 /// The file's fixed size: a note overwrites the one before in one write.
-const SIZE: usize = 1024;
+pub(super) const SIZE: usize = 1024;
 
 /// Where collection stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +104,21 @@ impl Position {
         Self { container: container.to_owned(), place, mark: 0, next: None, read: None }
     }
 
+    /// A container's position from what is noted; `None` of another's, and of what no driver wrote.
+    pub(super) fn parse(noted: &[u8], container: &str) -> Option<Self> {
+        let position: Self = serde_json::from_slice(noted).ok()?;
+        (position.container == container && position.is_possible()).then_some(position)
+    }
+
+    /// Whether all numbers are such that they can be counted on from.
+    fn is_possible(&self) -> bool {
+        let places = self.read.iter().map(|read| &read.place).chain([&self.place]);
+        let numbers = places.flat_map(|place| place.delivered.into_iter().chain([place.offset]));
+        let unread = self.read.iter().flat_map(|read| read.unread);
+        let next = self.next.iter().map(|next| next.bytes);
+        numbers.chain(unread).chain(next).chain([self.mark]).all(|number| number < 1 << 62)
+    }
+
     /// Counts the announced write if it was made.
     fn settle(&mut self, outlets: &[Outlet; 2]) -> io::Result<()> {
         let Some(next) = self.next.take() else { return Ok(()) };
@@ -130,40 +143,32 @@ impl Place {
     }
 }
 
-/// The position's file.
-pub(super) struct PositionFile(File);
+/// The position's file; none where it cannot be kept.
+pub(super) struct PositionFile(Option<File>);
 
 impl PositionFile {
-    /// Opens it, or makes it, in the allocation's directory.
-    pub(super) fn open(alloc_dir: &Beneath, path: &Path) -> io::Result<Self> {
-        alloc_dir.open_own(path, Mode::RUSR | Mode::WUSR).map(Self)
+    pub(super) fn new(file: Option<File>) -> Self {
+        Self(file)
     }
 
     /// What is noted for this container, with its last write decided.
     pub(super) fn load(&self, container: &str, outlets: &[Outlet; 2]) -> io::Result<Option<Position>> {
+        let Some(file) = &self.0 else { return Ok(None) };
         let mut bytes = [0; SIZE];
-        let length = self.0.read_at(&mut bytes, 0)?;
-        let Ok(mut position) = serde_json::from_slice::<Position>(&bytes[..length]) else { return Ok(None) };
-        if position.container != container {
-            return Ok(None);
-        }
+        let length = file.read_at(&mut bytes, 0)?;
+        let Some(mut position) = Position::parse(&bytes[..length], container) else { return Ok(None) };
         position.settle(outlets)?;
         Ok(Some(position))
     }
 
     pub(super) fn store(&self, position: &Position) -> io::Result<()> {
+        let Some(file) = &self.0 else { return Ok(()) };
         let mut bytes = [b' '; SIZE];
         let mut rest = &mut bytes[..SIZE - 1];
         serde_json::to_writer(&mut rest, position).map_err(io::Error::other)?;
         bytes[SIZE - 1] = b'\n';
-        self.0.write_all_at(&bytes, 0)
+        file.write_all_at(&bytes, 0)
     }
-}
-
-/// Whether the file has a position of this container.
-pub fn has_position(path: &Path, container: &str) -> bool {
-    let noted = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<Position>(&bytes).ok());
-    noted.is_some_and(|position| position.container == container)
 }
 
 /// A hash that stays the same over compilers and releases (FNV-1a), for it is kept on disk.

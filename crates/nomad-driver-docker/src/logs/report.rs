@@ -28,6 +28,11 @@ pub enum LogReport {
     PositionGone,
     /// A task was taken over without a record of what was collected; it goes on with what is written from now on.
     PositionUnknown,
+    /// There is no place for a record of what was collected.
+    NotRecorded {
+        /// Why.
+        what: String,
+    },
     /// Nobody reads the task's pipe, though the task runs: its log stands still.
     NobodyReads {
         /// For how long.
@@ -67,6 +72,12 @@ impl fmt::Display for LogReport {
             }
             Self::PositionUnknown => {
                 f.write_str("earlier log lines are not collected: there is no record of what was collected before")
+            }
+            Self::NotRecorded { what } => {
+                write!(
+                    f,
+                    "log lines may be lost when the driver restarts: there is no record of what was collected: {what}"
+                )
             }
             Self::NobodyReads { waited, bytes } => write!(
                 f,

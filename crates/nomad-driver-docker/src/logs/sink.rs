@@ -15,6 +15,8 @@ use rustix::{
 };
 use tokio::io::unix::AsyncFd;
 
+use crate::background::apart;
+
 /// The paths that the host names for a task's output. They exist already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSink {
@@ -46,6 +48,35 @@ impl Stream {
 /// The most that a pipe takes whole or not at all (POSIX's `PIPE_BUF` on Linux).
 const WHOLE: usize = 4096;
 
+/// How long a file system may take over what is asked of a task's directory.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What there is at an outlet's path.
+enum Found {
+    Pipe(File),
+    File(File),
+    Null,
+}
+
+impl Found {
+    fn look(alloc_dir: &Path, path: &Path) -> io::Result<Self> {
+        let alloc_dir = Beneath::open(alloc_dir)?;
+        let found = if path.starts_with(alloc_dir.path()) {
+            alloc_dir.find(path, Links::Refused)?
+        } else {
+            find_anywhere(path, Links::Refused)?
+        };
+        let metadata = found.metadata()?;
+        if metadata.file_type().is_fifo() {
+            return Ok(Self::Pipe(found));
+        }
+        if metadata.is_file() {
+            return Ok(Self::File(reopen(&found, OFlags::WRONLY | OFlags::APPEND)?));
+        }
+        if is_null(&metadata) { Ok(Self::Null) } else { Err(io::Error::other("it is neither a pipe nor a file")) }
+    }
+}
+
 /// An open end.
 pub(super) enum Outlet {
     /// A named pipe. Open for reading too, so that what is in it outlives a reader that goes away.
@@ -59,20 +90,13 @@ pub(super) enum Outlet {
 impl Outlet {
     /// Opens a pipe, a regular file or `/dev/null`, whatever else was put in its place or on the way to it. Nothing is
     /// opened before it is known what it is: a disk's node would be written to.
-    pub(super) fn open(alloc_dir: &Beneath, path: &Path) -> io::Result<Self> {
-        let found = if path.starts_with(alloc_dir.path()) {
-            alloc_dir.find(path, Links::Refused)?
-        } else {
-            find_anywhere(path, Links::Refused)?
-        };
-        let metadata = found.metadata()?;
-        if metadata.file_type().is_fifo() {
-            return Self::of_pipe(&found);
+    pub(super) async fn open(alloc_dir: &Path, path: &Path) -> io::Result<Self> {
+        let (alloc_dir, path) = (alloc_dir.to_owned(), path.to_owned());
+        match apart(PATIENCE, move || Found::look(&alloc_dir, &path)).await? {
+            Found::Pipe(pipe) => Self::of_pipe(&pipe),
+            Found::File(file) => Ok(Self::File(file)),
+            Found::Null => Ok(Self::Nowhere),
         }
-        if metadata.is_file() {
-            return Ok(Self::File(reopen(&found, OFlags::WRONLY | OFlags::APPEND)?));
-        }
-        if is_null(&metadata) { Ok(Self::Nowhere) } else { Err(io::Error::other("it is neither a pipe nor a file")) }
     }
 
     /// Opens a pipe that was found, or is held.
@@ -190,15 +214,14 @@ mod tests {
         symlink(at("other"), at("a1/swapped")).unwrap();
         symlink(at("a1/logs/file"), at("link-outside")).unwrap();
         fs::create_dir(at("a1/logs/directory")).unwrap();
-        let alloc_dir = Beneath::open(&at("a1")).unwrap();
-        let open = |path: PathBuf| Outlet::open(&alloc_dir, &path);
+        let open = async |path: PathBuf| Outlet::open(&at("a1"), &path).await;
 
-        assert!(matches!(open(at("a1/logs/out.fifo")), Ok(Outlet::Pipe(_))));
-        assert!(matches!(open(at("other/out.fifo")), Ok(Outlet::Pipe(_))));
-        assert!(matches!(open(at("a1/logs/file")), Ok(Outlet::File(_))));
-        assert!(matches!(open("/dev/null".into()), Ok(Outlet::Nowhere)));
+        assert!(matches!(open(at("a1/logs/out.fifo")).await, Ok(Outlet::Pipe(_))));
+        assert!(matches!(open(at("other/out.fifo")).await, Ok(Outlet::Pipe(_))));
+        assert!(matches!(open(at("a1/logs/file")).await, Ok(Outlet::File(_))));
+        assert!(matches!(open("/dev/null".into()).await, Ok(Outlet::Nowhere)));
         for refused in ["a1/logs/link", "a1/swapped/out.fifo", "link-outside", "a1/logs/directory", "a1/logs/missing"] {
-            assert!(open(at(refused)).is_err(), "{refused}");
+            assert!(open(at(refused)).await.is_err(), "{refused}");
         }
         let mut devices = vec![PathBuf::from("/dev/full")];
         // Whoever may make devices; a task may, with the capabilities that Docker gives.
@@ -207,7 +230,7 @@ mod tests {
             devices.push(at("a1/logs/disk"));
         }
         for device in devices {
-            assert_eq!(open(device).err().unwrap().to_string(), "it is neither a pipe nor a file");
+            assert_eq!(open(device).await.err().unwrap().to_string(), "it is neither a pipe nor a file");
         }
     }
 }

@@ -1,26 +1,33 @@
 //! Ends the processes that forward a task's log for the driver built into Nomad, or every line would come twice.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use beneath::{Beneath, Links};
 use go_plugin::client::{Plugin, Reattach};
 use tokio::time::{sleep, timeout};
 
 use super::state::Logger;
+use crate::background::apart;
 
 const STOP: &str = "/hashicorp.nomad.drivers.docker.docklog.proto.DockerLogger/Stop";
 /// How long it may take to each answer.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long one that was killed is waited for.
 const END: Duration = Duration::from_secs(5);
+/// How long the search among all processes may take.
+const SEARCH: Duration = Duration::from_secs(5);
+/// More of a command line is not looked at; a logger's has two words.
+const COMMAND: u64 = 4096;
 
 /// Ends the logger that the task's state names, and any other that writes to the task's pipe: the built-in driver starts a
 /// new one for a task that it takes over, and Nomad's record of the task does not change. Says whether there was one.
-pub(super) async fn end_all(named: Option<&Logger>, pipe: &Path) -> bool {
+pub(super) async fn end_all(named: Option<&Logger>, alloc_dir: &Path, pipe: &Path) -> bool {
     let mut found = false;
     if let Some(logger) = named
         && let Some(pid) = i32::try_from(logger.pid).ok().filter(|pid| is_logger(*pid))
@@ -29,7 +36,13 @@ pub(super) async fn end_all(named: Option<&Logger>, pipe: &Path) -> bool {
         ask(pid, logger).await;
         end(pid).await;
     }
-    for pid in writers(pipe) {
+    let (alloc_dir, pipe) = (alloc_dir.to_owned(), pipe.to_owned());
+    let writers = apart(SEARCH, move || writers(&alloc_dir, &pipe)).await;
+    let writers = writers.unwrap_or_else(|error| {
+        tracing::debug!(%error, "the loggers of the built-in driver cannot be looked for");
+        Vec::new()
+    });
+    for pid in writers {
         found = true;
         end(pid).await;
     }
@@ -76,13 +89,16 @@ async fn gone_in_time(mut is_there: impl FnMut() -> bool) -> bool {
 
 /// A number is used again; only a logger's own command line has this word. That of a dead process is empty.
 fn is_logger(pid: i32) -> bool {
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut command = Vec::new();
+    if let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) {
+        let _gone_meanwhile = file.take(COMMAND).read_to_end(&mut command);
+    }
     command.split(|byte| *byte == 0).any(|argument| argument == b"docker_logger")
 }
 
-/// The loggers that have a pipe open.
-fn writers(pipe: &Path) -> Vec<i32> {
-    let Ok(pipe) = fs::metadata(pipe) else { return Vec::new() };
+/// The loggers that have a pipe open; a link in its place is not it.
+fn writers(alloc_dir: &Path, pipe: &Path) -> io::Result<Vec<i32>> {
+    let pipe = Beneath::open(alloc_dir)?.find(pipe, Links::Refused)?.metadata()?;
     let has_open = |pid: &i32| {
         let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         let mut opened = descriptors.filter_map(|descriptor| fs::metadata(descriptor.path()).ok());
@@ -90,7 +106,7 @@ fn writers(pipe: &Path) -> Vec<i32> {
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
-    numbers.filter(|pid| is_logger(*pid)).filter(has_open).collect()
+    Ok(numbers.filter(|pid| is_logger(*pid)).filter(has_open).collect())
 }
 
 #[cfg(test)]

@@ -4,22 +4,30 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::StreamExt;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
-use super::{Surroundings, logger, state::Logger, watch_exit};
+use super::{Surroundings, TaskStore, logger, state::Logger, watch_exit};
 use crate::{
+    background::apart,
     container::task_dir,
     engine::{Engine, EngineError, EngineFacts, LogFrame},
     events::EventSubject,
     logs::{
-        Arrived, Begin, Collector, Ends, Frame, FrameError, FrameStream, LogReport, LogSink, LogTask, Since, Stream,
-        has_position,
+        Arrived, Begin, Collector, Ends, Frame, FrameError, FrameStream, LogReport, LogSink, LogTask, Records, Since,
+        Stream,
     },
 };
+
+/// How old a record is before it is looked for whose it is: a container is made before its record.
+const LEFT: Duration = Duration::from_secs(300);
+/// How many are looked at in one round.
+const SWEPT: usize = 100;
+/// How long the look at an earlier record may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The process's log collector, started with its first task.
 #[derive(Clone, Default)]
@@ -41,8 +49,8 @@ fn sink(task: &TaskConfig) -> LogSink {
     }
 }
 
-/// In the task's own directory, of which the container sees parts, and not this one.
-fn position_file(task: &TaskConfig) -> PathBuf {
+/// Where drivers before kept the position.
+fn former_record(task: &TaskConfig) -> PathBuf {
     task_dir(task).join(".docker-log-position.json")
 }
 
@@ -60,6 +68,18 @@ impl Logs {
     pub async fn release(&self, container: &str) {
         if let Some(Ok(collector)) = self.0.get() {
             collector.release(container).await;
+        }
+    }
+
+    /// Removes the records of containers that are gone: a driver that died left them.
+    pub async fn sweep(&self, engine: &Engine, state_dir: &Path, tasks: &TaskStore) {
+        let records = Records::new(state_dir);
+        let known = tasks.containers();
+        let left = records.older_than(LEFT).into_iter().filter(|container| !known.contains(container));
+        for container in left.take(SWEPT) {
+            if engine.inspect_container(&container).await.is_err_and(|error| error.is_not_found()) {
+                records.remove(&container);
+            }
         }
     }
 
@@ -96,50 +116,56 @@ impl<'a> Logging<'a> {
     }
 
     /// Of a container that runs already. The built-in driver's loggers are ended, once the pipes are held: their reader is
-    /// not to find the end of file. `named` is the logger in the task's state.
-    pub(super) async fn adopted(
-        around: &'a Surroundings,
-        subject: Subject<'a>,
-        named: Option<&Logger>,
-    ) -> Result<Self, DriverError> {
+    /// not to find the end of file. `named` is the logger in the task's state. A log that cannot be collected is reported, and
+    /// the task is adopted without it.
+    pub(super) async fn adopted(around: &'a Surroundings, subject: Subject<'a>, named: Option<&Logger>) -> Self {
         let (task, container) = (subject.task, subject.container);
         let sink = sink(task);
-        let ends = match wanted(around, task)? {
-            Some(collector) => Some((collector, collector.open(&sink, container).await.map_err(failed)?)),
-            None => None,
+        let ends = match adopted_ends(around, task, &sink, container).await {
+            Ok(ends) => ends,
+            Err(error) => {
+                not_collected(around, task, &error);
+                None
+            }
         };
-        let ended = logger::end_all(named, &sink.stdout).await;
+        let ended = logger::end_all(named, &sink.alloc_dir, &sink.stdout).await;
         // Nomad's record names the logger for as long as the task lives: it says nothing once this driver has collected.
-        let begin = if ended || (named.is_some() && !has_position(&position_file(task), container)) {
+        let has_record = || ends.as_ref().is_some_and(|(collector, _)| collector.records().has(container));
+        let begin = if ended || (named.is_some() && !has_record()) {
             Begin::HandedOver(Arrived::at(&sink).await)
         } else {
             Begin::TakenOver
         };
-        Ok(Self { around, subject, ends, begin })
+        Self { around, subject, ends, begin }
     }
 
     /// Begins to collect.
     pub(super) async fn begin(self, facts: &EngineFacts) -> Result<Option<LogTask>, DriverError> {
+        let (around, task, is_new) = (self.around, self.subject.task, self.begin == Begin::New);
+        match self.collect(facts).await {
+            Err(error) if !is_new => {
+                not_collected(around, task, &error);
+                Ok(None)
+            }
+            collected => collected.map_err(failed),
+        }
+    }
+
+    async fn collect(self, facts: &EngineFacts) -> io::Result<Option<LogTask>> {
         let Self { around, subject: Subject { task, container, driver }, ends, begin } = self;
         let Some((collector, mut ends)) = ends else { return Ok(None) };
-        let (sink, position) = (sink(task), position_file(task));
-        let events = around.events.clone();
-        let owner = EventSubject::from(task);
-        let report = move |report: LogReport| {
-            tracing::warn!(task = owner.task_id.as_str(), "{report}");
-            events.emit(&owner, report.to_string(), std::collections::BTreeMap::new());
-        };
-
+        let sink = sink(task);
+        let report = reports(around, task);
         let driver = if driver.is_empty() { facts.logging_driver.as_str() } else { driver };
         let directory = facts.root_dir.join("containers").join(container);
         if driver == "json-file" && around.engine.is_local() {
-            match collector.follow(&directory, ends, &sink, &position, report.clone(), begin.clone()).await {
+            match collector.follow(&directory, ends, &sink, report.clone(), begin.clone()).await {
                 Ok(collected) => return Ok(Some(collected)),
                 // An engine in another mount namespace, or files that this user may not read.
                 Err(_) if !readable(&directory) => {}
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(error),
             }
-            ends = collector.open(&sink, container).await.map_err(failed)?;
+            ends = collector.open(&sink, container).await?;
         }
         let engine = around.engine.clone();
         let id = container.to_owned();
@@ -149,8 +175,36 @@ impl<'a> Logging<'a> {
             Begin::TakenOver => Since::Position,
             Begin::HandedOver(_) => Since::Now,
         };
-        collector.follow_engine(since, open, ends, &position, report).map(Some).map_err(failed)
+        collector.follow_engine(since, open, ends, report).map(Some)
     }
+}
+
+/// The ends of a container's pipes, with the record of a driver before moved to where it is looked for.
+async fn adopted_ends<'a>(
+    around: &'a Surroundings,
+    task: &TaskConfig,
+    sink: &LogSink,
+    container: &str,
+) -> Result<Option<(&'a Collector, Ends)>, DriverError> {
+    let Some(collector) = wanted(around, task)? else { return Ok(None) };
+    let (records, id) = (collector.records().clone(), container.to_owned());
+    let (alloc_dir, former) = (sink.alloc_dir.clone(), former_record(task));
+    if let Err(error) = apart(PATIENCE, move || records.adopt(&id, &alloc_dir, &former)).await {
+        tracing::warn!(container, %error, "the record of an earlier version of what was collected is ignored");
+    }
+    collector.open(sink, container).await.map(|ends| Some((collector, ends))).map_err(failed)
+}
+
+fn reports(around: &Surroundings, task: &TaskConfig) -> impl Fn(LogReport) + Clone + Send + Sync + use<> {
+    let (events, owner) = (around.events.clone(), EventSubject::from(task));
+    move |report: LogReport| {
+        tracing::warn!(task = owner.task_id.as_str(), "{report}");
+        events.emit(&owner, report.to_string(), std::collections::BTreeMap::new());
+    }
+}
+
+fn not_collected(around: &Surroundings, task: &TaskConfig, error: &impl ToString) {
+    reports(around, task)(LogReport::Failed { what: error.to_string() });
 }
 
 fn readable(directory: &Path) -> bool {

@@ -4,41 +4,55 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use beneath::{Beneath, Links};
 use nomad_plugin::driver::TaskConfig;
 
 use crate::{
+    background::apart,
     container::files::READABLE,
     engine::model::{ContainerInspectResponse, MountPoint},
 };
 
 const WRITTEN: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
+/// How long the reading and writing of one may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// More than such a file has.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Writes those files of an allocation again that are missing. A task that does not run gets them when it starts.
-pub(super) fn restore(task: &TaskConfig, inspected: &ContainerInspectResponse) {
-    let Some(pid) = inspected.state.as_ref().and_then(|state| state.pid).filter(|pid| *pid > 0) else { return };
+pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectResponse) {
+    let Some(pid) = inspected.state.as_ref().and_then(|state| state.pid).filter(|pid| *pid > 1) else { return };
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     for mount in inspected.mounts.iter().flatten() {
-        let Some((inside, path)) = missing(task, mount) else { continue };
-        match copy(&root, inside, Path::new(&task.alloc_dir), path) {
-            Ok(()) => tracing::info!(path = %path.display(), "wrote a lost file again"),
+        let Some((inside, path)) = ours(task, mount) else { continue };
+        let (root, alloc_dir, to) = (root.clone(), PathBuf::from(&task.alloc_dir), path.to_owned());
+        // What the task has at that name may be on any file system.
+        match apart(PATIENCE, move || copy_missing(&root, inside, &alloc_dir, &to)).await {
+            Ok(true) => tracing::info!(path = %path.display(), "wrote a lost file again"),
+            Ok(false) => {}
             Err(error) => tracing::warn!(path = %path.display(), %error, "a lost file cannot be written again"),
         }
     }
 }
 
-/// Where a task sees a file that is the driver's to write and that the host has not any more, and where that was.
-fn missing<'a>(task: &TaskConfig, mount: &'a MountPoint) -> Option<(&'static str, &'a Path)> {
+/// Where a task sees a file that is the driver's to write, and where that is on the host.
+fn ours<'a>(task: &TaskConfig, mount: &'a MountPoint) -> Option<(&'static str, &'a Path)> {
     let inside = WRITTEN.into_iter().find(|inside| mount.destination.as_deref() == Some(inside))?;
     let path = Path::new(mount.source.as_deref()?);
-    let is_ours = !task.alloc_dir.is_empty() && path.starts_with(&task.alloc_dir);
-    let gone = || fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    (is_ours && gone()).then_some((inside, path))
+    (!task.alloc_dir.is_empty() && path.starts_with(&task.alloc_dir)).then_some((inside, path))
+}
+
+/// Copies it where the host has it not any more; whether it did.
+fn copy_missing(root: &Path, inside: &str, alloc_dir: &Path, path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => copy(root, inside, alloc_dir, path).map(|()| true),
+        there => there.map(|_| false),
+    }
 }
 
 fn copy(root: &Path, inside: &str, alloc_dir: &Path, path: &Path) -> io::Result<()> {

@@ -36,7 +36,7 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
     let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
     let subject =
         Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
-    let logging = Logging::adopted(around, subject, state.logger.as_ref()).await?;
+    let logging = Logging::adopted(around, subject, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| {
         DriverError::recoverable_or_unsaid(error.is_transient(), format!("failed to fetch docker daemon info: {error}"))
@@ -56,7 +56,7 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
         ledger.note_joined(&config);
     }
     network::look_after_that_of(around, store, &config);
-    lost_files::restore(&config, &inspected);
+    lost_files::restore(&config, &inspected).await;
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
     place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));
     Ok(())

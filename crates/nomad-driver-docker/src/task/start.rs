@@ -145,7 +145,7 @@ async fn running(
     let driver = request.body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.as_deref());
     let subject = Subject { task: config, container: &created.id, driver: driver.unwrap_or_default() };
     let logging = if created.running {
-        Logging::adopted(around, subject, None).await?
+        Logging::adopted(around, subject, None).await
     } else {
         Logging::new(around, subject).await?
     };
