@@ -7,3 +7,4 @@ mod gates;
 mod names_taken;
 mod pause_containers;
 mod planted_records;
+mod sockets;

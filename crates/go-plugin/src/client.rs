@@ -257,7 +257,14 @@ impl Plugin {
                 // It is about to end, whenever the kernel lets it: in the midst of what it waits for it cannot.
                 tracing::warn!(pid = self.reattach.pid, "a plugin does not end though it was killed");
             }
-            let _removed_by_the_plugin_as_a_rule = std::fs::remove_file(&self.reattach.address);
+            let address = &self.reattach.address;
+            let _removed_by_the_plugin_as_a_rule = std::fs::remove_file(address);
+            // Plugins of this crate have a directory of their own for it, named for the process.
+            let named = format!("plugin{}-", self.reattach.pid);
+            let is_own = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(&named));
+            if let Some(own) = address.parent().filter(|parent| parent.file_name().is_some_and(is_own)) {
+                let _removed_by_the_plugin_as_a_rule = std::fs::remove_dir(own);
+            }
         }
     }
 }

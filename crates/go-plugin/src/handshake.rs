@@ -1,6 +1,6 @@
 //! The first words between host and plugin: a cookie in the environment, one line on standard output.
 //!
-//! The line is `CORE|APP|NETWORK|ADDRESS|PROTOCOL|CERTIFICATE[|MULTIPLEX]`, for example `1|2|unix|/tmp/plugin1|grpc|`.
+//! The line is `CORE|APP|NETWORK|ADDRESS|PROTOCOL|CERTIFICATE[|MULTIPLEX]`, for example `1|2|unix|/tmp/plugin1-kZ3f9q/s|grpc|`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

@@ -60,10 +60,13 @@ async fn a_plugin_is_launched_serves_logs_and_ends_when_asked() {
     let plugin = Plugin::launch(config).await.unwrap();
     let reattach = plugin.reattach_config().clone();
     let socket = std::fs::metadata(&reattach.address).unwrap();
+    let own = reattach.address.parent().unwrap();
+    let closed = std::fs::metadata(own).unwrap();
     timeout(DEADLINE, plugin.kill()).await.unwrap();
 
     assert_eq!((reattach.app_version, socket.permissions().mode() & 0o777), (2, 0o600));
-    assert_eq!(reattach.address.parent(), Some(directory.path()));
+    assert_eq!(closed.permissions().mode() & 0o777, 0o700);
+    assert_eq!(own.parent(), Some(directory.path()));
     assert!(is_empty(directory.path()), "the socket is left behind");
     let lines = lines.lock().unwrap();
     let Line::Entry { level, message, fields } = &lines[0] else { panic!("no entry: {lines:?}") };
@@ -221,8 +224,12 @@ impl Bare {
         Self { process, line }
     }
 
+    /// The one socket that there is, in the one directory.
     fn socket(&self, directory: &Path) -> PathBuf {
-        directory.join(format!("plugin{}", self.process.id()))
+        let own = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap();
+        let name = own.file_name().into_string().unwrap();
+        assert!(name.starts_with(&format!("plugin{}-", self.process.id())), "{name}");
+        own.path().join("s")
     }
 }
 

@@ -129,7 +129,7 @@ impl Launcher {
 /// Where drivers' sockets are: no other user can put one there. `None` where the path is too long for a socket's.
 fn socket_dir(data: &DataDir) -> Option<PathBuf> {
     const LONGEST: usize = 107;
-    const SOCKET: &str = "/plugin4194304";
+    const SOCKET: &str = "/plugin4194304-XXXXXX/s";
     let directory = data.run();
     remove_stale_sockets(&directory);
     (directory.as_os_str().len() + SOCKET.len() <= LONGEST).then_some(directory)
@@ -138,10 +138,13 @@ fn socket_dir(data: &DataDir) -> Option<PathBuf> {
 /// Removes those of processes that were killed.
 fn remove_stale_sockets(directory: &Path) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.strip_prefix("plugin")?.parse().ok());
+        let pid = |name: &str| name.strip_prefix("plugin")?.split('-').next()?.parse().ok();
+        let pid = entry.file_name().to_str().and_then(pid);
         let gone = pid.and_then(Pid::from_raw).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH));
         if gone {
-            let _removed_meanwhile = std::fs::remove_file(entry.path());
+            // In a directory of its own, but for drivers before.
+            let _not_there = std::fs::remove_file(entry.path().join("s"));
+            let _removed_meanwhile = std::fs::remove_dir(entry.path()).or_else(|_| std::fs::remove_file(entry.path()));
         }
     }
 }
