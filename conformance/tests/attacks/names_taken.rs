@@ -87,17 +87,16 @@ async fn what_an_earlier_run_of_the_task_left_is_adopted_where_it_runs_and_repla
 /// The driver that is built into Nomad names no node. Its agent hands such a container over by its id.
 #[tokio::test]
 async fn a_container_that_an_agent_handed_over_is_its_tasks_though_it_names_no_node() {
-    let fixture = fixture().await;
+    let mut fixture = fixture().await;
     let task = fixture.task("web", "exec sleep 1000");
     let built_in = namesake(&fixture, &task, RUN, &image(), &[(ALLOC_ID, task.config.alloc_id.as_str())]);
     let elsewhere = fixture.task("web", "exec sleep 1000");
     let mut handle = fixture.run(&elsewhere).await.handle;
     handle.config = task.config.clone();
-    // The pipe is not there, so that the hand-over fails.
-    handle.config.stdout_path = "/nowhere/pipe".to_owned();
     handle.driver_state = state(&built_in);
 
-    let _failed = fixture.driver.recover_task(handle).await;
+    fixture.driver.recover_task(handle).await.unwrap();
+    fixture.kill_and_start_again().await;
     fixture.run(&task).await;
 
     assert_eq!(inspect(&task.container())["Id"], built_in.as_str());

@@ -12,6 +12,7 @@ use std::{
 };
 
 use conformance::{DEADLINE, Fixture, Started, Task, docker::inspect};
+use futures_util::future::join_all;
 use nomad_plugin::{
     driver::Force,
     msgpack::{Value, decode, encode_go},
@@ -152,7 +153,7 @@ async fn lives(fixture: &Fixture, what: &str, started: &Started, task: &Task) {
 async fn whatever_is_planted_before_its_start_a_task_starts_and_ends() {
     let fixture = Fixture::start().await;
     for place in [Place::FormerPosition, Place::Networks, Place::HostLog] {
-        for thing in THINGS {
+        join_all(THINGS.map(async |thing| {
             let what = format!("{thing:?} at {place:?}");
             let task = fixture.task("web", "exec sleep 1000");
             if place == Place::HostLog {
@@ -163,7 +164,8 @@ async fn whatever_is_planted_before_its_start_a_task_starts_and_ends() {
             let started = in_time(&format!("{what}: start"), fixture.run(&task)).await;
 
             lives(&fixture, &what, &started, &task).await;
-        }
+        }))
+        .await;
     }
     assert!(memory_kib(&fixture) < MEMORY_KIB, "{} KiB", memory_kib(&fixture));
     fixture.end().await;
@@ -174,37 +176,39 @@ async fn whatever_is_planted_under_a_task_it_is_recovered_and_ends() {
     // Only where another program collected the log, the host's files are read.
     let of_built_in = [Place::Pipe, Place::HostLog, Place::NewestHostLog].map(|place| (place, Before::BuiltIn));
     let of_this_driver = [Place::FormerPosition, Place::Networks, Place::Pipe].map(|place| (place, Before::ThisDriver));
-    for (place, before) in of_built_in.into_iter().chain(of_this_driver) {
-        let mut fixture = Fixture::start().await;
-        let mut tasks = Vec::new();
-        for _ in THINGS {
-            let task = fixture.task("web", "exec sleep 1000");
-            let started = fixture.run(&task).await;
-            tasks.push((task, started));
+    let places = of_built_in.into_iter().chain(of_this_driver);
+    let cases: Vec<_> = places.flat_map(|place| THINGS.map(|thing| (thing, place))).collect();
+    let mut fixture = Fixture::start().await;
+    let begun = cases.iter().map(async |_| {
+        let task = fixture.task("web", "exec sleep 1000");
+        let started = fixture.run(&task).await;
+        (task, started)
+    });
+    let mut tasks = join_all(begun).await;
+    fixture.kill();
+    let mut kept = Vec::new();
+    for ((thing, (place, before)), (task, started)) in cases.iter().zip(&mut tasks) {
+        if *before == Before::BuiltIn || *place == Place::FormerPosition {
+            let id = inspect(&task.container())["Id"].as_str().unwrap().to_owned();
+            fs::remove_file(fixture.directory().join(format!("state/logs/{id}.json"))).unwrap();
         }
-        fixture.kill();
-        let mut kept = Vec::new();
-        for (thing, (task, started)) in THINGS.into_iter().zip(&mut tasks) {
-            if before == Before::BuiltIn || place == Place::FormerPosition {
-                let id = inspect(&task.container())["Id"].as_str().unwrap().to_owned();
-                fs::remove_file(fixture.directory().join(format!("state/logs/{id}.json"))).unwrap();
-            }
-            if before == Before::BuiltIn {
-                started.handle.driver_state = with_logger(&started.handle.driver_state);
-            }
-            kept.push(thing.plant(&place.of(task)));
+        if *before == Before::BuiltIn {
+            started.handle.driver_state = with_logger(&started.handle.driver_state);
         }
-        fixture.start_again().await;
-
-        for (thing, (task, started)) in THINGS.into_iter().zip(&tasks) {
-            let what = format!("{thing:?} at {place:?} after {before:?}");
-            let recovered = fixture.driver.recover_task(started.handle.clone());
-            in_time(&format!("{what}: recover"), recovered).await.unwrap_or_else(|error| panic!("{what}: {error}"));
-            lives(&fixture, &what, started, task).await;
-        }
-        assert!(memory_kib(&fixture) < MEMORY_KIB, "{place:?}: {} KiB", memory_kib(&fixture));
-        fixture.end().await;
+        kept.push(thing.plant(&place.of(task)));
     }
+    fixture.start_again().await;
+
+    let ended = cases.iter().zip(&tasks).map(async |((thing, (place, before)), (task, started))| {
+        let what = format!("{thing:?} at {place:?} after {before:?}");
+        let recovered = fixture.driver.recover_task(started.handle.clone());
+        in_time(&format!("{what}: recover"), recovered).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        lives(&fixture, &what, started, task).await;
+    });
+    join_all(ended).await;
+
+    assert!(memory_kib(&fixture) < MEMORY_KIB, "{} KiB", memory_kib(&fixture));
+    fixture.end().await;
 }
 
 #[tokio::test]
