@@ -49,6 +49,15 @@ pub struct Beneath {
     directory: OwnedFd,
 }
 
+/// Where a path led.
+#[derive(Debug)]
+pub struct Trace {
+    /// The path without links. What does not exist is where it would be made.
+    pub path: PathBuf,
+    /// The name of what is there, if anything is.
+    pub found: Option<File>,
+}
+
 /// Where a path leads.
 struct Place {
     /// The directories and the last part, each with its name.
@@ -78,21 +87,27 @@ impl Beneath {
         Ok(Self { path: self.path.join(self.relative(path)?), directory: found.into() })
     }
 
+    /// The path without links to what `path` stands for, and what is there: both of one walk.
+    pub fn trace(&self, path: &Path, links: Links) -> io::Result<Trace> {
+        let Place { mut parts, missing } = self.walk(self.relative(path)?, links)?;
+        let names = parts.iter().map(|(name, _)| name).chain(&missing);
+        let path = names.fold(self.path.clone(), |resolved, name| resolved.join(name));
+        let found = match parts.pop() {
+            _ if !missing.is_empty() => None,
+            Some((_, found)) => Some(found.into()),
+            None => Some(self.directory.try_clone()?.into()),
+        };
+        Ok(Trace { path, found })
+    }
+
     /// The path without links to what `path` stands for. What does not exist is where it would be made.
     pub fn resolve(&self, path: &Path, links: Links) -> io::Result<PathBuf> {
-        let Place { parts, missing } = self.walk(self.relative(path)?, links)?;
-        let names = parts.iter().map(|(name, _)| name).chain(&missing);
-        Ok(names.fold(self.path.clone(), |resolved, name| resolved.join(name)))
+        Ok(self.trace(path, links)?.path)
     }
 
     /// The name of what is there, to be looked at before it is opened with [`reopen`].
     pub fn find(&self, path: &Path, links: Links) -> io::Result<File> {
-        let Place { mut parts, missing } = self.walk(self.relative(path)?, links)?;
-        match parts.pop() {
-            _ if !missing.is_empty() => Err(Errno::NOENT.into()),
-            Some((_, found)) => Ok(found.into()),
-            None => Ok(self.directory.try_clone()?.into()),
-        }
+        self.trace(path, links)?.found.ok_or_else(|| Errno::NOENT.into())
     }
 
     /// Opens a regular file for reading.
@@ -286,6 +301,12 @@ impl Beneath {
 
     fn last<'a>(&'a self, place: &'a Place) -> BorrowedFd<'a> {
         place.parts.last().map_or(self.directory.as_fd(), |(_, found)| found.as_fd())
+    }
+}
+
+impl From<Beneath> for File {
+    fn from(beneath: Beneath) -> Self {
+        beneath.directory.into()
     }
 }
 
