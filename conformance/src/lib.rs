@@ -12,6 +12,7 @@ pub mod fields;
 pub mod hcl;
 pub mod lines;
 pub mod messages;
+pub mod mounts;
 pub mod peer;
 pub mod pipes;
 pub mod registry;
@@ -112,10 +113,10 @@ pub struct Fixture {
     pub driver: DriverClient,
     /// What it logged.
     pub log: Arc<Mutex<Vec<String>>>,
+    remains: Remains,
     directory: tempfile::TempDir,
     launch: Launch,
     tasks: Mutex<Vec<TaskId>>,
-    remains: Remains,
 }
 
 /// What a test that fails leaves: the driver's process and its containers. They go with this.
@@ -133,6 +134,9 @@ impl Drop for Remains {
         }
         for container in docker::containers_of(&self.directory) {
             docker::docker(&["rm", "--force", "--volumes", &container]);
+        }
+        for place in mounts::below(&self.directory).iter().rev() {
+            let _detached_with_another = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
         }
     }
 }
@@ -169,7 +173,7 @@ impl Fixture {
         let driver = launch.driver(directory.path(), &log).await;
         let (pid, program) = (driver.reattach_config().pid, launch.program.clone());
         let remains = Remains { directory: directory.path().to_owned(), program, pid };
-        Self { driver, log, directory, launch, tasks: Mutex::default(), remains }
+        Self { driver, log, remains, directory, launch, tasks: Mutex::default() }
     }
 
     /// Starts the driver with a `config` block of an agent's configuration, as the agent sends it.
@@ -252,8 +256,17 @@ impl Fixture {
 
     /// A task that runs a shell command, with its directories and pipes; not started yet.
     pub fn task(&self, name: &str, script: &str) -> Task {
+        self.task_of(&uuid::Uuid::new_v4().to_string(), name, script)
+    }
+
+    /// The same, in the allocation of another task.
+    pub fn task_beside(&self, other: &Task, name: &str, script: &str) -> Task {
+        self.task_of(other.config.alloc_id.as_str(), name, script)
+    }
+
+    fn task_of(&self, alloc_id: &str, name: &str, script: &str) -> Task {
         let options = [("command", text("/bin/sh")), ("args", texts(&["-c", script]))];
-        let task = Task::new(self.directory.path(), name, &options);
+        let task = Task::new(self.directory.path(), alloc_id, name, &options);
         if let Some(user) = &self.launch.user {
             user.own(&task.alloc_dir());
         }
@@ -282,6 +295,7 @@ impl Fixture {
         self.driver.shutdown().await.unwrap();
         self.driver.kill().await;
         assert_eq!(docker::containers_of(self.directory.path()), Vec::<String>::new(), "containers are left");
+        assert_eq!(mounts::below(self.directory.path()), Vec::<PathBuf>::new(), "mounts are left");
     }
 }
 

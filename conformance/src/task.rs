@@ -34,9 +34,9 @@ pub struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(root: &Path, name: &str, options: &[(&str, Value)]) -> Self {
-        let alloc_id = uuid::Uuid::new_v4().to_string();
-        let alloc_dir = root.join(&alloc_id);
+    /// A task of an allocation.
+    pub(crate) fn new(root: &Path, alloc_id: &str, name: &str, options: &[(&str, Value)]) -> Self {
+        let alloc_dir = root.join(alloc_id);
         for part in ["alloc/logs", "alloc/data", "alloc/tmp"] {
             std::fs::create_dir_all(alloc_dir.join(part)).unwrap();
         }
@@ -61,7 +61,7 @@ impl Task {
         all.extend(options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let env = [
             ("NOMAD_ALLOC_DIR", "/alloc"),
-            ("NOMAD_ALLOC_ID", &alloc_id),
+            ("NOMAD_ALLOC_ID", alloc_id),
             ("NOMAD_ALLOC_INDEX", "0"),
             ("NOMAD_ALLOC_NAME", "test.group[0]"),
             ("NOMAD_CPU_CORES", " "),

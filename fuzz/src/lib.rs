@@ -44,7 +44,7 @@ pub fn request(bytes: &[u8]) {
         machine: Machine::default(),
         runtimes: &[],
         api: ApiVersion { major: 1, minor: 44 },
-        files: prepare(&task, &options, &plugin),
+        files: prepare(&task, &options, &plugin, None),
     };
     if let Err(error) = create_request(&request) {
         assert!(!error.to_string().is_empty());

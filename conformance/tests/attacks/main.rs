@@ -4,7 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod gates;
+mod image_links;
 mod names_taken;
 mod pause_containers;
 mod planted_records;
+mod propagation;
 mod sockets;
+mod staged;
+mod swapped;

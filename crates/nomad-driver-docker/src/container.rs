@@ -23,7 +23,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub(crate) use allowlists::check_image;
-pub use binds::task_dir;
+pub use binds::{ALLOC_TARGET, task_dir};
 pub use doubts::doubts;
 pub(crate) use labels::{ALLOC_ID, NODE_ID};
 pub use names::container_name;
@@ -87,7 +87,7 @@ pub struct CreateRequest {
     pub attempts: u32,
     /// The networks to connect it to before it starts, each with its place in it.
     pub networks: Vec<(String, EndpointSettings)>,
-    /// The paths in it, to be looked at again before the container starts.
+    /// The paths in it, of which some are to be looked at again before the container starts.
     pub paths: paths::HostPaths,
 }
 

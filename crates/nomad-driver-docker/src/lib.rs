@@ -18,6 +18,7 @@ pub mod network;
 pub mod node;
 pub mod processors;
 pub mod reaper;
+pub mod stage;
 mod state_file;
 pub mod stats;
 pub mod task;

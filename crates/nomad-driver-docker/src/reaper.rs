@@ -22,6 +22,7 @@ use crate::{
     made::Made,
     network::{self, Ledger, Left},
     node::Identity,
+    stage,
     task::{Surroundings, TaskStore},
 };
 
@@ -31,6 +32,7 @@ pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
     {
         let around = around();
         around.node.claim(&around.plugin.state_dir).await;
+        stage::sweep(&around).await;
     }
     loop {
         let DanglingContainers { period, creation_grace, .. } = around().plugin.gc.dangling;
@@ -45,6 +47,7 @@ pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
         if around.plugin.gc.dangling.enabled && !hands_over {
             pass(&around, &tasks).await;
         }
+        stage::sweep(&around).await;
     }
 }
 

@@ -54,6 +54,7 @@ use crate::{
     logs::LogTask,
     network::Networks,
     node::Node,
+    stage::Staged,
     stats::{self, Sampler},
 };
 
@@ -103,6 +104,7 @@ struct Container {
     started_at: Option<SystemTime>,
     pid: Option<i64>,
     image: Option<ImageLease>,
+    stage: Option<Staged>,
 }
 
 /// A task with its container.
@@ -125,6 +127,8 @@ pub struct Task {
     pub status: watch::Receiver<Status>,
     /// What keeps its image.
     pub image: Option<ImageLease>,
+    /// Where it has its mounts from.
+    stage: Option<Staged>,
     /// Whether this driver ends it: a kill is its own then.
     ending: Arc<AtomicBool>,
     /// Its exit watcher.
@@ -143,7 +147,7 @@ impl Task {
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
         let ending = Arc::<AtomicBool>::default();
-        let Container { id, network, networks, started_at, pid, image } = container;
+        let Container { id, network, networks, started_at, pid, image, stage } = container;
         let follower = pid
             .filter(|_| surroundings.engine.is_local())
             .and_then(|process| surroundings.cpusets.follow(&config, &id, process));
@@ -184,6 +188,7 @@ impl Task {
             engine: surroundings.engine.clone(),
             status,
             image,
+            stage,
             ending,
             _watcher: Background::spawn(watching),
         })

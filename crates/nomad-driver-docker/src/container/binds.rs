@@ -6,7 +6,7 @@ use nomad_plugin::driver::TaskConfig;
 
 use super::{
     ContainerError, Request, log_guard,
-    paths::{HostPath, Origin},
+    paths::{HostPath, Origin, Source},
     refusals::Refusals,
 };
 use crate::{
@@ -46,10 +46,18 @@ pub(super) fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
     clean(&task_dir(task).join(source))
 }
 
+/// The directory of logs in the allocation's.
+pub(super) const LOGS: &str = "alloc/logs";
+
+/// Where every task has its directories, whatever its job says of their variables.
+pub const ALLOC_TARGET: &str = "/alloc";
+const LOCAL_TARGET: &str = "/local";
+const SECRETS_TARGET: &str = "/secrets";
+
 /// The directories that every task of an allocation is given.
 pub(super) fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
-    let (alloc, own) = (Path::new(&task.alloc_dir).join("alloc"), task_dir(task));
-    [alloc.clone(), own.join("local"), own.join("secrets"), alloc.join("logs")]
+    let (alloc_dir, own) = (Path::new(&task.alloc_dir), task_dir(task));
+    [alloc_dir.join("alloc"), own.join("local"), own.join("secrets"), alloc_dir.join(LOGS)]
 }
 
 /// The paths of the host that a task mounts, which must be inside of its allocation where volumes are not enabled.
@@ -69,6 +77,35 @@ pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPa
     paths
 }
 
+/// One of the task's own directories in the container.
+struct OwnMount {
+    source: PathBuf,
+    target: String,
+    read_only: bool,
+}
+
+/// The task's own directories. Where they are staged, the logs in the allocation's are read-only by themselves.
+fn own_mounts(request: &Request<'_>) -> Vec<OwnMount> {
+    let paths = &request.files.paths;
+    let own = |source: &Path, target: &str, read_only| OwnMount {
+        source: paths.source(source).path.to_owned(),
+        target: target.to_owned(),
+        read_only,
+    };
+    let [alloc, local, secrets, logs] = own_directories(request.task);
+    let mut mounts =
+        vec![own(&alloc, ALLOC_TARGET, false), own(&local, LOCAL_TARGET, false), own(&secrets, SECRETS_TARGET, false)];
+    if !paths.are_staged() {
+        mounts.push(own(&logs, &format!("{ALLOC_TARGET}/logs"), true));
+    }
+    mounts
+}
+
+/// Whether the task's own directories are among the mounts, which are no texts. Only binds have labels of `SELinux`.
+fn own_are_mounts(request: &Request<'_>) -> bool {
+    request.files.paths.are_staged() && request.plugin.volumes.selinux_label.is_empty()
+}
+
 /// The binds: the allocation's directories, then the task's volumes.
 pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError> {
     let Request { task, options, plugin, files, .. } = request;
@@ -78,55 +115,85 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
         let flags = if flags.is_empty() { String::new() } else { format!(":{}", flags.join(",")) };
         format!("{}:{target}{flags}", source.display())
     };
-    let target = |name: &str| task.env.get(name).cloned().unwrap_or_default();
-    let [alloc, local, secrets, logs] = own_directories(task);
-    let alloc_target = target("NOMAD_ALLOC_DIR");
-    let mut binds = vec![
-        bind(&alloc, &alloc_target, None),
-        bind(&local, &target("NOMAD_TASK_DIR"), None),
-        bind(&secrets, &target("NOMAD_SECRETS_DIR"), None),
-        bind(&logs, &format!("{alloc_target}/logs"), Some("ro")),
-    ];
+    let mut binds = Vec::new();
+    for OwnMount { source, target, read_only } in own_mounts(request).iter().filter(|_| !own_are_mounts(request)) {
+        if source.as_os_str().as_encoded_bytes().contains(&b':') {
+            return Err(ContainerError(format!("cannot mount {}: there is a colon in it", source.display())));
+        }
+        binds.push(bind(source, target, read_only.then_some("ro")));
+    }
     if let Some(driver) = options.volume_driver.as_ref().filter(|_| !plugin.volumes.enabled) {
         return Err(ContainerError(format!("volumes are not enabled; cannot use volume driver {driver:?}")));
     }
     for volume in &options.volumes {
-        let source = match options.volume_driver {
-            None => files.paths.resolved(&on_host(task, &volume.source)).to_owned(),
-            Some(_) => clean(Path::new(&volume.source)),
+        let on_host = on_host(task, &volume.source);
+        let (source, is_of_logs) = match options.volume_driver {
+            None => {
+                let Source { path, is_of_logs } = files.paths.source(&on_host);
+                (path.to_owned(), is_of_logs && !plugin.volumes.enabled)
+            }
+            Some(_) => (clean(Path::new(&volume.source)), false),
         };
-        let mode = if log_guard::holds(request, &source) {
-            Some(log_guard::read_only(volume.mode.as_deref()))
-        } else {
-            volume.mode.clone()
-        };
+        let mode = volume.mode.as_deref();
+        if let Some(flag) = mode.iter().flat_map(|mode| mode.split(',')).find(|flag| spreads(flag)) {
+            propagates(request, &volume.text, flag)?;
+        }
+        let mode = if is_of_logs { Some(log_guard::read_only(mode)) } else { volume.mode.clone() };
         binds.push(bind(&source, &volume.target, mode.as_deref()));
     }
     Ok(binds)
 }
 
+/// Whether a flag has the task's mounts appear on the host, in whatever spelling.
+fn spreads(flag: &str) -> bool {
+    flag.to_ascii_lowercase().contains("shared")
+}
+
+/// Whether mounts of the task may appear on the host.
+fn propagates(request: &Request<'_>, source: &str, propagation: &str) -> Result<(), ContainerError> {
+    if request.plugin.volumes.enabled {
+        return Ok(());
+    }
+    let problem = format!("{source:?}: its propagation {propagation:?} would put the task's mounts onto the host");
+    Err(ContainerError(format!("volumes are not enabled; cannot mount host path: {problem}")))
+}
+
 /// The mounts: the task's, the files that are made for it, Nomad's.
 pub(super) fn mounts(request: &Request<'_>, refusals: &mut Refusals) -> Vec<Mount> {
     let Request { task, options, plugin, files, .. } = request;
-    let mut mounts = Vec::new();
-    for mount in &options.mounts {
-        if let (MountKind::Volume(_), false) = (&mount.kind, plugin.volumes.enabled) {
-            refusals.add(format!("volumes are not enabled; cannot mount volume: {:?}", mount.source));
-        }
-        mounts.push(configured(request, mount));
-    }
-    let made = |path: &Path, target: &Path, read_only: bool| Mount {
+    let made = |path: &Path, target: &str, read_only: bool| Mount {
         typ: Some(MountType::BIND),
         source: Some(path.display().to_string()),
-        target: Some(target.display().to_string()),
+        target: Some(target.to_owned()),
         read_only: Some(read_only),
         bind_options: Some(propagated(MountBindOptionsPropagationEnum::PRIVATE)),
         ..Mount::default()
     };
-    let covers = refusals.or_nothing(log_guard::covers(request));
-    mounts.extend(covers.iter().map(|cover| made(&cover.source, &cover.target, cover.read_only)));
-    mounts.extend(files.hosts.iter().map(|path| made(path, Path::new("/etc/hosts"), false)));
-    mounts.extend(files.resolv_conf.iter().map(|path| made(path, Path::new("/etc/resolv.conf"), true)));
+    let own = own_mounts(request);
+    let own = own.iter().filter(|_| own_are_mounts(request));
+    let mut mounts: Vec<Mount> = own
+        .map(|own| Mount {
+            bind_options: Some(propagated(MountBindOptionsPropagationEnum::RPRIVATE)),
+            ..made(&own.source, &own.target, own.read_only)
+        })
+        .collect();
+    for mount in &options.mounts {
+        match &mount.kind {
+            MountKind::Volume(_) if !plugin.volumes.enabled => {
+                refusals.add(format!("volumes are not enabled; cannot mount volume: {:?}", mount.source));
+            }
+            MountKind::Bind(bind) => {
+                let propagation = bind.propagation.map(Propagation::as_str).filter(|mode| spreads(mode));
+                let may = propagation.map(|mode| propagates(request, &mount.source, mode)).transpose();
+                refusals.or_nothing(may.map(Option::unwrap_or_default));
+            }
+            _ => {}
+        }
+        mounts.push(configured(request, mount));
+    }
+    mounts.extend(files.hosts.iter().map(|path| made(files.paths.source(path).path, "/etc/hosts", false)));
+    let resolv_conf = files.resolv_conf.iter();
+    mounts.extend(resolv_conf.map(|path| made(files.paths.source(path).path, "/etc/resolv.conf", true)));
     for mount in &task.mounts {
         let propagation = match mount.propagation_mode.as_str() {
             "" | "private" => MountBindOptionsPropagationEnum::RPRIVATE,
@@ -154,7 +221,7 @@ fn propagated(propagation: MountBindOptionsPropagationEnum) -> MountBindOptions 
 }
 
 fn configured(request: &Request<'_>, mount: &MountOptions) -> Mount {
-    let Request { task, files, .. } = request;
+    let Request { task, files, plugin, .. } = request;
     let common = Mount {
         target: Some(mount.target.clone()),
         source: Some(mount.source.clone()),
@@ -163,11 +230,12 @@ fn configured(request: &Request<'_>, mount: &MountOptions) -> Mount {
     };
     match &mount.kind {
         MountKind::Bind(bind) => {
-            let source = files.paths.resolved(&on_host(task, &mount.source)).to_owned();
+            let on_host = on_host(task, &mount.source);
+            let Source { path, is_of_logs } = files.paths.source(&on_host);
             Mount {
                 typ: Some(MountType::BIND),
-                source: Some(source.display().to_string()),
-                read_only: Some(mount.readonly || log_guard::holds(request, &source)),
+                source: Some(path.display().to_string()),
+                read_only: Some(mount.readonly || is_of_logs && !plugin.volumes.enabled),
                 bind_options: Some(
                     bind.propagation.map_or_else(MountBindOptions::default, |mode| propagated(engines(mode))),
                 ),

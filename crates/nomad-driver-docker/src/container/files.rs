@@ -16,6 +16,7 @@ use super::{ContainerError, allowlists, binds, paths::HostPaths, refusals::Refus
 use crate::{
     config::{PluginConfig, TaskOptions},
     cpuset,
+    stage::Stage,
 };
 
 /// What was read and written.
@@ -39,18 +40,23 @@ pub struct HostFiles {
 
 /// Reads, checks and writes what a task needs. What is refused is told with the rest, by the
 /// [request](super::create_request).
-pub fn prepare(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> HostFiles {
+pub fn prepare(
+    task: &TaskConfig,
+    options: &TaskOptions,
+    plugin: &PluginConfig,
+    mut stage: Option<&mut Stage>,
+) -> HostFiles {
     let mut refusals = Refusals::default();
     allowlists::check(options, plugin, &mut refusals);
     let security_opt = options.security_opt.iter();
     let security_opt = security_opt.map(|option| security_opt::for_engine(option, task, plugin));
     let security_opt = security_opt.map(|option| refusals.or_nothing(option)).collect();
-    let mut paths = HostPaths::look(task, options, plugin, &mut refusals);
+    let mut paths = HostPaths::look(task, options, plugin, stage.as_deref_mut(), &mut refusals);
     let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf(task, dns)).transpose();
     let resolv_conf = refusals.or_nothing(resolv_conf);
     let hosts = refusals.or_nothing(hosts(task, options));
     for made in resolv_conf.iter().chain(&hosts) {
-        refusals.or_nothing(paths.add_own(made));
+        refusals.or_nothing(paths.add_own(made, stage.as_deref_mut()));
     }
     let (cpuset, swappiness_zero) = (cpuset(task), swappiness_zero());
     HostFiles { paths, resolv_conf, hosts, security_opt, cpuset, swappiness_zero, refusals }

@@ -1,18 +1,31 @@
-//! The host's paths that a container is given: resolved before it is made, and looked at again before it starts.
+//! The host's paths that a container is given: looked at before it is made, and handed to the engine as a [`Stage`]'s.
 //!
-//! The engine takes paths as text and follows links once more when it starts the container. So it is handed paths that
-//! have no links below the allocation's directory, and who swaps one in meanwhile is found out by the second look.
+//! Where there is no stage the engine takes paths as text and follows links once more when it starts the container. So it
+//! is handed paths that have no links below the allocation's directory, and who swaps one in meanwhile is found out by a
+//! second look.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
-use beneath::{Beneath, Links};
+use beneath::{Beneath, Links, Trace};
 use nomad_plugin::driver::TaskConfig;
+use rustix::fs::Mode;
 
-use super::{ContainerError, binds, refusals::Refusals};
-use crate::config::{PluginConfig, TaskOptions};
+use super::{
+    ContainerError, binds,
+    log_guard::{self, Place},
+    refusals::Refusals,
+};
+use crate::{
+    config::{PluginConfig, TaskOptions},
+    stage::{Logs, Shape, Stage},
+};
+
+/// The mode of a directory that a volume names and that is not there, as the engine makes it.
+const MADE: Mode = Mode::from_raw_mode(0o755);
 
 /// A path that must stay beneath the allocation's directory, and the words in which it is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +50,24 @@ pub(super) enum Origin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostPaths {
     alloc_dir: PathBuf,
-    looked_at: Vec<(HostPath, PathBuf)>,
+    looked_at: Vec<LookedAt>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LookedAt {
+    path: HostPath,
+    leads_to: PathBuf,
+    /// Where it is staged.
+    staged: Option<PathBuf>,
+    is_of_logs: bool,
+}
+
+/// What the engine is handed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    /// It is the logs, or in them.
+    pub(super) is_of_logs: bool,
 }
 
 impl HostPaths {
@@ -46,31 +76,40 @@ impl HostPaths {
         task: &TaskConfig,
         options: &TaskOptions,
         plugin: &PluginConfig,
+        mut stage: Option<&mut Stage>,
         refusals: &mut Refusals,
     ) -> Self {
         let mut paths = Self { alloc_dir: binds::clean(Path::new(&task.alloc_dir)), looked_at: Vec::new() };
         let chosen = if plugin.volumes.enabled { Vec::new() } else { binds::host_paths(task, options) };
         for path in chosen.into_iter().chain(binds::own_directories(task).iter().map(|path| Self::own(path))) {
-            refusals.or_nothing(paths.add(path));
+            refusals.or_nothing(paths.add(path, stage.as_deref_mut()));
         }
         paths
     }
 
     /// Adds a file that the driver made for the task.
-    pub(super) fn add_own(&mut self, path: &Path) -> Result<(), ContainerError> {
-        self.add(Self::own(path))
+    pub(super) fn add_own(&mut self, path: &Path, stage: Option<&mut Stage>) -> Result<(), ContainerError> {
+        self.add(Self::own(path), stage)
     }
 
-    /// Where a path led when it was looked at.
-    pub(super) fn resolved<'a>(&'a self, path: &'a Path) -> &'a Path {
-        let found = self.looked_at.iter().find(|(looked_at, _)| looked_at.path == path);
-        found.map_or(path, |(_, resolved)| resolved)
+    /// What the engine is handed for a path.
+    pub(super) fn source<'a>(&'a self, path: &'a Path) -> Source<'a> {
+        let found = self.looked_at.iter().find(|looked_at| looked_at.path.path == path);
+        found.map_or(Source { path, is_of_logs: false }, |found| Source {
+            path: found.staged.as_ref().unwrap_or(&found.leads_to),
+            is_of_logs: found.is_of_logs,
+        })
     }
 
-    /// Looks a second time: fails where a path leads elsewhere by now.
+    /// Whether the paths are staged.
+    pub(super) fn are_staged(&self) -> bool {
+        self.looked_at.iter().any(|looked_at| looked_at.staged.is_some())
+    }
+
+    /// Looks a second time at what is handed over by its name: fails where a path leads elsewhere by now.
     pub fn look_again(&self) -> Result<(), ContainerError> {
-        for (path, before) in &self.looked_at {
-            if self.resolve(path)? != *before {
+        for LookedAt { path, leads_to, .. } in self.looked_at.iter().filter(|looked_at| looked_at.staged.is_none()) {
+            if self.trace(path)?.path != *leads_to {
                 let problem = format!("{}: it leads elsewhere since the container was made", path.refusal);
                 return Err(ContainerError(problem));
             }
@@ -84,30 +123,71 @@ impl HostPaths {
         HostPath { path, origin: Origin::Allocation, refusal }
     }
 
-    fn add(&mut self, path: HostPath) -> Result<(), ContainerError> {
-        let resolved = self.resolve(&path)?;
-        self.looked_at.push((path, resolved));
+    fn add(&mut self, path: HostPath, stage: Option<&mut Stage>) -> Result<(), ContainerError> {
+        let Trace { path: leads_to, found } = self.trace(&path)?;
+        let place = log_guard::place(&self.logs(), &leads_to);
+        let is_of_logs = place == Place::Within;
+        let staged = match stage {
+            None => None,
+            // The allocation's directory has them in it.
+            Some(_) if is_of_logs && path.origin == Origin::Allocation => None,
+            Some(stage) => {
+                let found = found.map_or_else(|| self.make(&path, &leads_to, &place), Ok)?;
+                let staged = self.stage(stage, &found, place);
+                Some(staged.map_err(|error| {
+                    ContainerError(format!("failed to mount {} for the container: {error}", leads_to.display()))
+                })?)
+            }
+        };
+        self.looked_at.push(LookedAt { path, leads_to, staged, is_of_logs });
         Ok(())
     }
 
-    fn resolve(&self, path: &HostPath) -> Result<PathBuf, ContainerError> {
+    fn logs(&self) -> PathBuf {
+        self.alloc_dir.join(binds::LOGS)
+    }
+
+    fn stage(&self, stage: &mut Stage, found: &File, place: Place) -> io::Result<PathBuf> {
+        match place {
+            Place::Apart => stage.add(found, &Shape::Plain),
+            Place::Within => stage.add(found, &Shape::ReadOnly),
+            Place::Around(path) => {
+                let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(binds::LOGS), MADE)?;
+                stage.add(found, &Shape::Around(&Logs { path, found: logs.into() }))
+            }
+        }
+    }
+
+    /// Makes a directory that is not there, where the engine would.
+    fn make(&self, path: &HostPath, leads_to: &Path, place: &Place) -> Result<File, ContainerError> {
+        if path.origin == Origin::Mount || *place == Place::Within {
+            let problem = format!("bind source path does not exist: {}", leads_to.display());
+            return Err(ContainerError(format!("invalid mount config for type \"bind\": {problem}")));
+        }
+        let made = Beneath::open(&self.alloc_dir).and_then(|beneath| beneath.make_dirs(leads_to, MADE));
+        made.map(File::from).map_err(|error| refused(path, &error))
+    }
+
+    fn trace(&self, path: &HostPath) -> Result<Trace, ContainerError> {
         let links = match path.origin {
             Origin::Allocation => Links::Refused,
             Origin::Mount | Origin::Volume => Links::Followed,
         };
-        let resolved = Beneath::open(&self.alloc_dir).and_then(|beneath| beneath.resolve(&path.path, links));
-        let resolved = resolved.and_then(|resolved| match path.origin {
+        let trace = Beneath::open(&self.alloc_dir).and_then(|beneath| beneath.trace(&path.path, links));
+        let trace = trace.and_then(|trace| match path.origin {
             // The engine would take what is before the colon for the path.
-            Origin::Volume if resolved != path.path && has_colon(&resolved) => {
+            Origin::Volume if trace.path != path.path && has_colon(&trace.path) => {
                 Err(io::Error::other("there is a colon in where it leads"))
             }
-            _ => Ok(resolved),
+            _ => Ok(trace),
         });
-        resolved.map_err(|error| {
-            tracing::warn!(path = %path.path.display(), %error, "a host path is refused");
-            ContainerError(path.refusal.clone())
-        })
+        trace.map_err(|error| refused(path, &error))
     }
+}
+
+fn refused(path: &HostPath, error: &io::Error) -> ContainerError {
+    tracing::warn!(path = %path.path.display(), %error, "a host path is refused");
+    ContainerError(path.refusal.clone())
 }
 
 fn has_colon(path: &Path) -> bool {
@@ -148,7 +228,7 @@ mod tests {
 
         fn look_as(&self, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostPaths, ContainerError> {
             let mut refusals = Refusals::default();
-            let paths = HostPaths::look(&self.task, options, plugin, &mut refusals);
+            let paths = HostPaths::look(&self.task, options, plugin, None, &mut refusals);
             refusals.or(paths)
         }
     }
@@ -178,8 +258,9 @@ mod tests {
             assert_eq!(allocation.look(&volume(&in_text)), Err(ContainerError(words(&in_text))));
             assert_eq!(allocation.look(&bind(source)), Err(ContainerError(words(source))));
         }
-        let paths = allocation.look(&volume("local/data/x:/in")).unwrap();
-        assert_eq!(paths.resolved(&allocation.at("web/local/data/x")), allocation.at("alloc/data/x"));
+        let (paths, path) = (allocation.look(&volume("local/data/x:/in")).unwrap(), allocation.at("web/local/data/x"));
+        let source = paths.source(&path).path;
+        assert_eq!(source, allocation.at("alloc/data/x"));
     }
 
     #[test]

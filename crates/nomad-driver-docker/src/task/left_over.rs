@@ -10,7 +10,7 @@ use super::{Surroundings, TaskStore};
 use crate::{
     container::{ALLOC_ID, NODE_ID, container_name},
     engine::{EngineError, FoundContainer},
-    network,
+    network, stage,
 };
 
 /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is known
@@ -31,6 +31,7 @@ pub async fn end_left_over(around: &Surroundings, store: &TaskStore, id: &TaskId
             around.engine.kill_container(name, "SIGKILL").await.map_err(failed)?;
         }
     }
+    stage::sweep(around).await;
     Ok(())
 }
 

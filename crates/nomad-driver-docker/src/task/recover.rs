@@ -14,6 +14,7 @@ use crate::{
     container::container_name,
     made::Made,
     network::{self, Ledger},
+    stage::Stages,
 };
 
 /// Finds the container of a handle and watches it again. An ended one is fine: its end is told at once.
@@ -51,6 +52,7 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image,
+        stage: Stages::of(around).await.and_then(|stages| stages.of_mounts(inspected.mounts.as_deref())),
     };
     if let Some(ledger) = Ledger::of(around).await {
         ledger.note_joined(&config);

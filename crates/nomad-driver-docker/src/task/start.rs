@@ -27,6 +27,7 @@ use crate::{
     image::{ImageRequest, LocalImage},
     logs::LogTask,
     network::{self, Ledger},
+    stage::{self, Stage, Stages},
 };
 
 /// Starts a task and puts it into the store.
@@ -45,7 +46,7 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
         requested = requested(around, store, &mut task, &options) => Some(requested?),
         () = place.given_up() => None,
     };
-    let Some((request, image)) = requested.filter(|_| place.go_on()) else {
+    let Some((request, image, staging)) = requested.filter(|_| place.go_on()) else {
         return Err(DriverError::recoverable("the task was stopped while it waited for its image"));
     };
     let config = TaskConfig { env: request.env.clone(), ..task };
@@ -55,6 +56,10 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
     match running(around, &created, &config, &options, &request).await {
         Ok((container, logs, ended)) => {
             let container = Container { image: Some(image.lease), ..container };
+            // One that runs already has its own.
+            if let Some(stage) = staging.filter(|_| !created.running) {
+                stage.keep();
+            }
             let id = created.keep();
             tracing::info!(container = id, task = config.id.as_str(), "started");
             container.networks.note(&config, &id);
@@ -78,7 +83,7 @@ async fn requested(
     store: &TaskStore,
     task: &mut TaskConfig,
     options: &TaskOptions,
-) -> Result<(CreateRequest, LocalImage), DriverError> {
+) -> Result<(CreateRequest, LocalImage, Option<Stage>), DriverError> {
     if let Some(sibling) = container::sibling(task, options) {
         joinable(around, task, &sibling).await?;
     }
@@ -88,6 +93,8 @@ async fn requested(
     if options.network_mode.is_none() {
         network::join(around, store, task).await?;
     }
+    let stage = stage::begin(around).await;
+    let mut stage = stage.map_err(|error| DriverError::recoverable(format!("failed to stage mounts: {error}")))?;
     let request = container::create_request(&Request {
         task,
         options,
@@ -95,10 +102,10 @@ async fn requested(
         machine: Machine { cgroup_version: facts.cgroup_version, ..around.machine },
         runtimes: &facts.runtimes,
         api: facts.api,
-        files: files::prepare(task, options, &around.plugin),
+        files: files::prepare(task, options, &around.plugin, stage.as_mut()),
     });
     match request {
-        Ok(request) => Ok((request, image)),
+        Ok(request) => Ok((request, image, stage)),
         Err(error) => {
             let LocalImage { name, id, .. } = &image;
             let text = format!("Failed to create container configuration for image {name:?} ({id:?}): {error}");
@@ -171,6 +178,7 @@ async fn running(
         started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
         pid: inspected.state.as_ref().and_then(|state| state.pid),
         image: None,
+        stage: Stages::of(around).await.and_then(|stages| stages.of_mounts(inspected.mounts.as_deref())),
     };
     Ok((container, logs, watch_exit::exit(&inspected)))
 }

@@ -75,6 +75,10 @@ impl Task {
         {
             tracing::error!(container = self.container, %error, "failed to remove the container");
         }
+        // The host is about to remove the directories that are mounted there.
+        if let Some(stage) = &self.stage {
+            stage.remove();
+        }
         Ok(())
     }
 

@@ -1,0 +1,48 @@
+//! What is mounted on this machine.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+
+/// Where something is mounted in a directory, in the order in which it was.
+pub fn below(directory: &Path) -> Vec<PathBuf> {
+    let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
+    let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let places = all.lines().map(|line| unescaped(line.split(' ').nth(4).unwrap()));
+    places.filter(|place| place.starts_with(&directory) && *place != directory).collect()
+}
+
+/// The kernel writes white space as `\\040`.
+fn unescaped(text: &str) -> PathBuf {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..3], 8).unwrap());
+        bytes.extend(&part.as_bytes()[3..]);
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// A directory that is a shared mount, as all of a host is where systemd runs it. It ends with this.
+pub struct Shared(PathBuf);
+
+impl Shared {
+    /// Makes one of a directory.
+    pub fn make(directory: &Path) -> Self {
+        mount_bind(directory, directory).unwrap();
+        let shared = Self(directory.to_owned());
+        mount_change(directory, MountPropagationFlags::SHARED).unwrap();
+        shared
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // What a test that fails leaves has ended it already.
+        let _gone = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}

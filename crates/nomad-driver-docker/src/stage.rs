@@ -1,0 +1,365 @@
+//! Staged mounts: what a container is given of the host is opened first, and what was opened is mounted where no task sees
+//! it. The engine is handed that place, so that no name which tasks can change decides what a container gets.
+//!
+//! ```text
+//! begun -> filled -> kept with the container -> removed
+//! ```
+//!
+//! A stage is `<state dir>/mounts/<engine's name>/<key>`: a small tmpfs with a placeholder for each source and the source
+//! mounted on it. To detach the tmpfs detaches all; nothing of a task's is ever deleted. A stage that is begun is locked.
+//! One that is not locked belongs to the container that has its `/alloc` from there, and is left over where none has.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    ffi::OsStr,
+    fs::{self, DirBuilder, File},
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, MetadataExt},
+        },
+    },
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use beneath::{Beneath, Links};
+use rustix::{
+    fs::{FlockOperation, StatVfsMountFlags, flock, fstatvfs},
+    io::Errno,
+    mount::{
+        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount,
+        unmount,
+    },
+};
+use tokio::net::UnixStream;
+
+use crate::{
+    container::ALLOC_TARGET,
+    engine::{EngineName, FoundContainer, model::MountPoint},
+    task::Surroundings,
+};
+
+/// How long the engine's socket may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The stages of one engine's containers.
+#[derive(Clone, Debug)]
+pub struct Stages {
+    /// Of all engines.
+    all: PathBuf,
+    own: PathBuf,
+}
+
+/// A stage of a container that is being made. Dropping it removes it.
+#[derive(Debug)]
+pub struct Stage {
+    root: PathBuf,
+    /// Locked for as long as this lives.
+    _lock: File,
+    engine: EngineProcess,
+    count: usize,
+    is_kept: bool,
+}
+
+/// A stage that belongs to a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staged(PathBuf);
+
+/// The process that listens on the engine's socket.
+#[derive(Clone, Copy, Debug)]
+struct EngineProcess {
+    pid: i32,
+}
+
+/// How a source is mounted.
+#[derive(Debug)]
+pub enum Shape<'a> {
+    /// As it is.
+    Plain,
+    /// It cannot be written through this mount.
+    ReadOnly,
+    /// A directory with the logs in it: they cannot be written, moved or replaced through this mount.
+    Around(&'a Logs),
+}
+
+/// The directory of logs.
+#[derive(Debug)]
+pub struct Logs {
+    /// From the source to the logs.
+    pub path: PathBuf,
+    /// The logs as they were opened.
+    pub found: File,
+}
+
+impl Stages {
+    /// Those of the engine; `None` where it does not say who it is, or is on another host.
+    pub async fn of(around: &Surroundings) -> Option<Self> {
+        if !around.engine.is_local() {
+            return None;
+        }
+        let facts = around.engine.facts().await.ok()?;
+        Some(Self::new(&around.plugin.state_dir, &facts.name))
+    }
+
+    fn new(state_dir: &Path, engine: &EngineName) -> Self {
+        // The engine reports this path, and the path without links is what it is compared with.
+        let state_dir = fs::canonicalize(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+        let all = state_dir.join("mounts");
+        Self { own: all.join(&engine.now), all }
+    }
+
+    /// Begins a stage. `None` where this process may not mount, or the engine does not see what it mounts.
+    async fn begin(&self, engine: &str) -> io::Result<Option<Stage>> {
+        if !rustix::process::geteuid().is_root() || self.own.as_os_str().as_bytes().contains(&b':') {
+            return Ok(None);
+        }
+        match EngineProcess::listening(engine).await {
+            Some(engine) => self.begin_for(engine),
+            None => Ok(None),
+        }
+    }
+
+    fn begin_for(&self, engine: EngineProcess) -> io::Result<Option<Stage>> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.own)?;
+        // Nobody takes a stage for left over before it is locked.
+        let _beginning = lock(&self.own, FlockOperation::LockExclusive)?;
+        let root = self.own.join(new_key());
+        DirBuilder::new().mode(0o700).create(&root)?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let made = mount("longshore", &root, "tmpfs", flags, c"mode=0700,size=64k").map_err(io::Error::from);
+        let made = made.and_then(|()| lock(&root, FlockOperation::NonBlockingLockExclusive));
+        let lock = made.inspect_err(|_| remove(&root));
+        let stage = match lock {
+            Ok(lock) => Stage { root, _lock: lock, engine, count: 0, is_kept: false },
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(engine.sees(&stage.root)?.then_some(stage))
+    }
+
+    /// The stage from which a container has its mounts.
+    pub fn of_mounts(&self, mounts: Option<&[MountPoint]>) -> Option<Staged> {
+        let alloc = mounts?.iter().find(|mount| mount.destination.as_deref() == Some(ALLOC_TARGET))?;
+        // One engine has another name where it is reached in another way.
+        let mut below = Path::new(alloc.source.as_deref()?).strip_prefix(&self.all).ok()?.iter();
+        let (engine, key) = (below.next()?, below.next().filter(|key| is_key(key))?);
+        Some(Staged(self.all.join(engine).join(key)))
+    }
+
+    /// The stages that are not being filled, each locked.
+    fn unlocked(&self) -> io::Result<Vec<(Staged, File)>> {
+        let entries = match fs::read_dir(&self.own) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let _beginning = lock(&self.own, FlockOperation::LockExclusive)?;
+        let mut unlocked = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let root = self.own.join(&name);
+            if is_key(&name)
+                && let Ok(lock) = lock(&root, FlockOperation::NonBlockingLockExclusive)
+            {
+                unlocked.push((Staged(root), lock));
+            }
+        }
+        Ok(unlocked)
+    }
+
+    fn remove_left(&self, found: &[FoundContainer], unlocked: Vec<(Staged, File)>) {
+        let used: Vec<Staged> = found.iter().filter_map(|found| self.of_mounts(found.mounts.as_deref())).collect();
+        for (stage, _locked) in unlocked.into_iter().filter(|(stage, _)| !used.contains(stage)) {
+            tracing::info!(stage = %stage.0.display(), "removes the mounts of a container that is gone");
+            stage.remove();
+        }
+    }
+}
+
+/// Begins a stage for a task's container. `None` is that its sources are handed over by their names.
+pub async fn begin(around: &Surroundings) -> io::Result<Option<Stage>> {
+    if around.plugin.volumes.enabled {
+        return Ok(None);
+    }
+    let Some(stages) = Stages::of(around).await else { return Ok(None) };
+    let stage = stages.begin(around.engine.address()).await?;
+    if stage.is_none() {
+        tracing::debug!("the engine's mounts are not this process's: sources are handed over by their names");
+    }
+    Ok(stage)
+}
+
+/// Removes the stages whose containers are gone.
+pub async fn sweep(around: &Surroundings) {
+    let Some(stages) = Stages::of(around).await else { return };
+    // Locked before the list is made: what is kept meanwhile is not among them.
+    let unlocked = match stages.unlocked() {
+        Ok(unlocked) if unlocked.is_empty() => return,
+        Ok(unlocked) => unlocked,
+        Err(error) => return tracing::warn!(%error, "mounts of containers that are gone cannot be looked for"),
+    };
+    match around.engine.containers_with_label(crate::container::ALLOC_ID).await {
+        Ok(found) => stages.remove_left(&found, unlocked),
+        Err(error) => tracing::warn!(%error, "mounts of containers that are gone cannot be looked for"),
+    }
+}
+
+impl Stage {
+    /// Mounts what was opened, and returns where it is for the engine.
+    pub fn add(&mut self, source: &File, shape: &Shape<'_>) -> io::Result<PathBuf> {
+        let path = self.root.join(self.count.to_string());
+        self.count += 1;
+        if source.metadata()?.is_dir() {
+            DirBuilder::new().mode(0o700).create(&path)?;
+        } else {
+            File::create_new(&path)?;
+        }
+        let stage = Beneath::open(&self.root)?;
+        let name = path.strip_prefix(&self.root).unwrap_or(&path);
+        let mounted = bind(source, &stage, name)?;
+        // What is mounted in here must not be mounted on the source as well.
+        let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change(of(&mounted), slave)?;
+        match shape {
+            Shape::Plain => {}
+            Shape::ReadOnly => make_read_only(&mounted)?,
+            Shape::Around(logs) => {
+                close(&stage.below(name)?, logs)?;
+                mount_change(of(&mounted), slave)?;
+            }
+        }
+        if !self.engine.sees(&path)? {
+            return Err(io::Error::other("the engine does not see it"));
+        }
+        Ok(path)
+    }
+
+    /// The container has become a task's.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            remove(&self.root);
+        }
+    }
+}
+
+impl Staged {
+    /// Removes it; one that is gone is fine.
+    pub fn remove(&self) {
+        remove(&self.0);
+    }
+}
+
+impl EngineProcess {
+    /// The one at an address; `None` where it is not root's, or of another host or container.
+    async fn listening(address: &str) -> Option<Self> {
+        let socket = UnixStream::connect(address.strip_prefix("unix://")?);
+        let socket = tokio::time::timeout(CONNECT, socket).await.ok()?.ok()?;
+        let peer = socket.peer_cred().ok()?;
+        // Zero is a process that this one has no number for.
+        let pid = peer.pid().filter(|pid| *pid > 0)?;
+        (peer.uid() == 0).then_some(Self { pid })
+    }
+
+    /// Whether it has the same at a path.
+    fn sees(self, path: &Path) -> io::Result<bool> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid));
+        let seen = fs::metadata(root.join(path.strip_prefix("/").unwrap_or(path)));
+        let ours = fs::metadata(path)?;
+        Ok(seen.is_ok_and(|seen| is_same(&seen, &ours)))
+    }
+}
+
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// What was opened, as a path.
+fn of(opened: &File) -> String {
+    format!("/proc/self/fd/{}", opened.as_raw_fd())
+}
+
+/// Mounts a source on a name, and opens what is mounted.
+fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Result<File> {
+    mount_bind_recursive(of(source), of(&directory.find(name, Links::Refused)?))?;
+    let mounted = directory.find(name, Links::Refused)?;
+    if is_same(&mounted.metadata()?, &source.metadata()?) {
+        Ok(mounted)
+    } else {
+        Err(io::Error::other("another thing is there"))
+    }
+}
+
+/// Mounts each directory on the way to the logs on itself, for what is mounted on cannot be moved, and the logs read-only.
+fn close(source: &Beneath, logs: &Logs) -> io::Result<()> {
+    let mut way = PathBuf::new();
+    for name in &logs.path {
+        way.push(name);
+        let there = source.find(&way, Links::Refused)?;
+        if way != logs.path {
+            bind(&there, source, &way)?;
+        } else if is_same(&there.metadata()?, &logs.found.metadata()?) {
+            make_read_only(&bind(&logs.found, source, &way)?)?;
+        } else {
+            return Err(io::Error::other("the logs are elsewhere"));
+        }
+    }
+    Ok(())
+}
+
+fn make_read_only(mounted: &File) -> io::Result<()> {
+    // Flags that are not named are taken away.
+    let has = fstatvfs(mounted)?.f_flag;
+    let kept = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| flag);
+    let flags = kept.fold(MountFlags::BIND | MountFlags::RDONLY, MountFlags::union);
+    Ok(mount_remount(of(mounted), flags, "")?)
+}
+
+fn new_key() -> String {
+    let random = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", random(), random())
+}
+
+fn is_key(name: &OsStr) -> bool {
+    name.len() == 32 && name.as_bytes().iter().all(u8::is_ascii_hexdigit)
+}
+
+fn lock(directory: &Path, how: FlockOperation) -> io::Result<File> {
+    let file = File::open(directory)?;
+    flock(&file, how)?;
+    Ok(file)
+}
+
+/// Detaches what is mounted, and removes the directory that was mounted on. What is in it is never touched.
+fn remove(root: &Path) {
+    let detached = loop {
+        match unmount(root, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // It is no mount any more.
+            Err(Errno::INVAL | Errno::NOENT) => break Ok(()),
+            Err(error) => break Err(io::Error::from(error)),
+        }
+    };
+    match detached.and_then(|()| fs::remove_dir(root)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(stage = %root.display(), %error, "the mounts of a container cannot be removed");
+        }
+        _ => {}
+    }
+}
