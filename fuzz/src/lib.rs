@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::LazyLock};
 
 use nomad_driver_docker::{
     config::{PluginConfig, TaskOptions},
-    container::{Machine, Request, create_request, files::prepare},
+    container::{Machine, Request, create_request, files::prepare, paths::Way},
     engine::ApiVersion,
 };
 use nomad_plugin::driver::{AllocatedResources, LinuxResources, Resources, TaskConfig};
@@ -44,7 +44,7 @@ pub fn request(bytes: &[u8]) {
         machine: Machine::default(),
         runtimes: &[],
         api: ApiVersion { major: 1, minor: 44 },
-        files: prepare(&task, &options, &plugin, None),
+        files: prepare(&task, &options, &plugin, &mut Way::Trusted),
     };
     if let Err(error) = create_request(&request) {
         assert!(!error.to_string().is_empty());

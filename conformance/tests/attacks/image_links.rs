@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
-use conformance::{Fixture, LABEL, Task, docker::docker, image, object, text, texts};
+use conformance::{Fixture, LABEL, Task, docker::docker, image, object, text, texts, user::User};
 use nomad_plugin::msgpack::Value;
 
 /// An image with links, removed with this.
@@ -57,42 +57,97 @@ fn logs(task: &Task) -> (Vec<String>, [u64; 2]) {
     (names, [alloc, logs].map(|directory| fs::metadata(directory).unwrap().ino()))
 }
 
+fn bind(source: &str, target: &str, readonly: bool) -> Value {
+    let fields = [
+        ("type", text("bind")),
+        ("source", text(source)),
+        ("target", text(target)),
+        ("readonly", Value::Bool(readonly)),
+    ];
+    object(&fields)
+}
+
+/// Runs the attack in an image with links. The runtime may find that a link leads nowhere: then nothing starts.
+async fn attack(fixture: &Fixture, number: usize, links: &str, volumes: &[&str], mounts: Vec<Value>) -> bool {
+    let image = Linked::make(number, links);
+    let task = fixture
+        .task("web", ATTACK)
+        .option("image", text(&image.0))
+        .option("volumes", texts(volumes))
+        .option("mount", Value::List(mounts));
+    let before = logs(&task);
+    let started = fixture.attempt(&task).await.ok();
+    if let Some(started) = &started {
+        fixture.driver.wait_task(started.id.clone()).await.unwrap();
+        task.pipes.stdout.wait_for_text("done\n");
+        assert_eq!(task.pipes.stdout.text(), "done\n", "{links}");
+    }
+    assert_eq!(logs(&task), before, "{links}");
+    started.is_some()
+}
+
+/// Links where the task's own directories are.
+const LINKS: [&str; 6] = [
+    "mkdir /d; ln -s /p /d/s; ln -s /d/s /alloc; ln -s /d /local",
+    "mkdir /alloc; ln -s /p /alloc/logs",
+    "mkdir /alloc; ln -s /local /alloc/logs; ln -s /secrets /local",
+    "ln -s / /alloc",
+    "ln -s /etc /alloc; ln -s /etc /local; ln -s /etc /secrets",
+    "ln -s /local/a /alloc; ln -s /secrets/b /local",
+];
+
 #[tokio::test]
 async fn no_links_of_an_image_make_the_logs_writable() {
     let fixture = Fixture::start().await;
-    let mut images = vec![
-        "mkdir /d; ln -s /p /d/s; ln -s /d/s /alloc; ln -s /d /local".to_owned(),
-        "mkdir /alloc; ln -s /p /alloc/logs".to_owned(),
-        "mkdir /alloc; ln -s /local /alloc/logs; ln -s /secrets /local".to_owned(),
-        "ln -s / /alloc".to_owned(),
-        "ln -s /etc /alloc; ln -s /etc /local; ln -s /etc /secrets".to_owned(),
-        "ln -s /local/a /alloc; ln -s /secrets/b /local".to_owned(),
-    ];
+    let mut images = LINKS.map(str::to_owned).to_vec();
     for alloc in ["/p", "/d/s", "/local/a", "/q/alloc"] {
         for local in ["/d", "/q", "/p/logs", "/alloc/data"] {
             images.push(format!("mkdir /d; ln -s /p /d/s; ln -s {alloc} /alloc; ln -s {local} /local"));
         }
     }
-    let bind = |source: &str, target: &str| {
-        object(&[("type", text("bind")), ("source", text(source)), ("target", text(target))])
-    };
-
+    let mut started = 0;
     for (number, links) in images.iter().enumerate() {
-        let image = Linked::make(number, links);
-        let task = fixture
-            .task("web", ATTACK)
-            .option("image", text(&image.0))
-            .option("volumes", texts(&["../alloc:/p", "local:/d"]))
-            .option("mount", Value::List(vec![bind("..", "/q"), bind("../alloc/logs", "/l")]));
-        let before = logs(&task);
-        // The runtime may find that a link leads nowhere: then nothing starts.
-        if let Ok(started) = fixture.attempt(&task).await {
-            fixture.driver.wait_task(started.id.clone()).await.unwrap();
-            task.pipes.stdout.wait_for_text("done\n");
-            assert_eq!(task.pipes.stdout.text(), "done\n", "{links}");
-        }
+        let mounts = vec![bind("..", "/q", false), bind("../alloc/logs", "/l", false)];
+        started += usize::from(attack(&fixture, number, links, &["../alloc:/p", "local:/d"], mounts).await);
+    }
 
-        assert_eq!(logs(&task), before, "{links}");
+    assert!(started > 10, "only {started} started");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn no_links_of_an_image_make_the_logs_writable_where_nothing_can_be_mounted() {
+    let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
+    let mut started = 0;
+    for (number, links) in LINKS.iter().enumerate() {
+        let mounts = vec![bind("..", "/q", true), bind("../alloc/logs", "/l", false)];
+        let volumes = ["../alloc:/p:ro", "local:/d", "../alloc/data:/w"];
+        started += usize::from(attack(&fixture, 100 + number, links, &volumes, mounts).await);
+    }
+
+    assert!(started > 2, "only {started} started");
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn what_has_the_logs_in_it_is_not_writable_where_nothing_can_be_mounted() {
+    let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
+    for source in ["..", "../alloc"] {
+        let task = fixture.task("web", "exit 0").option("mount", Value::List(vec![bind(source, "/q", false)]));
+        let refusal = fixture.refused(&task).await;
+        let words = format!("cannot mount host path: {source:?}: it has the logs in it, and is not read-only");
+        assert!(refusal.message.ends_with(&words), "{refusal}");
+    }
+    let script =
+        "for at in /alloc/data /alloc/tmp /local /secrets; do touch $at/made; done; touch /alloc/logs/x /alloc/x";
+    let task = fixture.task("web", &format!("({script}) 2>&1"));
+
+    let said = fixture.output(&task).await;
+
+    let closed = ["/alloc/logs/x", "/alloc/x"].map(|path| format!("touch: {path}: Read-only file system\n"));
+    assert_eq!(said, closed.concat());
+    for made in ["alloc/data", "alloc/tmp", "web/local", "web/secrets"] {
+        assert!(task.alloc_dir().join(made).join("made").exists(), "{made}");
     }
     fixture.end().await;
 }

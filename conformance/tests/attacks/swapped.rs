@@ -11,7 +11,12 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use conformance::{Fixture, docker::containers_of, object, text, texts};
+use conformance::{
+    Fixture, Task,
+    docker::{containers_of, inspect},
+    object, text, texts,
+    user::User,
+};
 use nomad_plugin::{driver::Force, msgpack::Value};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -80,5 +85,49 @@ async fn a_directory_that_is_swapped_for_a_link_all_the_time_never_shows_what_is
     assert!(seen.iter().any(|seen| seen.contains("own")), "nothing started: {seen:?}");
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 1, "the host's directory was written to");
     assert_eq!(containers_of(fixture.directory()), [first.container()]);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn what_a_running_task_can_swap_is_refused_where_nothing_can_be_mounted() {
+    let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
+    let first = fixture.task("first", "exec sleep 1000");
+    let started = fixture.run(&first).await;
+    fs::create_dir(first.alloc_dir().join("alloc/data/p")).unwrap();
+    let second = |name: &str, source: &str| {
+        let task = fixture.task_beside(&first, name, "ls -d /p; exec sleep 1000");
+        task.option("volumes", texts(&[&format!("{source}:/p")]))
+    };
+
+    for (name, source) in [("one", "../alloc/data/p"), ("two", "../first/local/x"), ("three", "../alloc/tmp/not-yet")] {
+        let refusal = fixture.refused(&second(name, source)).await;
+        let words = "a running task of the allocation can change what is there";
+        let words = format!("volumes are not enabled; cannot mount host path: \"{source}:/p\": {words}");
+        assert!(refusal.message.ends_with(&words), "{refusal}");
+    }
+    // Nobody can put something in the place of what it has mounted itself.
+    fixture.run(&second("four", "../alloc/data")).await;
+    fixture.run(&second("five", "local")).await;
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+    assert_eq!(containers_of(fixture.directory()).len(), 2);
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn tasks_of_a_group_that_start_at_once_do_not_race_where_nothing_can_be_mounted() {
+    let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
+    let first = fixture.task("first", "exec sleep 1000");
+    fs::create_dir(first.alloc_dir().join("alloc/data/p")).unwrap();
+    let second = fixture.task_beside(&first, "second", "exec sleep 1000");
+    let second = second.option("volumes", texts(&["../alloc/data/p:/p"]));
+
+    let (first_ran, second_ran) = tokio::join!(fixture.attempt(&first), fixture.attempt(&second));
+
+    assert!(first_ran.is_ok());
+    // The second one started before the first, or not at all.
+    if second_ran.is_ok() {
+        let started = |task: &Task| inspect(&task.container())["State"]["StartedAt"].as_str().unwrap().to_owned();
+        assert!(started(&second) < started(&first));
+    }
     fixture.end().await;
 }

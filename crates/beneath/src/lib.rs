@@ -220,6 +220,12 @@ impl Beneath {
         Ok(unlinkat(&parent, name, AtFlags::empty())?)
     }
 
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
+    }
+
     /// The names of what is in the directory, in no order.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         self.names_up_to(usize::MAX)

@@ -21,7 +21,7 @@ use std::{
         fd::AsRawFd,
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt},
+            fs::{DirBuilderExt, MetadataExt, symlink},
         },
     },
     path::{Path, PathBuf},
@@ -29,6 +29,7 @@ use std::{
 };
 
 use beneath::{Beneath, Links};
+use nomad_plugin::driver::TaskConfig;
 use rustix::{
     fs::{FlockOperation, StatVfsMountFlags, flock, fstatvfs},
     io::Errno,
@@ -47,6 +48,9 @@ use crate::{
 
 /// How long the engine's socket may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// The name of the link to the allocation's directory in a stage.
+const ALLOCATION: &str = "allocation";
 
 /// The stages of one engine's containers.
 #[derive(Clone, Debug)]
@@ -115,17 +119,17 @@ impl Stages {
     }
 
     /// Begins a stage. `None` where this process may not mount, or the engine does not see what it mounts.
-    async fn begin(&self, engine: &str) -> io::Result<Option<Stage>> {
+    async fn begin(&self, engine: &str, alloc_dir: &Path) -> io::Result<Option<Stage>> {
         if !rustix::process::geteuid().is_root() || self.own.as_os_str().as_bytes().contains(&b':') {
             return Ok(None);
         }
-        match EngineProcess::listening(engine).await {
-            Some(engine) => self.begin_for(engine),
+        match EngineProcess::listening(engine).await? {
+            Some(engine) => self.begin_for(engine, alloc_dir),
             None => Ok(None),
         }
     }
 
-    fn begin_for(&self, engine: EngineProcess) -> io::Result<Option<Stage>> {
+    fn begin_for(&self, engine: EngineProcess, alloc_dir: &Path) -> io::Result<Option<Stage>> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.own)?;
         // Nobody takes a stage for left over before it is locked.
         let _beginning = lock(&self.own, FlockOperation::LockExclusive)?;
@@ -140,6 +144,7 @@ impl Stages {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
         };
+        symlink(alloc_dir, stage.root.join(ALLOCATION))?;
         Ok(engine.sees(&stage.root)?.then_some(stage))
     }
 
@@ -183,12 +188,9 @@ impl Stages {
 }
 
 /// Begins a stage for a task's container. `None` is that its sources are handed over by their names.
-pub async fn begin(around: &Surroundings) -> io::Result<Option<Stage>> {
-    if around.plugin.volumes.enabled {
-        return Ok(None);
-    }
+pub async fn begin(around: &Surroundings, task: &TaskConfig) -> io::Result<Option<Stage>> {
     let Some(stages) = Stages::of(around).await else { return Ok(None) };
-    let stage = stages.begin(around.engine.address()).await?;
+    let stage = stages.begin(around.engine.address(), Path::new(&task.alloc_dir)).await?;
     if stage.is_none() {
         tracing::debug!("the engine's mounts are not this process's: sources are handed over by their names");
     }
@@ -255,6 +257,11 @@ impl Drop for Stage {
 }
 
 impl Staged {
+    /// Whether a path is in it.
+    pub fn has(&self, path: &Path) -> bool {
+        path.starts_with(&self.0)
+    }
+
     /// Removes it; one that is gone is fine.
     pub fn remove(&self) {
         remove(&self.0);
@@ -263,13 +270,12 @@ impl Staged {
 
 impl EngineProcess {
     /// The one at an address; `None` where it is not root's, or of another host or container.
-    async fn listening(address: &str) -> Option<Self> {
-        let socket = UnixStream::connect(address.strip_prefix("unix://")?);
-        let socket = tokio::time::timeout(CONNECT, socket).await.ok()?.ok()?;
-        let peer = socket.peer_cred().ok()?;
+    async fn listening(address: &str) -> io::Result<Option<Self>> {
+        let Some(path) = address.strip_prefix("unix://") else { return Ok(None) };
+        let peer = tokio::time::timeout(CONNECT, UnixStream::connect(path)).await??.peer_cred()?;
         // Zero is a process that this one has no number for.
-        let pid = peer.pid().filter(|pid| *pid > 0)?;
-        (peer.uid() == 0).then_some(Self { pid })
+        let pid = peer.pid().filter(|pid| *pid > 0 && peer.uid() == 0);
+        Ok(pid.map(|pid| Self { pid }))
     }
 
     /// Whether it has the same at a path.
@@ -348,6 +354,7 @@ fn lock(directory: &Path, how: FlockOperation) -> io::Result<File> {
 
 /// Detaches what is mounted, and removes the directory that was mounted on. What is in it is never touched.
 fn remove(root: &Path) {
+    let alloc_dir = fs::read_link(root.join(ALLOCATION));
     let detached = loop {
         match unmount(root, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
@@ -362,4 +369,20 @@ fn remove(root: &Path) {
         }
         _ => {}
     }
+    if let Ok(alloc_dir) = alloc_dir {
+        let _there_or_not_empty = remove_what_could_not_be(&alloc_dir);
+    }
+}
+
+/// An allocation's directory that a host has removed but for the logs, which could not be while they were mounted on: what
+/// is left are three empty directories.
+fn remove_what_could_not_be(alloc_dir: &Path) -> io::Result<()> {
+    let only = |directory: &Beneath, name: &str| Ok::<_, io::Error>(directory.names()? == [name]);
+    let directory = Beneath::open(alloc_dir)?;
+    if only(&directory, "alloc")? && only(&directory.below(Path::new("alloc"))?, "logs")? {
+        directory.remove_dir(Path::new("alloc/logs"))?;
+        directory.remove_dir(Path::new("alloc"))?;
+        fs::remove_dir(alloc_dir)?;
+    }
+    Ok(())
 }

@@ -10,11 +10,13 @@
 mod connections;
 mod created;
 pub mod exits;
+mod handover;
 mod left_over;
 mod logger;
 pub mod logging;
 mod lost_files;
 mod namesake;
+mod neighbours;
 mod port_holder;
 mod recover;
 mod start;

@@ -6,7 +6,7 @@ use nomad_plugin::driver::TaskConfig;
 
 use super::{
     ContainerError, Request, log_guard,
-    paths::{HostPath, Origin, Source},
+    paths::{Access, HostPath, Origin, Source},
     refusals::Refusals,
 };
 use crate::{
@@ -66,12 +66,15 @@ pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPa
     let refusal = |what: &str| format!("volumes are not enabled; cannot mount host path: {what:?}");
     for volume in options.volumes.iter().filter(|_| options.volume_driver.is_none()) {
         let path = on_host(task, &volume.source);
-        paths.push(HostPath { path, origin: Origin::Volume, refusal: refusal(&volume.text) });
+        let flags = volume.mode.as_deref().unwrap_or_default();
+        let access = if flags.split(',').any(|flag| flag == "ro") { Access::Read } else { Access::Write };
+        paths.push(HostPath { path, origin: Origin::Volume, refusal: refusal(&volume.text), access });
     }
     for mount in &options.mounts {
         if let MountKind::Bind(_) = mount.kind {
             let path = on_host(task, &mount.source);
-            paths.push(HostPath { path, origin: Origin::Mount, refusal: refusal(&mount.source) });
+            let access = if mount.readonly { Access::Read } else { Access::Write };
+            paths.push(HostPath { path, origin: Origin::Mount, refusal: refusal(&mount.source), access });
         }
     }
     paths
@@ -84,7 +87,9 @@ struct OwnMount {
     read_only: bool,
 }
 
-/// The task's own directories. Where they are staged, the logs in the allocation's are read-only by themselves.
+/// The task's own directories. Where they are staged, the logs in the allocation's are read-only by themselves. Where they
+/// are not and volumes are off, all of it is, and the other directories in it are mounted on top: whatever the targets come
+/// to in the image, no mount makes the logs writable.
 fn own_mounts(request: &Request<'_>) -> Vec<OwnMount> {
     let paths = &request.files.paths;
     let own = |source: &Path, target: &str, read_only| OwnMount {
@@ -93,8 +98,16 @@ fn own_mounts(request: &Request<'_>) -> Vec<OwnMount> {
         read_only,
     };
     let [alloc, local, secrets, logs] = own_directories(request.task);
-    let mut mounts =
-        vec![own(&alloc, ALLOC_TARGET, false), own(&local, LOCAL_TARGET, false), own(&secrets, SECRETS_TARGET, false)];
+    let beside_logs = paths.beside_logs();
+    let mut mounts = vec![
+        own(&alloc, ALLOC_TARGET, beside_logs.is_some()),
+        own(&local, LOCAL_TARGET, false),
+        own(&secrets, SECRETS_TARGET, false),
+    ];
+    for path in beside_logs.unwrap_or_default() {
+        let name = path.file_name().unwrap_or_default().display();
+        mounts.push(own(path, &format!("{ALLOC_TARGET}/{name}"), false));
+    }
     if !paths.are_staged() {
         mounts.push(own(&logs, &format!("{ALLOC_TARGET}/logs"), true));
     }

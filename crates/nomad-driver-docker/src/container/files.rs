@@ -12,11 +12,15 @@ use beneath::{Beneath, Links};
 use nomad_plugin::driver::{Dns, NetworkMode, TaskConfig};
 use rustix::fs::Mode;
 
-use super::{ContainerError, allowlists, binds, paths::HostPaths, refusals::Refusals, security_opt};
+use super::{
+    ContainerError, allowlists, binds,
+    paths::{HostPaths, Way},
+    refusals::Refusals,
+    security_opt,
+};
 use crate::{
     config::{PluginConfig, TaskOptions},
     cpuset,
-    stage::Stage,
 };
 
 /// What was read and written.
@@ -40,26 +44,31 @@ pub struct HostFiles {
 
 /// Reads, checks and writes what a task needs. What is refused is told with the rest, by the
 /// [request](super::create_request).
-pub fn prepare(
-    task: &TaskConfig,
-    options: &TaskOptions,
-    plugin: &PluginConfig,
-    mut stage: Option<&mut Stage>,
-) -> HostFiles {
+pub fn prepare(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig, way: &mut Way<'_>) -> HostFiles {
     let mut refusals = Refusals::default();
     allowlists::check(options, plugin, &mut refusals);
     let security_opt = options.security_opt.iter();
     let security_opt = security_opt.map(|option| security_opt::for_engine(option, task, plugin));
     let security_opt = security_opt.map(|option| refusals.or_nothing(option)).collect();
-    let mut paths = HostPaths::look(task, options, plugin, stage.as_deref_mut(), &mut refusals);
+    let mut paths = HostPaths::look(task, options, plugin, way, &mut refusals);
     let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf(task, dns)).transpose();
     let resolv_conf = refusals.or_nothing(resolv_conf);
     let hosts = refusals.or_nothing(hosts(task, options));
     for made in resolv_conf.iter().chain(&hosts) {
-        refusals.or_nothing(paths.add_own(made, stage.as_deref_mut()));
+        refusals.or_nothing(paths.add_own(made, way));
     }
     let (cpuset, swappiness_zero) = (cpuset(task), swappiness_zero());
     HostFiles { paths, resolv_conf, hosts, security_opt, cpuset, swappiness_zero, refusals }
+}
+
+/// Where the group's hosts file is.
+pub(crate) fn hosts_path(task: &TaskConfig) -> PathBuf {
+    Path::new(&task.alloc_dir).join("hosts")
+}
+
+/// Where the task's resolver configuration is.
+pub(crate) fn resolv_conf_path(task: &TaskConfig) -> PathBuf {
+    binds::task_dir(task).join("resolv.conf")
 }
 
 fn resolv_conf(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerError> {
@@ -69,7 +78,7 @@ fn resolv_conf(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerError> 
         return Err(failed(format!("invalid IP address {server:?}")));
     }
     let text = resolver_text(&host, dns);
-    let path = binds::task_dir(task).join("resolv.conf");
+    let path = resolv_conf_path(task);
     // A task that sees this directory may have put anything in the old one's place.
     let written = Beneath::open(Path::new(&task.alloc_dir))
         .and_then(|beneath| beneath.replace(&path, READABLE))
@@ -139,7 +148,7 @@ fn hosts(task: &TaskConfig, options: &TaskOptions) -> Result<Option<PathBuf>, Co
         }
         text.extend([address, " ", name, "\n"]);
     }
-    let path = Path::new(&task.alloc_dir).join("hosts");
+    let path = hosts_path(task);
     let written =
         Beneath::open(Path::new(&task.alloc_dir)).and_then(|beneath| match beneath.create_new(&path, READABLE) {
             Ok(mut file) => file.write_all(text.as_bytes()),

@@ -4,6 +4,9 @@
 //! is handed paths that have no links below the allocation's directory, and who swaps one in meanwhile is found out by a
 //! second look.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::File,
     io,
@@ -33,6 +36,26 @@ pub(super) struct HostPath {
     pub(super) path: PathBuf,
     pub(super) origin: Origin,
     pub(super) refusal: String,
+    /// Whether the container can write to it.
+    pub(super) access: Access,
+}
+
+/// What a container can do with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// How sources come to the engine.
+#[derive(Debug)]
+pub enum Way<'a> {
+    /// Opened, and mounted in a stage.
+    Staged(&'a mut Stage),
+    /// By their names. What is below one of these paths can be changed by another task.
+    ByName(&'a [PathBuf]),
+    /// By their names, which the operator leaves to the job.
+    Trusted,
 }
 
 /// Where a path comes from, and with it what may be on its way.
@@ -51,6 +74,8 @@ pub(super) enum Origin {
 pub struct HostPaths {
     alloc_dir: PathBuf,
     looked_at: Vec<LookedAt>,
+    /// The directories beside the logs, where they are handed over apart from the one that they are all in.
+    beside_logs: Option<Vec<PathBuf>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,20 +101,28 @@ impl HostPaths {
         task: &TaskConfig,
         options: &TaskOptions,
         plugin: &PluginConfig,
-        mut stage: Option<&mut Stage>,
+        way: &mut Way<'_>,
         refusals: &mut Refusals,
     ) -> Self {
-        let mut paths = Self { alloc_dir: binds::clean(Path::new(&task.alloc_dir)), looked_at: Vec::new() };
+        let mut paths = Self { alloc_dir: binds::clean(Path::new(&task.alloc_dir)), ..Self::default() };
         let chosen = if plugin.volumes.enabled { Vec::new() } else { binds::host_paths(task, options) };
         for path in chosen.into_iter().chain(binds::own_directories(task).iter().map(|path| Self::own(path))) {
-            refusals.or_nothing(paths.add(path, stage.as_deref_mut()));
+            refusals.or_nothing(paths.add(path, way));
+        }
+        if let Way::ByName(_) = way {
+            // That the allocation has none is told already.
+            let beside_logs = paths.find_beside_logs().unwrap_or_default();
+            for path in &beside_logs {
+                refusals.or_nothing(paths.add(Self::own(path), way));
+            }
+            paths.beside_logs = Some(beside_logs);
         }
         paths
     }
 
     /// Adds a file that the driver made for the task.
-    pub(super) fn add_own(&mut self, path: &Path, stage: Option<&mut Stage>) -> Result<(), ContainerError> {
-        self.add(Self::own(path), stage)
+    pub(super) fn add_own(&mut self, path: &Path, way: &mut Way<'_>) -> Result<(), ContainerError> {
+        self.add(Self::own(path), way)
     }
 
     /// What the engine is handed for a path.
@@ -106,6 +139,11 @@ impl HostPaths {
         self.looked_at.iter().any(|looked_at| looked_at.staged.is_some())
     }
 
+    /// The directories beside the logs, where they are mounted apart and the one that they are all in is read-only.
+    pub(super) fn beside_logs(&self) -> Option<&[PathBuf]> {
+        self.beside_logs.as_deref()
+    }
+
     /// Looks a second time at what is handed over by its name: fails where a path leads elsewhere by now.
     pub fn look_again(&self) -> Result<(), ContainerError> {
         for LookedAt { path, leads_to, .. } in self.looked_at.iter().filter(|looked_at| looked_at.staged.is_none()) {
@@ -120,18 +158,22 @@ impl HostPaths {
     fn own(path: &Path) -> HostPath {
         let path = binds::clean(path);
         let refusal = format!("cannot mount {}: it is not the allocation's own any more", path.display());
-        HostPath { path, origin: Origin::Allocation, refusal }
+        HostPath { path, origin: Origin::Allocation, refusal, access: Access::Write }
     }
 
-    fn add(&mut self, path: HostPath, stage: Option<&mut Stage>) -> Result<(), ContainerError> {
+    fn add(&mut self, path: HostPath, way: &mut Way<'_>) -> Result<(), ContainerError> {
         let Trace { path: leads_to, found } = self.trace(&path)?;
         let place = log_guard::place(&self.logs(), &leads_to);
         let is_of_logs = place == Place::Within;
-        let staged = match stage {
-            None => None,
+        let staged = match way {
+            Way::Trusted => None,
+            Way::ByName(writable) => {
+                self.check_name(&path, &leads_to, &place, writable)?;
+                None
+            }
             // The allocation's directory has them in it.
-            Some(_) if is_of_logs && path.origin == Origin::Allocation => None,
-            Some(stage) => {
+            Way::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
+            Way::Staged(stage) => {
                 let found = found.map_or_else(|| self.make(&path, &leads_to, &place), Ok)?;
                 let staged = self.stage(stage, &found, place);
                 Some(staged.map_err(|error| {
@@ -141,6 +183,42 @@ impl HostPaths {
         };
         self.looked_at.push(LookedAt { path, leads_to, staged, is_of_logs });
         Ok(())
+    }
+
+    /// Refuses what another task can put a link in the place of, and what would make the logs writable.
+    fn check_name(
+        &self,
+        path: &HostPath,
+        leads_to: &Path,
+        place: &Place,
+        writable: &[PathBuf],
+    ) -> Result<(), ContainerError> {
+        let is_own = path.origin == Origin::Allocation;
+        if !is_own && path.access == Access::Write && matches!(place, Place::Around(_)) {
+            let problem = "it has the logs in it, and is not read-only";
+            return Err(ContainerError(format!("{}: {problem}", path.refusal)));
+        }
+        let alloc = self.alloc_dir.join("alloc");
+        // Earlier versions of the driver gave every task all of it; a second look is taken at what is in it.
+        let can_be_swapped = |above: &PathBuf| {
+            leads_to.starts_with(above) && leads_to != above.as_path() && !(is_own && *above == alloc)
+        };
+        if writable.iter().any(can_be_swapped) {
+            let problem = "a running task of the allocation can change what is there";
+            return Err(ContainerError(format!("{}: {problem}", path.refusal)));
+        }
+        Ok(())
+    }
+
+    fn find_beside_logs(&self) -> io::Result<Vec<PathBuf>> {
+        let alloc = Beneath::open(&self.alloc_dir)?.below(Path::new("alloc"))?;
+        let names = alloc.names()?.into_iter().filter(|name| name != "logs");
+        let mut paths: Vec<PathBuf> = names
+            .filter(|name| !has_colon(Path::new(name)) && alloc.below(Path::new(name)).is_ok())
+            .map(|name| alloc.path().join(name))
+            .collect();
+        paths.sort();
+        Ok(paths)
     }
 
     fn logs(&self) -> PathBuf {
@@ -192,137 +270,4 @@ fn refused(path: &HostPath, error: &io::Error) -> ContainerError {
 
 fn has_colon(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().contains(&b':')
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, os::unix::fs::symlink};
-
-    use super::*;
-    use crate::config::{BindOptions, MountKind, MountOptions, Volume};
-
-    struct Allocation {
-        _directory: tempfile::TempDir,
-        task: TaskConfig,
-    }
-
-    impl Allocation {
-        fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let alloc_dir = directory.path().join("a1");
-            for part in ["alloc/logs", "alloc/data", "web/local", "web/secrets"] {
-                fs::create_dir_all(alloc_dir.join(part)).unwrap();
-            }
-            let task =
-                TaskConfig { name: "web".into(), alloc_dir: alloc_dir.display().to_string(), ..TaskConfig::default() };
-            Self { _directory: directory, task }
-        }
-
-        fn at(&self, path: &str) -> PathBuf {
-            Path::new(&self.task.alloc_dir).join(path)
-        }
-
-        fn look(&self, options: &TaskOptions) -> Result<HostPaths, ContainerError> {
-            self.look_as(options, &PluginConfig::default())
-        }
-
-        fn look_as(&self, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostPaths, ContainerError> {
-            let mut refusals = Refusals::default();
-            let paths = HostPaths::look(&self.task, options, plugin, None, &mut refusals);
-            refusals.or(paths)
-        }
-    }
-
-    fn volume(text: &str) -> TaskOptions {
-        let mut parts = text.split(':').map(str::to_owned);
-        let (source, target, mode) = (parts.next().unwrap(), parts.next().unwrap(), parts.next());
-        TaskOptions { volumes: vec![Volume { text: text.into(), source, target, mode }], ..TaskOptions::default() }
-    }
-
-    fn bind(source: &str) -> TaskOptions {
-        let kind = MountKind::Bind(BindOptions::default());
-        let mount = MountOptions { kind, target: "/in".into(), source: source.into(), readonly: false };
-        TaskOptions { mounts: vec![mount], ..TaskOptions::default() }
-    }
-
-    #[test]
-    fn what_leads_out_is_refused_in_known_words_and_what_stays_is_resolved() {
-        let allocation = Allocation::new();
-        symlink("/etc", allocation.at("web/local/etc")).unwrap();
-        symlink("../../../..", allocation.at("web/local/out")).unwrap();
-        symlink("../../alloc/data", allocation.at("web/local/data")).unwrap();
-
-        for source in ["local/etc", "local/etc/passwd", "local/out", "../..", "/etc", "/etc/../etc", "local/out/a1"] {
-            let in_text = format!("{source}:/in:ro");
-            let words = |quoted: &str| format!("volumes are not enabled; cannot mount host path: {quoted:?}");
-            assert_eq!(allocation.look(&volume(&in_text)), Err(ContainerError(words(&in_text))));
-            assert_eq!(allocation.look(&bind(source)), Err(ContainerError(words(source))));
-        }
-        let (paths, path) = (allocation.look(&volume("local/data/x:/in")).unwrap(), allocation.at("web/local/data/x"));
-        let source = paths.source(&path).path;
-        assert_eq!(source, allocation.at("alloc/data/x"));
-    }
-
-    #[test]
-    fn a_colon_where_a_link_leads_cannot_cut_a_volumes_path_short() {
-        let allocation = Allocation::new();
-        fs::create_dir_all(allocation.at("web/local/p:/t")).unwrap();
-        symlink("/", allocation.at("web/local/p")).unwrap();
-        symlink("p:/t", allocation.at("web/local/link")).unwrap();
-
-        let refused = allocation.look(&volume("local/link:ro"));
-
-        let words = "volumes are not enabled; cannot mount host path: \"local/link:ro\"";
-        assert_eq!(refused, Err(ContainerError(words.into())));
-        assert!(allocation.look(&bind("local/link")).is_ok(), "a mount's source is no text with parts");
-    }
-
-    #[test]
-    fn what_is_swapped_between_the_two_looks_is_found_out() {
-        let allocation = Allocation::new();
-        fs::create_dir(allocation.at("web/local/there")).unwrap();
-        symlink("there", allocation.at("web/local/link")).unwrap();
-        let swaps = [
-            ("local/there", "/etc"),
-            ("local/not-yet", "/etc"),
-            ("local/link", "/etc"),
-            // Inside of the allocation as well: the container was made for another directory.
-            ("local/link", "../secrets"),
-        ];
-
-        for (source, target) in swaps {
-            let paths = allocation.look(&bind(source)).unwrap();
-            assert_eq!(paths.look_again(), Ok(()));
-            let (path, kept) = (allocation.at(&format!("web/{source}")), allocation.at("web/kept"));
-            let was_there = fs::rename(&path, &kept).is_ok();
-            symlink(target, &path).unwrap();
-
-            let error = paths.look_again().unwrap_err().0;
-
-            assert!(
-                error.starts_with(&format!("volumes are not enabled; cannot mount host path: {source:?}")),
-                "{error}"
-            );
-            fs::remove_file(&path).unwrap();
-            if was_there {
-                fs::rename(&kept, &path).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn the_allocations_own_directories_are_no_links_even_where_volumes_are_enabled() {
-        let mut plugin = PluginConfig::default();
-        plugin.volumes.enabled = true;
-        for own in ["alloc/logs", "alloc", "web/local", "web/secrets", "web"] {
-            let allocation = Allocation::new();
-            let paths = allocation.look_as(&bind("/etc"), &plugin).unwrap();
-            fs::rename(allocation.at(own), allocation.at("moved")).unwrap();
-            symlink(allocation.at("moved"), allocation.at(own)).unwrap();
-
-            assert!(paths.look_again().is_err(), "{own}");
-            let refused = allocation.look_as(&TaskOptions::default(), &plugin).unwrap_err().0;
-            assert!(refused.ends_with("it is not the allocation's own any more"), "{refused}");
-        }
-    }
 }

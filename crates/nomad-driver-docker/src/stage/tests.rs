@@ -34,7 +34,7 @@ impl Host {
 
     fn begin(&self) -> Stage {
         let engine = EngineProcess { pid: std::process::id().try_into().unwrap() };
-        self.stages().begin_for(engine).unwrap().unwrap()
+        self.stages().begin_for(engine, &self.at("")).unwrap().unwrap()
     }
 
     fn opened(&self, path: &str) -> File {
@@ -180,4 +180,24 @@ fn a_process_with_other_mounts_does_not_see_a_stage() {
     drop(apart.stdin.take());
     apart.wait().unwrap();
     assert!(!seen.unwrap() && stage.engine.sees(&stage.root).unwrap());
+}
+
+#[test]
+fn empty_directories_that_a_host_could_not_remove_go_with_the_stage_and_nothing_else_does() {
+    for (kept, is_left) in [("", false), ("web", true), ("alloc/data", true), ("alloc/logs/web.stdout.0", true)] {
+        let Some(host) = Host::new() else { return };
+        let alloc_dir = host.at("a2");
+        fs::create_dir_all(alloc_dir.join("alloc/logs")).unwrap();
+        fs::create_dir_all(alloc_dir.join(kept)).unwrap();
+        let engine = EngineProcess { pid: std::process::id().try_into().unwrap() };
+        let mut stage = host.stages().begin_for(engine, &alloc_dir).unwrap().unwrap();
+        let logs = Logs { path: "logs".into(), found: host.opened("a2/alloc/logs") };
+        stage.add(&host.opened("a2/alloc"), &Shape::Around(&logs)).unwrap();
+        let busy = fs::remove_dir(alloc_dir.join("alloc/logs"));
+
+        drop(stage);
+
+        assert!(busy.is_err());
+        assert_eq!(alloc_dir.join(kept).exists(), is_left, "{kept:?}");
+    }
 }

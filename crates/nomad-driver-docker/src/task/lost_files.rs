@@ -12,11 +12,10 @@ use nomad_plugin::driver::TaskConfig;
 
 use crate::{
     background::apart,
-    container::files::READABLE,
+    container::files::{self, READABLE},
     engine::model::{ContainerInspectResponse, MountPoint},
+    stage::Staged,
 };
-
-const WRITTEN: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
 
 /// How long the reading and writing of one may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,13 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// More than such a file has.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Writes those files of an allocation again that are missing. A task that does not run gets them when it starts.
-pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectResponse) {
+/// Writes those files of an allocation again that are missing. A task that does not run gets them when it starts. One that
+/// has them from a stage keeps them; they are written for the tasks beside it.
+pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectResponse, stage: Option<&Staged>) {
     let Some(pid) = inspected.state.as_ref().and_then(|state| state.pid).filter(|pid| *pid > 1) else { return };
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     for mount in inspected.mounts.iter().flatten() {
-        let Some((inside, path)) = ours(task, mount) else { continue };
-        let (root, alloc_dir, to) = (root.clone(), PathBuf::from(&task.alloc_dir), path.to_owned());
+        let Some((inside, path)) = ours(task, mount, stage) else { continue };
+        let (root, alloc_dir, to) = (root.clone(), PathBuf::from(&task.alloc_dir), path.clone());
         // What the task has at that name may be on any file system.
         match apart(PATIENCE, move || copy_missing(&root, inside, &alloc_dir, &to)).await {
             Ok(true) => tracing::info!(path = %path.display(), "wrote a lost file again"),
@@ -41,9 +41,11 @@ pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectRespo
 }
 
 /// Where a task sees a file that is the driver's to write, and where that is on the host.
-fn ours<'a>(task: &TaskConfig, mount: &'a MountPoint) -> Option<(&'static str, &'a Path)> {
-    let inside = WRITTEN.into_iter().find(|inside| mount.destination.as_deref() == Some(inside))?;
-    let path = Path::new(mount.source.as_deref()?);
+fn ours(task: &TaskConfig, mount: &MountPoint, stage: Option<&Staged>) -> Option<(&'static str, PathBuf)> {
+    let written = [("/etc/hosts", files::hosts_path(task)), ("/etc/resolv.conf", files::resolv_conf_path(task))];
+    let (inside, written) = written.into_iter().find(|(inside, _)| mount.destination.as_deref() == Some(inside))?;
+    let source = Path::new(mount.source.as_deref()?);
+    let path = if stage.is_some_and(|stage| stage.has(source)) { written } else { source.to_owned() };
     (!task.alloc_dir.is_empty() && path.starts_with(&task.alloc_dir)).then_some((inside, path))
 }
 

@@ -58,7 +58,7 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
         ledger.note_joined(&config);
     }
     network::look_after_that_of(around, store, &config);
-    lost_files::restore(&config, &inspected).await;
+    lost_files::restore(&config, &inspected, container.stage.as_ref()).await;
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
     place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));
     Ok(())

@@ -15,6 +15,7 @@ use super::{
     Container, Surroundings, Task, TaskStore,
     connections::Connections,
     created::Created,
+    handover::Handover,
     logging::{Logging, Subject},
     namesake, port_holder,
     state::TaskState,
@@ -27,7 +28,7 @@ use crate::{
     image::{ImageRequest, LocalImage},
     logs::LogTask,
     network::{self, Ledger},
-    stage::{self, Stage, Stages},
+    stage::Stages,
 };
 
 /// Starts a task and puts it into the store.
@@ -46,7 +47,7 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
         requested = requested(around, store, &mut task, &options) => Some(requested?),
         () = place.given_up() => None,
     };
-    let Some((request, image, staging)) = requested.filter(|_| place.go_on()) else {
+    let Some((request, image, handover)) = requested.filter(|_| place.go_on()) else {
         return Err(DriverError::recoverable("the task was stopped while it waited for its image"));
     };
     let config = TaskConfig { env: request.env.clone(), ..task };
@@ -57,7 +58,7 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
         Ok((container, logs, ended)) => {
             let container = Container { image: Some(image.lease), ..container };
             // One that runs already has its own.
-            if let Some(stage) = staging.filter(|_| !created.running) {
+            if let (Handover::Staged(stage), false) = (handover, created.running) {
                 stage.keep();
             }
             let id = created.keep();
@@ -83,7 +84,7 @@ async fn requested(
     store: &TaskStore,
     task: &mut TaskConfig,
     options: &TaskOptions,
-) -> Result<(CreateRequest, LocalImage, Option<Stage>), DriverError> {
+) -> Result<(CreateRequest, LocalImage, Handover), DriverError> {
     if let Some(sibling) = container::sibling(task, options) {
         joinable(around, task, &sibling).await?;
     }
@@ -93,8 +94,7 @@ async fn requested(
     if options.network_mode.is_none() {
         network::join(around, store, task).await?;
     }
-    let stage = stage::begin(around).await;
-    let mut stage = stage.map_err(|error| DriverError::recoverable(format!("failed to stage mounts: {error}")))?;
+    let mut handover = Handover::of(around, store, task).await?;
     let request = container::create_request(&Request {
         task,
         options,
@@ -102,10 +102,10 @@ async fn requested(
         machine: Machine { cgroup_version: facts.cgroup_version, ..around.machine },
         runtimes: &facts.runtimes,
         api: facts.api,
-        files: files::prepare(task, options, &around.plugin, stage.as_mut()),
+        files: files::prepare(task, options, &around.plugin, &mut handover.way()),
     });
     match request {
-        Ok(request) => Ok((request, image, stage)),
+        Ok(request) => Ok((request, image, handover)),
         Err(error) => {
             let LocalImage { name, id, .. } = &image;
             let text = format!("Failed to create container configuration for image {name:?} ({id:?}): {error}");

@@ -12,7 +12,10 @@ use nomad_plugin::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use super::Task;
+use super::{
+    Task,
+    neighbours::{Turn, Turns},
+};
 
 /// The tasks that this process knows, by id.
 #[derive(Clone, Default)]
@@ -20,6 +23,7 @@ pub struct TaskStore {
     tasks: Arc<Mutex<HashMap<TaskId, Known>>>,
     /// When a task was last to be taken over.
     recovered: Arc<Mutex<Option<Instant>>>,
+    turns: Turns,
 }
 
 #[derive(Clone)]
@@ -81,6 +85,11 @@ impl TaskStore {
     /// The full ids of the tasks' containers.
     pub fn containers(&self) -> HashSet<String> {
         self.started().into_iter().map(|task| task.container.clone()).collect()
+    }
+
+    /// Waits for a task's turn to start among those of its allocation.
+    pub(super) async fn turn(&self, alloc: &AllocId) -> Turn {
+        self.turns.take(alloc).await
     }
 
     /// Whether an allocation has tasks, those that are being started included.

@@ -52,7 +52,7 @@ proptest! {
         let Ok(options) = TaskOptions::parse(&encode(&with_image(config))) else { return Ok(()) };
         let plugin = PluginConfig::parse(&encode(&plugin)).unwrap_or_default();
         let task = Case::new("").task(|task| task.resources = Some(resources)).task;
-        let files = files::prepare(&task, &options, &plugin, None);
+        let files = files::prepare(&task, &options, &plugin, &mut paths::Way::ByName(&[]));
         let machine = Machine { total_mhz, cgroup_version, cores: 2, cpus: 2 };
         let api = ApiVersion { major: 1, minor: 44 };
         let runtimes = &["runc".to_owned()];

@@ -82,7 +82,7 @@ fn what_is_refused_of_the_hosts_files_is_told_with_the_rest() {
     case.task.alloc_dir = directory.path().display().to_string();
     let options = TaskOptions::parse(&msgpack(&format!("image = \"x:1\"\n{config}"), &task_schema())).unwrap();
     let plugin = PluginConfig::parse(&msgpack(&case.plugin, &plugin_schema())).unwrap();
-    case.files = files::prepare(&case.task, &options, &plugin, None);
+    case.files = files::prepare(&case.task, &options, &plugin, &mut paths::Way::ByName(&[]));
 
     let expected = [
         "sysctl \"kernel.x\" is not allowed by the plugin option allow_sysctls",

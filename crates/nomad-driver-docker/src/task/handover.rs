@@ -1,0 +1,47 @@
+//! How a task's sources come to the engine, held from the check until the engine has started the container.
+
+use std::path::PathBuf;
+
+use nomad_plugin::driver::{DriverError, TaskConfig};
+
+use super::{
+    Surroundings, TaskStore,
+    neighbours::{self, Turn},
+};
+use crate::{
+    container::paths::Way,
+    stage::{self, Stage},
+};
+
+/// How a task's sources come to the engine.
+pub(super) enum Handover {
+    /// Mounted where no task sees them.
+    Staged(Stage),
+    /// By their names, of which those below these paths can be changed by other tasks.
+    ByName { writable: Vec<PathBuf>, _turn: Turn },
+    /// As the job has them.
+    Trusted,
+}
+
+impl Handover {
+    pub(super) async fn of(around: &Surroundings, store: &TaskStore, task: &TaskConfig) -> Result<Self, DriverError> {
+        if around.plugin.volumes.enabled {
+            return Ok(Self::Trusted);
+        }
+        let stage = stage::begin(around, task).await;
+        let stage = stage.map_err(|error| DriverError::recoverable(format!("failed to stage mounts: {error}")))?;
+        if let Some(stage) = stage {
+            return Ok(Self::Staged(stage));
+        }
+        let turn = store.turn(&task.alloc_id).await;
+        Ok(Self::ByName { writable: neighbours::writable(around, task).await?, _turn: turn })
+    }
+
+    pub(super) fn way(&mut self) -> Way<'_> {
+        match self {
+            Self::Staged(stage) => Way::Staged(stage),
+            Self::ByName { writable, .. } => Way::ByName(writable),
+            Self::Trusted => Way::Trusted,
+        }
+    }
+}
