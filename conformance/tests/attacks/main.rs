@@ -7,6 +7,7 @@ mod gates;
 mod image_links;
 mod names_taken;
 mod pause_containers;
+mod labels;
 mod planted_records;
 mod propagation;
 mod sockets;

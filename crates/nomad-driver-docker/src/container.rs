@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 pub(crate) use allowlists::check_image;
 pub use binds::{ALLOC_TARGET, task_dir};
 pub use doubts::doubts;
+pub use labels::dropped_labels;
 pub(crate) use labels::{ALLOC_ID, NODE_ID};
 pub use names::container_name;
 pub use network::{driver_network, sibling};

@@ -1,4 +1,7 @@
 //! The container's labels: the job's, then Nomad's.
+//!
+//! A container also has its image's labels, but for those that it is made with. So what the driver reads of a container it
+//! always sets itself, even if empty: no image says whose a container is.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +22,42 @@ pub(crate) const ALLOC_ID: &str = "com.hashicorp.nomad.alloc_id";
 pub(super) const EXTRA: [&str; 8] =
     ["job_name", "job_id", "parent_job_id", "task_group_name", "task_name", "namespace", "node_name", "node_id"];
 
-/// The labels. Nomad's win over the job's. The node's is always there: by it a container is known from another agent's
-/// on the same engine.
+/// What a job asked for in vain, if it did: labels of Nomad's say whose a container is, and only the driver knows.
+pub fn dropped_labels(options: &TaskOptions) -> Option<String> {
+    let names: Vec<String> = options.labels.keys().filter(|name| is_nomads(name)).map(|name| cut(name)).collect();
+    let rest = names.len().saturating_sub(NAMED);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    let first = names.iter().take(NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    (!names.is_empty())
+        .then(|| format!("labels ignored: {first}{more}: names that begin with {PREFIX} are Nomad's own"))
+}
+
+/// Letters without a width, beside control characters and blanks.
+const IGNORED: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+
+/// How many names a notice has, and how much of each.
+const NAMED: usize = 5;
+const LONGEST: usize = 64;
+
+fn cut(name: &str) -> String {
+    name.chars().take(LONGEST).collect()
+}
+
+/// Whether a label's name is Nomad's, or is read as such by programs that do not look closely: in capitals, among blanks.
+fn is_nomads(name: &str) -> bool {
+    let visible =
+        name.chars().filter(|letter| !(letter.is_whitespace() || letter.is_control() || IGNORED.contains(letter)));
+    let lower: String = visible.take(PREFIX.len()).flat_map(char::to_lowercase).collect();
+    lower.starts_with(PREFIX)
+}
+
+/// The labels. The job's own are those that are not Nomad's. The node's is always there: by it a container is known from
+/// another agent's on the same engine.
 pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> BTreeMap<String, String> {
-    let mut labels = options.labels.clone();
+    let own = options.labels.iter().filter(|(name, _)| !is_nomads(name));
+    let mut labels: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     labels.insert(ALLOC_ID.to_owned(), task.alloc_id.to_string());
-    if !task.node_id.is_empty() {
-        labels.insert(NODE_ID.to_owned(), task.node_id.clone());
-    }
+    labels.insert(NODE_ID.to_owned(), task.node_id.clone());
     let values = [
         task.job_name.as_str(),
         &task.job_id,
@@ -60,6 +91,37 @@ fn parent_job_id(task: &TaskConfig) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_nomads_are_the_drivers_in_whatever_spelling_a_job_sets_them() {
+        let task = TaskConfig { alloc_id: "a1".into(), ..TaskConfig::default() };
+        let label = |name: &str| (name.to_owned(), "planted".to_owned());
+        let nomads = [
+            "com.hashicorp.nomad.alloc_id",
+            "com.hashicorp.nomad.node_id",
+            "com.hashicorp.nomad.pause",
+            "com.hashicorp.nomad.",
+            "COM.HashiCorp.Nomad.job_id",
+            " com.hashicorp.nomad.namespace",
+            "com.hashicorp.\u{200b}nomad.x",
+            "com.hashicorp.nomad\n.task_name",
+        ];
+        let honest = ["team", "com.hashicorp.nomadic", "com.hashicorp.consul", "nomad", "", "x.com.hashicorp.nomad.y"];
+        let options = TaskOptions {
+            labels: nomads.iter().chain(&honest).map(|name| label(name)).collect(),
+            ..TaskOptions::default()
+        };
+
+        let labels = labels(&task, &options, &PluginConfig::default());
+
+        let (ours, theirs): (Vec<_>, Vec<_>) = labels.iter().partition(|(name, _)| name.starts_with(PREFIX));
+        assert_eq!(ours, [(&ALLOC_ID.to_owned(), &"a1".to_owned()), (&NODE_ID.to_owned(), &String::new())]);
+        assert_eq!(theirs.len(), honest.len());
+        let notice = dropped_labels(&options).unwrap();
+        assert!(notice.starts_with("labels ignored: ") && notice.contains(" and 3 more: "), "{notice}");
+        let none = TaskOptions { labels: [label("team")].into(), ..TaskOptions::default() };
+        assert_eq!(dropped_labels(&none), None);
+    }
 
     #[test]
     fn the_parent_of_a_run_is_the_one_that_its_environment_names() {

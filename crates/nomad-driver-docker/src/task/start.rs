@@ -7,7 +7,7 @@
 //! With a local image these are four engine calls: the image, create, start, inspect. Leaving early removes what was
 //! made.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use nomad_plugin::driver::{DriverError, StartedTask, TaskConfig, TaskHandle, TaskState as HandleState};
 
@@ -25,6 +25,7 @@ use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Machine, Request, files},
     engine::{EngineFacts, model::ContainerInspectResponse},
+    events::EventSubject,
     image::{ImageRequest, LocalImage},
     logs::LogTask,
     network::{self, Ledger},
@@ -43,6 +44,9 @@ pub async fn start(around: &Surroundings, store: &TaskStore, mut task: TaskConfi
         ledger.note_joined(&task);
     }
     let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
+    if let Some(notice) = container::dropped_labels(&options) {
+        around.events.emit(&EventSubject::from(&task), notice, BTreeMap::new());
+    }
     let requested = tokio::select! {
         requested = requested(around, store, &mut task, &options) => Some(requested?),
         () = place.given_up() => None,
