@@ -10,6 +10,7 @@ mod pause_containers;
 mod labels;
 mod planted_records;
 mod propagation;
+mod rotation_storm;
 mod sockets;
 mod staged;
 mod swapped;

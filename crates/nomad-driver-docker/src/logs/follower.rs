@@ -200,6 +200,9 @@ impl Follower {
 
     fn report_losses(&self, control: &Control) {
         let losses = self.files.take_losses();
+        if losses.too_often {
+            control.report(LogReport::TooOften);
+        }
         if losses.missed > 0 {
             control.report(LogReport::Missed { files: losses.missed });
         }

@@ -1,7 +1,11 @@
 //! The one thread that opens rotated log files for all tasks, and does nothing else.
 //!
 //! A fast writer fills a file in less time than a busy runtime may take to get round to it, so the thread is apart from the
-//! runtime and has real-time priority where the process may have it.
+//! runtime and has real-time priority where the process may have it. That priority has a budget: where files are rotated so
+//! often that it is used up, whoever's take the most of it are left to a second thread, which has the ordinary priority and is
+//! started for the first of them. All others' are opened in time as before.
+
+mod budget;
 
 use std::{
     collections::HashMap,
@@ -10,7 +14,7 @@ use std::{
     mem::MaybeUninit,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
@@ -20,11 +24,15 @@ use rustix::{
     io::Errno,
 };
 use thread_priority::{
-    RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
+    NormalThreadSchedulePolicy, RealtimeThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
 };
 
+use self::budget::Budget;
 use super::rotation::LogFiles;
+
+/// How many events are read before the directories are looked at: a writer that makes them without end keeps nobody waiting.
+const EVENTS: usize = 4096;
 
 /// The thread, and what it watches.
 pub(super) struct Opener {
@@ -33,6 +41,14 @@ pub(super) struct Opener {
 }
 
 struct Shared {
+    /// Of all files, but for those that are rotated too often.
+    prompt: Lane,
+    /// Of these, once there are any.
+    patient: Mutex<Option<(Arc<Lane>, JoinHandle<()>)>>,
+}
+
+/// What one thread watches.
+struct Lane {
     inotify: OwnedFd,
     stop: OwnedFd,
     watched: Mutex<HashMap<i32, Arc<LogFiles>>>,
@@ -41,16 +57,12 @@ struct Shared {
 /// A directory under watch until this is dropped.
 pub(super) struct Watch {
     shared: Arc<Shared>,
-    descriptor: i32,
+    files: Arc<LogFiles>,
 }
 
 impl Opener {
     pub(super) fn start() -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            inotify: init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
-            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            watched: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { prompt: Lane::new()?, patient: Mutex::default() });
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("log-opener".to_owned()).spawn(move || of_thread.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -58,19 +70,21 @@ impl Opener {
 
     /// Watches the directory of `files`; what is in it already is not looked at.
     pub(super) fn watch(&self, directory: &Path, files: Arc<LogFiles>) -> io::Result<Watch> {
-        // Held over the call, so that the thread finds whom the first event is for.
-        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        let flags = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
-        let descriptor = add_watch(&self.shared.inotify, directory, flags)?;
-        watched.insert(descriptor, files);
-        Ok(Watch { shared: Arc::clone(&self.shared), descriptor })
+        self.shared.prompt.watch(directory, &files)?;
+        Ok(Watch { shared: Arc::clone(&self.shared), files })
     }
 }
 
 impl Drop for Opener {
     fn drop(&mut self) {
-        let told = rustix::io::write(&self.shared.stop, &1_u64.to_ne_bytes());
-        if let (Ok(_), Some(thread)) = (told, self.thread.take()) {
+        if self.shared.prompt.stop()
+            && let Some(thread) = self.thread.take()
+        {
+            let _panicked = thread.join();
+        }
+        if let Some((lane, thread)) = lock(&self.shared.patient).take()
+            && lane.stop()
+        {
             let _panicked = thread.join();
         }
     }
@@ -78,10 +92,12 @@ impl Drop for Opener {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut watched = self.shared.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.remove(&self.descriptor);
-        // Refused when the engine has removed the directory, and the watch with it.
-        let _gone_already = remove_watch(&self.shared.inotify, self.descriptor);
+        // Held over both, so that it is not moved from one to the other meanwhile.
+        let patient = lock(&self.shared.patient);
+        self.shared.prompt.unwatch(&self.files);
+        if let Some((lane, _)) = &*patient {
+            lane.unwatch(&self.files);
+        }
     }
 }
 
@@ -92,6 +108,80 @@ impl Shared {
         if let Err(refused) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
             tracing::debug!(%refused, "the thread that opens rotated log files has no real-time priority");
         }
+        let mut budget = Budget::default();
+        self.prompt.run(|files, created| {
+            if let Some(greediest) = budget.spend(files, || files.look(created))
+                && let Err(error) = self.demote(&greediest)
+            {
+                tracing::warn!(%error, "a log that is rotated too often keeps its priority");
+            }
+        });
+    }
+
+    /// Leaves the files of a container to the second thread.
+    fn demote(&self, files: &Arc<LogFiles>) -> io::Result<()> {
+        let mut patient = lock(&self.patient);
+        if patient.is_none() {
+            let lane = Arc::new(Lane::new()?);
+            let of_thread = Arc::clone(&lane);
+            let thread = std::thread::Builder::new().name("log-opener-slow".to_owned());
+            *patient = Some((lane, thread.spawn(move || run_ordinary(&of_thread))?));
+        }
+        let Some((lane, _)) = &*patient else { return Ok(()) };
+        if !self.prompt.unwatch(files) {
+            return Ok(());
+        }
+        lane.watch(files.directory(), files)?;
+        files.demoted();
+        Ok(())
+    }
+}
+
+/// The second thread's work. It began with the priority of the first.
+fn run_ordinary(lane: &Lane) {
+    let ordinary = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
+    // The crate counts from 0 to 99; this is the niceness 0.
+    let priority = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 47 });
+    if let Err(refused) = set_thread_priority_and_policy(thread_native_id(), priority, ordinary) {
+        tracing::debug!(%refused, "the thread for logs that are rotated too often has another priority");
+    }
+    lane.run(|files, created| files.look(created));
+}
+
+impl Lane {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            inotify: init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
+            stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            watched: Mutex::default(),
+        })
+    }
+
+    fn stop(&self) -> bool {
+        rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).is_ok()
+    }
+
+    fn watch(&self, directory: &Path, files: &Arc<LogFiles>) -> io::Result<()> {
+        // Held over the call, so that the thread finds whom the first event is for.
+        let mut watched = lock(&self.watched);
+        let flags = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
+        let descriptor = add_watch(&self.inotify, directory, flags)?;
+        watched.insert(descriptor, Arc::clone(files));
+        Ok(())
+    }
+
+    /// Whether the files were watched here.
+    fn unwatch(&self, files: &Arc<LogFiles>) -> bool {
+        let mut watched = lock(&self.watched);
+        let found = watched.iter().find(|(_, known)| Arc::ptr_eq(known, files)).map(|(descriptor, _)| *descriptor);
+        let Some(descriptor) = found else { return false };
+        watched.remove(&descriptor);
+        // Refused when the engine has removed the directory, and the watch with it.
+        let _gone_already = remove_watch(&self.inotify, descriptor);
+        true
+    }
+
+    fn run(&self, mut look: impl FnMut(&Arc<LogFiles>, u64)) {
         let mut buffer = vec![MaybeUninit::<u8>::uninit(); 64 * 1024];
         loop {
             let mut ready = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(&self.stop, PollFlags::IN)];
@@ -106,16 +196,19 @@ impl Shared {
             if !ready[1].revents().is_empty() {
                 return;
             }
-            self.look(&mut buffer);
+            for (files, created) in self.news(&mut buffer) {
+                look(&files, created);
+            }
         }
     }
 
-    /// Reads the events that are there, and looks at each directory once.
-    fn look(&self, buffer: &mut [MaybeUninit<u8>]) {
+    /// The events that are there: the files that they are about, each once, with the number of new ones.
+    fn news(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<(Arc<LogFiles>, u64)> {
         let mut batch: Vec<(Arc<LogFiles>, u64)> = Vec::new();
         let mut reader = Reader::new(&self.inotify, buffer);
-        while let Ok(event) = reader.next() {
-            let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..EVENTS {
+            let Ok(event) = reader.next() else { break };
+            let watched = lock(&self.watched);
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 batch.extend(watched.values().map(|files| (Arc::clone(files), 0)));
                 continue;
@@ -131,8 +224,10 @@ impl Shared {
                 None => batch.push((Arc::clone(files), created)),
             }
         }
-        for (files, created) in batch {
-            files.look(created);
-        }
+        batch
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,6 +13,8 @@ pub enum LogReport {
         /// How many.
         files: u64,
     },
+    /// The engine rotates the task's files so often that they are opened at an ordinary pace from now on.
+    TooOften,
     /// The reader of the task's pipes stayed away for so long that unread files were let go.
     GivenUp {
         /// How many files.
@@ -61,6 +63,9 @@ impl fmt::Display for LogReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missed { files } => write!(f, "log lines lost: the engine rotated {files} log file(s) away unread"),
+            Self::TooOften => f.write_str(
+                "log lines may be lost: the task's log files are rotated thousands of times a second; a larger max-size keeps them",
+            ),
             Self::GivenUp { files, bytes } => write!(
                 f,
                 "log lines lost: nobody reads the task's log, {files} unread log file(s) of {bytes} bytes were given up"

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct HeldFile {
 }
 
 impl HeldFile {
-    pub(super) fn open(path: &std::path::Path) -> io::Result<Arc<Self>> {
+    pub(super) fn open(path: &Path) -> io::Result<Arc<Self>> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         Ok(Arc::new(Self { file, device: metadata.dev(), inode: metadata.ino() }))
@@ -57,6 +57,8 @@ pub(super) struct Losses {
     pub(super) missed: u64,
     pub(super) given_up: u64,
     pub(super) given_up_bytes: u64,
+    /// The files are rotated so often that nobody hurries any more to open them.
+    pub(super) too_often: bool,
 }
 
 /// The files of one container: filled by the opener thread, emptied by the container's follower.
@@ -97,6 +99,23 @@ impl LogFiles {
     /// The newest file's name.
     pub(super) fn name(&self) -> &OsStr {
         &self.name
+    }
+
+    /// Where the files are.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Another thread opens them from now on. What it is told of is not what was told before.
+    pub(super) fn demoted(&self) {
+        {
+            let mut names = lock(&self.names);
+            names.unopened = 0;
+            names.taken_over = true;
+        }
+        lock(&self.queue).losses.too_often = true;
+        self.look(0);
+        self.news.notify_one();
     }
 
     /// Looks at the directory, after `created` create events for the newest file's name.
