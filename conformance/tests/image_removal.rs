@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    process::Command,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -225,81 +224,6 @@ async fn a_loaded_image_goes_as_a_pulled_one_does() {
     fixture.end().await;
 }
 
-/// Moves images from the engine to an archive.
-fn archive(archive: &Path, images: &[&str]) {
-    docker(&[&["save", "--output", &archive.display().to_string()], images].concat());
-    docker(&[&["rmi"], images].concat());
-}
-
-#[tokio::test]
-async fn whatever_an_archive_has_goes_again_unless_it_was_there_before() {
-    let mut registry = Registry::start(Access::Anonymous);
-    let [wanted, other, there] = ["wanted", "other", "there"].map(|name| {
-        let name = registry.also(format!("longshore-test/{name}-{}:1", std::process::id()));
-        build_with_layer(&name, 1);
-        name
-    });
-    let unnamed = format!("longshore-test/unnamed-{}:1", std::process::id());
-    build_with_layer(&unnamed, 1);
-    let unnamed = registry.also(docker(&["image", "inspect", "--format", "{{.Id}}", &unnamed]).trim().to_owned());
-    let directory = tempfile::tempdir().expect("a directory");
-    let [named_ones, unnamed_one] = ["named.tar", "unnamed.tar"].map(|name| directory.path().join(name));
-    archive(&named_ones, &[&wanted, &other, &there]);
-    archive(&unnamed_one, &[&unnamed]);
-    docker(&["load", "--quiet", "--input", &named_ones.display().to_string()]);
-    docker(&["rmi", &wanted, &other]);
-    let fixture = driver("1s").await;
-    let make = |image: &str, archive: &Path| {
-        let task = task(&fixture, image).option("load", text("image.tar"));
-        std::fs::copy(archive, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
-        task
-    };
-
-    for (archive, has) in [(&named_ones, vec![&wanted, &other]), (&unnamed_one, vec![&unnamed])] {
-        let lacking = fixture.refused(&make("longshore-test/absent:1", archive)).await.message;
-        assert!(has.iter().all(|image| lacking.contains(*image)), "{lacking}");
-        until("all of it is gone", || !has.iter().any(|image| is_local(image))).await;
-    }
-    let started = fixture.run(&make(&wanted, &named_ones)).await;
-    until("the other is gone", || !is_local(&other)).await;
-    assert!(is_local(&wanted), "its task runs");
-    destroy(&fixture, &started).await;
-    until("it is gone as well", || !is_local(&wanted)).await;
-    until_another_is_gone(&fixture, &mut registry, "other:1").await;
-
-    assert!(is_local(&there), "it was there before");
-    fixture.end().await;
-}
-
-#[tokio::test]
-async fn what_a_broken_archive_has_before_it_breaks_goes_again() {
-    let mut registry = Registry::start(Access::Anonymous);
-    let whole = registry.also(format!("longshore-test/whole-{}:1", std::process::id()));
-    build_with_layer(&whole, 1);
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("image.tar").display().to_string();
-    archive(Path::new(&file), &[&whole]);
-    let broken = r#",{"Config":"missing.json","RepoTags":["longshore-test/missing:1"],"Layers":[]}]"#;
-    // Without its index, by which some engines load an archive instead.
-    let script = r#"mkdir "$1.d" && tar -xf "$1" -C "$1.d" && sed -i "s|]$|$2|" "$1.d/manifest.json" && tar -cf "$1" --exclude=./index.json --exclude=./oci-layout -C "$1.d" ."#;
-    let made = Command::new("sh").args(["-c", script, "sh", &file, broken]).status().expect("a shell");
-    assert!(made.success());
-    let fixture = driver("1s").await;
-    let task = task(&fixture, &whole).option("load", text("image.tar"));
-    std::fs::copy(&file, task.alloc_dir().join("web/local/image.tar")).expect("it is copied");
-
-    let refusal = fixture.refused(&task).await.message;
-    // containerd makes no image of such an archive.
-    if !has_containerd_store() {
-        let removed = |line: &String| line.contains("removed an image") && line.contains(&whole);
-        until("what came of it is removed", || fixture.log.lock().expect("a log").iter().any(removed)).await;
-    }
-
-    assert!(refusal.starts_with("unable to load image archive ") && refusal.contains("missing.json"), "{refusal}");
-    assert!(!is_local(&whole));
-    fixture.end().await;
-}
-
 /// The engine's socket, on which each pull of `latest` and each load waits to be let through.
 struct Gate {
     address: String,
@@ -327,6 +251,12 @@ impl Gate {
     fn let_one_through(&self) {
         self.open.send(()).expect("the relay lives as long as the test");
     }
+}
+
+/// Moves images from the engine to an archive.
+fn archive(archive: &Path, images: &[&str]) {
+    docker(&[&["save", "--output", &archive.display().to_string()], images].concat());
+    docker(&[&["rmi"], images].concat());
 }
 
 #[tokio::test]

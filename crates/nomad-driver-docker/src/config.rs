@@ -15,6 +15,7 @@ pub use allowlists::Allowlists;
 pub use garbage_collection::{DanglingContainers, GarbageCollection};
 pub use plugin::{AllowedModes, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};
+pub(crate) use schema::go_arch;
 pub use schema::{plugin_schema, task_schema};
 pub use task::{
     Auth, BindOptions, CgroupNamespace, Device, MountKind, MountOptions, Propagation, TaskLogging, TaskNetwork,

@@ -1,6 +1,7 @@
 //! A task's image: taken where it is, loaded from an archive, or pulled.
 
 mod access;
+mod archive;
 mod auth;
 mod before;
 mod built_in;
@@ -15,9 +16,11 @@ mod pull;
 mod pulls;
 mod queue;
 mod reference;
+mod room;
 
-use std::{collections::BTreeMap, path::Path, sync::OnceLock, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
+pub use archive::{Bounds, Checked, Flaw};
 use before::Before;
 pub use built_in::PAUSE_IMAGE;
 pub use lease::ImageLease;
@@ -64,6 +67,8 @@ pub struct ImageRequest {
     pub auth_soft_fail: bool,
     /// Whether the registry must give its leave before an image that is there is used.
     pub verify_access: bool,
+    /// How many bytes an archive may take; `None` is what the engine's disk has.
+    pub load_max: Option<u64>,
     /// How long a pull may take.
     pub limits: Limits,
     /// Who is told of a pull; `None` is nobody.
@@ -81,6 +86,7 @@ impl ImageRequest {
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: options.auth_soft_fail,
             verify_access: plugin.verify_cached_image_access,
+            load_max: plugin.load_max,
             limits: Limits {
                 whole: options.image_pull_timeout.unwrap_or(plugin.image_pull_timeout),
                 silence: plugin.pull_activity_timeout,
@@ -100,6 +106,7 @@ impl ImageRequest {
             auth_soft_fail: true,
             // It is the operator's.
             verify_access: false,
+            load_max: None,
             limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
             owner: None,
         }
@@ -191,7 +198,7 @@ impl Images {
             }
         }
         if let Some(archive) = &request.archive {
-            return self.load(image, archive, request.limits.whole).await;
+            return self.load(request, archive, &reference).await;
         }
         self.pull(request, &reference, watcher).await
     }
@@ -217,24 +224,28 @@ impl Images {
         outcome
     }
 
-    async fn load(&self, image: &str, archive: &Archive, limit: Duration) -> Result<LocalImage, DriverError> {
-        let (engine, leases) = (&self.engine, &self.leases);
+    async fn load(
+        &self,
+        request: &ImageRequest,
+        archive: &Archive,
+        reference: &ImageReference,
+    ) -> Result<LocalImage, DriverError> {
+        let (engine, leases, image) = (&self.engine, &self.leases, request.image.as_str());
         let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
-        let mut names = Vec::new();
-        let outcome = archive.load(engine, limit, &mut names).await;
-        // What else the archive has came by this driver as well, and goes again, whatever becomes of the task.
-        let mut loaded = Vec::new();
-        for name in &names {
-            match brought(engine, leases, name, &before).await {
-                Ok(found) => loaded.push(found),
-                Err(error) => tracing::warn!(image = name, %error, "an image of an archive is not known, and stays"),
-            }
+        let most = room::of(engine, request.load_max).await;
+        // It is large, for it reads the archive.
+        let checked = Box::pin(archive.load(engine, reference, most, request.limits.whole)).await?;
+        let found = brought(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
+        let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
+        let layers = inspected.root_fs.and_then(|root| root.layers).unwrap_or_default();
+        if checked.has_layers(&layers) {
+            return Ok(found);
         }
-        outcome?;
-        brought(engine, leases, image, &before).await.map_err(|error| match error {
-            error if error.is_not_found() => archive.lacks(image, &names),
-            error => inspect_failed(&error),
-        })
+        // Engines read JSON more freely than this driver.
+        if let Err(error) = engine.remove_image(image).await {
+            tracing::error!(image, %error, "an image with the layers of another one is not removed");
+        }
+        Err(DriverError::fatal(format!("the image archive of {image:?} names layers that are not in it")))
     }
 
     async fn pull(

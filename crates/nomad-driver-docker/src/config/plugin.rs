@@ -38,6 +38,9 @@ pub(super) const DEFAULT_CAPS: [&str; 13] = [
 /// How many images may be pulled at once.
 const PARALLEL_PULLS: RangeInclusive<i64> = 1..=1000;
 
+/// The MiB that an archive of images may take: up to a PiB.
+const LOAD_MAX_MB: RangeInclusive<i64> = 1..=1 << 30;
+
 pub(super) const ONE_MINUTE: Duration = Duration::from_secs(60);
 
 /// The plugin's configuration, parsed.
@@ -87,6 +90,8 @@ pub struct PluginConfig {
     pub allowed_modes: AllowedModes,
     /// The host's directories from which tasks may load archives of images.
     pub load_dirs: Vec<PathBuf>,
+    /// How many bytes an archive may take, with its layers unpacked; `None` is what the engine's disk has.
+    pub load_max: Option<u64>,
     /// Where the driver keeps what must outlive its process.
     pub state_dir: PathBuf,
     /// What else tasks may ask for.
@@ -162,6 +167,7 @@ impl Default for PluginConfig {
             disable_log_collection: false,
             allowed_modes: AllowedModes::default(),
             load_dirs: Vec::new(),
+            load_max: None,
             state_dir: default_state_dir(),
             allowlists: Allowlists::default(),
         }
@@ -218,6 +224,10 @@ impl PluginConfig {
                 .block("allowed_modes")
                 .map_or_else(AllowedModes::default, |modes| allowed_modes(&modes)),
             load_dirs: reader.directories("load_dirs").unwrap_or_default(),
+            load_max: reader
+                .within("load_max_mb", LOAD_MAX_MB)
+                .and_then(|most| u64::try_from(most).ok())
+                .map(|most| most << 20),
             state_dir: state_dir(&reader, default.state_dir),
             allowlists: Allowlists::read(&reader),
         };

@@ -50,7 +50,7 @@ fn block<const N: usize>(name: &str, children: [Spec; N]) -> Spec {
 }
 
 /// The architecture in Go's words, of which the default pause image's name is made.
-fn go_arch() -> &'static str {
+pub(crate) fn go_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -114,6 +114,7 @@ pub fn plugin_schema() -> Spec {
         texts("allow_logging"),
         texts("allow_seccomp_profiles"),
         texts("load_dirs"),
+        number("load_max_mb"),
         text("state_dir"),
     ])
 }

@@ -2,18 +2,31 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, BufWriter, Seek, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use beneath::{Beneath, Links};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use nomad_plugin::driver::{DriverError, TaskConfig};
-use tokio::time::timeout;
-use tokio_util::io::ReaderStream;
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, spawn_blocking},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
 
-use crate::engine::Engine;
+use super::{
+    archive::{Bounds, Checked, Flaw},
+    reference::ImageReference,
+};
+use crate::engine::{Engine, EngineError};
 
 /// An archive of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,31 +61,105 @@ impl Archive {
         Beneath::open(&self.trusted)?.below(&self.bound)?.read(&self.path, Links::Followed)
     }
 
-    /// Loads it into the engine. The names of what came out of it, and the ids of those without one, are added to `images`,
-    /// also where not all did.
+    /// Loads the image that the task asks for into the engine, where the archive has that and no other. What it may take
+    /// unpacked is `most`. Returns what was checked.
     pub(super) async fn load(
         &self,
         engine: &Engine,
+        wanted: &ImageReference,
+        most: u64,
         limit: Duration,
-        images: &mut Vec<String>,
-    ) -> Result<(), DriverError> {
+    ) -> Result<Arc<Checked>, DriverError> {
         let named = self.named().display().to_string();
-        let file = self
-            .open()
-            .map_err(|error| DriverError::new(format!("unable to open image archive: open {named}: {error}")))?;
-        let content = ReaderStream::with_capacity(tokio::fs::File::from_std(file), 64 << 10).boxed();
-        match timeout(limit, engine.load_images(&named, content, |image| images.push(image))).await {
-            Ok(Ok(())) => Ok(()),
+        match timeout(limit, self.check_and_send(engine, wanted, most)).await {
+            Ok(Ok(checked)) => Ok(checked),
+            Ok(Err(Failed::Open(error))) => {
+                Err(DriverError::new(format!("unable to open image archive: open {named}: {error}")))
+            }
+            Ok(Err(Failed::Flaw(Flaw::Lacks(has)))) => Err(self.lacks(wanted, &has)),
             Ok(Err(error)) => Err(DriverError::new(format!("unable to load image archive {named}: {error}"))),
             Err(_) => Err(DriverError::new(format!("loading {named} took over {} s", limit.as_secs_f64()))),
         }
     }
 
+    async fn check_and_send(
+        &self,
+        engine: &Engine,
+        wanted: &ImageReference,
+        most: u64,
+    ) -> Result<Arc<Checked>, Failed> {
+        // Whoever gives up waiting has reading stop.
+        let stop = Stop::default();
+        let (archive, wanted_there, stopped) = (self.clone(), wanted.clone(), stop.0.clone());
+        let reading = move || {
+            let file = archive.open().map_err(Failed::Open)?;
+            let checked = Checked::read(&file, &wanted_there, &Bounds::new(most, stopped))?;
+            Ok::<_, Failed>((file, Arc::new(checked)))
+        };
+        let (mut file, checked) = spawn_blocking(reading).await??;
+        let (parts, content) = mpsc::channel(4);
+        let (sent, stopped) = (checked.clone(), stop.0.clone());
+        let sending = spawn_blocking(move || {
+            file.rewind()?;
+            let to = BufWriter::with_capacity(256 << 10, Parts(parts.clone()));
+            let outcome = sent.send(&file, to, &Bounds::new(u64::MAX, stopped));
+            if outcome.is_err() {
+                // The engine is to see that this is no end.
+                let _nobody_reads = parts.blocking_send(Err(io::Error::other("the archive is not whole")));
+            }
+            outcome
+        });
+        let content = ReceiverStream::new(content).boxed();
+        let loaded = engine.load_images(&self.named().display().to_string(), content, drop).await;
+        match (sending.await?, loaded) {
+            (Err(Flaw::Changed), _) => Err(Flaw::Changed.into()),
+            (_, Err(error)) => Err(error.into()),
+            (sent, Ok(())) => Ok(sent.map(|()| checked)?),
+        }
+    }
+
     /// It has these images, and not the one that it was loaded for.
-    pub(super) fn lacks(&self, image: &str, images: &[String]) -> DriverError {
-        let has = if images.is_empty() { "none that the engine names".to_owned() } else { images.join(", ") };
-        let named = self.named();
+    fn lacks(&self, image: &ImageReference, images: &[String]) -> DriverError {
+        let has = if images.is_empty() { "none that it names".to_owned() } else { images.join(", ") };
+        let (named, image) = (self.named(), image.to_string());
         DriverError::fatal(format!("the image archive {} has no image {image:?}; it has {has}", named.display()))
+    }
+}
+
+/// Why an archive was not loaded.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Open(io::Error),
+    #[error(transparent)]
+    Flaw(#[from] Flaw),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Panic(#[from] JoinError),
+}
+
+/// Has the threads that read an archive stop when it is dropped.
+#[derive(Default)]
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Content on its way from a thread that may block.
+struct Parts(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Parts {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(part)));
+        sent.map(|()| part.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
