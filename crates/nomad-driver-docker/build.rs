@@ -23,8 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::copy(programs.join("log-holder"), out.join("log-holder"))?;
     let program = fs::read(programs.join("pause"))?;
     let name = format!("longshore/pause:{}", env::var("CARGO_PKG_VERSION")?);
-    let (id, archive) = image(&name, &program)?;
+    let (id, layer, archive) = image(&name, &program)?;
     println!("cargo::rustc-env=PAUSE_IMAGE_ID={id}");
+    println!("cargo::rustc-env=PAUSE_IMAGE_LAYER={layer}");
     fs::write(out.join("pause.tar"), archive)?;
     Ok(())
 }
@@ -59,18 +60,18 @@ fn compile(crates: &Path, target_dir: &Path) -> Result<PathBuf, Box<dyn Error>> 
     Ok(target_dir.join(target).join("small"))
 }
 
-/// An archive as `docker save` writes it, of an image with the one program, and the image's id. The same program makes the
-/// same bytes.
-fn image(name: &str, program: &[u8]) -> Result<(String, Vec<u8>), Box<dyn Error>> {
+/// An archive as `docker save` writes it, of an image with the one program, behind the image's id and its layer's. The same
+/// program makes the same bytes.
+fn image(name: &str, program: &[u8]) -> Result<(String, String, Vec<u8>), Box<dyn Error>> {
     let architecture = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => "amd64".to_owned(),
         "aarch64" => "arm64".to_owned(),
         other => other.to_owned(),
     };
     let layer = tar(&[("pause", 0o755, program)])?;
+    let layer_id = format!("sha256:{}", digest(&layer));
     let config = format!(
-        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":["/pause"]}},"rootfs":{{"type":"layers","diff_ids":["sha256:{}"]}}}}"#,
-        digest(&layer)
+        r#"{{"architecture":"{architecture}","os":"linux","config":{{"Entrypoint":["/pause"]}},"rootfs":{{"type":"layers","diff_ids":["{layer_id}"]}}}}"#,
     );
     let config_digest = digest(config.as_bytes());
     let config_name = format!("{config_digest}.json");
@@ -80,7 +81,7 @@ fn image(name: &str, program: &[u8]) -> Result<(String, Vec<u8>), Box<dyn Error>
         ("layer.tar", 0o644, &layer),
         ("manifest.json", 0o644, manifest.as_bytes()),
     ])?;
-    Ok((format!("sha256:{config_digest}"), archive))
+    Ok((format!("sha256:{config_digest}"), layer_id, archive))
 }
 
 fn tar(files: &[(&str, u32, &[u8])]) -> io::Result<Vec<u8>> {

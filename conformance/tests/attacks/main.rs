@@ -15,3 +15,4 @@ mod rotation_storm;
 mod sockets;
 mod staged;
 mod swapped;
+mod pause_images;

@@ -16,6 +16,7 @@ mod pull;
 mod pulls;
 mod queue;
 mod reference;
+mod reserved;
 mod room;
 
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};
@@ -32,6 +33,7 @@ pub use progress::Progress;
 pub use pull::{Limits, PullState};
 use pulls::Pulls;
 pub use reference::ImageReference;
+pub use reserved::Reserved;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -67,6 +69,8 @@ pub struct ImageRequest {
     pub auth_soft_fail: bool,
     /// Whether the registry must give its leave before an image that is there is used.
     pub verify_access: bool,
+    /// Whether pause containers are made of it, so that no job brings it.
+    pub reserved: Reserved,
     /// How many bytes an archive may take; `None` is what the engine's disk has.
     pub load_max: Option<u64>,
     /// How long a pull may take.
@@ -86,6 +90,7 @@ impl ImageRequest {
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: options.auth_soft_fail,
             verify_access: plugin.verify_cached_image_access,
+            reserved: Reserved::of(&options.image, &plugin.infra_image),
             load_max: plugin.load_max,
             limits: Limits {
                 whole: options.image_pull_timeout.unwrap_or(plugin.image_pull_timeout),
@@ -106,6 +111,7 @@ impl ImageRequest {
             auth_soft_fail: true,
             // It is the operator's.
             verify_access: false,
+            reserved: Reserved::No,
             load_max: None,
             limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
             owner: None,
@@ -197,10 +203,22 @@ impl Images {
                 Err(error) => return Err(inspect_failed(&error)),
             }
         }
+        if let Some(instead) = reserved::instead(request)? {
+            let found = self.pull(&instead, &reference, watcher).await?;
+            if request.verify_access {
+                self.verify_access(request, &reference, &found).await?;
+            }
+            return Ok(found);
+        }
         if let Some(archive) = &request.archive {
             return self.load(request, archive, &reference).await;
         }
         self.pull(request, &reference, watcher).await
+    }
+
+    /// Whether this driver brought an image, by that name.
+    pub fn has_brought(&self, id: &str, name: &str) -> bool {
+        self.leases.has_brought(id, name)
     }
 
     /// Whether the registry lets the task use an image that is here.

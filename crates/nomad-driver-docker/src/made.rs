@@ -1,7 +1,9 @@
-//! On disk: the tasks' containers that this driver made, and those that an agent handed over by their ids.
+//! On disk: the tasks' containers that this driver made, and those that an agent handed over by their ids; the images that it
+//! pulled for pause containers.
 //!
-//! `<state dir>/containers/<id>` has the container's name. Labels are for everybody to set; what is noted here is the driver's
-//! own beyond doubt. Lost, it does little harm: then only the labels say whose a container is.
+//! `<state dir>/containers/<id>` has the container's name, `<state dir>/pause-images/<id>` the image's. Names and labels are
+//! for everybody to give; what is noted here is the driver's own beyond doubt. Lost, it does little harm: then only the labels
+//! say whose a container is, and an image is pulled again.
 
 use std::{
     fs,
@@ -14,30 +16,36 @@ use crate::state_file;
 /// Bytes of the longest name that is read.
 const LARGEST: u64 = 4 << 10;
 
-/// The containers that are noted in a state directory.
+/// The containers, or the images, that are noted in a state directory.
 pub struct Made(PathBuf);
 
 impl Made {
-    /// Those of a state directory.
+    /// The containers of a state directory.
     pub fn new(state_dir: &Path) -> Self {
         Self(state_dir.join("containers"))
     }
 
+    /// The images of pause containers.
+    pub fn pause_images(state_dir: &Path) -> Self {
+        Self(state_dir.join("pause-images"))
+    }
+
     /// Ids come from the engine and from handles.
     fn path(&self, id: &str) -> Option<PathBuf> {
+        let id = id.strip_prefix("sha256:").unwrap_or(id);
         let is_id = (12..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_id.then(|| self.0.join(id))
     }
 
-    /// Notes a container of a task, by the name that the task's container has.
+    /// Notes a container, by the name that its task's has, or an image by the name that it was pulled by.
     pub fn note(&self, id: &str, name: &str) {
         let Some(path) = self.path(id) else { return };
         if let Err(error) = state_file::replace(&path, name.as_bytes()) {
-            tracing::warn!(note = %path.display(), %error, "a task's container is known by its labels alone");
+            tracing::warn!(note = %path.display(), %error, "what the driver made is known by its labels alone");
         }
     }
 
-    /// Whether a container is noted, under that name.
+    /// Whether one is noted, under that name.
     pub fn has(&self, id: &str, name: &str) -> bool {
         let noted = self.path(id).and_then(|path| state_file::read(&path, LARGEST).ok());
         noted.is_some_and(|noted| noted == name.as_bytes())

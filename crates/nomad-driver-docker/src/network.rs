@@ -197,7 +197,7 @@ async fn make(
     remove_leftovers(around, alloc).await;
     let image = PauseImage::ensure(around).await?;
     let body = ContainerCreateBody {
-        image: Some(image.name.clone()),
+        image: Some(image.id.clone()),
         hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
         labels: Some(labels(around, alloc)),
         // No restart policy: the engine would start it again in a namespace without anything in it.

@@ -5,13 +5,16 @@ use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
 use super::{Images, LocalImage, before::Before, brought};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, model::ImageInspect};
 
 /// Its name; `build.rs` gives the archive the same.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
 
 /// Its id, where the engine names images by their configuration.
 const PAUSE_IMAGE_ID: &str = env!("PAUSE_IMAGE_ID");
+
+/// The digest of its one layer, which engines take of what they unpack.
+const PAUSE_IMAGE_LAYER: &str = env!("PAUSE_IMAGE_LAYER");
 
 static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause.tar"));
 
@@ -23,12 +26,64 @@ impl Images {
             DriverError::recoverable_or_unsaid(error.is_transient(), text)
         };
         let before = Before::look(&self.engine, &self.leases, PAUSE_IMAGE).await.map_err(failed)?;
-        // Any other is of a driver that was built from something else.
-        if let Some(found) = before.named.as_ref().filter(|found| found.id == PAUSE_IMAGE_ID) {
+        // Any other is of a driver that was built from something else, or of somebody who took the name.
+        if let Some(found) = &before.named
+            && self.is_built_in(&found.id).await.map_err(failed)?
+        {
             return Ok(found.clone());
         }
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content, drop).await.map_err(failed)?;
-        brought(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)
+        let found = brought(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)?;
+        if self.is_built_in(&found.id).await.map_err(failed)? {
+            return Ok(found);
+        }
+        let text = format!("failed to load the built-in image {PAUSE_IMAGE}: another one has its name");
+        Err(DriverError::recoverable(text))
+    }
+
+    /// Whether the image of an id is what the driver was built with.
+    async fn is_built_in(&self, id: &str) -> Result<bool, EngineError> {
+        Ok(id == PAUSE_IMAGE_ID || is_as_built(&self.engine.inspect_image(id).await?))
+    }
+}
+
+/// Whether an image, which its engine may know by the digest of a manifest, has the driver's layer and says no more than that.
+fn is_as_built(image: &ImageInspect) -> bool {
+    let layers = image.root_fs.as_ref().and_then(|root| root.layers.as_deref()).unwrap_or_default();
+    let Some(config) = &image.config else { return false };
+    let is_unset = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
+    layers == [PAUSE_IMAGE_LAYER]
+        && config.entrypoint.as_deref() == Some(&["/pause".to_owned()])
+        && [&config.cmd, &config.env, &config.on_build, &config.shell].into_iter().all(is_unset)
+        && config.volumes.as_ref().is_none_or(Vec::is_empty)
+        && config.healthcheck.is_none()
+        && [&config.user, &config.working_dir].into_iter().all(|text| text.as_ref().is_none_or(String::is_empty))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::{ImageConfig, ImageInspectRootFs};
+
+    #[test]
+    fn the_built_in_image_is_known_by_its_layer_and_by_all_that_it_says() {
+        let texts = |text: &str| Some(vec![text.to_owned()]);
+        let config = ImageConfig { entrypoint: texts("/pause"), ..ImageConfig::default() };
+        let image = |layer: &str, config: &ImageConfig| ImageInspect {
+            root_fs: Some(ImageInspectRootFs { layers: texts(layer), ..ImageInspectRootFs::default() }),
+            config: Some(config.clone()),
+            ..ImageInspect::default()
+        };
+
+        assert!(is_as_built(&image(PAUSE_IMAGE_LAYER, &config)));
+        assert!(!is_as_built(&image("sha256:other", &config)) && !is_as_built(&ImageInspect::default()));
+        for other in [
+            ImageConfig { entrypoint: texts("/other"), ..config.clone() },
+            ImageConfig { env: texts("LD_PRELOAD=/x"), ..config.clone() },
+            ImageConfig { user: Some("1".to_owned()), ..config.clone() },
+        ] {
+            assert!(!is_as_built(&image(PAUSE_IMAGE_LAYER, &other)), "{other:?}");
+        }
     }
 }

@@ -123,6 +123,12 @@ impl Leases {
         self.book().kept.clone()
     }
 
+    /// Whether this driver brought an image, by that name.
+    pub(super) fn has_brought(&self, id: &str, name: &str) -> bool {
+        let name = canonical(name);
+        self.book().images.get(id).is_some_and(|image| image.names.iter().any(|own| canonical(own) == name))
+    }
+
     /// Whether this process removes images.
     pub(super) fn tidies(&self) -> bool {
         self.book().ledger.is_some()

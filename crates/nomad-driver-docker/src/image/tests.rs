@@ -97,6 +97,7 @@ fn request(task: usize, password: Option<&str>) -> ImageRequest {
         plugin_auth: PluginAuth::default(),
         auth_soft_fail: false,
         verify_access: false,
+        reserved: Reserved::No,
         load_max: None,
         limits: Limits { whole: DEADLINE, silence: DEADLINE },
         owner: Some(owner),

@@ -191,7 +191,7 @@ async fn another(
     let image = PauseImage::built_in(around).await?;
     let hostname = Ledger::of(around).await.and_then(|ledger| ledger.kept(alloc));
     let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
-    let body = body(&image.name, labels(around, alloc), hostname, kept.path());
+    let body = body(&image.id, labels(around, alloc), hostname, kept.path());
     let made = start(around, alloc, body, async |id: &str| moved_in(around, id, namespace).await).await?;
     network.keep_image(image);
     tracing::info!(container = made.id, %alloc, "a pause container had died; this one keeps the same network");

@@ -4,14 +4,15 @@ use nomad_plugin::driver::{DriverError, Recoverability};
 
 use crate::{
     engine::model::ContainerInspectResponse,
-    image::{ImageLease, ImageRequest, LocalImage, PAUSE_IMAGE},
+    image::{Freshness, ImageLease, ImageRequest, LocalImage, PAUSE_IMAGE},
+    made::Made,
     task::Surroundings,
 };
 
 /// An image that the engine has, for one pause container.
 pub(super) struct PauseImage {
-    /// The name by which the container is made.
-    pub(super) name: String,
+    /// The id by which the container is made: a name may stand for another image a moment later.
+    pub(super) id: String,
     /// What keeps it.
     pub(super) lease: ImageLease,
     /// Why it is not the operator's, for tasks' owners.
@@ -21,7 +22,7 @@ pub(super) struct PauseImage {
 impl PauseImage {
     /// Makes sure that the engine has one. A name that is none is a mistake, and an error.
     pub(super) async fn ensure(around: &Surroundings) -> Result<Self, DriverError> {
-        let wanted = around.images.ensure(&ImageRequest::of_pause_container(&around.plugin)).await;
+        let wanted = operators(around).await;
         let error = match wanted {
             Ok(image) => return Ok(Self::from(image)),
             Err(error) => error,
@@ -42,9 +43,11 @@ impl PauseImage {
 
     /// That of a pause container that an earlier process started; `None` where it is just being removed.
     pub(super) async fn of(around: &Surroundings, found: &ContainerInspectResponse) -> Option<Self> {
-        let name = found.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
-        let lease = around.images.keep(found.image.as_deref().unwrap_or_default(), &name).await?;
-        Some(Self { name, lease, notice: None })
+        // What it was made of is an id, but where an earlier version made it.
+        let of = found.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
+        let id = if of.starts_with("sha256:") { &of } else { found.image.as_ref()? };
+        let lease = around.images.keep(id, &of).await?;
+        Some(Self { id: lease.id().to_owned(), lease, notice: None })
     }
 
     /// The one that is part of the driver.
@@ -55,6 +58,24 @@ impl PauseImage {
 
 impl From<LocalImage> for PauseImage {
     fn from(image: LocalImage) -> Self {
-        Self { name: image.name, lease: image.lease, notice: None }
+        Self { id: image.id, lease: image.lease, notice: None }
     }
+}
+
+/// The operator's. No job brings an image by its name; what one brought under an earlier version, or before the operator
+/// chose the name, is pulled again.
+async fn operators(around: &Surroundings) -> Result<LocalImage, DriverError> {
+    let request = ImageRequest::of_pause_container(&around.plugin);
+    let pulled = Made::pause_images(&around.plugin.state_dir);
+    let mut image = around.images.ensure(&request).await?;
+    let is_noted = pulled.has(&image.id, &request.image);
+    let is_new = image.downloaded.is_some();
+    if !is_noted && !is_new && around.images.has_brought(&image.id, &request.image) {
+        let again = ImageRequest { freshness: Freshness::Pulled, ..request.clone() };
+        image = around.images.ensure(&again).await?;
+        pulled.note(&image.id, &request.image);
+    } else if is_new {
+        pulled.note(&image.id, &request.image);
+    }
+    Ok(image)
 }

@@ -1,0 +1,62 @@
+//! The names of images that pause containers are made of. What these stand for is the operator's and the driver's word: a
+//! job brings none of them.
+
+use nomad_plugin::driver::DriverError;
+
+use super::{ImageRequest, PAUSE_IMAGE, reference::ImageReference};
+
+/// Whether pause containers are made of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// They are not.
+    No,
+    /// They are: it is the operator's.
+    Operators,
+    /// They are: it is part of the driver, of this version or another one.
+    Drivers,
+}
+
+impl Reserved {
+    /// Of an image, by its name, where the operator's is `infra_image`.
+    pub(super) fn of(image: &str, infra_image: &str) -> Self {
+        let (image, infra) = (ImageReference::parse(image), ImageReference::parse(infra_image));
+        let Some(image) = image else { return Self::No };
+        match ImageReference::parse(PAUSE_IMAGE) {
+            Some(built_in) if built_in.is_beside(&image) => Self::Drivers,
+            _ if infra.is_some_and(|infra| infra.canonical() == image.canonical()) => Self::Operators,
+            _ => Self::No,
+        }
+    }
+}
+
+/// What is asked for instead of an image that a job is about to bring: the operator's own is fetched as for pause containers.
+pub(super) fn instead(request: &ImageRequest) -> Result<Option<ImageRequest>, DriverError> {
+    match (request.reserved, &request.archive) {
+        (Reserved::No, _) => Ok(None),
+        (Reserved::Operators, None) => Ok(Some(ImageRequest { auth: None, auth_soft_fail: true, ..request.clone() })),
+        (Reserved::Operators, Some(_)) | (Reserved::Drivers, _) => {
+            let image = &request.image;
+            Err(DriverError::new(format!("image {image:?} is one of pause containers: no job brings it")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserved_name_is_known_in_every_spelling() {
+        let of = |image: &str| Reserved::of(image, "docker.io/library/pause:3");
+
+        for image in ["pause:3", "library/pause:3", "docker.io/library/pause:3", "index.docker.io/pause:3"] {
+            assert_eq!(of(image), Reserved::Operators, "{image}");
+        }
+        for image in ["longshore/pause:0.0.1", "docker.io/longshore/pause", PAUSE_IMAGE] {
+            assert_eq!(of(image), Reserved::Drivers, "{image}");
+        }
+        for image in ["pause:4", "r.test/pause:3", "longshore/pause2:1", "No Name"] {
+            assert_eq!(of(image), Reserved::No, "{image}");
+        }
+    }
+}
