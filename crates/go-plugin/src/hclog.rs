@@ -21,6 +21,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::text::short;
+
 const TIMESTAMP: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
@@ -122,10 +124,10 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.set(field, format!("{value:?}").into());
+        self.set(field, short(&format!("{value:?}")).into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.set(field, value.into());
+        self.set(field, short(value).into());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.set(field, value.into());

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use image_service::{BoxStream, ImageService, Listed, Outcome, Prefetched, Pull, Step, TaskOf};
-use nomad_plugin::driver::{DriverError, TaskConfig};
+use nomad_plugin::{
+    driver::{DriverError, TaskConfig},
+    text::short,
+};
 use tokio::{
     sync::watch,
     time::{Instant, interval},
@@ -59,8 +62,8 @@ impl ImageService for DriverImages {
         let around = (self.surroundings)();
         let mut requests: Vec<ImageRequest> = Vec::new();
         for config in configs {
-            let options = TaskOptions::parse(&config).map_err(|errors| errors.to_string())?;
-            container::check_image(&options.image, &around.plugin).map_err(|error| error.to_string())?;
+            let options = TaskOptions::parse(&config).map_err(|errors| short(&errors.to_string()))?;
+            container::check_image(&options.image, &around.plugin).map_err(|error| short(&error.to_string()))?;
             let request = ImageRequest::of_task(&TaskConfig::default(), &options, &around.plugin);
             let request = ImageRequest { owner: None, ..request };
             if !requests.contains(&request) {
@@ -130,7 +133,7 @@ fn outcome(fetched: Result<LocalImage, DriverError>, request: &ImageRequest, too
             let latest = ImageReference::parse(&request.image).is_some_and(|reference| reference.is_latest());
             Outcome::Present { asked: latest || request.freshness == Freshness::Pulled }
         }
-        Err(error) => Outcome::Failed(error.message),
+        Err(error) => Outcome::Failed(short(&error.message)),
     }
 }
 

@@ -12,5 +12,7 @@ pub mod msgpack;
 pub mod server;
 mod wire;
 
+pub use go_plugin::text;
+
 #[expect(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
 mod proto;

@@ -16,7 +16,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use go_plugin::text::short;
+
 use crate::id::{AllocId, TaskId};
+
+/// More attributes than a node, a task or an event has.
+const MOST_ATTRIBUTES: usize = 1024;
+
+/// As many as a host is sent: what others name is of any number.
+pub(crate) fn few<T>(attributes: impl Iterator<Item = (String, T)>) -> BTreeMap<String, T> {
+    attributes.take(MOST_ATTRIBUTES).collect()
+}
+
+/// Names and values that others wrote, on their way to a host.
+pub(crate) fn short_map(texts: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    few(texts.into_iter().map(|(name, value)| (short(&name), short(&value))))
+}
 
 /// A domain type that has a message `P` on the wire.
 pub(crate) trait Mirror<P>: Sized {

@@ -3,6 +3,7 @@
 //! A plain error is UNKNOWN with the text alone. Whether a new attempt may help travels as the first of the status's
 //! details; hosts look at no other.
 
+use go_plugin::text::short;
 use prost::Message;
 use prost_types::Any;
 use tonic::{Code, Status};
@@ -27,18 +28,19 @@ struct RpcStatus {
 
 impl From<DriverError> for Status {
     fn from(error: DriverError) -> Self {
+        let message = short(&error.message);
         let recoverable = match error.recoverability {
-            Recoverability::Unsaid => return Self::unknown(error.message),
+            Recoverability::Unsaid => return Self::unknown(message),
             Recoverability::Recoverable => true,
             Recoverability::Fatal => false,
         };
         let detail = RecoverableError { recoverable }.encode_to_vec();
         let details = RpcStatus {
             code: Code::FailedPrecondition.into(),
-            message: error.message.clone(),
+            message: message.clone(),
             details: vec![Any { type_url: RECOVERABLE_ERROR.to_owned(), value: detail }],
         };
-        Self::with_details(Code::FailedPrecondition, error.message, details.encode_to_vec().into())
+        Self::with_details(Code::FailedPrecondition, message, details.encode_to_vec().into())
     }
 }
 

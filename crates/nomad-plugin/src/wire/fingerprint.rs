@@ -1,6 +1,8 @@
 //! What a driver says of itself and of its node.
 
-use super::{Mirror, mirror, mirror_enum};
+use go_plugin::text::short;
+
+use super::{Mirror, few, mirror, mirror_enum};
 use crate::{
     driver::{Attribute, Capabilities, Fingerprint, FsIsolation, Health, MountConfigs, PluginInfo},
     proto::{base, drivers, structs},
@@ -43,9 +45,9 @@ impl Mirror<base::PluginInfoResponse> for PluginInfo {
 impl Mirror<drivers::FingerprintResponse> for Fingerprint {
     fn into_wire(self) -> drivers::FingerprintResponse {
         drivers::FingerprintResponse {
-            attributes: self.attributes.into_iter().map(|(name, value)| (name, value.into_wire())).collect(),
+            attributes: few(self.attributes.into_iter().map(|(name, value)| (short(&name), value.into_wire()))),
             health: self.health.into_wire(),
-            health_description: self.description,
+            health_description: short(&self.description),
             err: String::new(),
         }
     }
@@ -67,7 +69,7 @@ impl Mirror<structs::Attribute> for Attribute {
         let (value, unit) = match self {
             Self::Float(value, unit) => (Value::FloatVal(value), unit),
             Self::Int(value, unit) => (Value::IntVal(value), unit),
-            Self::String(value) => (Value::StringVal(value), String::new()),
+            Self::String(value) => (Value::StringVal(short(&value)), String::new()),
             Self::Bool(value) => (Value::BoolVal(value), String::new()),
         };
         structs::Attribute { value: Some(value), unit }

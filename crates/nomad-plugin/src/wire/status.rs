@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::{Mirror, mirror, mirror_enum, time, time_or_never};
+use go_plugin::text::short;
+
+use super::{Mirror, mirror, mirror_enum, short_map, time, time_or_never};
 use crate::{
     driver::{ExitResult, InspectedTask, NetworkOverride, StartedTask, TaskEvent, TaskHandle, TaskState, WaitResult},
     proto::drivers,
@@ -18,7 +20,7 @@ mirror! {
 
 impl Mirror<drivers::WaitTaskResponse> for WaitResult {
     fn into_wire(self) -> drivers::WaitTaskResponse {
-        drivers::WaitTaskResponse { result: Some(self.result.into_wire()), err: self.error }
+        drivers::WaitTaskResponse { result: Some(self.result.into_wire()), err: short(&self.error) }
     }
 
     fn from_wire(message: drivers::WaitTaskResponse) -> Self {
@@ -55,7 +57,7 @@ impl Mirror<drivers::InspectTaskResponse> for InspectedTask {
                 completed_at: Some(time_or_never(self.completed_at)),
                 result: Some(self.result.into_wire()),
             }),
-            driver: Some(drivers::TaskDriverStatus { attributes: self.attributes }),
+            driver: Some(drivers::TaskDriverStatus { attributes: short_map(self.attributes) }),
             network_override: Some(self.network.into_wire()),
         }
     }
@@ -82,8 +84,8 @@ impl Mirror<drivers::DriverTaskEvent> for TaskEvent {
             alloc_id: self.alloc_id.into_wire(),
             task_name: self.task_name,
             timestamp: Some(self.at.into()),
-            message: self.message,
-            annotations: self.annotations,
+            message: short(&self.message),
+            annotations: short_map(self.annotations),
         }
     }
 
