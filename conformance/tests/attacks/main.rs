@@ -16,3 +16,5 @@ mod sockets;
 mod staged;
 mod swapped;
 mod pause_images;
+mod long_texts;
+mod urls;

@@ -1,29 +1,37 @@
 //! The Docker calls that the driver makes, as verbs, each with its own deadline; the only place that knows the client
 //! library.
 
+mod body;
 mod connection;
 mod container;
 mod error;
 mod events;
 mod exec;
+mod frames;
 mod image;
+mod lines;
 mod logs;
 mod network;
 mod persist;
+mod route;
 mod system;
 mod tcp;
-mod terminal;
+mod transport;
 
 use std::{sync::Arc, time::Duration};
+
+use futures_util::{Stream, TryStreamExt, stream};
 
 pub use connection::{Endpoint, Tls};
 pub use container::FoundContainer;
 pub use error::{Cause, EngineError};
-pub use events::{ContainerEvent, ContainerEventKind};
+pub use events::{ContainerEvent, ContainerEventKind, EngineEvent, read_event};
 pub use exec::{ExecOutput, ExecStream, ExecTerminal};
-pub use image::{Credentials, PullProgress};
+pub use image::{ConfigSize, Credentials, FoundImage, MOST_OF_AN_IMAGE, PullProgress};
+pub use lines::{Line, Lines};
 pub use logs::LogFrame;
 pub use persist::persist;
+pub use route::Segment;
 pub use system::{ApiVersion, EngineFacts, EngineName};
 
 /// The engine's own data shapes.
@@ -58,8 +66,52 @@ impl Engine {
         self.connection.address()
     }
 
+    /// What is wanted of an answer, however much else there is in it.
+    async fn pick<T: serde::de::DeserializeOwned + Send + 'static>(
+        &self,
+        operation: &'static str,
+        route: &route::Route,
+        query: &[(&str, &str)],
+        deadline: Duration,
+    ) -> Result<T, EngineError> {
+        let picked = async {
+            let request = http::Request::new(bollard::body_full(bytes::Bytes::new()));
+            let answer =
+                self.connection.send(operation, route, query, None, request).await.map_err(|error| error.cause)?;
+            let picked = body::picked(answer.into_body()).await;
+            picked.map_err(|error| error::cause(error, self.address()))
+        };
+        let picked = tokio::time::timeout(deadline, Box::pin(picked)).await.unwrap_or(Err(Cause::Deadline(deadline)));
+        picked.map_err(|cause| self.connection.failed(operation, route, cause))
+    }
+
+    /// The lines of an answer, which is waited for with the first one.
+    fn lines(
+        &self,
+        operation: &'static str,
+        route: route::Route,
+        query: Vec<(&'static str, String)>,
+        request: bollard::BollardRequest,
+        most: usize,
+    ) -> impl Stream<Item = Result<Line, EngineError>> + Send + Unpin + use<> {
+        let connection = self.connection.clone();
+        let (opened, to) = (self.connection.clone(), route.clone());
+        let lines = stream::once(async move {
+            let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let answer = opened.send(operation, &to, &query, None, request).await?;
+            Ok::<_, EngineError>(body::lines(answer.into_body(), most).map_err(move |error| {
+                let cause = error::cause(error, connection.address());
+                connection.failed(operation, &route, cause)
+            }))
+        });
+        Box::pin(lines.try_flatten())
+    }
+
     /// Whether the engine is on this host, so that its files can be read.
     pub fn is_local(&self) -> bool {
         self.connection.address().starts_with("unix://")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     background::Background,
     config::{Auth, PluginAuth, PluginConfig, TaskOptions},
-    engine::{Credentials, Engine, EngineError},
+    engine::{ConfigSize, Credentials, Engine, EngineError, MOST_OF_AN_IMAGE},
     events::{EventSubject, TaskEvents},
 };
 
@@ -130,6 +130,8 @@ pub struct LocalImage {
     pub lease: ImageLease,
     /// How many bytes were downloaded for it; `None` where it was here, and where it was loaded.
     pub downloaded: Option<u64>,
+    /// Whether containers may be made of it.
+    pub config: ConfigSize,
 }
 
 /// Gets images into an engine.
@@ -185,6 +187,20 @@ impl Images {
 
     /// Makes sure that the engine has the image. Where it has to be pulled, each state of that goes to `watcher`.
     pub async fn ensure_watched(
+        &self,
+        request: &ImageRequest,
+        watcher: Option<&watch::Sender<Option<PullState>>>,
+    ) -> Result<LocalImage, DriverError> {
+        let found = self.find(request, watcher).await?;
+        // It is known to be here, and so goes as any other does.
+        if found.config == ConfigSize::TooLarge {
+            let problem = format!("its configuration is larger than {} MiB", MOST_OF_AN_IMAGE >> 20);
+            return Err(DriverError::fatal(format!("image {:?} cannot be used: {problem}", request.image)));
+        }
+        Ok(found)
+    }
+
+    async fn find(
         &self,
         request: &ImageRequest,
         watcher: Option<&watch::Sender<Option<PullState>>>,
@@ -348,10 +364,11 @@ async fn brought(engine: &Engine, leases: &Leases, image: &str, before: &Before)
 /// An image that the engine has, leased.
 async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImage, EngineError> {
     loop {
-        let id = engine.inspect_image(image).await?.id.unwrap_or_default();
+        let (found, config) = engine.measure_image(image).await?;
+        let id = found.id.unwrap_or_default();
         // One that was just being removed is looked for again.
         if let Some(lease) = leases.take(&id).await {
-            return Ok(LocalImage { id, name: image.to_owned(), lease, downloaded: None });
+            return Ok(LocalImage { id, name: image.to_owned(), lease, downloaded: None, config });
         }
     }
 }

@@ -7,13 +7,18 @@ use std::{
     time::Duration,
 };
 
-use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, errors::Error};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, errors::Error};
+use http::Uri;
+use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::{
     EngineFacts, QUICK,
+    body::error_message,
     error::{Cause, EngineError, cause},
+    route::{Answer, Permit, Route},
     tcp,
+    transport::Connector,
 };
 
 const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
@@ -77,16 +82,41 @@ impl Way {
         }
     }
 
-    fn connect(&self) -> Result<Docker, Error> {
+    fn connect(&self) -> Result<Client, Error> {
         let Self { address, tls, newest } = self;
-        match (address.split_once("://"), tls) {
-            (Some(("unix", _)), _) => Docker::connect_with_unix(address, NO_TIMEOUT, newest),
-            (Some(("tcp" | "http", _)), None) => tcp::connect(address, None, newest),
-            (Some(("tcp" | "http" | "https", _)), tls) => {
-                tcp::connect(address, Some(tls.as_ref().unwrap_or(&Tls::default())), newest)
+        let (base, connector) = match (address.split_once("://"), tls) {
+            (Some(("unix", path)), _) => ("http://docker".to_owned(), Connector::Unix(path.into())),
+            (Some(("tcp" | "http", host)), None) => (format!("http://{host}"), tcp::connector(None)?),
+            (Some(("tcp" | "http" | "https", host)), tls) => {
+                (format!("https://{host}"), tcp::connector(Some(tls.as_ref().unwrap_or(&Tls::default())))?)
             }
-            _ => Docker::connect_with_host(address),
-        }
+            _ => return Err(Error::UnsupportedURISchemeError { uri: address.clone() }),
+        };
+        let transport = {
+            let connector = connector.clone();
+            move |request: BollardRequest| connector.clone().send(request)
+        };
+        let docker = Docker::connect_with_custom_transport(transport, Some(base.as_str()), NO_TIMEOUT, newest)?;
+        Ok(Client { docker, connector, base })
+    }
+}
+
+/// A way to an engine, with the client library on it.
+#[derive(Clone)]
+struct Client {
+    docker: Docker,
+    connector: Connector,
+    /// Scheme and host of the requests' addresses.
+    base: String,
+}
+
+impl Client {
+    /// The client library, for requests to one path.
+    fn permitted(self, permit: Permit) -> Docker {
+        self.docker.with_request_modifier(move |mut request| {
+            request.extensions_mut().insert(permit.clone());
+            request
+        })
     }
 }
 
@@ -99,7 +129,7 @@ fn api_version(text: &str) -> Option<ClientVersion> {
 pub(super) struct Connection {
     way: Way,
     /// Set while the engine is believed to answer.
-    agreed: Mutex<Option<Docker>>,
+    agreed: Mutex<Option<Client>>,
     facts: Mutex<Option<Arc<EngineFacts>>>,
     /// How often all connections were given up.
     given_up: watch::Sender<u64>,
@@ -145,43 +175,100 @@ impl Connection {
     }
 
     /// The client, its version agreed with the engine.
-    pub(super) async fn docker(&self) -> Result<Docker, Cause> {
+    async fn client(&self) -> Result<Client, Cause> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(docker) = agreed {
-            return Ok(docker);
+        if let Some(client) = agreed {
+            return Ok(client);
         }
-        let agreeing = async { self.way.connect()?.negotiate_version().await };
-        let docker = tokio::time::timeout(QUICK, agreeing)
+        let (permit, _) = Route::fixed("/version", "", Answer::Thing).permit()?;
+        let agreeing = async {
+            let client = self.way.connect()?;
+            // What the library learns is shared by all of its clones.
+            client.clone().permitted(permit).negotiate_version().await?;
+            Ok(client)
+        };
+        let client = tokio::time::timeout(QUICK, agreeing)
             .await
             .map_err(|_| Cause::Deadline(QUICK))?
             .map_err(|error| cause(error, &self.way.address))?;
-        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker.clone());
-        Ok(docker)
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        Ok(client)
     }
 
-    /// Makes a call that must be answered within `deadline`.
+    /// Makes a call of the client library's that must be answered within `deadline`. It is given what its path is about as
+    /// that stands there, and can send to no other path.
     pub(super) async fn call<T, F>(
         &self,
-        (operation, subject): (&'static str, &str),
+        operation: &'static str,
+        route: Route,
         deadline: Duration,
-        call: impl FnOnce(Docker) -> F,
+        call: impl FnOnce(Docker, String) -> F,
     ) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let answer = async {
-            let docker = self.docker().await?;
-            match tokio::time::timeout(deadline, Box::pin(call(docker))).await {
-                Ok(answer) => answer.map_err(|error| cause(error, &self.way.address)),
-                Err(_) => Err(Cause::Deadline(deadline)),
-            }
+            let (permit, segment) = route.permit()?;
+            let docker = self.client().await?.permitted(permit);
+            let answer = self.within(deadline, call(docker, segment)).await?;
+            answer.map_err(|error| cause(error, &self.way.address))
         };
-        answer.await.map_err(|cause| {
-            if matches!(cause, Cause::Unreachable { .. }) {
-                self.forget();
+        Box::pin(answer).await.map_err(|cause| self.failed(operation, &route, cause))
+    }
+
+    /// Sends a request of the driver's own; its address is made of the route and the query. The answer's head must come within
+    /// `deadline`, where there is one. What is no success is an error.
+    pub(super) async fn send(
+        &self,
+        operation: &'static str,
+        route: &Route,
+        query: &[(&str, &str)],
+        deadline: Option<Duration>,
+        request: BollardRequest,
+    ) -> Result<http::Response<Incoming>, EngineError> {
+        let answer = Box::pin(self.answer(route, query, deadline, request)).await;
+        answer.map_err(|cause| self.failed(operation, route, cause))
+    }
+
+    async fn answer(
+        &self,
+        route: &Route,
+        query: &[(&str, &str)],
+        deadline: Option<Duration>,
+        mut request: BollardRequest,
+    ) -> Result<http::Response<Incoming>, Cause> {
+        let (permit, _) = route.permit()?;
+        let Client { connector, base, .. } = self.client().await?;
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let address = [base.as_str(), &permit.path, if query.is_empty() { "" } else { "?" }, &query].concat();
+        *request.uri_mut() = address.parse::<Uri>().map_err(|error| Cause::Unusable(error.to_string()))?;
+        request.extensions_mut().insert(permit);
+        let sent = async {
+            let answer = connector.send(request).await?;
+            let status = answer.status();
+            if status.is_success() || status.is_informational() {
+                return Ok(answer);
             }
-            EngineError { operation, subject: subject.to_owned(), cause }
-        })
+            let message = error_message(answer.into_body()).await?;
+            Err(Error::DockerResponseServerError { status_code: status.as_u16(), message })
+        };
+        let answer = match deadline {
+            Some(deadline) => self.within(deadline, sent).await?,
+            None => sent.await,
+        };
+        answer.map_err(|error| cause(error, &self.way.address))
+    }
+
+    async fn within<T>(&self, deadline: Duration, answer: impl Future<Output = T>) -> Result<T, Cause> {
+        tokio::time::timeout(deadline, answer).await.map_err(|_| Cause::Deadline(deadline))
+    }
+
+    /// What a call failed for; an engine that cannot be reached may be another one when it can.
+    pub(super) fn failed(&self, operation: &'static str, route: &Route, cause: Cause) -> EngineError {
+        if matches!(cause, Cause::Unreachable { .. }) {
+            self.forget();
+        }
+        EngineError { operation, subject: route.subject.clone(), cause }
     }
 }
 
@@ -218,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_clients_file_that_cannot_be_read_is_named_and_an_authority_is_not_needed() {
-        let tcp = |tls: Tls| way("tcp://127.0.0.1:1", Some(tls), &[]).connect();
+        let tcp = |tls: Tls| way("tcp://127.0.0.1:1", Some(tls), &[]).connect().map(drop);
 
         let error = tcp(Tls { cert: "/none/cert.pem".into(), key: "/none/key.pem".into(), ..Tls::default() });
         assert!(error.unwrap_err().to_string().contains("/none/cert.pem"));

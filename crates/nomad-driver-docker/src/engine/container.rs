@@ -1,43 +1,119 @@
 //! Containers: made, started, stopped, killed, looked at, removed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use bollard::{
-    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
+    Docker,
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, ContainerSummaryHostConfig, ContainerSummaryStateEnum,
+        MountPoint, PortSummary,
+    },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-        ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-        StopContainerOptionsBuilder,
+        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
     },
 };
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 
-use super::{ALIVE, Engine, EngineError, QUICK, SLOW, error::gone_is_fine};
+use super::{
+    ALIVE, Engine, EngineError, QUICK, SLOW,
+    body::AtMost,
+    error::gone_is_fine,
+    route::{Answer, Route},
+};
 
-/// A container of a list.
-pub type FoundContainer = ContainerSummary;
+/// More containers than an engine runs, and labels than it is worth to look for ours among.
+const MOST_CONTAINERS: usize = 1 << 16;
+const MOST_LABELS: usize = 1 << 10;
+/// Longer than a label that the driver reads.
+const LONGEST_LABEL: usize = 4 << 10;
+/// What Nomad's labels begin with.
+const NOMADS: &str = "com.hashicorp.nomad.";
+
+fn about(container: &str, behind: &'static str, answer: Answer) -> Route {
+    Route::about("/containers/", container, behind, answer)
+}
+
+/// A container of a list, as far as the driver reads it. The labels are its image's as well, of any number and length.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FoundContainer {
+    /// The full id.
+    pub id: Option<String>,
+    /// Each behind a slash.
+    pub names: Option<Vec<String>>,
+    /// In seconds since 1970.
+    pub created: Option<i64>,
+    /// Those that are not too long.
+    #[serde(default, deserialize_with = "labels")]
+    pub labels: Option<HashMap<String, String>>,
+    /// Whether it runs.
+    pub state: Option<ContainerSummaryStateEnum>,
+    /// Ports, published and not.
+    pub ports: Option<Vec<PortSummary>>,
+    /// What is mounted.
+    pub mounts: Option<Vec<MountPoint>>,
+    /// Its network's mode.
+    pub host_config: Option<ContainerSummaryHostConfig>,
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HashMap<String, String>>, D::Error> {
+    struct Labels;
+    impl<'de> Visitor<'de> for Labels {
+        type Value = Option<HashMap<String, String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("labels")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut labels = HashMap::new();
+            while let Some(name) = map.next_key::<String>()? {
+                if name.len() > LONGEST_LABEL || labels.len() == MOST_LABELS && !name.starts_with(NOMADS) {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                let value: String = map.next_value()?;
+                if value.len() <= LONGEST_LABEL {
+                    labels.insert(name, value);
+                }
+            }
+            Ok(Some(labels))
+        }
+    }
+    deserializer.deserialize_any(Labels)
+}
 
 impl Engine {
     /// Makes a container and returns its id.
     pub async fn create_container(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let create = ("create container", name);
-        let call = |docker: bollard::Docker| async move { docker.create_container(Some(options), body).await };
-        Ok(self.connection.call(create, SLOW, call).await?.id)
+        let route = Route::fixed("/containers/create", name, Answer::Short);
+        let call = |docker: Docker, _| async move { docker.create_container(Some(options), body).await };
+        Ok(self.connection.call("create container", route, SLOW, call).await?.id)
     }
 
     /// Starts a container; one that runs already is fine.
     pub async fn start_container(&self, id: &str) -> Result<(), EngineError> {
-        let call =
-            |docker: bollard::Docker| async move { docker.start_container(id, None::<StartContainerOptions>).await };
-        self.connection.call(("start container", id), SLOW, call).await
+        let call = |docker: Docker, id: String| async move {
+            docker.start_container(&id, None::<StartContainerOptions>).await
+        };
+        self.connection.call("start container", about(id, "/start", Answer::Short), SLOW, call).await
     }
 
     /// All that the engine knows of a container, by id or name.
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
-        let call = |docker: bollard::Docker| async move {
-            docker.inspect_container(id, None::<InspectContainerOptions>).await
+        let call = |docker: Docker, id: String| async move {
+            docker.inspect_container(&id, None::<InspectContainerOptions>).await
         };
-        self.connection.call(("inspect container", id), SLOW, call).await
+        self.connection.call("inspect container", about(id, "/json", Answer::Thing), SLOW, call).await
     }
 
     /// Sends the container's stop signal and, `grace` later (whole seconds), SIGKILL. Returns once it has ended. One
@@ -45,46 +121,55 @@ impl Engine {
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        let call = |docker: bollard::Docker| async move { docker.stop_container(id, Some(options)).await };
-        gone_is_fine(self.connection.call(("stop container", id), grace.saturating_add(SLOW), call).await)
+        let call = |docker: Docker, id: String| async move { docker.stop_container(&id, Some(options)).await };
+        let route = about(id, "/stop", Answer::Short);
+        gone_is_fine(self.connection.call("stop container", route, grace.saturating_add(SLOW), call).await)
     }
 
     /// Sends a signal to the container's first process.
     pub async fn kill_container(&self, id: &str, signal: &str) -> Result<(), EngineError> {
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
-        let call = |docker: bollard::Docker| async move { docker.kill_container(id, Some(options)).await };
-        self.connection.call(("kill container", id), SLOW, call).await
+        let call = |docker: Docker, id: String| async move { docker.kill_container(&id, Some(options)).await };
+        self.connection.call("kill container", about(id, "/kill", Answer::Short), SLOW, call).await
     }
 
     /// Removes a container, killing it if it runs, and its anonymous volumes. One that is gone is fine.
     pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let call = |docker: bollard::Docker| async move { docker.remove_container(id, Some(options)).await };
-        gone_is_fine(self.connection.call(("remove container", id), SLOW, call).await)
+        let call = |docker: Docker, id: String| async move { docker.remove_container(&id, Some(options)).await };
+        gone_is_fine(self.connection.call("remove container", about(id, "", Answer::Short), SLOW, call).await)
     }
 
     /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.
     pub async fn containers_that_publish(&self, port: &str) -> Result<Vec<FoundContainer>, EngineError> {
-        let filters = HashMap::from([("publish".to_owned(), vec![port.to_owned()])]);
-        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-        let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
-        self.connection.call(("list containers", port), QUICK, call).await
+        self.containers(port, QUICK, &[("filters", &filters("publish", port))]).await
     }
 
     /// Running containers.
     pub async fn running_containers(&self) -> Result<Vec<FoundContainer>, EngineError> {
-        let options = ListContainersOptionsBuilder::default().build();
-        let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
-        self.connection.call(("list containers", ""), ALIVE, call).await
+        self.containers("", ALIVE, &[]).await
     }
 
     /// Containers in any state that have a label, whatever its value.
     pub async fn containers_with_label(&self, label: &str) -> Result<Vec<FoundContainer>, EngineError> {
-        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let call = |docker: bollard::Docker| async move { docker.list_containers(Some(options)).await };
-        self.connection.call(("list containers", label), QUICK, call).await
+        self.containers(label, QUICK, &[("all", "true"), ("filters", &filters("label", label))]).await
     }
+
+    async fn containers(
+        &self,
+        subject: &str,
+        deadline: Duration,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<FoundContainer>, EngineError> {
+        let route = Route::fixed("/containers/json", subject, Answer::Picked);
+        let AtMost(found) =
+            self.pick::<AtMost<FoundContainer, MOST_CONTAINERS>>("list containers", &route, query, deadline).await?;
+        Ok(found)
+    }
+}
+
+fn filters(name: &str, value: &str) -> String {
+    serde_json::json!({ name: [value] }).to_string()
 }
 
 #[cfg(test)]

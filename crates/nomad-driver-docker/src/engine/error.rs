@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use nomad_plugin::text::short;
+
+use super::transport::{NotConnected, TooLong};
+
 /// A failed call: what was asked, of what, and why it failed.
 ///
 /// Its text is the cause alone: callers say what they were about, in their own words.
@@ -44,6 +48,9 @@ pub enum Cause {
     /// No answer in time.
     #[error("no answer from the Docker daemon within {} s", .0.as_secs())]
     Deadline(Duration),
+    /// The answer is longer than one of its kind can be.
+    #[error("the Docker daemon's answer is longer than {} MiB", .0 >> 20)]
+    TooLong(u64),
     /// The endpoint or the engine cannot be used at all.
     #[error("{0}")]
     Unusable(String),
@@ -77,7 +84,7 @@ impl EngineError {
         match &self.cause {
             Cause::Response { status, .. } => matches!(status, 502..=504),
             Cause::Unreachable { .. } | Cause::Broken(_) | Cause::Deadline(_) => true,
-            Cause::Stream(_) | Cause::Unusable(_) => false,
+            Cause::Stream(_) | Cause::TooLong(_) | Cause::Unusable(_) => false,
         }
     }
 
@@ -101,26 +108,40 @@ pub(super) fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), Engine
 /// A client library's error; `address` is where the engine should be.
 pub(super) fn cause(error: bollard::errors::Error, address: &str) -> Cause {
     use bollard::errors::Error;
+    if let Some(TooLong(most)) = within(&error) {
+        return Cause::TooLong(*most);
+    }
+    if let Some(NotConnected(reason)) = within(&error) {
+        return Cause::Unreachable { address: address.to_owned(), reason: reason.clone() };
+    }
     match error {
-        Error::DockerResponseServerError { status_code, message } => Cause::Response { status: status_code, message },
-        Error::DockerStreamError { error } => Cause::Stream(error),
+        Error::DockerResponseServerError { status_code, message } => {
+            Cause::Response { status: status_code, message: short(&message) }
+        }
+        Error::DockerStreamError { error } => Cause::Stream(short(&error)),
         Error::RequestTimeoutError => Cause::Broken("timeout".into()),
-        Error::SocketNotFoundError(path) => {
-            Cause::Unreachable { address: address.to_owned(), reason: format!("no such socket: {path}") }
-        }
         Error::UnsupportedURISchemeError { uri } => Cause::Unusable(format!("unable to parse docker host `{uri}`")),
-        Error::HyperLegacyError { err } if err.is_connect() => {
-            Cause::Unreachable { address: address.to_owned(), reason: innermost(&err) }
-        }
-        Error::HyperLegacyError { err } => Cause::Broken(innermost(&err)),
         Error::HyperResponseError { err } => Cause::Broken(innermost(&err)),
         Error::IOError { err } => Cause::Broken(innermost(&err)),
-        other => Cause::Unusable(other.to_string()),
+        other => Cause::Unusable(short(&other.to_string())),
     }
 }
 
+/// What the transport says, somewhere among the causes.
+fn within<E: std::error::Error + 'static>(error: &bollard::errors::Error) -> Option<&E> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        if let Some(found) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
 /// The last of the causes: the one that names the system's error.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

@@ -1,17 +1,33 @@
 //! The engine's events of containers, as they happen.
 
 use std::{
-    collections::HashMap,
+    borrow::Cow,
     time::{Duration, SystemTime},
 };
 
-use bollard::{
-    models::{EventMessage, EventMessageTypeEnum},
-    query_parameters::EventsOptionsBuilder,
-};
+use bollard::body_full;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use http::Request;
+use serde::Deserialize;
 
-use super::{Engine, EngineError, error};
+use super::{
+    Engine, EngineError,
+    lines::Line,
+    route::{Answer, Route},
+};
+
+/// Longer than the event of any container that this driver makes: its labels and its image's are in there.
+const LONGEST_EVENT: usize = 16 << 20;
+
+/// What the engine says on the subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineEvent {
+    /// Something happened to a container.
+    Container(ContainerEvent),
+    /// Something happened, and it is not known what: the event is too long, or cannot be read.
+    Unread,
+}
 
 /// Something happened to a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,27 +56,26 @@ pub enum ContainerEventKind {
 impl Engine {
     /// A subscription from a time on, of which the engine remembers some hundred events. It ends, or fails, when the
     /// connection breaks: what happened meanwhile is the subscriber's to find out.
-    pub async fn container_events(
+    pub fn container_events(
         &self,
         since: SystemTime,
-    ) -> Result<impl Stream<Item = Result<ContainerEvent, EngineError>> + Send + Unpin + use<>, EngineError> {
-        let failed = |cause| EngineError { operation: "events", subject: String::new(), cause };
-        let docker = self.connection.docker().await.map_err(failed)?;
-        let address = self.address().to_owned();
-        let names = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
-        let filters = HashMap::from([
-            ("type".to_owned(), names(&["container", "network"])),
-            ("event".to_owned(), names(&["die", "destroy", "oom", "disconnect"])),
-        ]);
-        let options = EventsOptionsBuilder::default().since(&unix_time(since)).filters(&filters).build();
-        let messages = docker.events(Some(options));
-        Ok(Box::pin(messages.filter_map(move |message| {
-            let event = match message {
-                Ok(message) => container_event(message).map(Ok),
-                Err(error) => Some(Err(failed(error::cause(error, &address)))),
+    ) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + Unpin + use<> {
+        let filters = serde_json::json!({
+            "type": ["container", "network"],
+            "event": ["die", "destroy", "oom", "disconnect"],
+        });
+        let query = vec![("since", unix_time(since)), ("filters", filters.to_string())];
+        let route = Route::fixed("/events", "", Answer::Stream);
+        let request = Request::new(body_full(Bytes::new()));
+        let lines = self.lines("events", route, query, request, LONGEST_EVENT);
+        Box::pin(lines.filter_map(|line| {
+            let event = match line {
+                Ok(Line::Whole(line)) => read_event(&line).map(Ok),
+                Ok(Line::TooLong(_)) => Some(Ok(EngineEvent::Unread)),
+                Err(error) => Some(Err(error)),
             };
             std::future::ready(event)
-        })))
+        }))
     }
 
     /// Tells that the connection broke: what is known of the engine may not hold for the one that comes back.
@@ -76,8 +91,8 @@ impl Engine {
 
     /// Whether the engine answers at all.
     pub async fn answers(&self) -> Result<(), EngineError> {
-        let call = |docker: bollard::Docker| async move { docker.ping().await.map(drop) };
-        self.connection.call(("ping", ""), super::ALIVE, call).await
+        let call = |docker: bollard::Docker, _| async move { docker.ping().await.map(drop) };
+        self.connection.call("ping", Route::fixed("/_ping", "", Answer::Short), super::ALIVE, call).await
     }
 }
 
@@ -87,18 +102,82 @@ fn unix_time(at: SystemTime) -> String {
     format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
 }
 
-fn container_event(message: EventMessage) -> Option<ContainerEvent> {
+/// An event, as far as the driver reads it. What else is in it is passed over.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(rename = "Type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(rename = "Action", borrow)]
+    action: Option<Cow<'a, str>>,
+    #[serde(rename = "Actor", borrow)]
+    actor: Option<Actor<'a>>,
+    #[serde(rename = "timeNano")]
+    time_nano: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Actor<'a> {
+    #[serde(rename = "ID", borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(rename = "Attributes", borrow)]
+    attributes: Option<Attributes<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    container: Option<Cow<'a, str>>,
+}
+
+/// An event out of its line; `None` where it is of no interest.
+pub fn read_event(line: &[u8]) -> Option<EngineEvent> {
+    match serde_json::from_slice(line) {
+        Ok(message) => container_event(message).map(EngineEvent::Container),
+        Err(_) => Some(EngineEvent::Unread),
+    }
+}
+
+fn container_event(message: Message<'_>) -> Option<ContainerEvent> {
     let actor = message.actor?;
-    let (kind, container) = match (message.typ?, message.action?.as_str()) {
-        (EventMessageTypeEnum::CONTAINER, "die") => (ContainerEventKind::Died, actor.id),
-        (EventMessageTypeEnum::CONTAINER, "destroy") => (ContainerEventKind::Destroyed, actor.id),
-        (EventMessageTypeEnum::CONTAINER, "oom") => (ContainerEventKind::OutOfMemory, actor.id),
-        (EventMessageTypeEnum::NETWORK, "disconnect") => {
-            (ContainerEventKind::Disconnected, actor.attributes.and_then(|mut of| of.remove("container")))
+    let (kind, container) = match (message.kind?.as_ref(), message.action?.as_ref()) {
+        ("container", "die") => (ContainerEventKind::Died, actor.id),
+        ("container", "destroy") => (ContainerEventKind::Destroyed, actor.id),
+        ("container", "oom") => (ContainerEventKind::OutOfMemory, actor.id),
+        ("network", "disconnect") => {
+            (ContainerEventKind::Disconnected, actor.attributes.and_then(|attributes| attributes.container))
         }
         _ => return None,
     };
     let since_1970 = message.time_nano.and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
-    let at = since_1970.map_or_else(SystemTime::now, |at| SystemTime::UNIX_EPOCH + Duration::from_nanos(at));
-    Some(ContainerEvent { container: container?, kind, at })
+    let at = since_1970.and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(at)));
+    Some(ContainerEvent { container: container?.into_owned(), kind, at: at.unwrap_or_else(SystemTime::now) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_whatever_else_is_in_it() {
+        let died = r#"{"status":"die","id":"c1","from":"app","Type":"container","Action":"die","Actor":{"ID":"c1",
+            "Attributes":{"container":"a \"label\"","exitCode":"137","z":"{"}},"scope":"local","time":1,"timeNano":1000000002}"#;
+        let disconnected =
+            r#"{"Type":"network","Action":"disconnect","Actor":{"ID":"n1","Attributes":{"container":"c2"}}}"#;
+        let at = SystemTime::UNIX_EPOCH + Duration::new(1, 2);
+
+        let died = read_event(died.as_bytes());
+        let expected = ContainerEvent { container: "c1".into(), kind: ContainerEventKind::Died, at };
+        assert_eq!(died, Some(EngineEvent::Container(expected)));
+        let Some(EngineEvent::Container(event)) = read_event(disconnected.as_bytes()) else { panic!("it is one") };
+        assert_eq!((event.container.as_str(), event.kind), ("c2", ContainerEventKind::Disconnected));
+        assert_eq!(read_event(br#"{"Type":"container","Action":"exec_die","Actor":{"ID":"c1"}}"#), None);
+        assert_eq!(read_event(br#"{"Type":"container","Action":"die"}"#), None);
+    }
+
+    #[test]
+    fn what_is_no_event_may_have_been_any() {
+        for line in ["", "{", "[]", "null", r#"{"Actor":{"ID":1}}"#, &"[".repeat(1 << 20)] {
+            assert_eq!(read_event(line.as_bytes()), Some(EngineEvent::Unread), "{:?}", &line[..line.len().min(20)]);
+        }
+    }
 }

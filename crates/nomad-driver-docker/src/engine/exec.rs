@@ -3,17 +3,22 @@
 use std::pin::Pin;
 
 use bollard::{
-    container::LogOutput,
-    exec::{ResizeExecOptions, StartExecOptions, StartExecResults},
+    Docker, body_full,
+    exec::ResizeExecOptions,
     models::{ExecConfig, ExecInspectResponse},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use http::{HeaderValue, Method, Request, header};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
+use tokio_util::io::ReaderStream;
 
 use super::{
-    Engine, EngineError, QUICK, SLOW,
-    error::{self, Cause},
+    Engine, EngineError, QUICK, SLOW, body,
+    error::Cause,
+    frames::{Frames, Piece},
+    route::{Answer, Route},
 };
 
 /// Whether a command gets a terminal.
@@ -43,7 +48,7 @@ pub struct ExecStream {
 }
 
 /// The size of the pieces in which output is read.
-pub(super) const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 64 << 10;
 
 impl Engine {
     /// Prepares a command and returns the exec's id.
@@ -62,49 +67,52 @@ impl Engine {
             cmd: Some(command),
             ..ExecConfig::default()
         };
-        let call = |docker: bollard::Docker| async move { docker.create_exec(container, config).await };
-        Ok(self.connection.call(("create exec", container), SLOW, call).await?.id)
+        let call = |docker: Docker, container: String| async move { docker.create_exec(&container, config).await };
+        let route = Route::about("/containers/", container, "/exec", Answer::Short);
+        Ok(self.connection.call("create exec", route, SLOW, call).await?.id)
     }
 
     /// Starts a prepared command, attached.
     pub async fn start_exec(&self, exec: &str, terminal: ExecTerminal) -> Result<ExecStream, EngineError> {
-        if terminal == ExecTerminal::Yes && self.is_local() {
-            let started = tokio::time::timeout(SLOW, super::terminal::start(self.address(), exec)).await;
-            let started = started.unwrap_or(Err(Cause::Deadline(SLOW)));
-            let subject = exec.to_owned();
-            return started.map_err(|cause| EngineError { operation: "start exec", subject, cause });
+        let is_terminal = terminal == ExecTerminal::Yes;
+        let body = serde_json::json!({ "Detach": false, "Tty": is_terminal }).to_string();
+        let mut request = Request::new(body_full(body.into()));
+        *request.method_mut() = Method::POST;
+        for (name, value) in
+            [(header::CONTENT_TYPE, "application/json"), (header::CONNECTION, "Upgrade"), (header::UPGRADE, "tcp")]
+        {
+            request.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        let options =
-            StartExecOptions { detach: false, tty: terminal == ExecTerminal::Yes, output_capacity: Some(CHUNK) };
-        let call = |docker: bollard::Docker| async move { docker.start_exec(exec, Some(options)).await };
-        let started = self.connection.call(("start exec", exec), SLOW, call).await?;
+        let route = Route::about("/exec/", exec, "/start", Answer::Stream);
+        let answer = self.connection.send("start exec", &route, &[], Some(SLOW), request).await?;
         let subject = exec.to_owned();
         let failed = move |cause| EngineError { operation: "attach to exec", subject: subject.clone(), cause };
-        let StartExecResults::Attached { output, input } = started else {
-            return Err(failed(Cause::Unusable("the engine did not attach".into())));
-        };
-        let address = self.address().to_owned();
-        let output = output.map(move |piece| match piece {
-            Ok(LogOutput::StdErr { message }) => Ok(ExecOutput::Stderr(message)),
-            Ok(LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
-                Ok(ExecOutput::Stdout(message))
-            }
-            Err(error) => Err(failed(error::cause(error, &address))),
+        let upgraded = hyper::upgrade::on(answer).await.map_err(|error| failed(Cause::Broken(error.to_string())))?;
+        let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
+        // A terminal's output has no frames.
+        let frames = if is_terminal { Frames::terminal() } else { Frames::pieces() };
+        let pieces = ReaderStream::with_capacity(reader, CHUNK);
+        let output = body::pieces(pieces, frames).map(move |piece| match piece {
+            Ok(Piece { stderr: true, bytes }) => Ok(ExecOutput::Stderr(bytes)),
+            Ok(Piece { stderr: false, bytes }) => Ok(ExecOutput::Stdout(bytes)),
+            Err(error) => Err(failed(Cause::Broken(error.to_string()))),
         });
-        Ok(ExecStream { output: Box::pin(output), input })
+        Ok(ExecStream { output: Box::pin(output), input: Box::pin(writer) })
     }
 
     /// How a command stands.
     pub async fn inspect_exec(&self, exec: &str) -> Result<ExecInspectResponse, EngineError> {
-        let call = |docker: bollard::Docker| async move { docker.inspect_exec(exec).await };
-        self.connection.call(("inspect exec", exec), QUICK, call).await
+        let call = |docker: Docker, exec: String| async move { docker.inspect_exec(&exec).await };
+        let route = Route::about("/exec/", exec, "/json", Answer::Thing);
+        self.connection.call("inspect exec", route, QUICK, call).await
     }
 
     /// Gives a command's terminal another size, in characters.
     pub async fn resize_exec(&self, exec: &str, height: u16, width: u16) -> Result<(), EngineError> {
-        let call = |docker: bollard::Docker| async move {
-            docker.resize_exec(exec, ResizeExecOptions { height, width }).await
+        let call = |docker: Docker, exec: String| async move {
+            docker.resize_exec(&exec, ResizeExecOptions { height, width }).await
         };
-        self.connection.call(("resize exec", exec), QUICK, call).await
+        let route = Route::about("/exec/", exec, "/resize", Answer::Short);
+        self.connection.call("resize exec", route, QUICK, call).await
     }
 }

@@ -2,18 +2,23 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::{
-    Docker,
-    models::{CreateImageInfo, ImageInspect, ImageSummary},
-    query_parameters::{
-        CreateImageOptionsBuilder, ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
-    },
+    BollardRequest, body_full, body_try_stream,
+    models::{CreateImageInfo, ErrorDetail, ImageInspect},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use http::HeaderValue;
-use serde::Serialize;
+use http::{HeaderValue, Method, Request, header};
+use hyper::body::Incoming;
+use nomad_plugin::text::short;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Engine, EngineError, QUICK, REGISTRY, SLOW, error, error::gone_is_fine};
+use super::{
+    Engine, EngineError, QUICK, REGISTRY, SLOW,
+    body::{self, AtMost, Whole},
+    error::{self, Cause, gone_is_fine},
+    lines::Line,
+    route::{Answer, Route},
+};
 
 /// One message of a pull.
 pub type PullProgress = CreateImageInfo;
@@ -55,59 +60,78 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// A client whose requests have the credentials. The library's own header is in the wrong alphabet.
-fn authorized(docker: Docker, credentials: Option<Credentials>) -> Docker {
-    let Some(header) = credentials.map(|credentials| credentials.header()) else { return docker };
-    docker.with_request_modifier(move |mut request| {
-        request.headers_mut().insert("x-registry-auth", header.clone());
-        request
-    })
+/// An image of a list, as far as the driver reads it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FoundImage {
+    /// Its id.
+    pub id: String,
+    /// Its names.
+    pub repo_tags: Option<Vec<String>>,
+    /// Its repositories, with digests.
+    pub repo_digests: Option<Vec<String>>,
+    size: Option<i64>,
+}
+
+fn about(image: &str, behind: &'static str, answer: Answer) -> Route {
+    Route::image("/images/", image, behind, answer)
 }
 
 impl Engine {
-    /// All that the engine knows of an image, by id or reference.
+    /// All that the engine knows of an image, by id or reference. Of one that is too large only id, names and size.
     pub async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
-        let call = |docker: Docker| async move { docker.inspect_image(image).await };
-        self.connection.call(("inspect image", image), QUICK, call).await
+        self.measure_image(image).await.map(|(found, _)| found)
+    }
+
+    /// The same, and whether containers may be made of it.
+    pub async fn measure_image(&self, image: &str) -> Result<(ImageInspect, ConfigSize), EngineError> {
+        let route = about(image, "/json", Answer::Picked);
+        let read = async {
+            let request = Request::new(body_full(Bytes::new()));
+            let answer = self.connection.send("inspect image", &route, &[], None, request).await;
+            let body = answer.map_err(|error| error.cause)?.into_body();
+            read_image(body).await.map_err(|error| error::cause(error, self.address()))
+        };
+        let read = tokio::time::timeout(QUICK, Box::pin(read)).await.unwrap_or(Err(Cause::Deadline(QUICK)));
+        read.map_err(|cause| self.connection.failed("inspect image", &route, cause))
     }
 
     /// All images, with those that have no name, and those between an image and its base.
-    pub async fn images(&self) -> Result<Vec<ImageSummary>, EngineError> {
-        let options = ListImagesOptionsBuilder::default().all(true).build();
-        let call = |docker: Docker| async move { docker.list_images(Some(options)).await };
-        self.connection.call(("list images", "all"), QUICK, call).await
+    pub async fn images(&self) -> Result<Vec<FoundImage>, EngineError> {
+        let route = Route::fixed("/images/json", "all", Answer::Picked);
+        let AtMost(found) =
+            self.pick::<AtMost<FoundImage, MOST_IMAGES>>("list images", &route, &[("all", "true")], QUICK).await?;
+        Ok(found)
     }
 
     /// Pulls an image; the stream's end is the pull's. `tag` may be a digest.
-    pub async fn pull_image(
+    pub fn pull_image(
         &self,
         repository: &str,
         tag: &str,
         credentials: Option<Credentials>,
-    ) -> Result<impl Stream<Item = Result<PullProgress, EngineError>> + Send + Unpin + use<>, EngineError> {
-        let subject = repository.to_owned();
-        let failed = move |cause| EngineError { operation: "pull image", subject: subject.clone(), cause };
-        let docker = self.connection.docker().await.map_err(&failed)?;
-        let options = CreateImageOptionsBuilder::default().from_image(repository).tag(tag).build();
-        let address = self.address().to_owned();
-        let progress = authorized(docker, credentials).create_image(Some(options), None, None);
-        Ok(Box::pin(progress.map(move |message| message.map_err(|error| failed(error::cause(error, &address))))))
+    ) -> impl Stream<Item = Result<PullProgress, EngineError>> + Send + Unpin + use<> {
+        let route = Route::fixed("/images/create", repository, Answer::Stream);
+        let request = authorized(Method::POST, credentials);
+        let query = vec![("fromImage", repository.to_owned()), ("tag", tag.to_owned())];
+        self.messages("pull image", route, query, request)
     }
 
     /// Has the engine ask an image's registry for it, without pulling it.
     pub async fn ask_registry(&self, image: &str, credentials: Option<Credentials>) -> Result<(), EngineError> {
-        let call = |docker: bollard::Docker| async move {
-            authorized(docker, credentials).inspect_registry_image(image, None).await
-        };
-        self.connection.call(("ask the registry for image", image), REGISTRY, call).await.map(drop)
+        let route = Route::image("/distribution/", image, "/json", Answer::Short);
+        let request = authorized(Method::GET, credentials);
+        self.connection.send("ask the registry for image", &route, &[], Some(REGISTRY), request).await.map(drop)
     }
 
     /// Takes a name away from an image, and with its last name the image. Given an id, removes the image. The engine refuses
     /// where a container needs it. One that is gone is fine.
     pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
-        let options = RemoveImageOptionsBuilder::default().noprune(true).build();
-        let call = |docker: Docker| async move { docker.remove_image(image, Some(options), None).await };
-        gone_is_fine(self.connection.call(("remove image", image), SLOW, call).await.map(drop))
+        let route = about(image, "", Answer::Short);
+        let request = authorized(Method::DELETE, None);
+        gone_is_fine(
+            self.connection.send("remove image", &route, &[("noprune", "true")], Some(SLOW), request).await.map(drop),
+        )
     }
 
     /// Loads an archive of images. `tell` hears their names, or the ids of those without one, also of those before one that
@@ -121,16 +145,105 @@ impl Engine {
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
     {
-        let failed = |cause| EngineError { operation: "load image", subject: archive.to_owned(), cause };
-        let docker = self.connection.docker().await.map_err(failed)?;
-        let options = ImportImageOptionsBuilder::default().quiet(true).build();
-        let mut messages = Box::pin(docker.import_image_stream(options, content, None));
+        let route = Route::fixed("/images/load", archive, Answer::Stream);
+        let mut request = Request::new(body_try_stream(content));
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+        let mut messages = self.messages("load image", route, vec![("quiet", "true".to_owned())], request);
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| failed(error::cause(error, self.address())))?;
+            let message: Loaded = message?;
             // The engine sends whole lines.
             loaded(&message.stream.unwrap_or_default()).into_iter().for_each(&mut tell);
         }
         Ok(())
+    }
+
+    /// The messages of an answer, one a line, up to one that is an error.
+    fn messages<T: Message + Send + 'static>(
+        &self,
+        operation: &'static str,
+        route: Route,
+        query: Vec<(&'static str, String)>,
+        request: BollardRequest,
+    ) -> impl Stream<Item = Result<T, EngineError>> + Send + Unpin + use<T> {
+        let (connection, to) = (self.connection.clone(), route.clone());
+        self.lines(operation, route, query, request, LONGEST_MESSAGE).map(move |line| match line? {
+            Line::Whole(line) => message(&line).map_err(|cause| connection.failed(operation, &to, cause)),
+            Line::TooLong(head) => {
+                let head = short(&String::from_utf8_lossy(&head));
+                let cause = Cause::Stream(format!("a message of the Docker daemon's is too long: {head}"));
+                Err(connection.failed(operation, &to, cause))
+            }
+        })
+    }
+}
+
+/// Longer than an image's configuration is, other than to do harm: one is in each container that is made of it, in each event
+/// of those, and in each list.
+pub const MOST_OF_AN_IMAGE: usize = 4 << 20;
+/// More than an engine has.
+const MOST_IMAGES: usize = 1 << 17;
+/// Of a message about progress.
+const LONGEST_MESSAGE: usize = 1 << 20;
+
+/// How large an image's configuration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSize {
+    /// As images have it.
+    Usual,
+    /// Larger than [`MOST_OF_AN_IMAGE`].
+    TooLarge,
+}
+
+async fn read_image(body: Incoming) -> Result<(ImageInspect, ConfigSize), bollard::errors::Error> {
+    match body::up_to(body, MOST_OF_AN_IMAGE).await? {
+        Whole::Yes(bytes) => Ok((serde_json::from_slice(&bytes)?, ConfigSize::Usual)),
+        Whole::No(pieces) => {
+            let FoundImage { id, repo_tags, repo_digests, size } = body::picked_of_long(pieces).await?;
+            let found = ImageInspect { id: Some(id), repo_tags, repo_digests, size, ..ImageInspect::default() };
+            Ok((found, ConfigSize::TooLarge))
+        }
+    }
+}
+
+fn authorized(method: Method, credentials: Option<Credentials>) -> BollardRequest {
+    let mut request = Request::new(body_full(Bytes::new()));
+    *request.method_mut() = method;
+    if let Some(credentials) = credentials {
+        request.headers_mut().insert("x-registry-auth", credentials.header());
+    }
+    request
+}
+
+/// A message of a stream, which may be an error.
+trait Message: DeserializeOwned {
+    fn error(&self) -> Option<&str>;
+}
+
+impl Message for CreateImageInfo {
+    fn error(&self) -> Option<&str> {
+        self.error_detail.as_ref()?.message.as_deref()
+    }
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    stream: Option<String>,
+    #[serde(rename = "errorDetail")]
+    error_detail: Option<ErrorDetail>,
+}
+
+impl Message for Loaded {
+    fn error(&self) -> Option<&str> {
+        self.error_detail.as_ref()?.message.as_deref()
+    }
+}
+
+fn message<T: Message>(line: &[u8]) -> Result<T, Cause> {
+    let message: T = serde_json::from_slice(line).map_err(|error| Cause::Unusable(short(&error.to_string())))?;
+    match message.error() {
+        Some(error) => Err(Cause::Stream(short(error))),
+        None => Ok(message),
     }
 }
 

@@ -1,13 +1,20 @@
 //! A container's output as the engine's logs API gives it.
 
-use bollard::{container::LogOutput, query_parameters::LogsOptionsBuilder};
+use bollard::body_full;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
+use http::Request;
+use http_body_util::BodyExt;
 
 use super::{
-    Engine, EngineError,
+    Engine, EngineError, body,
     error::{self, Cause},
+    frames::{Frames, Piece},
+    route::{Answer, Route},
 };
+
+/// Longer than a piece that any logging driver keeps in one.
+const LONGEST_FRAME: usize = 4 << 20;
 
 /// A piece of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,21 +52,16 @@ impl Engine {
         let subject = id.clone();
         let failed = move |cause| EngineError { operation: "logs", subject: subject.clone(), cause };
         stream::once(async move {
-            let docker = engine.connection.docker().await?;
-            let options = LogsOptionsBuilder::default()
-                .follow(true)
-                .stdout(true)
-                .stderr(true)
-                .timestamps(true)
-                .since(since)
-                .build();
-            let address = engine.address().to_owned();
-            let frames = docker.logs(&id, Some(options)).map(move |frame| match frame {
-                Ok(LogOutput::StdErr { message }) => Ok(LogFrame { stderr: true, stamped: message }),
-                Ok(LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message }) => {
-                    Ok(LogFrame { stderr: false, stamped: message })
-                }
-                Err(error) => Err(error::cause(error, &address)),
+            let since = since.to_string();
+            let query =
+                [("follow", "true"), ("stdout", "true"), ("stderr", "true"), ("timestamps", "true"), ("since", &since)];
+            let route = Route::about("/containers/", &id, "/logs", Answer::Stream);
+            let request = Request::new(body_full(Bytes::new()));
+            let answer = engine.connection.send("logs", &route, &query, None, request).await;
+            let body = answer.map_err(|error| error.cause)?.into_body().into_data_stream();
+            let frames = body::pieces(body, Frames::whole(LONGEST_FRAME)).map(|frame| match frame {
+                Ok(Piece { stderr, bytes }) => Ok(LogFrame { stderr, stamped: bytes }),
+                Err(error) => Err(Cause::Broken(error::innermost(&error))),
             });
             Ok(until(frames, engine.connection.given_up()))
         })

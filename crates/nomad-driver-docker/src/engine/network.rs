@@ -7,7 +7,10 @@ use bollard::{
     query_parameters::InspectNetworkOptions,
 };
 
-use super::{Engine, EngineError, QUICK, SLOW};
+use super::{
+    Engine, EngineError, QUICK, SLOW,
+    route::{Answer, Route},
+};
 
 /// The option of a bridge network that names its interface on the engine's host.
 const INTERFACE: &str = "com.docker.network.bridge.name";
@@ -15,10 +18,11 @@ const INTERFACE: &str = "com.docker.network.bridge.name";
 impl Engine {
     /// All that the engine knows of a network, by id or name.
     pub async fn inspect_network(&self, network: &str) -> Result<NetworkInspect, EngineError> {
-        let call = |docker: bollard::Docker| async move {
-            docker.inspect_network(network, None::<InspectNetworkOptions>).await
+        let call = |docker: bollard::Docker, network: String| async move {
+            docker.inspect_network(&network, None::<InspectNetworkOptions>).await
         };
-        self.connection.call(("inspect network", network), QUICK, call).await
+        let route = Route::about("/networks/", network, "", Answer::Thing);
+        self.connection.call("inspect network", route, QUICK, call).await
     }
 
     /// Connects a container to a network.
@@ -29,8 +33,10 @@ impl Engine {
         endpoint: EndpointSettings,
     ) -> Result<(), EngineError> {
         let request = NetworkConnectRequest { container: container.to_owned(), endpoint_config: Some(endpoint) };
-        let call = |docker: bollard::Docker| async move { docker.connect_network(network, request).await };
-        self.connection.call(("connect network", network), SLOW, call).await
+        let call =
+            |docker: bollard::Docker, network: String| async move { docker.connect_network(&network, request).await };
+        let route = Route::about("/networks/", network, "/connect", Answer::Short);
+        self.connection.call("connect network", route, SLOW, call).await
     }
 
     /// The host's address in the network `bridge`; `None` where there is no such network or it has none.

@@ -10,7 +10,10 @@ use std::{
 use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum};
 use sha2::{Digest, Sha256};
 
-use super::{Engine, EngineError, QUICK};
+use super::{
+    Engine, EngineError, QUICK,
+    route::{Answer, Route},
+};
 
 /// What the driver needs to know of the engine. It changes only when the engine restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,20 +109,22 @@ impl Engine {
 
     /// Asks the engine anew.
     pub async fn ask_facts(&self) -> Result<Arc<EngineFacts>, EngineError> {
-        let call = |docker: bollard::Docker| async move {
+        let call = |docker: bollard::Docker, _| async move {
             let spoken = docker.client_version();
             let api = ApiVersion { major: spoken.major_version, minor: spoken.minor_version };
             Ok(EngineFacts::new(docker.info().await?, api, self.address()))
         };
-        let facts = Arc::new(self.connection.call(("info", ""), QUICK, call).await?);
+        let facts =
+            Arc::new(self.connection.call("info", Route::fixed("/info", "", Answer::Thing), QUICK, call).await?);
         self.connection.remember(facts.clone());
         Ok(facts)
     }
 
     /// The engine's version.
     pub async fn version(&self) -> Result<String, EngineError> {
-        let version =
-            self.connection.call(("version", ""), QUICK, |docker| async move { docker.version().await }).await?;
+        let route = Route::fixed("/version", "", Answer::Thing);
+        let call = |docker: bollard::Docker, _| async move { docker.version().await };
+        let version = self.connection.call("version", route, QUICK, call).await?;
         Ok(version.version.unwrap_or_default())
     }
 }

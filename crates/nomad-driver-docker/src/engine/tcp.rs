@@ -5,32 +5,23 @@
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
-use bollard::{BollardRequest, ClientVersion, Docker, errors::Error};
-use http::Response;
-use hyper::body::Incoming;
+use bollard::errors::Error;
 use hyper_rustls::HttpsConnector;
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connect, HttpConnector},
-    },
-    rt::TokioExecutor,
-};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::connection::{NO_TIMEOUT, Tls};
+use super::{connection::Tls, transport::Connector};
 
 /// How long a connection is silent before it is probed, and how long the answer to each probe may take.
 const PROBE: Duration = Duration::from_secs(15);
 /// How many probes without an answer break it.
 const PROBES: u32 = 3;
 
-/// A client for `tcp://host:port`, or the same with another scheme.
-pub(super) fn connect(address: &str, tls: Option<&Tls>, newest: &ClientVersion) -> Result<Docker, Error> {
-    let (_, host) = address.split_once("://").unwrap_or(("", address));
+/// What connects to a host and port, with TLS or without.
+pub(super) fn connector(tls: Option<&Tls>) -> Result<Connector, Error> {
     let mut tcp = HttpConnector::new();
     tcp.set_keepalive(Some(PROBE));
     tcp.set_keepalive_interval(Some(PROBE));
@@ -38,26 +29,12 @@ pub(super) fn connect(address: &str, tls: Option<&Tls>, newest: &ClientVersion) 
     // What was sent and is not acknowledged is not probed.
     tcp.set_tcp_user_timeout(Some(PROBE * (PROBES + 1)));
     match tls {
-        None => client(tcp, &format!("http://{host}"), newest),
+        None => Ok(Connector::Tcp(tcp)),
         Some(tls) => {
             tcp.enforce_http(false);
-            client(HttpsConnector::from((tcp, config(tls)?)), &format!("https://{host}"), newest)
+            Ok(Connector::Tls(HttpsConnector::from((tcp, config(tls)?))))
         }
     }
-}
-
-fn client(
-    connector: impl Connect + Clone + Send + Sync + 'static,
-    address: &str,
-    newest: &ClientVersion,
-) -> Result<Docker, Error> {
-    // Each call has a connection of its own: one that is used again may have been closed meanwhile.
-    let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-    let transport = move |request: BollardRequest| {
-        let answer = client.request(request);
-        async move { Ok::<Response<Incoming>, Error>(answer.await?) }
-    };
-    Docker::connect_with_custom_transport(transport, Some(address), NO_TIMEOUT, newest)
 }
 
 /// The authorities are the system's and the one that is named. The files are read for each client, which is one for as long
@@ -89,13 +66,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use bollard::API_DEFAULT_VERSION;
     use tokio::{
         net::TcpListener,
         time::{sleep, timeout},
     };
 
     use super::*;
+    use crate::engine::{Endpoint, Engine};
 
     /// The kernel's timer for a connection of this host: `02` is that which probes a silent one.
     fn timer(local: u16, remote: u16) -> Option<String> {
@@ -113,7 +90,7 @@ mod tests {
     async fn a_connection_on_which_nothing_comes_is_probed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let docker = connect(&format!("tcp://127.0.0.1:{port}"), None, API_DEFAULT_VERSION).unwrap();
+        let engine = Engine::new(Endpoint { address: format!("tcp://127.0.0.1:{port}"), tls: None });
 
         let silent = async {
             let (_held, client) = listener.accept().await.unwrap();
@@ -123,7 +100,7 @@ mod tests {
         };
         let probed = async {
             tokio::select! {
-                answer = docker.ping() => panic!("it is answered: {answer:?}"),
+                answer = engine.answers() => panic!("it is answered: {answer:?}"),
                 () = silent => {}
             }
         };

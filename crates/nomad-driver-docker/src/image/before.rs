@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{LocalImage, lease::Leases, look, names::Names};
-use crate::engine::{Engine, EngineError, model::ImageSummary};
+use crate::engine::{Engine, EngineError, FoundImage};
 
 /// What an engine had when a pull or a load began.
 #[derive(Default)]
@@ -22,7 +22,10 @@ impl Before {
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
         };
-        let by_id = |image: ImageSummary| (image.id, Names::of(&image.repo_tags, &image.repo_digests));
+        let by_id = |image: FoundImage| {
+            let (tags, digests) = (image.repo_tags.unwrap_or_default(), image.repo_digests.unwrap_or_default());
+            (image.id, Names::of(&tags, &digests))
+        };
         let images = engine.images().await?.into_iter().map(by_id).collect();
         Ok(Self { named, images })
     }

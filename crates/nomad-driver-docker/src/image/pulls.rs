@@ -146,7 +146,7 @@ impl Wanted {
             });
         };
         let pulling = async {
-            let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials).await?;
+            let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials);
             follow(messages, silence, tell).await
         };
         pulling.await.map_err(Failed::Pull)?;

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     background::Background,
-    engine::{ContainerEvent, ContainerEventKind, Engine, EngineError},
+    engine::{ContainerEvent, ContainerEventKind, Engine, EngineError, EngineEvent},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -140,10 +140,8 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
     // The engine repeats its latest events from here on, so none falls between this moment and the subscription.
     let since = SystemTime::now();
     *pause = FIRST_PAUSE;
-    for watcher in lock(watched).values().flatten().filter_map(Weak::upgrade) {
-        watcher.tell(|heard| heard.maybe_ended = true);
-    }
-    let mut events = engine.container_events(since).await?;
+    wake_all(watched);
+    let mut events = engine.container_events(since);
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ended = HashSet::new();
@@ -163,11 +161,26 @@ async fn listen(engine: &Engine, watched: &Watched, pause: &mut Duration) -> Res
                 continue;
             }
         };
-        let Some(event) = event.transpose()? else { return Ok(()) };
+        let event = match event.transpose()? {
+            Some(EngineEvent::Container(event)) => event,
+            // It may be the end of any.
+            Some(EngineEvent::Unread) => {
+                wake_all(watched);
+                continue;
+            }
+            None => return Ok(()),
+        };
         if matches!(event.kind, ContainerEventKind::Died | ContainerEventKind::Destroyed) {
             ended.insert(event.container.clone());
         }
         wake(watched, &event);
+    }
+}
+
+/// Wakes all watchers.
+fn wake_all(watched: &Watched) {
+    for watcher in lock(watched).values().flatten().filter_map(Weak::upgrade) {
+        watcher.tell(|heard| heard.maybe_ended = true);
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
     if mode.as_deref() == Some("task:") {
         reader.problem_at("network_mode", "\"task:\" needs the name of a task of the group");
     }
+    joined(reader, mode.as_deref());
     let first = network(reader, "network_aliases", mode.clone().unwrap_or_default());
     let mut further: Vec<TaskNetwork> = Vec::new();
     for block in reader.blocks("networks") {
@@ -48,6 +49,9 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
         };
         if is_alone(&name) || name == "default" {
             block.problem_at("name", format!("{name:?} is a network mode, not a network"));
+        }
+        if !is_name(&name) {
+            block.problem_at("name", no_name(&name));
         }
         if first.name == name || further.iter().any(|other| other.name == name) {
             block.problem_at("name", format!("{name:?} is there already"));
@@ -76,6 +80,28 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
     }
     let first = further.remove(0);
     Place { mode: Some(first.name.clone()), first, further, advertised }
+}
+
+/// Whether a text is a name as Docker's own rule has it.
+fn is_name(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && text.bytes().all(is_inner)
+}
+
+fn no_name(text: &str) -> String {
+    format!(
+        "must be a name of letters, digits, \"_\", \".\" and \"-\" that begins with a letter or digit, this is {text:?}"
+    )
+}
+
+/// Checks the container or task whose network a mode joins.
+fn joined(reader: &Reader<'_>, mode: Option<&str>) {
+    let Some((kind @ ("container" | "task"), name)) = mode.and_then(|mode| mode.split_once(':')) else { return };
+    // A task's container has "_" in place of a slash.
+    let name = if kind == "task" { name.replace('/', "_") } else { name.to_owned() };
+    if !name.is_empty() && !is_name(&name) {
+        reader.problem_at("network_mode", format!("the {kind} {}", no_name(&name)));
+    }
 }
 
 fn network(reader: &Reader<'_>, aliases: &str, name: String) -> TaskNetwork {

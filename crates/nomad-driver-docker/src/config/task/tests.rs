@@ -237,6 +237,32 @@ fn networks_that_cannot_be_together_are_errors() {
 }
 
 #[test]
+fn a_network_or_a_container_has_a_name_as_dockers_rule_has_it() {
+    let network = |name: &str| {
+        let block = Value::Map([("name".to_owned(), text(name))].into());
+        ("networks", Value::List(vec![block]))
+    };
+    let hostile = ["../x", "..", ".x", "-x", "_x", "a/b", "a?b", "a#b", "a%2fb", "a\\b", "a\r\nb", "a\0b", "a b", "é"];
+
+    for name in hostile {
+        let told = parse(&[network(name)]).unwrap_err().to_string();
+        assert!(told.starts_with("networks[0].name: must be a name of letters, "), "{told}");
+        for kind in ["container", "task"] {
+            if kind == "task" && name == "a/b" {
+                continue;
+            }
+            let told = parse(&[("network_mode", text(&format!("{kind}:{name}")))]).unwrap_err().to_string();
+            assert!(told.starts_with(&format!("network_mode: the {kind} must be a name of letters, ")), "{told}");
+        }
+    }
+    for honest in ["a", "1", "front_net-1.2", "Web"] {
+        assert!(parse(&[network(honest)]).is_ok(), "{honest}");
+        assert!(parse(&[("network_mode", text(&format!("container:{honest}")))]).is_ok(), "{honest}");
+    }
+    assert!(parse(&[("network_mode", text("task:a/b"))]).is_ok());
+}
+
+#[test]
 fn an_address_of_a_network_card_has_any_of_its_usual_forms() {
     for form in ["02:00:5e:00:53:01", "02-00-5E-00-53-01", "0200.5e00.5301"] {
         assert_eq!(parse(&[("mac_address", text(form))]).unwrap().mac_address.as_deref(), Some("02:00:5e:00:53:01"));

@@ -1,0 +1,168 @@
+//! Reads answers' bodies: no more of them is held than their kind may have.
+
+use std::{fmt, io, marker::PhantomData};
+
+use bollard::errors::Error;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, SeqAccess, Visitor},
+};
+use tokio::sync::oneshot;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::{
+    frames::{Frames, Piece, TooLong},
+    lines::{Line, Lines},
+};
+
+/// The engine's words in an error's body. Of one that is too long, its beginning.
+pub(super) async fn error_message(body: Incoming) -> Result<String, Error> {
+    let mut body = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.next().await {
+        match piece {
+            Ok(piece) => bytes.extend(piece),
+            Err(_) if !bytes.is_empty() => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let parsed: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let message = parsed.as_ref().and_then(|value| value["message"].as_str());
+    Ok(message.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned))
+}
+
+/// A body's lines.
+pub(super) fn lines<B>(body: B, most: usize) -> impl Stream<Item = Result<Line, Error>> + Send + Unpin
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    Error: From<B::Error>,
+{
+    let pieces = Some(Box::pin(body.into_data_stream()));
+    Box::pin(stream::unfold((pieces, Lines::new(most)), |(mut pieces, mut lines)| async move {
+        loop {
+            if let Some(line) = lines.next_line() {
+                return Some((Ok(line), (pieces, lines)));
+            }
+            match pieces.as_mut()?.next().await {
+                Some(Ok(piece)) => lines.push(&piece),
+                Some(Err(error)) => return Some((Err(error.into()), (None, lines))),
+                None => return lines.rest().map(|line| (Ok(line), (None, lines))),
+            }
+        }
+    }))
+}
+
+/// Output, out of its frames. What is too long or broken is the last.
+pub(super) fn pieces<E>(
+    bytes: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    frames: Frames,
+) -> impl Stream<Item = Result<Piece, io::Error>> + Send + Unpin
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    Box::pin(stream::unfold((Some(Box::pin(bytes)), frames), |(mut bytes, mut frames)| async move {
+        loop {
+            match frames.next_piece() {
+                Ok(Some(piece)) => return Some((Ok(piece), (bytes, frames))),
+                Ok(None) => {}
+                Err(TooLong) => {
+                    bytes.take()?;
+                    return Some((Err(io::Error::other("a frame of the Docker daemon's is too long")), (None, frames)));
+                }
+            }
+            match bytes.as_mut()?.next().await {
+                Some(Ok(more)) => frames.push(&more),
+                Some(Err(error)) => return Some((Err(io::Error::other(error)), (None, frames))),
+                None => return frames.rest().map(|piece| (Ok(piece), (None, frames))),
+            }
+        }
+    }))
+}
+
+/// Up to which length a body is decoded at once, on the runtime's own threads.
+const AT_ONCE: usize = 1 << 20;
+
+/// What is wanted of a body, however much else there is in it: that is read and not kept.
+pub(super) async fn picked<T: DeserializeOwned + Send + 'static>(body: Incoming) -> Result<T, Error> {
+    match up_to(body, AT_ONCE).await? {
+        Whole::Yes(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Whole::No(pieces) => picked_of_long(pieces).await,
+    }
+}
+
+/// The same, of a body that is known to be long.
+pub(super) async fn picked_of_long<T, S>(pieces: S) -> Result<T, Error>
+where
+    T: DeserializeOwned + Send + 'static,
+    S: Stream<Item = Result<Bytes, hyper::Error>> + Send + 'static,
+{
+    // The reader's end is this call's: a body that never ends holds no thread.
+    let (_held, dropped) = oneshot::channel::<()>();
+    let pieces = Box::pin(pieces.map_err(io::Error::other).take_until(dropped));
+    let reader = SyncIoBridge::new(StreamReader::new(pieces));
+    let read = tokio::task::spawn_blocking(move || serde_json::from_reader(io::BufReader::new(reader)));
+    read.await.map_err(io::Error::other)?.map_err(json)
+}
+
+/// The body, where it is no longer than a bound; else what of it came, and what comes.
+pub(super) enum Whole<S> {
+    Yes(Vec<u8>),
+    No(S),
+}
+
+/// Reads a body up to a length.
+pub(super) async fn up_to(
+    body: Incoming,
+    most: usize,
+) -> Result<Whole<impl Stream<Item = Result<Bytes, hyper::Error>> + Send + 'static>, Error> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend(piece?);
+        if bytes.len() > most {
+            return Ok(Whole::No(stream::iter([Ok(Bytes::from(bytes))]).chain(pieces)));
+        }
+    }
+    Ok(Whole::Yes(bytes))
+}
+
+/// A list of no more elements than `MOST`.
+pub(super) struct AtMost<T, const MOST: usize>(pub(super) Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<T, const MOST: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Elements<T, MOST> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+                Ok(Vec::new())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = list.next_element()? {
+                    if elements.len() == MOST {
+                        return Err(A::Error::custom(format!("a list of more than {MOST} elements")));
+                    }
+                    elements.push(element);
+                }
+                Ok(elements)
+            }
+        }
+        deserializer.deserialize_any(Elements::<T, MOST>(PhantomData)).map(Self)
+    }
+}
+
+/// What is no JSON, as the client library says it; a connection that broke is that.
+fn json(error: serde_json::Error) -> Error {
+    if error.is_io() { io::Error::from(error).into() } else { error.into() }
+}

@@ -1,0 +1,184 @@
+//! The frames in which the engine sends what a container or a command writes: one byte for the stream, three that are empty,
+//! four for the length. A terminal's output has none.
+
+use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
+
+const HEADER: usize = 8;
+
+/// A piece of output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Whether it is standard error.
+    pub(super) stderr: bool,
+    /// The bytes.
+    pub(super) bytes: Bytes,
+}
+
+/// A frame that is longer than the bound, or a line of a terminal that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+/// Takes frames apart.
+#[derive(Debug)]
+pub(super) struct Frames {
+    buffer: BytesMut,
+    /// Of the frame that has begun: the stream, and what is to come of it.
+    begun: Option<(bool, usize)>,
+    /// How much of the buffer has no line's end.
+    searched: usize,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Whole frames, and whole lines where there are no frames.
+    Whole(usize),
+    /// As it comes: a frame is not waited for.
+    Pieces,
+    /// The same, and there are no frames.
+    Terminal,
+}
+
+impl Frames {
+    /// Gives whole frames, of no more than a number of bytes; whole lines where there are no frames.
+    pub(super) fn whole(most: usize) -> Self {
+        Self::new(Form::Whole(most))
+    }
+
+    /// Gives what is in frames as it comes.
+    pub(super) fn pieces() -> Self {
+        Self::new(Form::Pieces)
+    }
+
+    /// Gives all as it comes.
+    pub(super) fn terminal() -> Self {
+        Self::new(Form::Terminal)
+    }
+
+    fn new(form: Form) -> Self {
+        Self { buffer: BytesMut::new(), begun: None, searched: 0, form }
+    }
+
+    /// Takes bytes. What is complete is to be taken before the next ones.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// What is complete.
+    pub(super) fn next_piece(&mut self) -> Result<Option<Piece>, TooLong> {
+        loop {
+            if self.buffer.is_empty() && self.begun.is_none_or(|(_, left)| left > 0) {
+                return Ok(None);
+            }
+            if self.form == Form::Terminal {
+                return Ok(Some(self.piece(false, self.buffer.len())));
+            }
+            let Some((stderr, left)) = self.begun else {
+                if self.buffer[0] > 2 {
+                    return self.unframed();
+                }
+                if self.buffer.len() < HEADER {
+                    return Ok(None);
+                }
+                let mut header = self.buffer.split_to(HEADER);
+                let stderr = header[0] == 2;
+                header.advance(4);
+                self.begun = Some((stderr, header.get_u32() as usize));
+                continue;
+            };
+            let there = left.min(self.buffer.len());
+            match self.form {
+                Form::Whole(most) if left > most => return Err(TooLong),
+                Form::Whole(_) if there < left => return Ok(None),
+                _ => {}
+            }
+            self.begun = (there < left).then_some((stderr, left - there));
+            if left > 0 {
+                return Ok(Some(self.piece(stderr, there)));
+            }
+        }
+    }
+
+    /// What is left once no more comes, of a terminal's last line.
+    pub(super) fn rest(&mut self) -> Option<Piece> {
+        let is_line = self.begun.is_none() && self.buffer.first().is_some_and(|first| *first > 2);
+        is_line.then(|| self.piece(false, self.buffer.len()))
+    }
+
+    fn unframed(&mut self) -> Result<Option<Piece>, TooLong> {
+        let Form::Whole(most) = self.form else { return Ok(Some(self.piece(false, self.buffer.len()))) };
+        let unsearched = std::mem::replace(&mut self.searched, self.buffer.len());
+        match memchr(b'\n', &self.buffer[unsearched..]).map(|end| unsearched + end) {
+            Some(end) if end <= most => Ok(Some(self.piece(false, end + 1))),
+            None if self.buffer.len() <= most => Ok(None),
+            _ => Err(TooLong),
+        }
+    }
+
+    fn piece(&mut self, stderr: bool, length: usize) -> Piece {
+        self.searched = 0;
+        Piece { stderr, bytes: self.buffer.split_to(length).freeze() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(stream: u8, text: &str) -> Vec<u8> {
+        let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+        [&[stream, 0, 0, 0], &length[..], text.as_bytes()].concat()
+    }
+
+    fn all(mut frames: Frames, bytes: &[u8], size: usize) -> Result<Vec<(bool, String)>, TooLong> {
+        let mut all: Vec<Piece> = Vec::new();
+        for piece in bytes.chunks(size) {
+            frames.push(piece);
+            while let Some(piece) = frames.next_piece()? {
+                all.push(piece);
+            }
+        }
+        all.extend(frames.rest());
+        Ok(all.into_iter().map(|piece| (piece.stderr, String::from_utf8_lossy(&piece.bytes).into_owned())).collect())
+    }
+
+    #[test]
+    fn frames_are_whole_in_whatever_pieces_they_come() {
+        let bytes = [frame(1, "out"), frame(1, ""), frame(2, "err"), frame(0, "in")].concat();
+        let expected = [(false, "out".to_owned()), (true, "err".to_owned()), (false, "in".to_owned())];
+
+        for size in 1..bytes.len() {
+            assert_eq!(all(Frames::whole(3), &bytes, size).unwrap(), expected, "pieces of {size}");
+        }
+        assert_eq!(all(Frames::whole(2), &bytes, 1), Err(TooLong));
+    }
+
+    #[test]
+    fn lines_without_frames_are_whole_as_well() {
+        let expected = [(false, "one\n".to_owned()), (false, "two".to_owned())];
+
+        for size in 1..8 {
+            assert_eq!(all(Frames::whole(9), b"one\ntwo", size).unwrap(), expected, "pieces of {size}");
+        }
+        assert_eq!(all(Frames::whole(9), b"longer than nine", 1), Err(TooLong));
+    }
+
+    #[test]
+    fn pieces_are_not_waited_for_and_a_terminal_has_no_frames() {
+        let bytes = [frame(1, "out"), frame(2, "err")].concat();
+        let joined = |pieces: Vec<(bool, String)>, stderr| {
+            pieces.into_iter().filter(|(is, _)| *is == stderr).map(|(_, text)| text).collect::<String>()
+        };
+
+        for size in 1..bytes.len() {
+            let pieces = all(Frames::pieces(), &bytes, size).unwrap();
+            assert_eq!((joined(pieces.clone(), false), joined(pieces, true)), ("out".into(), "err".into()));
+        }
+        let mut endless = Frames::pieces();
+        endless.push(&[1, 0, 0, 0, 255, 255, 255, 255, b'x']);
+        assert_eq!(endless.next_piece().unwrap().unwrap().bytes, "x");
+        assert_eq!(endless.next_piece(), Ok(None));
+        assert_eq!(all(Frames::terminal(), &bytes, 99).unwrap()[0].1.as_bytes(), bytes);
+    }
+}

@@ -1,0 +1,135 @@
+//! Lines, of which none is kept that is longer than a bound. What a line costs is in proportion to its length, in whatever
+//! pieces it comes.
+
+use bytes::{Bytes, BytesMut};
+use memchr::memchr;
+
+/// How much is kept of a line that is too long.
+const HEAD: usize = 4 << 10;
+
+/// One line, without its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// As it is.
+    Whole(Bytes),
+    /// The beginning of one that is longer than the bound.
+    TooLong(Bytes),
+}
+
+/// Puts lines together from pieces.
+#[derive(Debug)]
+pub struct Lines {
+    most: usize,
+    buffer: BytesMut,
+    /// How much of the buffer has no line's end.
+    searched: usize,
+    /// Whether the line is one that is too long.
+    skipping: bool,
+}
+
+impl Lines {
+    /// With the length of the longest line that is kept.
+    pub fn new(most: usize) -> Self {
+        Self { most, buffer: BytesMut::new(), searched: 0, skipping: false }
+    }
+
+    /// Takes a piece. Lines that are complete are to be taken before the next one.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// The next line that is complete, or too long already. Empty ones are left out.
+    pub fn next_line(&mut self) -> Option<Line> {
+        while let Some(at) = memchr(b'\n', &self.buffer[self.searched..]) {
+            let line = self.buffer.split_to(self.searched + at + 1);
+            self.searched = 0;
+            if std::mem::take(&mut self.skipping) {
+                continue;
+            }
+            if let Some(line) = self.line(&line.freeze()) {
+                return Some(line);
+            }
+        }
+        self.searched = self.buffer.len();
+        if self.searched <= self.most && !self.skipping {
+            return None;
+        }
+        self.searched = 0;
+        // What a long line took is given back.
+        let line = std::mem::take(&mut self.buffer);
+        let first = !std::mem::replace(&mut self.skipping, true);
+        first.then(|| too_long(&line))
+    }
+
+    /// What stands behind the last line's end, once no more comes.
+    pub fn rest(&mut self) -> Option<Line> {
+        let rest = std::mem::take(&mut self.buffer).freeze();
+        if self.skipping { None } else { self.line(&rest) }
+    }
+
+    fn line(&self, line: &Bytes) -> Option<Line> {
+        let text = line.trim_ascii();
+        match text.len() {
+            0 => None,
+            length if length > self.most => Some(too_long(text)),
+            _ => Some(Line::Whole(line.slice_ref(text))),
+        }
+    }
+}
+
+fn too_long(line: &[u8]) -> Line {
+    Line::TooLong(Bytes::copy_from_slice(&line[..line.len().min(HEAD)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(most: usize, pieces: &[&[u8]]) -> Vec<Line> {
+        let mut lines = Lines::new(most);
+        let mut all = Vec::new();
+        for piece in pieces {
+            lines.push(piece);
+            all.extend(std::iter::from_fn(|| lines.next_line()));
+            assert!(lines.buffer.len() <= most);
+        }
+        all.extend(lines.rest());
+        all
+    }
+
+    fn whole(text: &str) -> Line {
+        Line::Whole(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn lines_are_the_same_in_whatever_pieces_they_come() {
+        let text = b"one\r\n\n two\nlonger than ten\nthree\nfour";
+        let long = Line::TooLong(Bytes::from_static(b"longer than ten"));
+        let expected = [whole("one"), whole("two"), long.clone(), whole("three"), whole("four")];
+
+        assert_eq!(all(10, &[text]), expected);
+        for size in 1..12 {
+            let pieces: Vec<&[u8]> = text.chunks(size).collect();
+            let lines = all(10, &pieces);
+            assert_eq!(lines.len(), 5, "pieces of {size}: {lines:?}");
+            assert!(matches!(&lines[2], Line::TooLong(head) if b"longer than ten".starts_with(head)), "{lines:?}");
+            assert_eq!([&lines[..2], &lines[3..]].concat(), [&expected[..2], &expected[3..]].concat());
+        }
+    }
+
+    #[test]
+    fn an_endless_line_takes_no_more_than_the_bound_and_is_told_once() {
+        let mut lines = Lines::new(1 << 20);
+        let piece = vec![b'x'; 64 << 10];
+        let mut told = 0;
+
+        for _ in 0..1000 {
+            lines.push(&piece);
+            told += usize::from(lines.next_line().is_some());
+            assert!(lines.buffer.capacity() <= 4 << 20);
+        }
+        lines.push(b"\nnext\n");
+
+        assert_eq!((told, lines.next_line()), (1, Some(whole("next"))));
+    }
+}

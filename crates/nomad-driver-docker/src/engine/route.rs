@@ -1,0 +1,158 @@
+//! Where a call goes: the one way in which a name, an id or an image's reference becomes part of a path of the Engine's API.
+//!
+//! The client library joins a path from texts, in which `..` climbs, `?` begins a query and `%2e` is a point. So each text
+//! is refused or encoded here, and [`transport`](super::transport) sends a request to the path of its route alone.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::error::Cause;
+
+/// Longer than any name that an engine gives or takes.
+const MOST_BYTES: usize = 1024;
+
+/// What stays as it is: it means nothing in a path but itself.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'@');
+
+/// One text in a path, encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment(String);
+
+impl Segment {
+    /// Of a name or an id: one segment, in which nothing climbs, ends or begins anything.
+    pub fn of(text: &str) -> Result<Self, Unsafe> {
+        if text.contains('/') { Err(Unsafe::of(text)) } else { Self::of_reference(text) }
+    }
+
+    /// Of an image's reference or id, whose slashes the engine's routes take.
+    pub fn of_reference(text: &str) -> Result<Self, Unsafe> {
+        let is_safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
+        if text.len() > MOST_BYTES || !text.split('/').all(is_safe) {
+            return Err(Unsafe::of(text));
+        }
+        let encoded: Vec<String> = text.split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string()).collect();
+        Ok(Self(encoded.join("/")))
+    }
+
+    /// As it stands in a path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that is no part of a path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no name that the Docker daemon could know")]
+pub struct Unsafe(String);
+
+impl Unsafe {
+    fn of(text: &str) -> Self {
+        let shown: String = text.chars().take(64).collect();
+        Self(if shown.len() < text.len() { format!("{shown:?}...") } else { format!("{shown:?}") })
+    }
+}
+
+/// How long the engine's answer to a call may be, its head included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// No more than a word, an id or an error.
+    Short,
+    /// All about one container, network or exec, or about the engine.
+    Thing,
+    /// A list, or all about an image, of which a part is kept that does not grow with the rest.
+    Picked,
+    /// It goes on; each line or frame of it is bounded where it is read. An error in its place is [`Answer::Short`].
+    Stream,
+}
+
+impl Answer {
+    /// In bytes.
+    pub(super) const fn most(self) -> u64 {
+        match self {
+            Self::Short | Self::Stream => 1 << 20,
+            Self::Thing => 16 << 20,
+            Self::Picked => 1 << 30,
+        }
+    }
+}
+
+/// A call's path, what it is about, and how long its answer may be.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    /// For messages.
+    pub(super) subject: String,
+    pub(super) answer: Answer,
+    to: Result<To, Unsafe>,
+}
+
+#[derive(Clone, Debug)]
+struct To {
+    path: String,
+    segment: Segment,
+}
+
+/// Goes with a request, which is sent nowhere without one.
+#[derive(Clone, Debug)]
+pub(super) struct Permit {
+    /// The whole path, without the API's version.
+    pub(super) path: String,
+    pub(super) answer: Answer,
+}
+
+impl Route {
+    /// A path in which nothing varies.
+    pub(super) fn fixed(path: &'static str, subject: &str, answer: Answer) -> Self {
+        let to = To { path: path.to_owned(), segment: Segment(String::new()) };
+        Self { subject: subject.to_owned(), answer, to: Ok(to) }
+    }
+
+    /// A path about one thing: what stands before its name or id, and behind it.
+    pub(super) fn about(before: &'static str, name: &str, behind: &'static str, answer: Answer) -> Self {
+        Self::new(before, name, Segment::of(name), behind, answer)
+    }
+
+    /// A path about an image.
+    pub(super) fn image(before: &'static str, image: &str, behind: &'static str, answer: Answer) -> Self {
+        Self::new(before, image, Segment::of_reference(image), behind, answer)
+    }
+
+    fn new(before: &str, name: &str, segment: Result<Segment, Unsafe>, behind: &str, answer: Answer) -> Self {
+        let to = segment.map(|segment| To { path: format!("{before}{}{behind}", segment.as_str()), segment });
+        Self { subject: name.to_owned(), answer, to }
+    }
+
+    /// The permit, and what the path is about as it stands there: the client library puts the same path together. Or why
+    /// there is no such path.
+    pub(super) fn permit(&self) -> Result<(Permit, String), Cause> {
+        let To { path, segment } = self.to.clone().map_err(|error| Cause::Unusable(error.to_string()))?;
+        Ok((Permit { path, answer: self.answer }, segment.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_one_segment_or_none() {
+        let encoded = |text: &str| Segment::of(text).map(|segment| segment.0);
+
+        assert_eq!(encoded("my_net-1.2").unwrap(), "my_net-1.2");
+        assert_eq!(encoded("a net?x#y%2e\\").unwrap(), "a%20net%3Fx%23y%252e%5C");
+        assert_eq!(encoded("%2e%2e").unwrap(), "%252e%252e");
+        for text in ["", ".", "..", "../x", "a/b", "/", "a\r\nb", "a\0", "\u{85}", &"x".repeat(MOST_BYTES + 1)] {
+            assert!(encoded(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_reference_keeps_its_slashes_and_no_more() {
+        let encoded = |text: &str| Segment::of_reference(text).map(|segment| segment.0);
+
+        assert_eq!(encoded("r.test:5000/a/b:1").unwrap(), "r.test:5000/a/b:1");
+        assert_eq!(encoded("[::1]:5000/a@sha256:ab").unwrap(), "%5B::1%5D:5000/a@sha256:ab");
+        for text in ["", "a//b", "/a", "a/", "a/../b", "./a", "a/.", "a\n/b"] {
+            assert!(encoded(text).is_err(), "{text:?}");
+        }
+    }
+}

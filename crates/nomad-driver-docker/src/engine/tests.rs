@@ -1,0 +1,45 @@
+//! Every verb against an engine that notes what it is asked, and one that answers without an end.
+
+mod endless;
+mod names;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    task::JoinSet,
+};
+
+use super::*;
+use crate::background::Background;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An engine's socket in a directory.
+fn listen(directory: &Path) -> (UnixListener, Engine) {
+    let socket = directory.join("docker.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    (listener, Engine::new(Endpoint { address: format!("unix://{}", socket.display()), tls: None }))
+}
+
+/// A request's head, all of it.
+async fn head(stream: &mut UnixStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        if stream.read_buf(&mut head).await.unwrap_or_default() == 0 {
+            return None;
+        }
+    }
+    Some(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn whole(status: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+const VERSION: &str = r#"{"Version":"20.10","ApiVersion":"1.41"}"#;

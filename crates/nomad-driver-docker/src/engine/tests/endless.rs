@@ -1,0 +1,247 @@
+//! An engine's answer without an end costs no more than its kind may be long.
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use model::{ContainerCreateBody, EndpointSettings};
+
+use super::*;
+
+/// How an answer goes on and on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Endless {
+    /// Heads that are none yet.
+    Informational,
+    /// Headers.
+    Headers,
+    /// One header.
+    Header,
+    /// A text in JSON that does not end.
+    Text,
+    /// The same, in small chunks.
+    Chunks,
+    /// An error's text.
+    Error,
+    /// Spaces.
+    Blanks,
+}
+
+impl Endless {
+    fn begin(self) -> &'static str {
+        const OK: &str = "HTTP/1.1 200 OK\r\n";
+        match self {
+            Self::Informational => "",
+            Self::Headers => OK,
+            Self::Header => "HTTP/1.1 200 OK\r\nx: ",
+            Self::Text => "HTTP/1.1 200 OK\r\n\r\n{\"message\":\"",
+            Self::Chunks => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n\"\r\n",
+            Self::Error => "HTTP/1.1 403 No\r\n\r\n{\"message\":\"denied",
+            Self::Blanks => "HTTP/1.1 200 OK\r\n\r\n",
+        }
+    }
+
+    fn go_on(self) -> String {
+        let piece = match self {
+            Self::Informational => "HTTP/1.1 102 Wait\r\n\r\n",
+            Self::Headers => "x: y\r\n",
+            Self::Header | Self::Text | Self::Error => "xxxxxxxxxxxxxxxx",
+            Self::Chunks => "10\r\nxxxxxxxxxxxxxxxx\r\n",
+            Self::Blanks => "                ",
+        };
+        piece.repeat(8 << 10)
+    }
+}
+
+type Call = fn(Engine) -> BoxFuture<'static, Result<(), EngineError>>;
+
+macro_rules! verbs {
+    ($($name:literal => |$engine:ident| $call:expr;)*) => {
+        [$(($name, { let call: Call = |$engine| async move { $call }.boxed(); call })),*]
+    };
+}
+
+fn verbs() -> Vec<(&'static str, Call)> {
+    verbs! {
+        "create" => |engine| engine.create_container("c", ContainerCreateBody::default()).await.map(drop);
+        "inspect" => |engine| engine.inspect_container("c").await.map(drop);
+        "exec" => |engine| engine.create_exec("c", Vec::new(), false, ExecTerminal::No).await.map(drop);
+        "inspect exec" => |engine| engine.inspect_exec("e").await.map(drop);
+        "network" => |engine| engine.inspect_network("n").await.map(drop);
+        "info" => |engine| engine.ask_facts().await.map(drop);
+        "version" => |engine| engine.version().await.map(drop);
+        "pull" => |engine| engine.pull_image("app", "1", None).next().await.unwrap().map(drop);
+        "load" => |engine| engine.load_images("a", stream::empty(), drop).await;
+        "logs" => |engine| engine.container_logs("c", 0).boxed().next().await.unwrap().map(drop);
+    }
+    .to_vec()
+}
+
+/// Those whose bodies are not read, so that only an error's is.
+fn heads() -> Vec<(&'static str, Call)> {
+    verbs! {
+        "start" => |engine| engine.start_container("c").await;
+        "stop" => |engine| engine.stop_container("c", Duration::ZERO).await;
+        "kill" => |engine| engine.kill_container("c", "KILL").await;
+        "remove" => |engine| engine.remove_container("c").await;
+        "resize" => |engine| engine.resize_exec("e", 1, 1).await;
+        "connect" => |engine| engine.connect_network("n", "c", EndpointSettings::default()).await;
+        "remove image" => |engine| engine.remove_image("app").await;
+        "registry" => |engine| engine.ask_registry("app", None).await;
+        "ping" => |engine| engine.answers().await;
+    }
+    .to_vec()
+}
+
+/// What a call says to an answer without an end, and how many bytes of that the engine got rid of.
+async fn outcome(endless: Endless, call: Call) -> (Result<(), EngineError>, usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, engine) = listen(directory.path());
+    let sent = Arc::<Mutex<usize>>::default();
+    let count = sent.clone();
+    let serving = Background::spawn(async move {
+        let mut is_first = true;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            head(&mut stream).await;
+            if std::mem::take(&mut is_first) {
+                stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();
+                continue;
+            }
+            let piece = endless.go_on();
+            let mut next = stream.write_all(endless.begin().as_bytes()).await;
+            while next.is_ok() {
+                next = stream.write_all(piece.as_bytes()).await;
+                *count.lock().unwrap() += piece.len();
+            }
+        }
+    });
+    let outcome = tokio::time::timeout(DEADLINE, call(engine)).await.expect("it is cut");
+    serving.stopped().await;
+    let sent = *sent.lock().unwrap();
+    (outcome, sent)
+}
+
+/// More than any answer that is held may be long, with what is under way.
+const MOST: usize = 24 << 20;
+
+#[tokio::test]
+async fn answers_without_an_end_are_cut_whatever_was_asked() {
+    for (name, call) in verbs() {
+        for endless in [Endless::Text, Endless::Chunks, Endless::Error, Endless::Headers] {
+            let (outcome, sent) = outcome(endless, call).await;
+            let error = outcome.expect_err(name);
+            assert!(sent < MOST, "{name} {endless:?}: {sent} bytes, {error}");
+            assert!(!error.is_not_found() && error.to_string().len() < 5 << 10, "{name} {endless:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn heads_without_an_end_are_cut_whatever_was_asked() {
+    for (name, call) in heads() {
+        for endless in [Endless::Informational, Endless::Header, Endless::Error] {
+            let (outcome, sent) = outcome(endless, call).await;
+            let error = outcome.expect_err(name);
+            assert!(sent < MOST, "{name} {endless:?}: {sent} bytes, {error}");
+            assert!(error.to_string().len() < 5 << 10, "{name} {endless:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn blanks_without_an_end_are_cut_too() {
+    let info: Call = |engine| async move { engine.ask_facts().await.map(drop) }.boxed();
+
+    let (outcome, sent) = outcome(Endless::Blanks, info).await;
+
+    assert_eq!(outcome.unwrap_err().to_string(), "the Docker daemon's answer is longer than 16 MiB");
+    assert!(sent < MOST, "{sent}");
+}
+
+/// An answer to the second request: a head, pieces, an end.
+async fn answering(listener: UnixListener, pieces: Vec<String>) {
+    let mut is_first = true;
+    while let Ok((mut stream, _)) = listener.accept().await {
+        head(&mut stream).await;
+        if std::mem::take(&mut is_first) {
+            stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();
+            continue;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await.unwrap();
+        for piece in &pieces {
+            if stream.write_all(piece.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_long_wakes_all_and_the_next_one_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, engine) = listen(directory.path());
+    let label = "x".repeat(1 << 20);
+    let begin = r#"{"Type":"container","Action":"die","Actor":{"ID":"big","Attributes":{"label":""#.to_owned();
+    let next = "\n{\"Type\":\"container\",\"Action\":\"die\",\"Actor\":{\"ID\":\"c1\"}}\n".to_owned();
+    let pieces = [vec![begin], vec![label; 80], vec!["\"}}}".to_owned(), next]].concat();
+    let _serving = Background::spawn(answering(listener, pieces));
+
+    let events: Vec<_> = engine.container_events(std::time::SystemTime::now()).map(Result::unwrap).collect().await;
+
+    let [EngineEvent::Unread, EngineEvent::Container(event)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(event.container, "c1");
+}
+
+#[tokio::test]
+async fn an_image_that_is_too_large_is_known_by_id_and_names_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, engine) = listen(directory.path());
+    let label = "x".repeat(1 << 20);
+    let begin = r#"{"Id":"sha256:ab","Config":{"Labels":{"x":""#.to_owned();
+    let end = r#""}},"RepoTags":["app:1"],"RepoDigests":[],"Size":7}"#.to_owned();
+    let pieces = [vec![begin], vec![label; 20], vec![end]].concat();
+    let _serving = Background::spawn(answering(listener, pieces));
+
+    let (found, size) = engine.measure_image("app:1").await.unwrap();
+
+    assert_eq!(
+        (found.id.as_deref(), found.repo_tags, found.size),
+        (Some("sha256:ab"), Some(vec!["app:1".into()]), Some(7))
+    );
+    assert_eq!((size, found.config), (ConfigSize::TooLarge, None));
+}
+
+#[tokio::test]
+async fn labels_of_strangers_images_are_passed_over_in_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, engine) = listen(directory.path());
+    let labels = format!(r#"{{"big":"{}","com.hashicorp.nomad.alloc_id":"a1"}}"#, "x".repeat(40 << 20));
+    let list = format!(r#"[{{"Id":"c1","Names":["/web"],"Labels":{labels},"State":"running"}}]"#);
+    let _serving = Background::spawn(answering(listener, vec![list]));
+
+    let found = engine.containers_with_label("com.hashicorp.nomad.alloc_id").await.unwrap();
+
+    let labels = found[0].labels.clone().unwrap();
+    assert_eq!((found.len(), labels.len()), (1, 1));
+    assert_eq!(labels["com.hashicorp.nomad.alloc_id"], "a1");
+}
+
+#[tokio::test]
+async fn a_list_whose_end_stays_away_holds_no_thread() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, engine) = listen(directory.path());
+    let silent = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        head(&mut stream).await.unwrap();
+        stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();
+        drop(stream);
+        let mut stream = listener.accept().await.unwrap().0;
+        head(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n[").await.unwrap();
+        // It is closed once nobody waits for it.
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.unwrap();
+    };
+    let asked = tokio::time::timeout(Duration::from_millis(200), engine.running_containers());
+
+    let (asked, closed) = tokio::join!(asked, tokio::time::timeout(DEADLINE, silent));
+
+    assert!(asked.is_err() && closed.is_ok());
+}

@@ -1,0 +1,168 @@
+//! What carries every request to the engine, whichever part of the client library makes it: to the path of its route alone,
+//! on a connection of its own, of which no more is read than the route's answer may have.
+
+use std::{
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bollard::{BollardRequest, errors::Error};
+use http::{HeaderValue, Response, Uri, header};
+use hyper::{body::Incoming, client::conn::http1, rt::Executor};
+use hyper_rustls::HttpsConnector;
+use hyper_util::{
+    client::legacy::connect::HttpConnector,
+    rt::{TokioExecutor, TokioIo},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+};
+use tower::ServiceExt;
+
+use super::{
+    error::innermost,
+    route::{Answer, Permit},
+};
+
+/// How the engine is reached.
+#[derive(Clone)]
+pub(super) enum Connector {
+    /// A socket of this host.
+    Unix(PathBuf),
+    /// Plain.
+    Tcp(HttpConnector),
+    /// With TLS.
+    Tls(HttpsConnector<HttpConnector>),
+}
+
+/// No connection came about.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotConnected(pub(super) String);
+
+/// An answer that was cut off.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer is longer than {0} bytes")]
+pub(super) struct TooLong(pub(super) u64);
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+impl Connector {
+    /// Sends a request and returns the answer's head, whose body is bounded.
+    pub(super) async fn send(self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
+        let uri = std::mem::take(request.uri_mut());
+        let Some(Permit { path, answer }) = request.extensions_mut().remove::<Permit>() else {
+            return Err(io::Error::other("a request without a route").into());
+        };
+        if without_version(uri.path()) != path {
+            return Err(io::Error::other(format!("a request to another path than {path}")).into());
+        }
+        let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        request.headers_mut().entry(header::HOST).or_insert(host.unwrap_or(HeaderValue::from_static("docker")));
+        *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
+
+        let left = Arc::new(AtomicU64::new(answer.most()));
+        let bounded = Bounded { socket: self.connect(uri).await?, left: left.clone(), most: answer.most() };
+        let (mut sender, connection) = http1::handshake(TokioIo::new(bounded)).await?;
+        // It ends with the answer's body, or with whoever drops that.
+        TokioExecutor::new().execute(async move {
+            let _told_by_the_answer = connection.with_upgrades().await;
+        });
+        let response = sender.send_request(request).await?;
+        if answer == Answer::Stream && (response.status().is_success() || response.status().is_informational()) {
+            left.store(u64::MAX, Ordering::Relaxed);
+        }
+        Ok(response)
+    }
+
+    async fn connect(self, uri: Uri) -> Result<Box<dyn Socket>, Error> {
+        let failed = |reason: String| Error::from(io::Error::other(NotConnected(reason)));
+        match self {
+            Self::Unix(path) => match UnixStream::connect(&path).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    Err(failed(format!("no such socket: {}", path.display())))
+                }
+                Err(error) => Err(failed(error.to_string())),
+            },
+            Self::Tcp(tcp) => {
+                let stream = tcp.oneshot(uri).await.map_err(|error| failed(innermost(&error)))?;
+                Ok(Box::new(stream.into_inner()))
+            }
+            Self::Tls(tls) => {
+                let stream = tls.oneshot(uri).await.map_err(|error| failed(innermost(&*error)))?;
+                Ok(Box::new(TokioIo::new(stream)))
+            }
+        }
+    }
+}
+
+/// A request's path without the API's version.
+fn without_version(path: &str) -> &str {
+    let rest = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
+    match rest {
+        Some((version, rest)) if version.starts_with(|first: char| first.is_ascii_digit()) => {
+            &path[path.len() - rest.len() - 1..]
+        }
+        _ => path,
+    }
+}
+
+/// A connection on which only so much may come.
+struct Bounded {
+    socket: Box<dyn Socket>,
+    /// How much may still come.
+    left: Arc<AtomicU64>,
+    most: u64,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        let came = u64::try_from(buffer.filled().len() - before).unwrap_or(u64::MAX);
+        let left = self.left.load(Ordering::Relaxed);
+        match left.checked_sub(came) {
+            Some(_) if left == u64::MAX => {}
+            Some(left) => self.left.store(left, Ordering::Relaxed),
+            None => return Poll::Ready(Err(io::Error::other(TooLong(self.most)))),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_known_with_the_apis_version_and_without() {
+        assert_eq!(without_version("/v1.41/containers/a/json"), "/containers/a/json");
+        assert_eq!(without_version("/version"), "/version");
+        assert_eq!(without_version("/v1.41"), "/v1.41");
+        assert_eq!(without_version("/volumes/v1.4/x"), "/volumes/v1.4/x");
+    }
+}
