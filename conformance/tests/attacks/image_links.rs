@@ -151,3 +151,28 @@ async fn what_has_the_logs_in_it_is_not_writable_where_nothing_can_be_mounted() 
     }
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn the_engine_makes_nothing_among_the_logs_for_a_mount_or_a_device() {
+    let fixture = Fixture::start().await;
+    let device = |path: &str| object(&[("host_path", text("/dev/null")), ("container_path", text(path))]);
+    for place in ["/alloc/logs", "/p/logs", "/q/alloc/logs"] {
+        let at = format!("{place}/web.stdout.1");
+        let task = || fixture.task("web", "exit 0").option("mount", Value::List(vec![bind("..", "/q", false)]));
+        let volume = |source: &str| task().option("volumes", texts(&["../alloc:/p", &format!("{source}:{at}")]));
+        let tasks = [
+            volume("local"),
+            volume("../alloc/data/not-yet"),
+            task().option("volumes", texts(&["../alloc:/p"])).option("devices", Value::List(vec![device(&at)])),
+        ];
+        for task in tasks {
+            let before = logs(&task);
+
+            let refusal = fixture.refused(&task).await;
+
+            assert!(refusal.message.to_lowercase().contains("read-only file system"), "{refusal}");
+            assert_eq!(logs(&task), before, "{at}");
+        }
+    }
+    fixture.end().await;
+}

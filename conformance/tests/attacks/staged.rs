@@ -8,7 +8,7 @@ use std::{
 
 use conformance::{
     DEADLINE, Fixture, Task,
-    docker::{docker, inspect},
+    docker::{containers_of, docker, inspect},
     dockerd::Dockerd,
     mounts::{self, Shared},
     object,
@@ -99,6 +99,8 @@ async fn a_driver_that_dies_between_stage_and_start_leaves_no_mount() {
         *victim.lock().unwrap() = Some(fixture.driver.reattach_config().pid);
 
         let died = fixture.driver.start_task(task.config.clone()).await;
+        // The engine goes on with what it was asked for.
+        conformance::until("the container is made", || !containers_of(fixture.directory()).is_empty()).await;
         let left = mounts::below(&fixture.directory().join("state"));
         fixture.start_again().await;
         let unknown = fixture.driver.destroy_task(task.config.id.clone(), Force::Yes).await;

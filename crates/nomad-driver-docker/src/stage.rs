@@ -9,6 +9,7 @@
 //! mounted on it. To detach the tmpfs detaches all; nothing of a task's is ever deleted. A stage that is begun is locked.
 //! One that is not locked belongs to the container that has its `/alloc` from there, and is left over where none has.
 
+mod bind;
 #[cfg(test)]
 mod tests;
 
@@ -17,26 +18,21 @@ use std::{
     fs::{self, DirBuilder, File},
     hash::{BuildHasher, Hasher, RandomState},
     io,
-    os::{
-        fd::AsRawFd,
-        unix::{
-            ffi::OsStrExt,
-            fs::{DirBuilderExt, MetadataExt, symlink},
-        },
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, fchown, symlink},
     },
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use beneath::{Beneath, Links};
+use beneath::Beneath;
+use bind::{bind, close, is_same, make_read_only, make_slave};
 use nomad_plugin::driver::TaskConfig;
 use rustix::{
-    fs::{FlockOperation, StatVfsMountFlags, flock, fstatvfs},
+    fs::{FlockOperation, flock},
     io::Errno,
-    mount::{
-        MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind_recursive, mount_change, mount_remount,
-        unmount,
-    },
+    mount::{MountFlags, UnmountFlags, mount, unmount},
 };
 use tokio::net::UnixStream;
 
@@ -58,7 +54,12 @@ pub struct Stages {
     /// Of all engines.
     all: PathBuf,
     own: PathBuf,
+    /// Who is root in containers, where the engine remaps users.
+    remapped: Option<Owner>,
 }
+
+/// A user and a group.
+type Owner = (u32, u32);
 
 /// A stage of a container that is being made. Dropping it removes it.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ pub struct Stage {
     /// Locked for as long as this lives.
     _lock: File,
     engine: EngineProcess,
+    remapped: Option<Owner>,
     count: usize,
     is_kept: bool,
 }
@@ -108,14 +110,14 @@ impl Stages {
             return None;
         }
         let facts = around.engine.facts().await.ok()?;
-        Some(Self::new(&around.plugin.state_dir, &facts.name))
+        Some(Self { remapped: remapped(&facts.root_dir), ..Self::new(&around.plugin.state_dir, &facts.name) })
     }
 
     fn new(state_dir: &Path, engine: &EngineName) -> Self {
         // The engine reports this path, and the path without links is what it is compared with.
         let state_dir = fs::canonicalize(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         let all = state_dir.join("mounts");
-        Self { own: all.join(&engine.now), all }
+        Self { own: all.join(&engine.now), all, remapped: None }
     }
 
     /// Begins a stage. `None` where this process may not mount, or the engine does not see what it mounts.
@@ -140,7 +142,7 @@ impl Stages {
         let made = made.and_then(|()| lock(&root, FlockOperation::NonBlockingLockExclusive));
         let lock = made.inspect_err(|_| remove(&root));
         let stage = match lock {
-            Ok(lock) => Stage { root, _lock: lock, engine, count: 0, is_kept: false },
+            Ok(lock) => Stage { root, _lock: lock, engine, remapped: self.remapped, count: 0, is_kept: false },
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -189,6 +191,10 @@ impl Stages {
 
 /// Begins a stage for a task's container. `None` is that its sources are handed over by their names.
 pub async fn begin(around: &Surroundings, task: &TaskConfig) -> io::Result<Option<Stage>> {
+    // The engine gives labels to all that is in a source, and cannot to logs that are read-only in it.
+    if !around.plugin.volumes.selinux_label.is_empty() && Path::new("/sys/fs/selinux/enforce").exists() {
+        return Ok(None);
+    }
     let Some(stages) = Stages::of(around).await else { return Ok(None) };
     let stage = stages.begin(around.engine.address(), Path::new(&task.alloc_dir)).await?;
     if stage.is_none() {
@@ -225,21 +231,24 @@ impl Stage {
         let stage = Beneath::open(&self.root)?;
         let name = path.strip_prefix(&self.root).unwrap_or(&path);
         let mounted = bind(source, &stage, name)?;
-        // What is mounted in here must not be mounted on the source as well.
-        let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
-        mount_change(of(&mounted), slave)?;
+        make_slave(&mounted)?;
         match shape {
             Shape::Plain => {}
             Shape::ReadOnly => make_read_only(&mounted)?,
             Shape::Around(logs) => {
                 close(&stage.below(name)?, logs)?;
-                mount_change(of(&mounted), slave)?;
+                make_slave(&mounted)?;
             }
         }
         if !self.engine.sees(&path)? {
             return Err(io::Error::other("the engine does not see it"));
         }
         Ok(path)
+    }
+
+    /// Gives a directory that was made for the container to root in it.
+    pub fn own(&self, made: &File) -> io::Result<()> {
+        self.remapped.map_or(Ok(()), |(user, group)| fchown(made, Some(user), Some(group)))
     }
 
     /// The container has become a task's.
@@ -287,54 +296,10 @@ impl EngineProcess {
     }
 }
 
-fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// What was opened, as a path.
-fn of(opened: &File) -> String {
-    format!("/proc/self/fd/{}", opened.as_raw_fd())
-}
-
-/// Mounts a source on a name, and opens what is mounted.
-fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Result<File> {
-    mount_bind_recursive(of(source), of(&directory.find(name, Links::Refused)?))?;
-    let mounted = directory.find(name, Links::Refused)?;
-    if is_same(&mounted.metadata()?, &source.metadata()?) {
-        Ok(mounted)
-    } else {
-        Err(io::Error::other("another thing is there"))
-    }
-}
-
-/// Mounts each directory on the way to the logs on itself, for what is mounted on cannot be moved, and the logs read-only.
-fn close(source: &Beneath, logs: &Logs) -> io::Result<()> {
-    let mut way = PathBuf::new();
-    for name in &logs.path {
-        way.push(name);
-        let there = source.find(&way, Links::Refused)?;
-        if way != logs.path {
-            bind(&there, source, &way)?;
-        } else if is_same(&there.metadata()?, &logs.found.metadata()?) {
-            make_read_only(&bind(&logs.found, source, &way)?)?;
-        } else {
-            return Err(io::Error::other("the logs are elsewhere"));
-        }
-    }
-    Ok(())
-}
-
-fn make_read_only(mounted: &File) -> io::Result<()> {
-    // Flags that are not named are taken away.
-    let has = fstatvfs(mounted)?.f_flag;
-    let kept = [
-        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
-        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
-        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-    ];
-    let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| flag);
-    let flags = kept.fold(MountFlags::BIND | MountFlags::RDONLY, MountFlags::union);
-    Ok(mount_remount(of(mounted), flags, "")?)
+/// Who is root in the containers of an engine that remaps users: it keeps its data in a directory named after that.
+fn remapped(root_dir: &Path) -> Option<Owner> {
+    let (user, group) = root_dir.file_name()?.to_str()?.split_once('.')?;
+    Some((user.parse().ok()?, group.parse().ok()?))
 }
 
 fn new_key() -> String {

@@ -174,7 +174,7 @@ impl HostPaths {
             // The allocation's directory has them in it.
             Way::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
             Way::Staged(stage) => {
-                let found = found.map_or_else(|| self.make(&path, &leads_to, &place), Ok)?;
+                let found = found.map_or_else(|| self.make(stage, &path, &leads_to, &place), Ok)?;
                 let staged = self.stage(stage, &found, place);
                 Some(staged.map_err(|error| {
                     ContainerError(format!("failed to mount {} for the container: {error}", leads_to.display()))
@@ -237,13 +237,14 @@ impl HostPaths {
     }
 
     /// Makes a directory that is not there, where the engine would.
-    fn make(&self, path: &HostPath, leads_to: &Path, place: &Place) -> Result<File, ContainerError> {
+    fn make(&self, stage: &Stage, path: &HostPath, leads_to: &Path, place: &Place) -> Result<File, ContainerError> {
         if path.origin == Origin::Mount || *place == Place::Within {
             let problem = format!("bind source path does not exist: {}", leads_to.display());
             return Err(ContainerError(format!("invalid mount config for type \"bind\": {problem}")));
         }
         let made = Beneath::open(&self.alloc_dir).and_then(|beneath| beneath.make_dirs(leads_to, MADE));
-        made.map(File::from).map_err(|error| refused(path, &error))
+        let made = made.map(File::from).and_then(|made| stage.own(&made).map(|()| made));
+        made.map_err(|error| refused(path, &error))
     }
 
     fn trace(&self, path: &HostPath) -> Result<Trace, ContainerError> {

@@ -1,6 +1,7 @@
 //! Stages of an allocation on a mount that is shared. They mount, and so do nothing where root does not run them.
 
-use rustix::mount::{mount_bind, mount_change};
+use beneath::Links;
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
 use super::*;
 
@@ -144,7 +145,7 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
 
 #[test]
 fn a_container_has_a_stage_where_its_alloc_comes_from_one() {
-    let stages = Stages { all: "/state/mounts".into(), own: "/state/mounts/engine".into() };
+    let stages = Stages { all: "/state/mounts".into(), own: "/state/mounts/engine".into(), remapped: None };
     let of = |source: &str| stages.of_mounts(using(Path::new(source)).mounts.as_deref());
     let key = new_key();
 
@@ -199,5 +200,13 @@ fn empty_directories_that_a_host_could_not_remove_go_with_the_stage_and_nothing_
 
         assert!(busy.is_err());
         assert_eq!(alloc_dir.join(kept).exists(), is_left, "{kept:?}");
+    }
+}
+
+#[test]
+fn root_in_the_containers_of_an_engine_that_remaps_users_is_known_by_where_its_data_is() {
+    assert_eq!(remapped(Path::new("/var/lib/docker/100000.100001")), Some((100_000, 100_001)));
+    for other in ["/var/lib/docker", "/var/lib/docker.d", "/", "/data/1.2.3"] {
+        assert_eq!(remapped(Path::new(other)), None, "{other}");
     }
 }

@@ -1,0 +1,71 @@
+//! Mounts what was opened on what was opened.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use beneath::{Beneath, Links};
+use rustix::{
+    fs::{StatVfsMountFlags, fstatvfs},
+    mount::{MountFlags, MountPropagationFlags, mount_bind_recursive, mount_change, mount_remount},
+};
+
+use super::Logs;
+
+pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// What was opened, as a path.
+fn of(opened: &File) -> String {
+    format!("/proc/self/fd/{}", opened.as_raw_fd())
+}
+
+/// Mounts a source on a name, and opens what is mounted.
+pub(super) fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Result<File> {
+    mount_bind_recursive(of(source), of(&directory.find(name, Links::Refused)?))?;
+    let mounted = directory.find(name, Links::Refused)?;
+    if is_same(&mounted.metadata()?, &source.metadata()?) {
+        Ok(mounted)
+    } else {
+        Err(io::Error::other("another thing is there"))
+    }
+}
+
+/// Mounts each directory on the way to the logs on itself, for what is mounted on cannot be moved, and the logs read-only.
+pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<()> {
+    let mut way = PathBuf::new();
+    for name in &logs.path {
+        way.push(name);
+        let there = source.find(&way, Links::Refused)?;
+        if way != logs.path {
+            bind(&there, source, &way)?;
+        } else if is_same(&there.metadata()?, &logs.found.metadata()?) {
+            make_read_only(&bind(&logs.found, source, &way)?)?;
+        } else {
+            return Err(io::Error::other("the logs are elsewhere"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn make_read_only(mounted: &File) -> io::Result<()> {
+    // Flags that are not named are taken away.
+    let has = fstatvfs(mounted)?.f_flag;
+    let kept = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ];
+    let kept = kept.into_iter().filter(|(flag, _)| has.contains(*flag)).map(|(_, flag)| flag);
+    let flags = kept.fold(MountFlags::BIND | MountFlags::RDONLY, MountFlags::union);
+    Ok(mount_remount(of(mounted), flags, "")?)
+}
+
+/// What is mounted in here from now on is not mounted on the source as well.
+pub(super) fn make_slave(mounted: &File) -> io::Result<()> {
+    Ok(mount_change(of(mounted), MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
+}
