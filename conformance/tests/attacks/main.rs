@@ -18,3 +18,4 @@ mod swapped;
 mod pause_images;
 mod long_texts;
 mod urls;
+mod slow_pulls;

@@ -31,6 +31,7 @@ use nomad_plugin::driver::{DriverError, TaskConfig};
 use notices::{Notice, Notices};
 pub use progress::Progress;
 pub use pull::{Limits, PullState};
+pub use pulls::Puller;
 use pulls::Pulls;
 pub use reference::ImageReference;
 pub use reserved::Reserved;
@@ -75,6 +76,8 @@ pub struct ImageRequest {
     pub load_max: Option<u64>,
     /// How long a pull may take.
     pub limits: Limits,
+    /// For whom it is pulled.
+    pub puller: Puller,
     /// Who is told of a pull; `None` is nobody.
     pub owner: Option<EventSubject>,
 }
@@ -93,9 +96,12 @@ impl ImageRequest {
             reserved: Reserved::of(&options.image, &plugin.infra_image),
             load_max: plugin.load_max,
             limits: Limits {
-                whole: options.image_pull_timeout.unwrap_or(plugin.image_pull_timeout),
+                whole: options
+                    .image_pull_timeout
+                    .map_or(plugin.image_pull_timeout, |own| own.min(plugin.image_pull_timeout_max)),
                 silence: plugin.pull_activity_timeout,
             },
+            puller: Puller::Job(format!("{}/{}", task.namespace, task.job_id)),
             owner: Some(EventSubject::from(task)),
         }
     }
@@ -114,6 +120,7 @@ impl ImageRequest {
             reserved: Reserved::No,
             load_max: None,
             limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
+            puller: Puller::PauseContainers,
             owner: None,
         }
     }
@@ -300,7 +307,7 @@ impl Images {
             }
             notices.due()
         };
-        let pull = self.pulls.join_or_begin(reference, image, credentials, limits.silence);
+        let pull = self.pulls.join_or_begin(reference, image, credentials, limits.silence, &request.puller);
         let pulled = pull.wait(image, limits.whole, hear).await?;
         // The owner knows of the pull, and this is how it ended. An image that no pull was begun for is not worth an event:
         // a host keeps few.

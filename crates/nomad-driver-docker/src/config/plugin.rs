@@ -72,6 +72,8 @@ pub struct PluginConfig {
     pub infra_image_pull_timeout: Duration,
     /// How long a pull of a task's image may take, where the task does not say.
     pub image_pull_timeout: Duration,
+    /// The longest time for that that a task may say.
+    pub image_pull_timeout_max: Duration,
     /// How often to try to create a container whose name is taken.
     pub container_exists_attempts: u32,
     /// How readily the kernel kills tasks that do not say: -1000 to 1000.
@@ -158,6 +160,7 @@ impl Default for PluginConfig {
             infra_image: default_infra_image(),
             infra_image_pull_timeout: 5 * ONE_MINUTE,
             image_pull_timeout: 5 * ONE_MINUTE,
+            image_pull_timeout_max: 6 * 60 * ONE_MINUTE,
             container_exists_attempts: 5,
             oom_score_adj: 0,
             pull_activity_timeout: 2 * ONE_MINUTE,
@@ -208,6 +211,7 @@ impl PluginConfig {
             infra_image: infra_image(reader.text("infra_image").unwrap_or(default.infra_image)),
             infra_image_pull_timeout: time(&reader, "infra_image_pull_timeout", default.infra_image_pull_timeout),
             image_pull_timeout: time(&reader, "image_pull_timeout", default.image_pull_timeout),
+            image_pull_timeout_max: time(&reader, "image_pull_timeout_max", default.image_pull_timeout_max),
             container_exists_attempts: reader
                 .attempts("container_exists_attempts")
                 .unwrap_or(default.container_exists_attempts),

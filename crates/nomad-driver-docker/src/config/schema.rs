@@ -97,6 +97,7 @@ pub fn plugin_schema() -> Spec {
         text("infra_image").or(&format!("\"{}\"", default_infra_image())),
         text("infra_image_pull_timeout").or("\"5m\""),
         text("image_pull_timeout").or("\"5m\""),
+        text("image_pull_timeout_max").or("\"6h\""),
         number("container_exists_attempts").or("5"),
         number("oom_score_adj").or("0"),
         text("pull_activity_timeout").or("\"2m\""),

@@ -30,14 +30,34 @@ use crate::{
     engine::{Credentials, Engine, EngineError},
 };
 
-/// The image by its full name, and by whose leave it is pulled.
-type Key = (String, Option<Credentials>);
+/// The image by its full name, by whose leave it is pulled, and whether apart from tasks'.
+type Key = (String, Option<Credentials>, bool);
+
+/// For whom an image is pulled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Puller {
+    /// A job, by its namespace and id.
+    Job(String),
+    /// Pause containers.
+    PauseContainers,
+}
+
+impl Puller {
+    fn job(&self) -> &str {
+        match self {
+            Self::Job(job) => job,
+            Self::PauseContainers => "",
+        }
+    }
+}
 
 /// The pulls under way of one engine.
 pub(super) struct Pulls {
     engine: Engine,
     leases: Leases,
     queue: Queue,
+    /// That of the images of pause containers, which wait for no task's.
+    apart: Queue,
     under_way: Mutex<HashMap<Key, Weak<Pull>>>,
 }
 
@@ -45,6 +65,8 @@ pub(super) struct Pulls {
 pub(super) struct Pull {
     /// As the first who wants it has it.
     image: String,
+    /// Its ticket's number.
+    ticket: u64,
     status: watch::Receiver<Status>,
     _work: Background,
 }
@@ -73,7 +95,7 @@ struct Wanted {
 impl Pulls {
     /// Pulls into `engine`, so many at once.
     pub(super) fn new(engine: Engine, leases: Leases, at_once: usize) -> Self {
-        Self { engine, leases, queue: Queue::new(at_once), under_way: Mutex::default() }
+        Self { engine, leases, queue: Queue::new(at_once), apart: Queue::new(1), under_way: Mutex::default() }
     }
 
     /// From now on pulls so many at once.
@@ -88,15 +110,20 @@ impl Pulls {
         image: &str,
         credentials: Option<Credentials>,
         silence: Duration,
+        puller: &Puller,
     ) -> Arc<Pull> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.retain(|_, pull| pull.upgrade().is_some_and(|pull| pull.is_under_way()));
-        let key = (reference.canonical(), credentials.clone());
+        let is_apart = *puller == Puller::PauseContainers;
+        let queue = if is_apart { &self.apart } else { &self.queue };
+        let key = (reference.canonical(), credentials.clone(), is_apart);
         if let Some(pull) = under_way.get(&key).and_then(Weak::upgrade) {
+            queue.join(pull.ticket, puller.job());
             return pull;
         }
         let (writer, status) = watch::channel(Status::Entering);
-        let ticket = self.queue.enter();
+        let ticket = queue.enter(puller.job());
+        let number = ticket.number();
         let (reference, image) = (reference.clone(), image.to_owned());
         let wanted = Wanted { reference, image: image.clone(), credentials, silence };
         let (engine, leases) = (self.engine.clone(), self.leases.clone());
@@ -104,7 +131,7 @@ impl Pulls {
             let result = wanted.pull(ticket, &engine, &leases, &writer).await;
             writer.send_replace(Status::Ended(result));
         };
-        let pull = Arc::new(Pull { image, status, _work: Background::spawn(work) });
+        let pull = Arc::new(Pull { image, ticket: number, status, _work: Background::spawn(work) });
         under_way.insert(key, Arc::downgrade(&pull));
         pull
     }

@@ -1,6 +1,10 @@
-//! The queue of pulls: the first few may pull, the others wait in the order in which they came.
+//! The queue of pulls: a few may pull at once, the others wait. Of those who wait, the one whose job pulls least is next, and
+//! among equals the one who came first.
+//!
+//! A job that pulls in every place keeps the others waiting for as long as its registry likes to take. So there is one place
+//! more, for a job beside the one that has all of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio::sync::watch;
 
@@ -8,13 +12,22 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub(super) struct Queue(watch::Sender<Line>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Line {
-    /// Those who pull, and behind them those who wait.
-    tickets: VecDeque<u64>,
+    /// Those who pull and those who wait, in the order in which they came.
+    tickets: BTreeMap<u64, Waiting>,
     next: u64,
     /// How many may pull at once.
     open: usize,
+    /// How many have to begin before each of those who wait, itself included.
+    places: HashMap<u64, usize>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// The jobs that it is for; the first is the one that began it.
+    jobs: Vec<String>,
+    pulls: bool,
 }
 
 /// A place in the queue, given back when it is dropped.
@@ -25,33 +38,96 @@ pub(super) struct Ticket {
 }
 
 impl Line {
-    /// How many have to begin before, this one included: 0 is that it may pull.
+    /// Lets those begin who may, and finds the places of the others.
+    fn advance(&mut self) {
+        loop {
+            let order = self.order();
+            let next = order.iter().copied().find(|number| self.may_begin(*number));
+            if let Some(ticket) = next.and_then(|number| self.tickets.get_mut(&number)) {
+                ticket.pulls = true;
+                continue;
+            }
+            self.places = order.into_iter().zip(1..).collect();
+            return;
+        }
+    }
+
+    fn pulling(&self) -> impl Iterator<Item = &Waiting> {
+        self.tickets.values().filter(|ticket| ticket.pulls)
+    }
+
+    fn may_begin(&self, number: u64) -> bool {
+        let pulling = self.pulling().count();
+        let of_one = |job: &String| self.pulling().all(|ticket| ticket.jobs.first() == Some(job));
+        let is_for_another = |holder: &String| self.tickets[&number].jobs.iter().any(|job| job != holder);
+        let holder = self.pulling().find_map(|ticket| ticket.jobs.first());
+        pulling < self.open
+            || (pulling == self.open && holder.is_some_and(|holder| of_one(holder) && is_for_another(holder)))
+    }
+
+    /// Those who wait, the next one first.
+    fn order(&self) -> Vec<u64> {
+        let mut ahead: HashMap<&str, usize> = HashMap::new();
+        for job in self.pulling().filter_map(|ticket| ticket.jobs.first()) {
+            *ahead.entry(job).or_default() += 1;
+        }
+        let mut order = Vec::new();
+        for (number, ticket) in self.tickets.iter().filter(|(_, ticket)| !ticket.pulls) {
+            let mut least = usize::MAX;
+            for job in &ticket.jobs {
+                let before = ahead.entry(job).or_default();
+                least = least.min(*before);
+                *before += 1;
+            }
+            order.push((least, *number));
+        }
+        order.sort_unstable();
+        order.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// 0 is that it may pull.
     fn place(&self, number: u64) -> usize {
-        let ahead = self.tickets.iter().position(|ticket| *ticket == number).unwrap_or_default();
-        (ahead + 1).saturating_sub(self.open)
+        self.places.get(&number).copied().unwrap_or_default()
     }
 }
 
 impl Queue {
     /// A queue of which `open` may pull at once.
     pub(super) fn new(open: usize) -> Self {
-        Self(watch::channel(Line { tickets: VecDeque::new(), next: 0, open }).0)
+        Self(watch::channel(Line { open, ..Line::default() }).0)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Line)) {
+        self.0.send_modify(|line| {
+            change(line);
+            line.advance();
+        });
     }
 
     /// From now on so many may pull at once. Those who pull go on.
     pub(super) fn set_open(&self, open: usize) {
-        self.0.send_modify(|line| line.open = open);
+        self.change(|line| line.open = open);
     }
 
-    /// Goes to the queue's end.
-    pub(super) fn enter(&self) -> Ticket {
+    /// Goes to the queue's end, for a job.
+    pub(super) fn enter(&self, job: &str) -> Ticket {
         let mut number = 0;
-        self.0.send_modify(|line| {
+        self.change(|line| {
             number = line.next;
             line.next += 1;
-            line.tickets.push_back(number);
+            line.tickets.insert(number, Waiting { jobs: vec![job.to_owned()], pulls: false });
         });
         Ticket { number, queue: self.clone() }
+    }
+
+    /// Another job waits for what a ticket is for. Its turn is that of the job that pulls least.
+    pub(super) fn join(&self, number: u64, job: &str) {
+        self.change(|line| {
+            let ticket = line.tickets.get_mut(&number).filter(|ticket| !ticket.jobs.iter().any(|other| other == job));
+            if let Some(ticket) = ticket {
+                ticket.jobs.push(job.to_owned());
+            }
+        });
     }
 }
 
@@ -74,11 +150,16 @@ impl Ticket {
             }
         }
     }
+
+    /// Which one it is.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.queue.0.send_modify(|line| line.tickets.retain(|ticket| *ticket != self.number));
+        self.queue.change(|line| drop(line.tickets.remove(&self.number)));
     }
 }
 
@@ -93,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn those_behind_move_up_when_one_leaves_and_whoever_gives_up_leaves() {
         let queue = Queue::new(2);
-        let [first, second, third, fourth, fifth] = [(); 5].map(|()| queue.enter());
+        let [first, second, third, fourth, fifth] = [(); 5].map(|()| queue.enter("job"));
         let told = RefCell::new(Vec::new());
         let mut waiting = Box::pin(fifth.turn(|place| told.borrow_mut().push(place)));
 
@@ -114,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn more_may_pull_as_soon_as_the_operator_says_so_and_fewer_stop_nobody() {
         let queue = Queue::new(1);
-        let [first, second, third] = [(); 3].map(|()| queue.enter());
+        let [first, second, third] = [(); 3].map(|()| queue.enter("job"));
         let mut waiting = Box::pin(second.turn(|_| {}));
         assert!(poll!(&mut waiting).is_pending());
 
@@ -124,5 +205,38 @@ mod tests {
         drop(first);
 
         assert!(third.turn(|_| {}).now_or_never().is_none(), "one pulls already");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_has_every_place_keeps_no_other_job_waiting_and_the_one_that_pulls_least_is_next() {
+        let queue = Queue::new(2);
+        let begins = |ticket: &Ticket| ticket.turn(|_| {}).now_or_never().is_some();
+        let greedy = [(); 5].map(|()| queue.enter("greedy"));
+        let modest = [(); 2].map(|()| queue.enter("modest"));
+        let other = queue.enter("other");
+
+        assert_eq!(greedy.each_ref().map(begins), [true, true, false, false, false]);
+        assert_eq!(modest.each_ref().map(begins), [true, false], "one place more, and no two");
+        assert!(!begins(&other));
+        drop(modest);
+        assert!(begins(&other));
+        let [first, second, third, ..] = greedy;
+        drop((first, second));
+        let late = queue.enter("late");
+        assert!(begins(&third) && !begins(&late));
+        drop(other);
+        assert!(begins(&late), "before those of the job that pulls");
+    }
+
+    #[tokio::test]
+    async fn who_joins_another_jobs_pull_brings_its_own_turn_along() {
+        let queue = Queue::new(1);
+        let begins = |ticket: &Ticket| ticket.turn(|_| {}).now_or_never().is_some();
+        let [pulling, waiting, shared] = [(); 3].map(|()| queue.enter("greedy"));
+
+        assert!(begins(&pulling) && !begins(&waiting) && !begins(&shared));
+        queue.join(shared.number(), "modest");
+
+        assert!(begins(&shared) && !begins(&waiting));
     }
 }

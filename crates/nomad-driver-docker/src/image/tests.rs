@@ -100,6 +100,7 @@ fn request(task: usize, password: Option<&str>) -> ImageRequest {
         reserved: Reserved::No,
         load_max: None,
         limits: Limits { whole: DEADLINE, silence: DEADLINE },
+        puller: Puller::Job("job".to_owned()),
         owner: Some(owner),
     }
 }
