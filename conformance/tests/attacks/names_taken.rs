@@ -1,5 +1,7 @@
 //! Containers of others that have the name of a task's: none is adopted, none is removed.
 
+use std::process::Command;
+
 use conformance::{
     Fixture, LABEL, Task,
     docker::{docker, inspect},
@@ -28,13 +30,29 @@ fn namesake(fixture: &Fixture, task: &Task, how: &[&str], image: &str, labels: &
 const RUN: &[&str] = &["run", "--detach", "--network", "none"];
 const CREATE: &[&str] = &["create", "--network", "none"];
 
+/// An image of a test's own; it goes with this.
+struct Other(String);
+
+impl Other {
+    fn make() -> Self {
+        let name = format!("longshore-test/not-the-tasks-{}:1", std::process::id());
+        let container = docker(&["create", &image()]);
+        docker(&["commit", "--change", "LABEL other=1", container.trim(), &name]);
+        docker(&["rm", container.trim()]);
+        Self(name)
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        let _gone = Command::new("docker").args(["rmi", "--force", &self.0]).output();
+    }
+}
+
 #[tokio::test]
 async fn a_container_of_the_tasks_name_that_lacks_one_sign_of_being_its_own_is_neither_adopted_nor_removed() {
     let fixture = fixture().await;
-    let other = format!("longshore-test/not-the-tasks-{}:1", std::process::id());
-    let container = docker(&["create", &image()]);
-    docker(&["commit", "--change", "LABEL other=1", container.trim(), &other]);
-    docker(&["rm", container.trim()]);
+    let other = Other::make();
     let task = fixture.task("web", "exec sleep 1000");
     let (alloc, node) = (task.config.alloc_id.as_str(), task.config.node_id.as_str());
     let test = image();
@@ -47,7 +65,7 @@ async fn a_container_of_the_tasks_name_that_lacks_one_sign_of_being_its_own_is_n
         ("another allocation", right, vec![(ALLOC_ID, "another"), (NODE_ID, node)]),
         ("another node", right, vec![(ALLOC_ID, alloc), (NODE_ID, "another")]),
         ("another task", right, vec![(ALLOC_ID, alloc), (NODE_ID, node), (TASK_NAME, "other")]),
-        ("another image", other.as_str(), vec![(ALLOC_ID, alloc), (NODE_ID, node)]),
+        ("another image", other.0.as_str(), vec![(ALLOC_ID, alloc), (NODE_ID, node)]),
     ] {
         for how in [RUN, CREATE] {
             let strange = namesake(&fixture, &task, how, image, &labels);
@@ -64,7 +82,6 @@ async fn a_container_of_the_tasks_name_that_lacks_one_sign_of_being_its_own_is_n
         }
     }
 
-    docker(&["rmi", &other]);
     fixture.run(&task).await;
     fixture.end().await;
 }
