@@ -129,7 +129,11 @@ pub(super) fn cause(error: bollard::errors::Error, address: &str) -> Cause {
 
 /// What the transport says, somewhere among the causes.
 fn within<E: std::error::Error + 'static>(error: &bollard::errors::Error) -> Option<&E> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    // The library's error leaves this one out of its causes.
+    let mut next: Option<&(dyn std::error::Error + 'static)> = match error {
+        bollard::errors::Error::IOError { err } => Some(err),
+        other => Some(other),
+    };
     while let Some(error) = next {
         let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
         if let Some(found) = inner.and_then(|inner| inner.downcast_ref()) {

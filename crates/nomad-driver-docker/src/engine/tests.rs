@@ -43,3 +43,23 @@ fn whole(status: &str, body: &str) -> String {
 }
 
 const VERSION: &str = r#"{"Version":"20.10","ApiVersion":"1.41"}"#;
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_cannot_be_connected_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, deserted) = listen(directory.path());
+    drop(listener);
+    let at = |address: String| Engine::new(Endpoint { address, tls: None });
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let missing = at(format!("unix://{}/none.sock", directory.path().display()));
+    let refusing = at(format!("tcp://{free}"));
+
+    for (engine, reason) in
+        [(missing, "no such socket: "), (deserted, "Connection refused"), (refusing, "Connection refused")]
+    {
+        let error = engine.answers().await.unwrap_err();
+        let Cause::Unreachable { reason: told, .. } = &error.cause else { panic!("{error:?}") };
+        assert!(told.starts_with(reason) && error.is_transient(), "{error}");
+        assert!(error.to_string().starts_with("cannot connect to the Docker daemon at "), "{error}");
+    }
+}
