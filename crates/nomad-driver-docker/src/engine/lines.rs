@@ -68,12 +68,12 @@ impl Lines {
     }
 
     fn line(&self, line: &Bytes) -> Option<Line> {
-        let text = line.trim_ascii();
-        match text.len() {
-            0 => None,
-            length if length > self.most => Some(too_long(text)),
-            _ => Some(Line::Whole(line.slice_ref(text))),
+        let line = line.slice_ref(line.strip_suffix(b"\n").unwrap_or(line));
+        if line.len() > self.most {
+            return Some(too_long(&line));
         }
+        let text = line.trim_ascii();
+        (!text.is_empty()).then(|| Line::Whole(line.slice_ref(text)))
     }
 }
 
@@ -83,6 +83,8 @@ fn too_long(line: &[u8]) -> Line {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn all(most: usize, pieces: &[&[u8]]) -> Vec<Line> {
@@ -131,5 +133,20 @@ mod tests {
         lines.push(b"\nnext\n");
 
         assert_eq!((told, lines.next_line()), (1, Some(whole("next"))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_the_same_lines_in_any_pieces(
+            pieces in prop::collection::vec("[a \\r\\n]{0,9}", 0..12),
+        ) {
+            let bytes: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
+            let kind = |line: &Line| match line {
+                Line::Whole(line) => Some(line.clone()),
+                Line::TooLong(_) => None,
+            };
+            let (in_pieces, whole) = (all(8, &bytes), all(8, &[&bytes.concat()]));
+            prop_assert_eq!(in_pieces.iter().map(kind).collect::<Vec<_>>(), whole.iter().map(kind).collect::<Vec<_>>());
+        }
     }
 }

@@ -131,6 +131,8 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -153,6 +155,17 @@ mod tests {
         assert_eq!(encoded("[::1]:5000/a@sha256:ab").unwrap(), "%5B::1%5D:5000/a@sha256:ab");
         for text in ["", "a//b", "/a", "a/", "a/../b", "./a", "a/.", "a\n/b"] {
             assert!(encoded(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_back_from_its_segment(text in "\\PC{0,40}|[./%?#\\\\a]{0,9}") {
+            if let Ok(Segment(segment)) = Segment::of(&text) {
+                let decoded = percent_encoding::percent_decode_str(&segment).decode_utf8().unwrap();
+                prop_assert_eq!(decoded, text.as_str());
+                prop_assert!(!segment.contains(['/', '?', '#', '\\']) && !matches!(segment.as_str(), "" | "." | ".."));
+            }
         }
     }
 }
