@@ -32,18 +32,39 @@ impl Relay {
 
     /// The same, in front of an engine of the test's own.
     pub fn before(engine: &Path, directory: &Path, see: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self::between(engine, directory, see, |_| {})
+    }
+
+    /// One that changes what the engine answers, piece by piece and without a change of length.
+    pub fn that_changes(directory: &Path, change: impl Fn(&mut [u8]) + Send + Sync + 'static) -> Self {
+        Self::between(Path::new("/var/run/docker.sock"), directory, |_| {}, change)
+    }
+
+    fn between(
+        engine: &Path,
+        directory: &Path,
+        see: impl Fn(&str) + Send + Sync + 'static,
+        change: impl Fn(&mut [u8]) + Send + Sync + 'static,
+    ) -> Self {
+        let change = Arc::new(change);
         let engine = engine.to_owned();
         let socket = directory.join("relay.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let see: Arc<See> = Arc::new(see);
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (client, see) = (client.unwrap(), see.clone());
+                let (client, see, change) = (client.unwrap(), see.clone(), change.clone());
                 // Where no engine is, the connection ends.
                 let Ok(engine) = UnixStream::connect(&engine) else { continue };
                 let (mut from_engine, mut to_client) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
                 thread::spawn(move || {
-                    let _either_side_ended = std::io::copy(&mut from_engine, &mut to_client);
+                    let mut buffer = vec![0; 64 << 10];
+                    while let Ok(count @ 1..) = from_engine.read(&mut buffer) {
+                        change(&mut buffer[..count]);
+                        if to_client.write_all(&buffer[..count]).is_err() {
+                            break;
+                        }
+                    }
                     let _closed_already = to_client.shutdown(Shutdown::Write);
                 });
                 thread::spawn(move || pass_on(client, engine, &*see));

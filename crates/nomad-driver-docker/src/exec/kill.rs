@@ -55,7 +55,8 @@ pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
 /// The number of a command's first process, where it still stands for that.
 async fn leader(engine: &Engine, exec: &str) -> Option<i32> {
     let inspected = engine.inspect_exec(exec).await.ok()?;
-    let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 0)?;
+    // An engine may name any number: 1 and less are no command, and -1 is everyone.
+    let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 1)?;
     // Nobody else gets its number while it runs, or while others are in the session that it led.
     (inspected.running? || Process::read(leader).is_none()).then_some(leader)
 }

@@ -69,8 +69,14 @@ pub(crate) fn is_in(container: &str, pid: i64) -> bool {
     lines.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| is_of(container, path))
 }
 
+/// The length of a full id, in hexadecimal digits.
+const ID: usize = 64;
+
+/// Whether a group's path is a container's: its full id is one word of one of the path's names, such as `docker-ID.scope`.
+/// What is no full id is in the paths of strangers, as `docker` is.
 fn is_of(container: &str, path: &str) -> bool {
-    !container.is_empty() && path.contains(container)
+    let is_id = container.len() == ID && container.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id && path.split(['/', '-', '.', ':', '_']).any(|word| word == container)
 }
 
 /// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
@@ -97,7 +103,9 @@ fn path<'a>(lines: &'a str, container: &str, controller: &str) -> Option<&'a str
         let (controllers, path) = (fields.next()?, fields.next()?);
         controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/'))
     })?;
-    is_of(container, path).then_some(path)
+    // As seen from a namespace of control groups that has no such group, it lies outside: there is none below the mount.
+    let is_outside = path.split('/').any(|name| name == "..");
+    (is_of(container, path) && !is_outside).then_some(path)
 }
 
 /// The number in a file of one.
@@ -116,34 +124,55 @@ pub(super) fn field(text: &str, name: &str) -> u64 {
 mod tests {
     use super::*;
 
+    const ABC: &str = "abcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabcabca";
+    const DEF: &str = "defdefdefdefdefdefdefdefdefdefdefdefdefdefdefdefdefdefdefdefdefd";
+
     #[test]
     fn groups_are_found_with_either_version_and_driver() {
         let mount = Path::new("/cg");
-        let v1 = "12:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n1:name=systemd:/docker/abc\n0::/system.slice\n";
+        let v1 = format!(
+            "12:cpu,cpuacct:/docker/{ABC}\n4:memory:/docker/{ABC}\n1:name=systemd:/docker/{ABC}\n0::/system.slice\n"
+        );
         let expected = ControlGroup::V1 {
-            cpuacct: "/cg/cpuacct/docker/abc".into(),
-            cpu: "/cg/cpu/docker/abc".into(),
-            memory: "/cg/memory/docker/abc".into(),
+            cpuacct: format!("/cg/cpuacct/docker/{ABC}").into(),
+            cpu: format!("/cg/cpu/docker/{ABC}").into(),
+            memory: format!("/cg/memory/docker/{ABC}").into(),
         };
-        assert_eq!(ControlGroup::parse(v1, "abc", mount), Some(expected));
-        let v2 = "0::/system.slice/docker-abc.scope\n";
-        let expected = ControlGroup::V2("/cg/system.slice/docker-abc.scope".into());
-        assert_eq!(ControlGroup::parse(v2, "abc", mount), Some(expected));
-        assert_eq!(ControlGroup::parse("1:name=systemd:/abc\n", "abc", mount), None);
+        assert_eq!(ControlGroup::parse(&v1, ABC, mount), Some(expected));
+        let v2 = format!("0::/system.slice/docker-{ABC}.scope\n");
+        let expected = ControlGroup::V2(format!("/cg/system.slice/docker-{ABC}.scope").into());
+        assert_eq!(ControlGroup::parse(&v2, ABC, mount), Some(expected));
+        assert_eq!(ControlGroup::parse(&format!("1:name=systemd:/{ABC}\n"), ABC, mount), None);
     }
 
     #[test]
     fn a_process_that_ends_or_is_another_is_in_no_group_of_the_container() {
         let mount = Path::new("/cg");
         let ends = "12:cpu,cpuacct:/\n4:memory:/\n1:name=systemd:/\n0::/\n";
-        let another = "12:cpu,cpuacct:/docker/def\n4:memory:/docker/def\n0::/docker/def\n";
+        let another = format!("12:cpu,cpuacct:/docker/{DEF}\n4:memory:/docker/{DEF}\n0::/docker/{DEF}\n");
 
-        assert_eq!(ControlGroup::parse(ends, "abc", mount), None);
-        assert_eq!(ControlGroup::parse(another, "abc", mount), None);
-        assert_eq!(ControlGroup::parse(another, "", mount), None);
+        assert_eq!(ControlGroup::parse(ends, ABC, mount), None);
+        assert_eq!(ControlGroup::parse(&another, ABC, mount), None);
         // The test's own process is in no container of that name; no process has the number 0.
-        assert_eq!(ControlGroup::of_container("abc", std::process::id().into()).unwrap(), None);
-        assert_eq!(ControlGroup::of_container("abc", 0).unwrap(), None);
-        assert_eq!(group_of("abc", std::process::id().into(), "cpuset").unwrap(), None);
+        assert_eq!(ControlGroup::of_container(ABC, std::process::id().into()).unwrap(), None);
+        for no_process in [0, -1, i64::MIN, i64::MAX] {
+            assert_eq!(ControlGroup::of_container(ABC, no_process).unwrap(), None);
+        }
+        assert_eq!(group_of(ABC, std::process::id().into(), "cpuset").unwrap(), None);
+    }
+
+    #[test]
+    fn what_an_engine_calls_a_containers_id_is_in_no_path_of_a_strangers() {
+        let mount = Path::new("/cg");
+        let another = format!("0::/docker/{DEF}\n");
+
+        for id in
+            ["", "docker", "d", "/", "/docker", &DEF[..12], &DEF[1..], &format!("docker/{DEF}"), &DEF.to_uppercase()]
+        {
+            assert_eq!(ControlGroup::parse(&another, id, mount), None, "{id:?}");
+        }
+        assert_eq!(ControlGroup::parse(&format!("0::/docker/{DEF}{ABC}\n"), DEF, mount), None);
+        assert_eq!(ControlGroup::parse(&format!("0::/../{DEF}\n"), DEF, mount), None);
+        assert!(ControlGroup::parse(&another, DEF, mount).is_some());
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     container::files::{self, READABLE},
     engine::model::{ContainerInspectResponse, MountPoint},
     stage::Staged,
+    stats,
 };
 
 /// How long the reading and writing of one may take.
@@ -26,7 +27,10 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Writes those files of an allocation again that are missing. A task that does not run gets them when it starts. One that
 /// has them from a stage keeps them; they are written for the tasks beside it.
 pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectResponse, stage: Option<&Staged>) {
-    let Some(pid) = inspected.state.as_ref().and_then(|state| state.pid).filter(|pid| *pid > 1) else { return };
+    let container = inspected.id.as_deref().unwrap_or_default();
+    // What another process sees is not for this task.
+    let is_its = |pid: &i64| stats::is_in(container, *pid);
+    let Some(pid) = inspected.state.as_ref().and_then(|state| state.pid).filter(is_its) else { return };
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     for mount in inspected.mounts.iter().flatten() {
         let Some((inside, path)) = ours(task, mount, stage) else { continue };
