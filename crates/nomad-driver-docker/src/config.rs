@@ -5,6 +5,7 @@
 mod allowlists;
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod bounds;
 mod garbage_collection;
 mod plugin;
 mod reader;
@@ -12,6 +13,7 @@ mod schema;
 mod task;
 
 pub use allowlists::Allowlists;
+pub use bounds::check_environment;
 pub use garbage_collection::{DanglingContainers, GarbageCollection};
 pub use plugin::{AllowedModes, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};

@@ -32,7 +32,7 @@ pub use network::{driver_network, sibling};
 use nomad_plugin::driver::TaskConfig;
 
 use crate::{
-    config::{PluginConfig, TaskOptions},
+    config::{self, PluginConfig, TaskOptions},
     engine::{
         ApiVersion,
         model::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
@@ -98,6 +98,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let env = environment::environment(task, options);
     let mut refusals = request.files.refusals.clone();
+    refusals.or_nothing(config::check_environment(&env).map_err(|error| ContainerError(error.to_string())));
     let ports = ports::ports(task, options, &mut refusals);
     let network_mode = network::mode(task, options);
     let namespaces = security::namespaces(options, plugin, &mut refusals);

@@ -29,7 +29,10 @@ pub use self::{
     network::TaskNetwork,
     volumes::Volume,
 };
-use super::reader::{ConfigErrors, Findings, Reader, fields};
+use super::{
+    bounds,
+    reader::{ConfigErrors, Findings, Reader, fields},
+};
 
 /// A task's options, parsed. `None` and empty are unset.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -154,7 +157,9 @@ pub struct TaskOptions {
 impl TaskOptions {
     /// Parses what a host sends.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
+        bounds::check_bytes(bytes)?;
         let fields = fields(bytes)?;
+        bounds::check(&fields)?;
         let findings = Findings::default();
         let reader = Reader::new(&fields, &findings);
         let options = read(&reader);
