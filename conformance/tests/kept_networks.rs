@@ -6,7 +6,7 @@ use std::{
     fs::Permissions,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -297,8 +297,8 @@ async fn a_network_whose_plugin_died_is_removed_once_its_allocation_is_over_and_
     }
     // The agent collects allocations that are over; that of a task that waits for its restart is not.
     for (_, task, _) in [over, died, joined] {
-        // As an agent does: of one whose container still runs the driver removes the rest with the container's mounts.
-        let _logs_are_in_use = std::fs::remove_dir_all(task.alloc_dir());
+        // As an agent does, all that it can: the logs of a container that runs are mounted on, and the driver removes the rest.
+        Command::new("rm").arg("-rf").arg(task.alloc_dir()).stderr(Stdio::null()).status().unwrap();
     }
     assert!(!over.1.alloc_dir().exists() && !joined.1.alloc_dir().exists());
     let gone = |(group, ..): &(Group, Task, Started)| !group.kept.exists() && group.runs(&engine).is_empty();
