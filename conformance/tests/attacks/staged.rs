@@ -90,6 +90,26 @@ async fn a_task_host_and_exec_see_the_same_files() {
 }
 
 #[tokio::test]
+async fn what_a_job_mounts_read_only_is_so_as_a_whole() {
+    let fixture = Fixture::start().await;
+    let all = object(&[
+        ("type", text("bind")),
+        ("source", text("..")),
+        ("target", text("/all")),
+        ("readonly", Value::Bool(true)),
+    ]);
+    let script = "for at in /all /all/alloc /all/alloc/data /all/alloc/logs /v /v/data; do touch $at/x 2>/dev/null && echo $at; done; \
+                  cat /all/alloc/canary; mv /all/alloc /all/moved 2>/dev/null; echo";
+    let task = fixture.task("web", script).option("mount", Value::List(vec![all]));
+    let task = task.option("volumes", texts(&["../alloc:/v:ro"]));
+    plant(&task);
+
+    assert_eq!(fixture.output(&task).await, "alive\n");
+
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_driver_that_dies_between_stage_and_start_leaves_no_mount() {
     for request in ["/containers/create", "/start"] {
         let directory = tempfile::tempdir().unwrap();

@@ -175,7 +175,7 @@ impl HostPaths {
             Way::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
             Way::Staged(stage) => {
                 let found = found.map_or_else(|| self.make(stage, &path, &leads_to, &place), Ok)?;
-                let staged = self.stage(stage, &found, place);
+                let staged = self.stage(stage, &found, place, path.access);
                 Some(staged.map_err(|error| {
                     ContainerError(format!("failed to mount {} for the container: {error}", leads_to.display()))
                 })?)
@@ -225,11 +225,12 @@ impl HostPaths {
         self.alloc_dir.join(binds::LOGS)
     }
 
-    fn stage(&self, stage: &mut Stage, found: &File, place: Place) -> io::Result<PathBuf> {
-        match place {
-            Place::Apart => stage.add(found, &Shape::Plain),
-            Place::Within => stage.add(found, &Shape::ReadOnly),
-            Place::Around(path) => {
+    fn stage(&self, stage: &mut Stage, found: &File, place: Place, access: Access) -> io::Result<PathBuf> {
+        match (place, access) {
+            (Place::Apart, _) => stage.add(found, &Shape::Plain),
+            // What is mounted on the way to the logs could be written to although what is around it cannot.
+            (Place::Within, _) | (Place::Around(_), Access::Read) => stage.add(found, &Shape::ReadOnly),
+            (Place::Around(path), Access::Write) => {
                 let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(binds::LOGS), MADE)?;
                 stage.add(found, &Shape::Around(&Logs { path, found: logs.into() }))
             }
