@@ -176,3 +176,24 @@ async fn the_engine_makes_nothing_among_the_logs_for_a_mount_or_a_device() {
     }
     fixture.end().await;
 }
+
+#[tokio::test]
+async fn the_engine_makes_nothing_among_the_logs_where_nothing_can_be_mounted() {
+    let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
+    let device = object(&[("host_path", text("/dev/null")), ("container_path", text("/alloc/logs/web.stdout.1"))]);
+    let task = || fixture.task("web", "exit 0");
+    let tasks = [
+        task().option("volumes", texts(&["local:/alloc/logs/web.stdout.1"])),
+        task().option("volumes", texts(&["../alloc:/p:ro", "local:/p/logs/web.stdout.1"])),
+        task().option("devices", Value::List(vec![device])),
+    ];
+    for task in tasks {
+        let before = logs(&task);
+
+        let refusal = fixture.refused(&task).await;
+
+        assert!(refusal.message.to_lowercase().contains("read-only file system"), "{refusal}");
+        assert_eq!(logs(&task), before);
+    }
+    fixture.end().await;
+}
