@@ -7,9 +7,12 @@ use conformance::{
     docker::{docker, is_local},
     image, object,
     registry::build_with_layer,
-    text,
+    text, until,
 };
-use nomad_plugin::{driver::Recoverability, msgpack::Value};
+use nomad_plugin::{
+    driver::{Force, Recoverability},
+    msgpack::Value,
+};
 
 /// Images under names of a test's own; they are removed with it.
 struct Names(Vec<String>);
@@ -99,6 +102,43 @@ async fn an_archive_with_the_names_of_others_brings_nothing_and_takes_no_name_aw
     fixture.end().await;
 }
 
+/// Its own name an archive may take: that of `latest` is loaded at each start.
+#[tokio::test]
+async fn a_name_that_an_archive_took_is_given_back_when_its_image_goes() {
+    let (_names, [wanted]) = Names::of(["given-back"]);
+    let wanted = wanted.replace(":1", ":latest");
+    let _names = Names(vec![wanted.clone()]);
+    let gc = object(&[("image_delay", text("1s"))]);
+    let mut fixture = Fixture::with(object(&[("gc", gc)]), &[]).await;
+    build_with_layer(&wanted, 7);
+    let (task, path) = task(&fixture, &wanted);
+    archive(&wanted, &path);
+    build_with_layer(&wanted, 8);
+    let before = id(&wanted);
+
+    for driver_dies in [false, true] {
+        assert_eq!(fixture.output(&task).await.trim(), "7");
+        assert_ne!(id(&wanted), before);
+        let _closed_again = fixture.driver.fingerprint().await.unwrap();
+        if driver_dies {
+            let noted = || {
+                let files = fs::read_dir(fixture.directory().join("state/images")).into_iter().flatten().flatten();
+                let texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+                texts.filter(|text| text.contains(&before)).count() == 1
+            };
+            until("it is noted", noted).await;
+            fixture.kill_and_start_again().await;
+            docker(&["rm", "--force", &task.container()]);
+            let _closed_again = fixture.driver.fingerprint().await.unwrap();
+        } else {
+            fixture.driver.destroy_task(task.config.id.clone(), Force::Yes).await.unwrap();
+        }
+        let now = || docker(&["images", "--quiet", "--no-trunc", &wanted]);
+        until("it has its name again", || now().trim() == before).await;
+    }
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn an_honest_archive_is_loaded_in_every_compression() {
     let (_names, [wanted]) = Names::of(["compressed"]);
@@ -113,7 +153,7 @@ async fn an_honest_archive_is_loaded_in_every_compression() {
         let squeezed = Command::new(tool).args(["--stdout", &path]).output().unwrap().stdout;
         fs::write(own, squeezed).unwrap();
         assert_eq!(fixture.output(&task).await.trim(), "3", "{tool}");
-        fixture.driver.destroy_task(task.config.id, nomad_plugin::driver::Force::Yes).await.unwrap();
+        fixture.driver.destroy_task(task.config.id, Force::Yes).await.unwrap();
         docker(&["rmi", &wanted]);
     }
     fixture.end().await;

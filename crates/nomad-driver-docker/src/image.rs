@@ -16,6 +16,7 @@ mod pull;
 mod pulls;
 mod queue;
 mod reference;
+mod replaced;
 mod reserved;
 mod room;
 
@@ -280,6 +281,7 @@ impl Images {
         let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
         let layers = inspected.root_fs.and_then(|root| root.layers).unwrap_or_default();
         if checked.has_layers(&layers) {
+            leases.replaced(&found.id, image, before.named.as_ref().map(|named| named.id.as_str()));
             return Ok(found);
         }
         // Engines read JSON more freely than this driver.

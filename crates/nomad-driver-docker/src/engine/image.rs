@@ -134,6 +134,12 @@ impl Engine {
         )
     }
 
+    /// Gives an image, by its id, a name more.
+    pub async fn tag_image(&self, id: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let (route, name) = (about(id, "/tag", Answer::Short), [("repo", repository), ("tag", tag)]);
+        self.connection.send("tag image", &route, &name, Some(QUICK), authorized(Method::POST, None)).await.map(drop)
+    }
+
     /// Loads an archive of images. `tell` hears their names, or the ids of those without one, also of those before one that
     /// fails.
     pub async fn load_images<S>(

@@ -10,7 +10,7 @@
 //! the engine keeps.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -22,7 +22,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{before::Before, ledger::Ledger, names::Names, reference::canonical};
+use super::{
+    before::Before,
+    ledger::Ledger,
+    names::Names,
+    reference::canonical,
+    replaced::{self, Replaced},
+};
 use crate::engine::Engine;
 
 /// How long to wait at least before an image that could not be removed is tried again.
@@ -54,6 +60,8 @@ struct Image {
     leases: usize,
     /// The names by which the driver pulled it; none where it was there before.
     names: BTreeSet<String>,
+    /// What of these stood for another image before, and for which.
+    replaced: BTreeMap<String, String>,
     /// Since when nobody has used it.
     idle: Option<Instant>,
     /// Open while it is being removed.
@@ -201,6 +209,22 @@ impl Leases {
         self.0.changed.notify_one();
     }
 
+    /// Notes that an archive's image took a name from another one, which has it again when the image goes.
+    pub(super) fn replaced(&self, id: &str, name: &str, former: Option<&str>) {
+        let mut book = self.book();
+        let Some(former) = former.filter(|former| *former != id) else { return };
+        let former = match book.images.get(former) {
+            // It took the name itself, or is the driver's own.
+            Some(image) if image.names.contains(name) => image.replaced.get(name).cloned(),
+            _ => Some(former.to_owned()),
+        };
+        let image = book.images.get_mut(id).filter(|image| image.names.contains(name));
+        if let (Some(image), Some(former)) = (image, former) {
+            image.replaced.insert(name.to_owned(), former);
+            book.keep();
+        }
+    }
+
     /// Removes images as they become due, for ever. Those that an earlier process brought are in the ledger in
     /// `state_dir`; they count as idle from now on, until their tasks are recovered.
     pub(super) async fn tidy(self, engine: Engine, state_dir: PathBuf) {
@@ -214,12 +238,19 @@ impl Leases {
                     image.idle.get_or_insert_with(Instant::now);
                 }
             }
+            for (id, names) in replaced::read(&replaced::beside(ledger.path())) {
+                book.images.entry(id).and_modify(|image| image.replaced.extend(names));
+            }
             book.ledger = Some(ledger);
             book.keep();
         }
         loop {
             let (id, names, ended) = self.due().await;
             let outcome = remove(&engine, &id, &names).await;
+            let former = self.book().images.get(&id).map(|image| image.replaced.clone()).unwrap_or_default();
+            for (name, former) in former.iter().filter(|_| outcome.is_ok()) {
+                replaced::give_back(&engine, name, former).await;
+            }
             self.book().end_removal(&id, &outcome);
             drop(ended);
             match outcome {
@@ -320,6 +351,9 @@ impl Book {
         if let Some(ledger) = &self.ledger {
             let brought = self.images.iter().filter(|(_, image)| !image.names.is_empty());
             ledger.write(brought.map(|(id, image)| (id.as_str(), &image.names)));
+            let took = self.images.iter().filter(|(_, image)| !image.replaced.is_empty());
+            let took: Replaced = took.map(|(id, image)| (id.clone(), image.replaced.clone())).collect();
+            replaced::write(&replaced::beside(ledger.path()), &took);
         }
     }
 }

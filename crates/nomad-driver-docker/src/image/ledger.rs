@@ -37,6 +37,11 @@ impl Ledger {
         ledger
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The images' ids, each with the names by which it was brought.
     pub(super) fn read(&self) -> Brought {
         let failed = |error: io::Error| {

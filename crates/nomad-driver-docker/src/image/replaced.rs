@@ -1,0 +1,60 @@
+//! Names that an archive's image took from another one, which has them again when that image goes.
+//!
+//! `<state dir>/images/<engine's name>.replaced` has them for the next process, in JSON. Lost or unreadable it does no harm: then
+//! the names go with the image.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::reference::ImageReference;
+use crate::{engine::Engine, state_file};
+
+/// Bytes of the largest file that is read.
+const LARGEST: u64 = 16 << 20;
+
+/// The ids of what names stood for before, by name, each by the id of the image that has them now.
+pub(super) type Replaced = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Where the names are kept, beside a ledger.
+pub(super) fn beside(ledger: &Path) -> PathBuf {
+    ledger.with_extension("replaced")
+}
+
+/// What an earlier process noted.
+pub(super) fn read(path: &Path) -> Replaced {
+    let read = state_file::read(path, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
+    read.unwrap_or_else(|error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            tracing::warn!(file = %path.display(), %error, "names that archives took are not given back");
+        }
+        Replaced::new()
+    })
+}
+
+/// Replaces what is noted.
+pub(super) fn write(path: &Path, replaced: &Replaced) {
+    if replaced.is_empty() && !path.exists() {
+        return;
+    }
+    let written = serde_json::to_vec(replaced).map_err(io::Error::from);
+    if let Err(error) = written.and_then(|content| state_file::replace(path, &content)) {
+        tracing::warn!(file = %path.display(), %error, "after a restart names that archives took are not given back");
+    }
+}
+
+/// Gives a name that nobody has any more back to what it stood for, where that is still there.
+pub(super) async fn give_back(engine: &Engine, name: &str, former: &str) {
+    let is_free = matches!(engine.inspect_image(name).await, Err(error) if error.is_not_found());
+    let Some(reference) = ImageReference::parse(name).filter(|reference| is_free && !reference.is_digest()) else {
+        return;
+    };
+    match engine.tag_image(former, &reference.qualified(), reference.tag()).await {
+        Ok(()) => tracing::info!(image = former, name, "has the name again that an archive's image had taken"),
+        Err(error) => {
+            tracing::warn!(image = former, name, %error, "a name that an archive's image took is not given back");
+        }
+    }
+}
