@@ -7,6 +7,7 @@ mod archives;
 mod gates;
 mod image_links;
 mod labels;
+mod log_pipes;
 mod long_texts;
 mod names_taken;
 mod pause_containers;

@@ -18,8 +18,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, mknodat, open, openat, readlinkat, renameat,
-        unlinkat,
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, linkat, mkdirat, mknodat, open, openat, readlinkat,
+        renameat, unlinkat,
     },
     io::Errno,
 };
@@ -226,6 +226,12 @@ impl Beneath {
         Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
     }
 
+    /// Gives what was found another name, in this directory: a name alone, which nothing has yet.
+    pub fn link(&self, found: &File, name: &OsStr) -> io::Result<()> {
+        let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+        Ok(linkat(CWD, path, &self.directory, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
     /// The names of what is in the directory, in no order.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         self.names_up_to(usize::MAX)
@@ -359,7 +365,7 @@ mod tests {
     };
 
     use proptest::prelude::*;
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::fs::{RenameFlags, renameat_with};
 
     use super::*;
 

@@ -210,7 +210,9 @@ impl Driver for DockerDriver {
             Made::new(&plugin.state_dir).forget(&task.container);
         }
         self.tasks.remove(&id);
-        self.around().logs.release(&task.container).await;
+        let around = self.around();
+        around.logs.release(&task.container).await;
+        around.logs.hide(&around, &self.tasks, &task.config).await;
         Ok(())
     }
 

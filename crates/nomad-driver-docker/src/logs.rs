@@ -25,6 +25,7 @@ mod rotation;
 mod sink;
 mod task;
 mod trail;
+pub mod view;
 mod wakeup;
 
 pub use collector::{Begin, Collector};

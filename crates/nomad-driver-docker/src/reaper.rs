@@ -41,7 +41,7 @@ pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
         began = true;
         tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
         let around = around();
-        around.logs.sweep(&around.engine, &around.plugin.state_dir, &tasks).await;
+        around.logs.sweep(&around, &tasks).await;
         // An agent that has many tasks hands them over one after another.
         let hands_over = tasks.since_recovery().is_some_and(|since| since < creation_grace);
         if around.plugin.gc.dangling.enabled && !hands_over {

@@ -92,6 +92,8 @@ pub enum Shape<'a> {
     ReadOnly,
     /// A directory with the logs in it: they cannot be written, moved or replaced through this mount.
     Around(&'a Logs),
+    /// The same, and nothing of it can be written.
+    ReadOnlyAround(&'a Logs),
 }
 
 /// The directory of logs.
@@ -101,6 +103,8 @@ pub struct Logs {
     pub path: PathBuf,
     /// The logs as they were opened.
     pub found: File,
+    /// What is mounted in their place: their [view](crate::logs::view). `None` is themselves.
+    pub shown: Option<File>,
 }
 
 impl Stages {
@@ -238,6 +242,11 @@ impl Stage {
             Shape::Around(logs) => {
                 close(&stage.below(name)?, logs)?;
                 make_slave(&mounted)?;
+            }
+            Shape::ReadOnlyAround(logs) => {
+                let on_the_way = close(&stage.below(name)?, logs)?;
+                make_slave(&mounted)?;
+                on_the_way.iter().chain([&mounted]).try_for_each(make_read_only)?;
             }
         }
         if !self.engine.sees(&path)? {

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::{PluginConfig, TaskOptions},
+    logs::view,
     stage::{Logs, Shape, Stage},
 };
 
@@ -226,13 +227,28 @@ impl HostPaths {
     }
 
     fn stage(&self, stage: &mut Stage, found: &File, place: Place, access: Access) -> io::Result<PathBuf> {
-        match (place, access) {
-            (Place::Apart, _) => stage.add(found, &Shape::Plain),
-            // What is mounted on the way to the logs could be written to although what is around it cannot.
-            (Place::Within, _) | (Place::Around(_), Access::Read) => stage.add(found, &Shape::ReadOnly),
-            (Place::Around(path), Access::Write) => {
+        match place {
+            Place::Apart => stage.add(found, &Shape::Plain),
+            Place::Within => match found.metadata()? {
+                metadata if metadata.is_file() => stage.add(found, &Shape::ReadOnly),
+                metadata if metadata.is_dir() => {
+                    let shown = view::open(&self.alloc_dir)?;
+                    stage.add(shown.as_ref().unwrap_or(found), &Shape::ReadOnly)
+                }
+                // A pipe takes writes through any mount.
+                _ => Err(io::Error::other("it is no log file")),
+            },
+            Place::Around(path) => {
                 let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(binds::LOGS), MADE)?;
-                stage.add(found, &Shape::Around(&Logs { path, found: logs.into() }))
+                let shown = view::open(&self.alloc_dir)?;
+                let logs = Logs { path, found: logs.into(), shown };
+                stage.add(
+                    found,
+                    &match access {
+                        Access::Read => Shape::ReadOnlyAround(&logs),
+                        Access::Write => Shape::Around(&logs),
+                    },
+                )
             }
         }
     }

@@ -35,21 +35,23 @@ pub(super) fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Resul
     }
 }
 
-/// Mounts each directory on the way to the logs on itself, for what is mounted on cannot be moved, and the logs read-only.
-pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<()> {
+/// Mounts each directory on the way to the logs on itself, for what is mounted on cannot be moved, and what is shown of
+/// the logs read-only; returns the mounts on the way.
+pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<Vec<File>> {
     let mut way = PathBuf::new();
+    let mut on_the_way = Vec::new();
     for name in &logs.path {
         way.push(name);
         let there = source.find(&way, Links::Refused)?;
         if way != logs.path {
-            bind(&there, source, &way)?;
+            on_the_way.push(bind(&there, source, &way)?);
         } else if is_same(&there.metadata()?, &logs.found.metadata()?) {
-            make_read_only(&bind(&logs.found, source, &way)?)?;
+            make_read_only(&bind(logs.shown.as_ref().unwrap_or(&logs.found), source, &way)?)?;
         } else {
             return Err(io::Error::other("the logs are elsewhere"));
         }
     }
-    Ok(())
+    Ok(on_the_way)
 }
 
 pub(super) fn make_read_only(mounted: &File) -> io::Result<()> {

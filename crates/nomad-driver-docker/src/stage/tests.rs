@@ -74,7 +74,7 @@ fn using(stage: &Path) -> FoundContainer {
 fn what_has_the_logs_in_it_has_them_read_only_and_fixed_and_the_source_has_not() {
     let Some(host) = Host::new() else { return };
     let mut stage = host.begin();
-    let logs = |path: &str| Logs { path: path.into(), found: host.opened("alloc/logs") };
+    let logs = |path: &str| Logs { path: path.into(), found: host.opened("alloc/logs"), shown: None };
     let alloc = stage.add(&host.opened("alloc"), &Shape::Around(&logs("logs"))).unwrap();
     let all = stage.add(&host.opened(""), &Shape::Around(&logs("alloc/logs"))).unwrap();
     let only = stage.add(&host.opened("alloc/logs"), &Shape::ReadOnly).unwrap();
@@ -192,7 +192,7 @@ fn empty_directories_that_a_host_could_not_remove_go_with_the_stage_and_nothing_
         fs::create_dir_all(alloc_dir.join(kept)).unwrap();
         let engine = EngineProcess { pid: std::process::id().try_into().unwrap() };
         let mut stage = host.stages().begin_for(engine, &alloc_dir).unwrap().unwrap();
-        let logs = Logs { path: "logs".into(), found: host.opened("a2/alloc/logs") };
+        let logs = Logs { path: "logs".into(), found: host.opened("a2/alloc/logs"), shown: None };
         stage.add(&host.opened("a2/alloc"), &Shape::Around(&logs)).unwrap();
         let busy = fs::remove_dir(alloc_dir.join("alloc/logs"));
 

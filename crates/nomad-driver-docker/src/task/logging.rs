@@ -8,20 +8,27 @@ use std::{
 };
 
 use futures_util::StreamExt;
-use nomad_plugin::driver::{DriverError, TaskConfig};
+use nomad_plugin::{
+    driver::{DriverError, TaskConfig},
+    id::AllocId,
+};
 
 use super::{Surroundings, TaskStore, logger, state::Logger, watch_exit};
 use crate::{
     background::apart,
-    container::task_dir,
+    container::{ALLOC_ID, task_dir},
     engine::{Engine, EngineError, EngineFacts, LogFrame},
     events::EventSubject,
     logs::{
         Arrived, Begin, Collector, Ends, Frame, FrameError, FrameStream, LogReport, LogSink, LogTask, Records, Since,
         Stream,
+        view::{self, Views},
     },
+    network,
 };
 
+/// When an agent that has many tasks has handed all of them over.
+const HANDED_OVER: Duration = Duration::from_secs(300);
 /// How old a record is before it is looked for whose it is: a container is made before its record.
 const LEFT: Duration = Duration::from_secs(300);
 /// How many are looked at in one round.
@@ -29,9 +36,12 @@ const SWEPT: usize = 100;
 /// How long the look at an earlier record may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The process's log collector, started with its first task.
+/// What the process does for logs, started with its first task.
 #[derive(Clone, Default)]
-pub struct Logs(Arc<OnceLock<Result<Collector, String>>>);
+pub struct Logs {
+    collector: Arc<OnceLock<Result<Collector, String>>>,
+    views: Arc<OnceLock<Option<Views>>>,
+}
 
 /// A container whose log is to be collected.
 pub(super) struct Subject<'a> {
@@ -66,27 +76,58 @@ pub(super) struct Logging<'a> {
 impl Logs {
     /// Lets go of the pipes of a container whose log is not collected to its end.
     pub async fn release(&self, container: &str) {
-        if let Some(Ok(collector)) = self.0.get() {
+        if let Some(Ok(collector)) = self.collector.get() {
             collector.release(container).await;
         }
     }
 
-    /// Removes the records of containers that are gone: a driver that died left them.
-    pub async fn sweep(&self, engine: &Engine, state_dir: &Path, tasks: &TaskStore) {
-        let records = Records::new(state_dir);
+    /// Keeps what an allocation's tasks see of its logs current.
+    async fn show(&self, alloc_dir: &Path) {
+        let start = || Views::start().inspect_err(|error| tracing::warn!(%error, "tasks see no log files")).ok();
+        let Some(views) = self.views.get_or_init(start) else { return };
+        if let Err(error) = views.show(alloc_dir).await {
+            tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "tasks do not see new log files");
+        }
+    }
+
+    /// Removes what the tasks of a task's allocation saw of its logs, where there are none any more.
+    pub async fn hide(&self, around: &Surroundings, tasks: &TaskStore, task: &TaskConfig) {
+        let Some(Some(views)) = self.views.get() else { return };
+        // A task that is not taken over yet is known by its container alone.
+        let is_recent = tasks.since_recovery().is_some_and(|since| since < HANDED_OVER);
+        if tasks.has_tasks_of(&task.alloc_id) || (is_recent && has_running(around, &task.alloc_id).await) {
+            return;
+        }
+        views.hide(Path::new(&task.alloc_dir)).await;
+    }
+
+    /// Removes what is left of tasks that are gone: a driver that died left it.
+    pub async fn sweep(&self, around: &Surroundings, tasks: &TaskStore) {
+        let (records, allocs) = (Records::new(&around.plugin.state_dir), around.node.known().allocs);
+        let _late = apart(PATIENCE, move || {
+            view::remove_left(&allocs);
+            Ok(())
+        })
+        .await;
         let known = tasks.containers();
         let left = records.older_than(LEFT).into_iter().filter(|container| !known.contains(container));
         for container in left.take(SWEPT) {
-            if engine.inspect_container(&container).await.is_err_and(|error| error.is_not_found()) {
+            if around.engine.inspect_container(&container).await.is_err_and(|error| error.is_not_found()) {
                 records.remove(&container);
             }
         }
     }
 
     fn collector(&self, state_dir: &Path) -> Result<&Collector, DriverError> {
-        let collector = self.0.get_or_init(|| Collector::start(state_dir).map_err(|error| error.to_string()));
+        let collector = self.collector.get_or_init(|| Collector::start(state_dir).map_err(|error| error.to_string()));
         collector.as_ref().map_err(failed)
     }
+}
+
+/// Whether an allocation has a container that runs, other than its pause container, as far as can be said.
+async fn has_running(around: &Surroundings, alloc: &AllocId) -> bool {
+    let found = around.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await;
+    found.map_or(true, |found| found.iter().any(|found| network::runs(found) && !network::is_pause(found)))
 }
 
 fn failed(error: impl std::fmt::Display) -> DriverError {
@@ -106,6 +147,7 @@ fn wanted<'a>(around: &'a Surroundings, task: &TaskConfig) -> Result<Option<&'a 
 impl<'a> Logging<'a> {
     /// Of a new container, which must not have been started yet.
     pub(super) async fn new(around: &'a Surroundings, subject: Subject<'a>) -> Result<Self, DriverError> {
+        around.logs.show(Path::new(&subject.task.alloc_dir)).await;
         let ends = match wanted(around, subject.task)? {
             Some(collector) => {
                 Some((collector, collector.open_new(&sink(subject.task), subject.container).await.map_err(failed)?))
@@ -121,6 +163,7 @@ impl<'a> Logging<'a> {
     pub(super) async fn adopted(around: &'a Surroundings, subject: Subject<'a>, named: Option<&Logger>) -> Self {
         let (task, container) = (subject.task, subject.container);
         let sink = sink(task);
+        around.logs.show(&sink.alloc_dir).await;
         let ends = match adopted_ends(around, task, &sink, container).await {
             Ok(ends) => ends,
             Err(error) => {
