@@ -210,4 +210,24 @@ proptest::proptest! {
     fn any_bytes_are_refused_or_read(archive in proptest::collection::vec(proptest::num::u8::ANY, 0..4096)) {
         let _either = read(&archive);
     }
+
+    #[test]
+    fn whatever_is_changed_in_an_archive_it_is_refused_or_sent_as_it_was_read(
+        changes in proptest::collection::vec((0..8192_usize, proptest::num::u8::ANY), 1..4),
+        is_squeezed: bool,
+    ) {
+        let (layer, config) = image();
+        let manifest = docker(&["app:1"], "layer.tar");
+        let whole = tar(&[("config.json", &config), ("layer.tar", &layer), ("manifest.json", &manifest)]);
+        let mut archive = if is_squeezed { gzipped(&whole) } else { whole };
+        for (at, byte) in changes {
+            let at = at % archive.len();
+            archive[at] = byte;
+        }
+
+        if let Ok(checked) = read(&archive) {
+            let sent = sent(&checked, &archive).unwrap();
+            assert_eq!(read(&sent).unwrap(), checked);
+        }
+    }
 }
