@@ -86,9 +86,9 @@ impl Way {
         let Self { address, tls, newest } = self;
         let (base, connector) = match (address.split_once("://"), tls) {
             (Some(("unix", path)), _) => ("http://docker".to_owned(), Connector::Unix(path.into())),
-            (Some(("tcp" | "http", host)), None) => (format!("http://{host}"), tcp::connector(None)?),
-            (Some(("tcp" | "http" | "https", host)), tls) => {
-                (format!("https://{host}"), tcp::connector(Some(tls.as_ref().unwrap_or(&Tls::default())))?)
+            (Some(("tcp" | "http", rest)), None) => (format!("http://{}", host(rest)), tcp::connector(None)?),
+            (Some(("tcp" | "http" | "https", rest)), tls) => {
+                (format!("https://{}", host(rest)), tcp::connector(Some(tls.as_ref().unwrap_or(&Tls::default())))?)
             }
             _ => return Err(Error::UnsupportedURISchemeError { uri: address.clone() }),
         };
@@ -118,6 +118,11 @@ impl Client {
             request
         })
     }
+}
+
+/// The host and port of an address without its scheme; a path behind them says nothing.
+fn host(rest: &str) -> &str {
+    rest.split('/').next().unwrap_or(rest)
 }
 
 /// A version such as 1.43.
@@ -311,5 +316,6 @@ mod tests {
         assert!(error.unwrap_err().to_string().contains("/none/cert.pem"));
         assert!(tcp(Tls::default()).is_ok());
         assert!(way("ftp://127.0.0.1", None, &[]).connect().is_err());
+        assert_eq!(way("tcp://127.0.0.1:1/", None, &[]).connect().ok().unwrap().base, "http://127.0.0.1:1");
     }
 }

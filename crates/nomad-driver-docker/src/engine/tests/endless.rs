@@ -84,6 +84,7 @@ fn heads() -> Vec<(&'static str, Call)> {
         "resize" => |engine| engine.resize_exec("e", 1, 1).await;
         "connect" => |engine| engine.connect_network("n", "c", EndpointSettings::default()).await;
         "remove image" => |engine| engine.remove_image("app").await;
+        "tag" => |engine| engine.tag_image("i1", "app", "1").await;
         "registry" => |engine| engine.ask_registry("app", None).await;
         "ping" => |engine| engine.answers().await;
     }

@@ -57,6 +57,9 @@ fn verbs() -> Vec<(Part, Call)> {
         Segment("/exec/", "/resize") => |engine, text| engine.resize_exec(&text, 1, 1).await;
         Reference("/images/", "/json") => |engine, text| engine.inspect_image(&text).await;
         Reference("/images/", "/json") => |engine, text| engine.measure_image(&text).await;
+        Reference("/images/", "/tag") => |engine, text| engine.tag_image(&text, "app", "1").await;
+        Query("/images/i1/tag") => |engine, text| engine.tag_image("i1", &text, "1").await;
+        Query("/images/i1/tag") => |engine, text| engine.tag_image("i1", "app", &text).await;
         Reference("/images/", "") => |engine, text| engine.remove_image(&text).await;
         Reference("/distribution/", "/json") => |engine, text| engine.ask_registry(&text, None).await;
         Query("/images/create") => |engine, text| engine.pull_image(&text, "latest", None).next().await;
