@@ -110,7 +110,9 @@ impl Machine {
     /// The allocations' directories.
     fn allocs(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path().join("data/alloc")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        // What tasks see of their logs is beside them.
+        names.filter(|name| !name.starts_with('.')).collect()
     }
 
     /// The containers of all allocations in the data directory.
