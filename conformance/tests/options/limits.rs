@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use conformance::{
-    Fixture, LABEL,
+    Fixture, LABEL, Task,
     docker::{docker, inspect},
     image,
 };
@@ -149,10 +149,26 @@ async fn tasks_without_cores_of_their_own_follow_the_processors_that_they_share(
 #[tokio::test]
 async fn a_name_that_is_taken_is_tried_as_often_as_the_task_says_or_else_the_plugin() {
     let fixture = Fixture::configured("container_exists_attempts = 0").await;
-    let make = |name: &str| docker(&["create", "--label", LABEL, "--name", name, &image()]);
+    // As an earlier run of each would have left them.
+    let make = |task: &Task| {
+        let alloc = format!("com.hashicorp.nomad.alloc_id={}", task.config.alloc_id);
+        let node = format!("com.hashicorp.nomad.node_id={}", task.config.node_id);
+        docker(&[
+            "create",
+            "--label",
+            LABEL,
+            "--label",
+            &alloc,
+            "--label",
+            &node,
+            "--name",
+            &task.container(),
+            &image(),
+        ])
+    };
     let plugins = fixture.job("plugins", "exec sleep 1000", "").await;
     let own = fixture.job("own", "exec sleep 1000", "container_exists_attempts = 2").await;
-    let in_the_way = [make(&plugins.container()), make(&own.container())];
+    let in_the_way = [make(&plugins), make(&own)];
 
     let refusal = fixture.refused(&plugins).await.message;
     fixture.run(&own).await;

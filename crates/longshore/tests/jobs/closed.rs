@@ -51,10 +51,12 @@ fn a_tasks_user_reads_its_secrets_and_no_other_user_of_the_machine_gets_to_them(
     let of_all: Vec<_> = reachable(&data).into_iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
     assert_eq!(of_all.len(), 2, "{of_all:?}");
     assert!(of_all.contains(&(data.clone(), 0o711)) && of_all.contains(&(data.join("alloc"), 0o711)), "{of_all:?}");
-    let sockets = fs::read_dir(data.join("run")).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
-    let sockets: Vec<u32> =
-        sockets.filter(|found| found.file_type().is_socket()).map(|found| found.permissions().mode() & 0o777).collect();
-    assert_eq!(sockets, [0o600; 2]);
+    let of = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().path();
+    let sockets = fs::read_dir(data.join("run")).unwrap().map(of).flat_map(|own| fs::read_dir(own).unwrap().map(of));
+    let sockets = sockets.filter(|path| fs::metadata(path).unwrap().file_type().is_socket());
+    let modes = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let sockets: Vec<_> = sockets.map(|path| (modes(path.parent().unwrap()), modes(&path))).collect();
+    assert_eq!(sockets, [(0o700, 0o600); 2]);
 
     // The tests of one who is not root cannot become another.
     if rustix::process::geteuid().is_root() {

@@ -169,7 +169,7 @@ fn what_cannot_be_prefetched_is_one_clear_error() {
     let machine = Machine::new();
     let away = |args: &[&str]| machine.command(args).env("DOCKER_HOST", "unix:///no/such.sock").output().unwrap();
     for (output, code, expected) in [
-        (machine.run(&["prefetch", "-var", "a=b", &image()]), 2, "-var and -var-file are for job files"),
+        (machine.run(&["prefetch", "-var", "a=b", &image()]), 2, "-var, -var-file and -env are for job files"),
         (machine.run(&["prefetch", "missing.nomad.hcl"]), 2, "failed to read missing.nomad.hcl"),
         (machine.run(&["prefetch", "No Name"]), 2, "does not match registry specification"),
         (machine.run(&["prefetch", "-forget", "app:1"]), 2, "app:1 is not kept\nhint: kept is nothing"),
