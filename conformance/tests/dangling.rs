@@ -15,10 +15,10 @@ fn patience() -> Duration {
     Duration::from_secs(60) + *DEADLINE
 }
 
-const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000001";
+const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1";
 
 /// Of an allocation without tasks.
-const OTHER_ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000002";
+const OTHER_ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf2";
 
 async fn driver(engine: &Dockerd, (option, truth): (&str, bool)) -> Fixture {
     let dangling = [("period", text("1s")), ("creation_grace", text("1m")), (option, Value::Bool(truth))];
@@ -75,16 +75,15 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     make(&engine, "run", "running-6cf1", &[ALLOC, &ours]);
     make(&engine, "create", "created-6cf1", &[ALLOC, &ours]);
     // The built-in driver names no node, but mounts the allocation's directory: that of this agent or of another one.
-    let of_alloc =
-        |root: &Path| format!("--volume={}/6cf1e4b1-0000-4000-8000-000000000001/alloc:/alloc", root.display());
+    let of_alloc = |root: &Path| format!("--volume={}/6cf1/alloc:/alloc", root.display());
     let elsewhere = tempfile::tempdir().unwrap();
     make(&engine, "run", "built-in-6cf1", &[ALLOC, &of_alloc(fixture.directory())]);
     make(&engine, "run", "built-in-without-6cf1", &[ALLOC]);
     make(&engine, "run", "other-agents-built-in-6cf1", &[ALLOC, &of_alloc(elsewhere.path())]);
     make(&engine, "run", "other-agents-6cf1", &[ALLOC, "--label=com.hashicorp.nomad.node_id=another"]);
     // Pause containers: those that do not run go, where their allocation has no task.
-    make(&engine, "run", "nomad_init_6cf1", &[OTHER_ALLOC]);
-    make(&engine, "create", "nomad_init_6cf1-created", &[OTHER_ALLOC]);
+    make(&engine, "run", "nomad_init_6cf2", &[OTHER_ALLOC]);
+    make(&engine, "create", "nomad_init_6cf2-created", &[OTHER_ALLOC]);
     make(&engine, "create", "nomad_init_6cf1-others", &[ALLOC]);
     let ended = network_of_an_ended_task(&fixture).await;
     std::fs::remove_dir_all(ended.alloc_dir()).unwrap();
@@ -92,6 +91,9 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     fixture.refused(&failed).await;
     std::fs::remove_dir_all(failed.alloc_dir()).unwrap();
     let waiting = network_of_an_ended_task(&fixture).await;
+    // Of an image that has these labels, by which it would be taken for a task's.
+    make(&engine, "run", "persons-own", &[ALLOC, &ours]);
+    make(&engine, "create", "persons-own-pause", &[OTHER_ALLOC, &ours, "--label=com.hashicorp.nomad.pause=true"]);
     make(&engine, "run", "no-nomads", &[]);
     make(&engine, "create", "no-nomads-either", &[]);
 
@@ -99,11 +101,13 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
     let mut expected = [
         "no-nomads",
         "no-nomads-either",
-        "nomad_init_6cf1",
         "nomad_init_6cf1-others",
+        "nomad_init_6cf2",
         &pause,
         "other-agents-6cf1",
         "other-agents-built-in-6cf1",
+        "persons-own",
+        "persons-own-pause",
         &task.container(),
     ];
     expected.sort_unstable();

@@ -30,7 +30,7 @@ use nomad_plugin::{
     id::AllocId,
 };
 use pause::{PAUSE, name};
-pub use pause::{is_pause, is_pause_of};
+pub use pause::{is_name_of_pause, is_pause, is_pause_of};
 use pause_image::PauseImage;
 
 use crate::{

@@ -170,6 +170,14 @@ fn node_of(found: &FoundContainer) -> &str {
     found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str)
 }
 
+/// Whether a container has a name that the driver gives to those of the allocation: an image can carry every label, but it
+/// names no container.
+fn is_named_for(found: &FoundContainer, alloc: &str) -> bool {
+    let is_tasks = |name: &str| name.strip_suffix(alloc).is_some_and(|task| task.ends_with('-'));
+    let mut names = found.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+    !alloc.is_empty() && names.any(|name| is_tasks(name) || network::is_name_of_pause(name, &AllocId::from(alloc)))
+}
+
 /// Nothing where the engine does not say when a container was made.
 fn age(found: &FoundContainer, now: SystemTime) -> Duration {
     let created = found.created.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs);
@@ -194,6 +202,7 @@ fn allocs_of(found: &FoundContainer) -> Option<&Path> {
 fn is_ours(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection) -> bool {
     let has_our_network = || network::is_pause(found) && alloc_of(found).is_some_and(|of| owned.networks.contains(of));
     match node_of(found) {
+        _ if !alloc_of(found).is_some_and(|alloc| is_named_for(found, alloc)) => false,
         "" if has_our_network() => true,
         "" => gc.dangling.unlabelled && allocs_of(found).is_none_or(|allocs| allocs == owned.node.allocs),
         node => node == owned.node.id,

@@ -9,7 +9,7 @@ use crate::{Machine, job, orphans::agent_file, wait_within};
 /// The shortest grace that the driver takes.
 const GRACE: Duration = Duration::from_secs(60);
 
-const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1e4b1-0000-4000-8000-000000000001";
+const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1";
 
 #[test]
 fn only_what_names_the_jobs_own_node_is_ever_removed_whatever_the_agents_file_says() {
@@ -33,12 +33,12 @@ fn only_what_names_the_jobs_own_node_is_ever_removed_whatever_the_agents_file_sa
     // The built-in driver names no node.
     make(run, "agents-6cf1", &[ALLOC]);
     make(create, "agents-created-6cf1", &[ALLOC]);
-    make(create, "nomad_init_6cf1", &[ALLOC.replace("01", "02").as_str()]);
+    make(create, "nomad_init_6cf12", &[&format!("{ALLOC}2")]);
     make(run, "another-agents-6cf1", &[ALLOC, &node("c0ffee00-0000-4000-8000-000000000001".to_owned())]);
     make(run, "another-data-directorys-6cf1", &[ALLOC, &node(jobs("other"))]);
     let agents = || engine.run(&["ps", "--all", "--quiet", "--filter", "name=6cf1"]).lines().count();
     let all = agents();
-    make(run, "lost", &[ALLOC, &node(jobs("data"))]);
+    make(run, "lost-6cf", &[ALLOC.trim_end_matches('1'), &node(jobs("data"))]);
     let is_gone = || engine.run(&["ps", "--all", "--quiet", "--filter", "name=lost"]).is_empty();
     wait_within(GRACE + *DEADLINE, "what the job has lost is gone", is_gone);
 

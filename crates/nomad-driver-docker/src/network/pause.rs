@@ -30,6 +30,11 @@ pub(super) fn name(alloc: &AllocId) -> String {
     format!("{NAME}{alloc}")
 }
 
+/// Whether a container of this name is an allocation's pause container, or one beside it, if it is the driver's.
+pub fn is_name_of_pause(container: &str, alloc: &AllocId) -> bool {
+    container.strip_prefix(&name(alloc)).is_some_and(|more| more.is_empty() || more.starts_with('-'))
+}
+
 /// Whether a container that the engine lists is a pause container.
 pub fn is_pause(found: &FoundContainer) -> bool {
     let is_named = || found.names.iter().flatten().any(|name| name.trim_start_matches('/').starts_with(NAME));

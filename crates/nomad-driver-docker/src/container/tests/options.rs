@@ -106,7 +106,10 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
         "gc {\n  image = false\n}\ndisable_log_collection = true\nwindows_allow_insecure_container_admin = true\nstate_dir = \"/state\"\nload_dirs = [\"/srv/images\"]",
         "",
     ),
-    ("image_pull_timeout = \"1m\"\nimage_pull_timeout_max = \"2m\"\nload_max_mb = 1\npull_activity_timeout = \"1m\"\ncontainer_exists_attempts = 1", ""),
+    (
+        "image_pull_timeout = \"1m\"\nimage_pull_timeout_max = \"2m\"\nload_max_mb = 1\npull_activity_timeout = \"1m\"\ncontainer_exists_attempts = 1",
+        "",
+    ),
     ("max_parallel_pulls = 1\nverify_cached_image_access = true", ""),
     ("infra_image = \"pause:1\"\ninfra_image_pull_timeout = \"1m\"\nnvidia_runtime = \"gpu\"", ""),
 ];
