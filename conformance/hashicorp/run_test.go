@@ -358,7 +358,8 @@ func TestATaskGetsWhatItsHclTextSays(t *testing.T) {
 		"{{.Config.Hostname}}", "{{.Config.WorkingDir}}", "{{.HostConfig.ShmSize}}", "{{.HostConfig.Init}}",
 		"{{.HostConfig.PidsLimit}}", `{{index .HostConfig.Sysctls "net.core.somaxconn"}}`,
 		"{{(index .HostConfig.Ulimits 0).Hard}}", "{{.HostConfig.ExtraHosts}}", "{{.Config.Healthcheck.Test}}",
-		`{{index .HostConfig.LogConfig.Config "max-size"}}`, "{{(index .HostConfig.Mounts 0).TmpfsOptions.SizeBytes}}",
+		`{{index .HostConfig.LogConfig.Config "max-size"}}`,
+		`{{range .HostConfig.Mounts}}{{if eq .Type "tmpfs"}}{{.TmpfsOptions.SizeBytes}}{{end}}{{end}}`,
 	}, "|"), task.Container())
 
 	equal(t, "what Docker was told", told, "box|/tmp|1048576|true|50|200|200|[there:10.0.0.1]|[NONE]|3m|65536")
