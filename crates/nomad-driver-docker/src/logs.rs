@@ -16,6 +16,7 @@ mod engine_stream;
 mod follower;
 mod handover;
 mod holder;
+mod inotify;
 mod json_file;
 mod opener;
 mod position;

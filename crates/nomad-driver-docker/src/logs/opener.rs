@@ -20,7 +20,7 @@ use std::{
 
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
-    fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch},
+    fs::inotify::{ReadFlags, Reader, WatchFlags, add_watch, remove_watch},
     io::Errno,
 };
 use thread_priority::{
@@ -29,7 +29,7 @@ use thread_priority::{
 };
 
 use self::budget::Budget;
-use super::rotation::LogFiles;
+use super::{inotify, rotation::LogFiles};
 
 /// How many events are read before the directories are looked at: a writer that makes them without end keeps nobody waiting.
 const EVENTS: usize = 4096;
@@ -151,7 +151,7 @@ fn run_ordinary(lane: &Lane) {
 impl Lane {
     fn new() -> io::Result<Self> {
         Ok(Self {
-            inotify: init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
+            inotify: inotify::instance()?,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             watched: Mutex::default(),
         })

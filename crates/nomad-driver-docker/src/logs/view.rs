@@ -25,11 +25,12 @@ use std::{
 use beneath::{Beneath, Links};
 use rustix::fs::{
     AtFlags, Mode, StatxFlags,
-    inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init, remove_watch},
+    inotify::{ReadFlags, Reader, WatchFlags, add_watch, remove_watch},
     statx,
 };
 use tokio::io::unix::AsyncFd;
 
+use super::inotify;
 use crate::background::{Background, apart};
 
 /// Where the views of all allocations are, beside these.
@@ -157,7 +158,7 @@ impl Views {
     /// To be called inside the runtime, once a process.
     pub fn start() -> io::Result<Self> {
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor keeps what that one asks for")]
-        let inotify = AsyncFd::new(init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?)?;
+        let inotify = AsyncFd::new(inotify::instance()?)?;
         let watched = Arc::new(Watched { inotify, alloc_dirs: Mutex::default() });
         let of_work = Arc::clone(&watched);
         Ok(Self { watched, _work: Background::spawn(async move { of_work.run().await }) })

@@ -12,10 +12,13 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use rustix::fs::inotify::{Reader, WatchFlags, add_watch};
 use tokio::io::unix::AsyncFd;
 
-use super::rotation::{HeldFile, LogFiles};
+use super::{
+    inotify,
+    rotation::{HeldFile, LogFiles},
+};
 use crate::background::Background;
 
 /// The least time between two rounds of waking: lines that come one by one are read in handfuls.
@@ -37,7 +40,7 @@ impl Wakeups {
     /// To be called inside the runtime.
     pub(super) fn start() -> io::Result<Self> {
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor keeps what that one asks for")]
-        let inotify = AsyncFd::new(init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?)?;
+        let inotify = AsyncFd::new(inotify::instance()?)?;
         let armed = Arc::new(Armed { inotify, followers: Mutex::default() });
         let of_work = Arc::clone(&armed);
         Ok(Self { armed, _work: Background::spawn(async move { of_work.run().await }) })

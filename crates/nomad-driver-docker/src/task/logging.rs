@@ -3,7 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -39,8 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the process does for logs, started with its first task.
 #[derive(Clone, Default)]
 pub struct Logs {
-    collector: Arc<OnceLock<Result<Collector, String>>>,
-    views: Arc<OnceLock<Option<Views>>>,
+    collector: Arc<OnceLock<Collector>>,
+    views: Arc<OnceLock<Views>>,
+    /// Held while one of them is started. What could not be started is tried again by the next task.
+    starting: Arc<Mutex<()>>,
 }
 
 /// A container whose log is to be collected.
@@ -76,15 +78,17 @@ pub(super) struct Logging<'a> {
 impl Logs {
     /// Lets go of the pipes of a container whose log is not collected to its end.
     pub async fn release(&self, container: &str) {
-        if let Some(Ok(collector)) = self.collector.get() {
+        if let Some(collector) = self.collector.get() {
             collector.release(container).await;
         }
     }
 
     /// Keeps what an allocation's tasks see of its logs current.
     async fn show(&self, alloc_dir: &Path) {
-        let start = || Views::start().inspect_err(|error| tracing::warn!(%error, "tasks see no log files")).ok();
-        let Some(views) = self.views.get_or_init(start) else { return };
+        let views = match self.started(&self.views, Views::start) {
+            Ok(views) => views,
+            Err(error) => return tracing::warn!(%error, "tasks do not see new log files"),
+        };
         if let Err(error) = views.show(alloc_dir).await {
             tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "tasks do not see new log files");
         }
@@ -92,7 +96,7 @@ impl Logs {
 
     /// Removes what the tasks of a task's allocation saw of its logs, where there are none any more.
     pub async fn hide(&self, around: &Surroundings, tasks: &TaskStore, task: &TaskConfig) {
-        let Some(Some(views)) = self.views.get() else { return };
+        let Some(views) = self.views.get() else { return };
         // A task that is not taken over yet is known by its container alone.
         let is_recent = tasks.since_recovery().is_some_and(|since| since < HANDED_OVER);
         if tasks.has_tasks_of(&task.alloc_id) || (is_recent && has_running(around, &task.alloc_id).await) {
@@ -119,8 +123,16 @@ impl Logs {
     }
 
     fn collector(&self, state_dir: &Path) -> Result<&Collector, DriverError> {
-        let collector = self.collector.get_or_init(|| Collector::start(state_dir).map_err(|error| error.to_string()));
-        collector.as_ref().map_err(failed)
+        self.started(&self.collector, || Collector::start(state_dir)).map_err(failed)
+    }
+
+    /// What is started once.
+    fn started<'a, T>(&self, place: &'a OnceLock<T>, start: impl FnOnce() -> io::Result<T>) -> io::Result<&'a T> {
+        let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        match place.get() {
+            Some(started) => Ok(started),
+            None => start().map(|started| place.get_or_init(|| started)),
+        }
     }
 }
 
