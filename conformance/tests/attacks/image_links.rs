@@ -120,7 +120,7 @@ async fn no_links_of_an_image_make_the_logs_writable_where_nothing_can_be_mounte
     let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
     let mut started = 0;
     for (number, links) in LINKS.iter().enumerate() {
-        let mounts = vec![bind("..", "/q", true), bind("../alloc/logs", "/l", false)];
+        let mounts = vec![bind("../alloc", "/q/alloc", true), bind("../alloc/logs", "/l", false)];
         let volumes = ["../alloc:/p:ro", "local:/d", "../alloc/data:/w"];
         started += usize::from(attack(&fixture, 100 + number, links, &volumes, mounts).await);
     }

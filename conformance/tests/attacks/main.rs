@@ -10,6 +10,7 @@ mod labels;
 mod log_pipes;
 mod long_texts;
 mod names_taken;
+mod other_drivers;
 mod pause_containers;
 mod pause_images;
 mod pids;

@@ -30,7 +30,7 @@ use beneath::Beneath;
 use bind::{bind, close, is_same, make_read_only, make_slave};
 use nomad_plugin::driver::TaskConfig;
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{FlockOperation, Mode, flock},
     io::Errno,
     mount::{MountFlags, UnmountFlags, mount, unmount},
 };
@@ -225,34 +225,41 @@ pub async fn sweep(around: &Surroundings) {
 impl Stage {
     /// Mounts what was opened, and returns where it is for the engine.
     pub fn add(&mut self, source: &File, shape: &Shape<'_>) -> io::Result<PathBuf> {
-        let path = self.root.join(self.count.to_string());
-        self.count += 1;
+        let (stage, name) = self.place()?;
+        let path = stage.path().join(&name);
         if source.metadata()?.is_dir() {
             DirBuilder::new().mode(0o700).create(&path)?;
         } else {
             File::create_new(&path)?;
         }
-        let stage = Beneath::open(&self.root)?;
-        let name = path.strip_prefix(&self.root).unwrap_or(&path);
-        let mounted = bind(source, &stage, name)?;
-        make_slave(&mounted)?;
-        match shape {
-            Shape::Plain => {}
-            Shape::ReadOnly => make_read_only(&mounted)?,
-            Shape::Around(logs) => {
-                close(&stage.below(name)?, logs)?;
-                make_slave(&mounted)?;
-            }
-            Shape::ReadOnlyAround(logs) => {
-                let on_the_way = close(&stage.below(name)?, logs)?;
-                make_slave(&mounted)?;
-                on_the_way.iter().chain([&mounted]).try_for_each(make_read_only)?;
-            }
+        fill(source, &stage, &name, shape)?;
+        self.seen(path)
+    }
+
+    /// Mounts a directory that has these directories and nothing else, and in which nothing is made.
+    pub fn add_together(&mut self, parts: &[(&Path, File, Shape<'_>)]) -> io::Result<PathBuf> {
+        let (stage, name) = self.place()?;
+        let mode = Mode::from_raw_mode(0o755);
+        let together = bind(&stage.make_dirs(&name, mode)?.into(), &stage, &name)?;
+        let directory = stage.below(&name)?;
+        for (part, source, shape) in parts {
+            directory.make_dirs(part, mode)?;
+            fill(source, &directory, part, shape)?;
         }
-        if !self.engine.sees(&path)? {
-            return Err(io::Error::other("the engine does not see it"));
-        }
-        Ok(path)
+        make_slave(&together)?;
+        make_read_only(&together)?;
+        self.seen(stage.path().join(&name))
+    }
+
+    /// The stage, and the name of what is mounted next in it.
+    fn place(&mut self) -> io::Result<(Beneath, PathBuf)> {
+        let name = self.count.to_string().into();
+        self.count += 1;
+        Ok((Beneath::open(&self.root)?, name))
+    }
+
+    fn seen(&self, path: PathBuf) -> io::Result<PathBuf> {
+        if self.engine.sees(&path)? { Ok(path) } else { Err(io::Error::other("the engine does not see it")) }
     }
 
     /// Gives a directory that was made for the container to root in it.
@@ -263,6 +270,25 @@ impl Stage {
     /// The container has become a task's.
     pub fn keep(mut self) {
         self.is_kept = true;
+    }
+}
+
+/// Mounts what was opened on a name.
+fn fill(source: &File, directory: &Beneath, name: &Path, shape: &Shape<'_>) -> io::Result<()> {
+    let mounted = bind(source, directory, name)?;
+    make_slave(&mounted)?;
+    match shape {
+        Shape::Plain => Ok(()),
+        Shape::ReadOnly => make_read_only(&mounted),
+        Shape::Around(logs) => {
+            close(&directory.below(name)?, logs)?;
+            make_slave(&mounted)
+        }
+        Shape::ReadOnlyAround(logs) => {
+            let on_the_way = close(&directory.below(name)?, logs)?;
+            make_slave(&mounted)?;
+            on_the_way.iter().chain([&mounted]).try_for_each(make_read_only)
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 mod tests;
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
 };
@@ -74,6 +74,7 @@ pub(super) enum Origin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostPaths {
     alloc_dir: PathBuf,
+    task: String,
     looked_at: Vec<LookedAt>,
     /// The directories beside the logs, where they are handed over apart from the one that they are all in.
     beside_logs: Option<Vec<PathBuf>>,
@@ -105,7 +106,8 @@ impl HostPaths {
         way: &mut Way<'_>,
         refusals: &mut Refusals,
     ) -> Self {
-        let mut paths = Self { alloc_dir: binds::clean(Path::new(&task.alloc_dir)), ..Self::default() };
+        let alloc_dir = binds::clean(Path::new(&task.alloc_dir));
+        let mut paths = Self { alloc_dir, task: task.name.clone(), ..Self::default() };
         let chosen = if plugin.volumes.enabled { Vec::new() } else { binds::host_paths(task, options) };
         for path in chosen.into_iter().chain(binds::own_directories(task).iter().map(|path| Self::own(path))) {
             refusals.or_nothing(paths.add(path, way));
@@ -164,6 +166,7 @@ impl HostPaths {
 
     fn add(&mut self, path: HostPath, way: &mut Way<'_>) -> Result<(), ContainerError> {
         let Trace { path: leads_to, found } = self.trace(&path)?;
+        self.check_owner(&path, &leads_to)?;
         let place = log_guard::place(&self.logs(), &leads_to);
         let is_of_logs = place == Place::Within;
         let staged = match way {
@@ -186,6 +189,22 @@ impl HostPaths {
         Ok(())
     }
 
+    /// Refuses what drivers without images keep in the directories of their tasks: `exec` and `java` put hard links of the
+    /// host's programs and configuration there, and mount `alloc` once more. They do that after such a directory and its
+    /// `local` are there, so the source is to be open by now.
+    fn check_owner(&self, path: &HostPath, leads_to: &Path) -> Result<(), ContainerError> {
+        let mut below = leads_to.strip_prefix(&self.alloc_dir).unwrap_or(leads_to).iter();
+        let Some(owner) = below.next().filter(|_| path.origin != Origin::Allocation) else { return Ok(()) };
+        let directory = self.alloc_dir.join(owner);
+        let is_tasks_own = below.next().is_some_and(|name| ["local", "secrets", "tmp"].iter().any(|own| name == *own));
+        let has_no_host_files = || is_tasks_own && fs::symlink_metadata(directory.join("alloc")).is_err();
+        let is_file = || fs::symlink_metadata(&directory).is_ok_and(|found| found.is_file());
+        if owner == "alloc" || owner == self.task.as_str() || has_no_host_files() || is_file() {
+            return Ok(());
+        }
+        Err(ContainerError(format!("{}: it may have files of the host in it", path.refusal)))
+    }
+
     /// Refuses what another task can put a link in the place of, and what would make the logs writable.
     fn check_name(
         &self,
@@ -198,6 +217,9 @@ impl HostPaths {
         if !is_own && path.access == Access::Write && matches!(place, Place::Around(_)) {
             let problem = "it has the logs in it, and is not read-only";
             return Err(ContainerError(format!("{}: {problem}", path.refusal)));
+        }
+        if !is_own && leads_to == self.alloc_dir {
+            return Err(ContainerError(format!("{}: it has the directories of other tasks in it", path.refusal)));
         }
         let alloc = self.alloc_dir.join("alloc");
         // Earlier versions of the driver gave every task all of it; a second look is taken at what is in it.
@@ -241,14 +263,25 @@ impl HostPaths {
             Place::Around(path) => {
                 let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(binds::LOGS), MADE)?;
                 let shown = view::open(&self.alloc_dir)?;
-                let logs = Logs { path, found: logs.into(), shown };
-                stage.add(
-                    found,
-                    &match access {
-                        Access::Read => Shape::ReadOnlyAround(&logs),
-                        Access::Write => Shape::Around(&logs),
-                    },
-                )
+                let mut logs = Logs { path, found: logs.into(), shown };
+                let is_all = logs.path == Path::new(binds::LOGS);
+                if is_all {
+                    logs.path = "logs".into();
+                }
+                let (around, plain) = match access {
+                    Access::Read => (Shape::ReadOnlyAround(&logs), Shape::ReadOnly),
+                    Access::Write => (Shape::Around(&logs), Shape::Plain),
+                };
+                if !is_all {
+                    return stage.add(found, &around);
+                }
+                // Without the other tasks' directories.
+                let all = Beneath::open(&self.alloc_dir)?;
+                let opened = |name: &Path| all.below(name).map(File::from);
+                let own =
+                    Path::new(&self.task).file_name().ok_or_else(|| io::Error::other("the task has no directory"))?;
+                let (alloc, own) = (Path::new("alloc"), Path::new(own));
+                stage.add_together(&[(alloc, opened(alloc)?, around), (own, opened(own)?, plain)])
             }
         }
     }
