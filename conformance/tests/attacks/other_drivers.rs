@@ -1,9 +1,9 @@
 //! A group with a task of another driver: `exec` and `java` make their tasks' directories of hard links of the host's
-//! programs and configuration, and mount `alloc` there once more.
+//! programs and configuration, and mount `alloc` there once more. And mounts of the host: how many a job takes.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
 
-use conformance::{Fixture, Task, docker::containers_of, object, text, texts, user::User};
+use conformance::{Fixture, Task, docker::containers_of, mounts, object, text, texts, user::User};
 use nomad_plugin::{driver::Force, msgpack::Value};
 
 /// Makes `other` and what is in it, as of a task that `exec` is to run.
@@ -83,5 +83,26 @@ async fn an_allocation_that_is_mounted_as_a_whole_has_no_task_of_another_driver_
     for written in ["web/local/file", "alloc/data/file"] {
         assert_eq!(fs::read_to_string(task.alloc_dir().join(written)).unwrap(), "by-task\n");
     }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn a_job_takes_few_mounts_of_the_host_however_often_it_mounts_something() {
+    let fixture = Fixture::start().await;
+    let many = |source: &dyn Fn(usize) -> String| {
+        let volumes: Vec<String> = (0..400).map(|number| format!("{}:/m/{number}", source(number))).collect();
+        let volumes: Vec<&str> = volumes.iter().map(String::as_str).collect();
+        fixture.task("web", "exec sleep 1000").option("volumes", texts(&volumes))
+    };
+    let same = many(&|_| "../alloc".to_owned());
+
+    let started = fixture.run(&same).await;
+    let taken = mounts::below(&fixture.directory().join("state")).len();
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+    let refusal = fixture.refused(&many(&|number| format!("local/{number}"))).await;
+
+    assert_eq!(taken, 5);
+    assert!(refusal.message.contains("more than 256 different sources"), "{refusal}");
+    assert_eq!(mounts::below(&fixture.directory().join("state")), Vec::<PathBuf>::new());
     fixture.end().await;
 }

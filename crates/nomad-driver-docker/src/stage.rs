@@ -48,6 +48,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The name of the link to the allocation's directory in a stage.
 const ALLOCATION: &str = "allocation";
 
+/// How many sources a container has at most. Each is a mount of the host, and every container that starts begins with a copy
+/// of all of these.
+const SOURCES: usize = 256;
+
 /// The stages of one engine's containers.
 #[derive(Clone, Debug)]
 pub struct Stages {
@@ -253,6 +257,9 @@ impl Stage {
 
     /// The stage, and the name of what is mounted next in it.
     fn place(&mut self) -> io::Result<(Beneath, PathBuf)> {
+        if self.count == SOURCES {
+            return Err(io::Error::other(format!("more than {SOURCES} different sources")));
+        }
         let name = self.count.to_string().into();
         self.count += 1;
         Ok((Beneath::open(&self.root)?, name))

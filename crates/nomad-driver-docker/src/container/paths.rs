@@ -179,7 +179,10 @@ impl HostPaths {
             Way::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
             Way::Staged(stage) => {
                 let found = found.map_or_else(|| self.make(stage, &path, &leads_to, &place), Ok)?;
-                let staged = self.stage(stage, &found, place, path.access);
+                // What is mounted once on the host can be in the container at any number of places.
+                let known = |known: &&LookedAt| known.leads_to == leads_to && known.path.access == path.access;
+                let known = self.looked_at.iter().find(known).and_then(|known| known.staged.clone());
+                let staged = known.map_or_else(|| self.stage(stage, &found, place, path.access), Ok);
                 Some(staged.map_err(|error| {
                     ContainerError(format!("failed to mount {} for the container: {error}", leads_to.display()))
                 })?)
