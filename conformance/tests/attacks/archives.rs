@@ -9,6 +9,7 @@ use conformance::{
     registry::build_with_layer,
     text, until,
 };
+use futures_util::future::join_all;
 use nomad_plugin::{
     driver::{Force, Recoverability},
     msgpack::Value,
@@ -223,5 +224,37 @@ async fn an_archive_that_takes_more_than_it_may_is_not_given_to_the_engine() {
         assert!(refusal.message.contains(words), "{script}: {refusal}");
         make("rm -f huge layer layer.tar image.tar");
     }
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn many_archives_that_are_loaded_at_once_take_no_more_of_the_drivers_memory_than_a_few() {
+    const TASKS: usize = 7;
+    let fixture = Fixture::start().await;
+    let (_names, [wanted]) = Names::of(["greedy"]);
+    let (first, path) = task(&fixture, &wanted);
+    // What has to be kept to read it: what was read, up to 96 MiB.
+    let squeeze =
+        "head -c 140M /dev/zero >zeros && tar -cf - zeros | xz -1 --lzma2=dict=96MiB -T1 >image.tar && rm zeros";
+    let local = Path::new(&path).parent().unwrap();
+    let made = Command::new("sh").args(["-c", squeeze]).current_dir(local).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let tasks: Vec<Task> = (0..TASKS)
+        .map(|_| task(&fixture, &wanted))
+        .map(|(task, archive)| {
+            fs::hard_link(&path, archive).unwrap();
+            task
+        })
+        .collect();
+
+    let refusals = join_all(tasks.iter().chain([&first]).map(|task| fixture.refused(task))).await;
+
+    for refusal in refusals {
+        assert!(refusal.message.contains("it has neither manifest.json nor index.json"), "{refusal}");
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", fixture.driver.reattach_config().pid)).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let most: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(most < 600 << 10, "the driver took {} MiB", most >> 10);
     fixture.end().await;
 }

@@ -34,6 +34,7 @@ pub use progress::Progress;
 pub use pull::{Limits, PullState};
 pub use pulls::Puller;
 use pulls::Pulls;
+use queue::Queue;
 pub use reference::ImageReference;
 pub use reserved::Reserved;
 use tokio::{sync::watch, time::Instant};
@@ -44,6 +45,9 @@ use crate::{
     engine::{ConfigSize, Credentials, Engine, EngineError, MOST_OF_AN_IMAGE},
     events::{EventSubject, TaskEvents},
 };
+
+/// How many archives are read at once: reading one may take several hundred MiB of memory.
+const LOADS: usize = 2;
 
 /// Whether a local image will do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +151,7 @@ pub struct Images {
     engine: Engine,
     events: TaskEvents,
     pulls: Pulls,
+    loads: Queue,
     leases: Leases,
     tidying: OnceLock<Background>,
 }
@@ -156,7 +161,7 @@ impl Images {
     pub fn new(engine: Engine, events: TaskEvents) -> Self {
         let leases = Leases::default();
         let pulls = Pulls::new(engine.clone(), leases.clone(), PluginConfig::default().max_parallel_pulls);
-        Self { engine, events, pulls, leases, tidying: OnceLock::new() }
+        Self { engine, events, pulls, loads: Queue::new(LOADS), leases, tidying: OnceLock::new() }
     }
 
     /// Takes the operator's wishes.
@@ -273,6 +278,8 @@ impl Images {
         reference: &ImageReference,
     ) -> Result<LocalImage, DriverError> {
         let (engine, leases, image) = (&self.engine, &self.leases, request.image.as_str());
+        let ticket = self.loads.enter(request.puller.job());
+        ticket.turn(|place| tracing::debug!(image, place, "waits to load its image")).await;
         let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
         let most = room::of(engine, request.load_max).await;
         // It is large, for it reads the archive.

@@ -43,7 +43,7 @@ pub enum Puller {
 }
 
 impl Puller {
-    fn job(&self) -> &str {
+    pub(super) fn job(&self) -> &str {
         match self {
             Self::Job(job) => job,
             Self::PauseContainers => "",
