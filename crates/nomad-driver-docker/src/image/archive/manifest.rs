@@ -116,16 +116,16 @@ fn of_docker(
     if images.len() as u64 > IMAGES {
         return Err(Flaw::Many(IMAGES, "images"));
     }
-    let mut names = Vec::new();
+    let (mut names, mut ids) = (Vec::new(), Vec::new());
     for image in images {
         match image.repo_tags.as_deref() {
             Some(tags @ [_, ..]) => names.extend(tags.iter().cloned()),
             // One without a name is known by its configuration.
-            _ => names.push(format!("sha256:{}", config(contents, image)?.1.digest)),
+            _ => ids.push(format!("sha256:{}", config(contents, image)?.1.digest)),
         }
     }
     let is_wanted = |name: &String| ImageReference::parse(name).is_some_and(|it| it.canonical() == wanted.canonical());
-    only_wanted(names, is_wanted)?;
+    only_wanted(names, ids, is_wanted)?;
     let mut whole = Vec::new();
     for image in images.iter().filter(|image| image.repo_tags.as_ref().is_some_and(|tags| !tags.is_empty())) {
         let (path, file) = config(contents, image)?;
@@ -149,29 +149,29 @@ fn of_docker(
     written(MANIFEST, &whole)
 }
 
-/// Refuses names beside the wanted one, and their lack. Ids of images without a name are no names.
-fn only_wanted(names: Vec<String>, is_wanted: impl Fn(&String) -> bool) -> Result<(), Flaw> {
+/// Refuses names beside the wanted one, and their lack. The ids of images without a name are no names; a name may look like one.
+fn only_wanted(names: Vec<String>, ids: Vec<String>, is_wanted: impl Fn(&String) -> bool) -> Result<(), Flaw> {
     if !names.iter().any(&is_wanted) {
-        return Err(Flaw::Lacks(names));
+        return Err(Flaw::Lacks([names, ids].concat()));
     }
-    let others: Vec<_> = names.into_iter().filter(|name| !is_wanted(name) && !name.starts_with("sha256:")).collect();
+    let others: Vec<_> = names.into_iter().filter(|name| !is_wanted(name)).collect();
     if others.is_empty() { Ok(()) } else { Err(Flaw::Others(others)) }
 }
 
 fn of_index(contents: &Contents, index: &Node, wanted: &ImageReference, checked: &mut Checked) -> Result<(), Flaw> {
     let manifests = index.manifests.as_deref().unwrap_or_default();
-    let mut names = Vec::new();
+    let (mut names, mut ids) = (Vec::new(), Vec::new());
     for manifest in manifests {
         let said =
             |name: &str| manifest.annotations.as_ref().and_then(|all| all.get(name)).filter(|name| !name.is_empty());
         match (said(IMAGE_NAME), said(REF_NAME)) {
             (Some(name), Some(tag)) if tag != wanted.tag() => names.extend([name.clone(), tag.clone()]),
             (Some(name), _) | (None, Some(name)) => names.push(name.clone()),
-            (None, None) => names.push(manifest.digest.clone()),
+            (None, None) => ids.push(manifest.digest.clone()),
         }
     }
     let is_wanted = |name: &String| ImageReference::parse(name).is_some_and(|it| it.canonical() == wanted.canonical());
-    only_wanted(names, is_wanted)?;
+    only_wanted(names, ids, is_wanted)?;
     let mut left = IMAGES;
     for manifest in manifests {
         if !tree(contents, manifest, DEPTH, &mut left, checked)? {

@@ -111,6 +111,9 @@ fn what_is_not_the_image_that_is_asked_for_is_refused() {
 
     assert_eq!(refusal(with(docker(&["other:1"], "layer.tar"), &layer)), "it has other:1");
     assert_eq!(refusal(with(docker(&["app:1", "other:1"], "layer.tar"), &layer)), "it has other images: other:1");
+    let like_an_id = format!("sha256:{}", "0".repeat(64));
+    let others = format!("it has other images: {like_an_id}");
+    assert_eq!(refusal(with(docker(&["app:1", &like_an_id], "layer.tar"), &layer)), others);
     let absent = "\"layer\" is not in it as its image names it: it is not there";
     assert_eq!(refusal(with(docker(&["app:1"], "layer"), &layer)), absent);
     let content = "\"layer.tar\" is not in it as its image names it: it has another content";
