@@ -99,7 +99,8 @@ impl Logs {
         let Some(views) = self.views.get() else { return };
         // A task that is not taken over yet is known by its container alone.
         let is_recent = tasks.since_recovery().is_some_and(|since| since < HANDED_OVER);
-        if tasks.has_tasks_of(&task.alloc_id) || (is_recent && has_running(around, &task.alloc_id).await) {
+        // The engine is asked first: a task may begin meanwhile.
+        if (is_recent && has_running(around, &task.alloc_id).await) || tasks.has_tasks_of(&task.alloc_id) {
             return;
         }
         views.hide(Path::new(&task.alloc_dir)).await;
