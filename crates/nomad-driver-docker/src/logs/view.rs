@@ -11,7 +11,10 @@ use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io,
+    io::{
+        self,
+        ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported},
+    },
     mem::MaybeUninit,
     os::{
         fd::{AsRawFd as _, OwnedFd},
@@ -45,7 +48,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes the view of an allocation, or finds it, and brings it up to date: the directory to mount in the place of the logs.
-/// `None` where the logs are another mount than what is around the allocation: they have no hard links there.
+/// `None` where the logs have no hard links there: they are another mount than what is around the allocation, or their file
+/// system makes none.
 pub fn open(alloc_dir: &Path) -> io::Result<Option<File>> {
     let (views, name) = place(alloc_dir)?;
     let parent = Beneath::open(views.parent().unwrap_or(&views))?;
@@ -56,8 +60,14 @@ pub fn open(alloc_dir: &Path) -> io::Result<Option<File>> {
         tracing::warn!(alloc_dir = %alloc_dir.display(), "the logs are a mount of their own: tasks see the host's pipes there");
         return Ok(None);
     }
-    bring_up_to_date(&logs, &view)?;
-    Ok(Some(opened))
+    match bring_up_to_date(&logs, &view) {
+        // A file system without hard links, or with a quota for each directory.
+        Err(error) if matches!(error.kind(), CrossesDevices | PermissionDenied | Unsupported | TooManyLinks) => {
+            tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "the logs cannot be linked: tasks see the host's pipes there");
+            Ok(None)
+        }
+        done => done.map(|()| Some(opened)),
+    }
 }
 
 /// The file system that something is on, and the mount where the kernel tells it.
@@ -245,7 +255,7 @@ impl Watched {
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    use rustix::fs::{CWD, FileType, mknodat};
+    use rustix::fs::{CWD, FileType, IFlags, ioctl_setflags, mknodat};
 
     use super::*;
 
@@ -285,6 +295,19 @@ mod tests {
             };
             tokio::time::timeout(Duration::from_secs(20), shown).await.unwrap_or_else(|_| panic!("{:?}", self.shown()));
         }
+    }
+
+    #[test]
+    fn where_a_file_has_no_links_the_logs_are_shown_themselves() {
+        let allocation = Allocation::new();
+        let log = File::create(allocation.log("web.stdout.0")).unwrap();
+        // Only root may; and not every file system knows it.
+        if ioctl_setflags(&log, IFlags::IMMUTABLE).is_ok() {
+            let shown = open(&allocation.dir());
+            ioctl_setflags(&log, IFlags::empty()).unwrap();
+            assert!(shown.unwrap().is_none());
+        }
+        assert!(open(&allocation.dir()).unwrap().is_some());
     }
 
     #[test]
