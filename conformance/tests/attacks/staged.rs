@@ -72,7 +72,9 @@ async fn a_task_host_and_exec_see_the_same_files() {
     let inside = fixture.driver.exec_task(started.id.clone(), command, *DEADLINE).await.unwrap();
     fs::write(task.alloc_dir().join("alloc/data/late"), "late\n").unwrap();
     fs::write(task.alloc_dir().join("alloc/logs/of-host"), "").unwrap();
-    fs::write(own.join("go"), "go\n").unwrap();
+    // Whole at once, for the task waits for its name.
+    fs::write(own.join("go.new"), "go\n").unwrap();
+    fs::rename(own.join("go.new"), own.join("go")).unwrap();
     fixture.driver.wait_task(started.id.clone()).await.unwrap();
     let mounts_meanwhile = mounts::below(&task.alloc_dir());
     fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
