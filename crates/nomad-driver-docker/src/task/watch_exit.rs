@@ -31,7 +31,7 @@ const ENDING: Duration = Duration::from_secs(5);
 /// How often the watching may panic before less is read.
 const ATTEMPTS: u32 = 2;
 /// How long the engine's word of a kill may come after that of the end.
-const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(3);
 
 /// The code of a first process that SIGKILL ended.
 const KILLED: i32 = 128 + 9;
