@@ -12,7 +12,7 @@ use nomad_plugin::{driver::Force, msgpack::Value};
 
 /// The shortest grace that the driver takes, and time to look.
 fn patience() -> Duration {
-    Duration::from_secs(60) + *DEADLINE
+    Duration::from_secs(60) + 2 * *DEADLINE
 }
 
 const ALLOC: &str = "--label=com.hashicorp.nomad.alloc_id=6cf1";
