@@ -240,7 +240,7 @@ async fn a_task_whose_network_cannot_be_healed_for_now_is_started_later() {
     let engine = Dockerd::start();
     let taken: Arc<Mutex<Option<String>>> = Arc::default();
     let (name, address) = (taken.clone(), engine.address());
-    // Somebody else takes the name of the pause container just before it is made anew, and the other one that it gets then.
+    // Somebody else takes the name of the pause container just before the next one is made, and the other one that it gets then.
     let relay = Relay::before(&engine.socket(), engine.directory(), move |request| {
         let name = name.lock().unwrap().clone();
         let asked = request.split_once("/containers/create?name=").map(|(_, rest)| rest);

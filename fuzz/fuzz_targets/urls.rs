@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use nomad_driver_docker::engine::Segment;
 
-/// A path that a text was put in ends where it did and climbs nowhere, for whoever reads it.
+/// A path that a text was put in ends where it did and climbs nowhere, whichever parser reads it.
 fn check(before: &str, encoded: &str, text: &str) {
     let address = format!("http://docker{before}{encoded}/json");
     let parsed = url::Url::parse(&address).expect("an address");

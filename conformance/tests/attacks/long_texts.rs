@@ -55,7 +55,7 @@ impl Drop for Variant {
     }
 }
 
-/// A task that is refused; the words are few, and whoever waited for another task on the same connection still waits.
+/// A task that is refused; the words are few, and who waited for another task on the same connection still waits.
 async fn refused(fixture: &Fixture, task: &Task) -> DriverError {
     let refusal = fixture.refused(task).await;
     let length = refusal.message.len();
@@ -93,11 +93,11 @@ async fn a_long_text_in_an_image_comes_back_short_and_no_other_call_breaks() {
     let (small, middle, large) = (user("user-1", 300 << 10), user("user-2", 2 << 20), user("user-3", 17 << 20));
 
     beside_a_waiting_task(&fixture, async || {
-        let told = refused(&fixture, &of_image(&small)).await;
-        assert!(told.message.contains(" bytes left out) "), "{told}");
+        let refusal = refused(&fixture, &of_image(&small)).await;
+        assert!(refusal.message.contains(" bytes left out) "), "{refusal}");
         refused(&fixture, &of_image(&middle)).await;
-        let told = refused(&fixture, &of_image(&large)).await;
-        assert!(told.message.ends_with("its configuration is larger than 4 MiB"), "{told}");
+        let refusal = refused(&fixture, &of_image(&large)).await;
+        assert!(refusal.message.ends_with("its configuration is larger than 4 MiB"), "{refusal}");
     })
     .await;
 

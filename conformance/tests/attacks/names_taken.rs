@@ -30,7 +30,7 @@ fn namesake(fixture: &Fixture, task: &Task, how: &[&str], image: &str, labels: &
 const RUN: &[&str] = &["run", "--detach", "--network", "none"];
 const CREATE: &[&str] = &["create", "--network", "none"];
 
-/// An image of a test's own; it goes with this.
+/// An image of a test's own; dropping this removes it.
 struct Other(String);
 
 impl Other {

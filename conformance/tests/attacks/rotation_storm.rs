@@ -52,7 +52,7 @@ async fn a_storm_of_rotations_is_followed_at_an_ordinary_priority_and_takes_no_l
     let other = logging(fixture.task("other", &flood("o", 40_000, 60)), "1m");
 
     fixture.run(&storm).await;
-    let told =
+    let event =
         event_that(&mut events, "too often", |event| event.message.contains("thousands of times a second")).await;
     let prompt = || threads(&fixture, "log-opener")[0];
     let patient = || threads(&fixture, "log-opener-slow").first().copied().unwrap_or_default();
@@ -61,7 +61,7 @@ async fn a_storm_of_rotations_is_followed_at_an_ordinary_priority_and_takes_no_l
     fixture.driver.wait_task(started.id).await.unwrap();
     until("the second thread works", || patient().0 > before.1 + 100).await;
 
-    assert_eq!(told.task_name, "storm");
+    assert_eq!(event.task_name, "storm");
     assert_eq!(patient().1, 0, "the second thread has an ordinary priority");
     let share = (prompt().0 - before.0, patient().0 - before.1);
     assert!(share.0 * 5 < share.1, "the first thread still takes {share:?}");

@@ -121,7 +121,7 @@ async fn a_driver_that_dies_between_stage_and_start_leaves_no_mount() {
         *victim.lock().unwrap() = Some(fixture.driver.reattach_config().pid);
 
         let died = fixture.driver.start_task(task.config.clone()).await;
-        // The engine goes on with what it was asked for.
+        // The engine still does what it was asked for.
         conformance::until("the container is made", || !containers_of(fixture.directory()).is_empty()).await;
         let left = mounts::below(&fixture.directory().join("state"));
         fixture.start_again().await;
@@ -237,9 +237,9 @@ async fn volumes_of_the_host_that_nomad_mounts_are_handed_over_as_they_are() {
 
     assert_eq!(fixture.output(&task).await, "of a volume\n");
 
-    let told = inspect(&task.container())["Mounts"].clone();
+    let mounts = inspect(&task.container())["Mounts"].clone();
     let source = outside.path().display().to_string();
-    assert!(told.as_array().unwrap().iter().any(|mount| mount["Source"] == source && mount["Destination"] == "/v"));
+    assert!(mounts.as_array().unwrap().iter().any(|mount| mount["Source"] == source && mount["Destination"] == "/v"));
     assert!(outside.path().join("made").exists());
     fixture.end().await;
 }

@@ -10,7 +10,7 @@ const END: usize = 512;
 /// For the words that say how much is left out.
 const WORDS: usize = 128;
 
-/// The text as it goes to a host: its beginning and its end where it is too long, and no characters that control a terminal
+/// The text as a host is sent it: its beginning and its end where it is too long, and no characters that control a terminal
 /// but a line's end and a tab.
 pub fn short(text: &str) -> String {
     let clean = |char: char| if is_harmless(char) { char } else { char::REPLACEMENT_CHARACTER };
@@ -42,8 +42,9 @@ fn taken(chars: impl Iterator<Item = char>, most: usize) -> Vec<char> {
         .collect()
 }
 
-/// Not one that moves a cursor, begins a sequence, or turns the direction of what follows.
-fn is_harmless(char: char) -> bool {
+/// Whether a terminal shows a character and obeys nothing by it: it moves no cursor, begins no sequence, and turns no direction
+/// of what follows. A line's end and a tab are harmless.
+pub fn is_harmless(char: char) -> bool {
     let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     matches!(char, '\n' | '\t') || !(char.is_control() || turns)
 }

@@ -17,7 +17,7 @@ const STACK: usize = 256 << 20;
 /// Between two looks at the memory.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Does the work on a thread of its own. The error says what of it was too much; the work then goes on until this process
+/// Does the work on a thread of its own. The error says what of it was too much; the work then runs until this process
 /// ends, which its owner does soon.
 pub(crate) fn bounded<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     let begun = (spent(), resident());

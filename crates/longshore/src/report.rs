@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use nomad_plugin::text::is_harmless;
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::{bars::aside, state::Event};
@@ -43,25 +44,20 @@ pub(crate) fn harmless(text: &str) -> String {
 /// A text without what a terminal would obey. Every text is written through this: a registry, an image or a job file may
 /// have had a part in it.
 fn without_commands(text: &str) -> String {
-    text.chars().map(|c| if is_command(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|char| if is_harmless(char) { char } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// JSON of the same meaning without what a terminal would obey. Between its strings there is none.
 fn escaped(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_command(c) {
-            let _a_string_takes_all = write!(out, "\\u{:04x}", u32::from(c));
+    for char in json.chars() {
+        if is_harmless(char) {
+            out.push(char);
         } else {
-            out.push(c);
+            let _a_string_takes_all = write!(out, "\\u{:04x}", u32::from(char));
         }
     }
     out
-}
-
-/// Control characters, and those that turn the direction of writing.
-fn is_command(c: char) -> bool {
-    !matches!(c, '\t' | '\n') && (c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 /// Why it did not work.
@@ -114,7 +110,7 @@ mod tests {
     fn a_strangers_text_cannot_command_a_terminal() {
         assert_eq!(harmless("a\tb\u{1b}[2J\r\n\u{9b}c\u{202e}d"), "a\tb\u{fffd}[2J\u{fffd} \u{fffd}c\u{fffd}d");
         assert_eq!(harmless("Größe ✓"), "Größe ✓");
-        assert_eq!(without_commands("a\n\tb\r\u{1b}]0;x\u{7}"), "a\n\tb\u{fffd}\u{fffd}]0;x\u{fffd}");
+        assert_eq!(without_commands("a\n\tb\r\u{200f}\u{1b}]0;x\u{7}"), "a\n\tb\u{fffd}\u{fffd}\u{fffd}]0;x\u{fffd}");
         let json = serde_json::json!({ "a\u{9b}": "\u{202e}\u{1b}\u{7f}\n" });
         let text = escaped(&json.to_string());
         assert_eq!(text, r#"{"a\u009b":"\u202e\u001b\u007f\n"}"#);

@@ -96,7 +96,7 @@ impl TaskEvents {
     /// Events from now on.
     pub fn subscribe(&self) -> impl Stream<Item = TaskEvent> + Send + 'static + use<> {
         let events = BroadcastStream::new(self.sender.subscribe()).filter_map(|event| ready(event.ok()));
-        // Whoever listens first at the end of the minute has what was left out sent to all.
+        // The first listener at the end of the minute sends what was left out to all.
         let listener = self.clone();
         stream::select(events, listener.send_what_was_left_out().into_stream().map(|never| match never {}))
     }

@@ -194,8 +194,8 @@ mod tests {
             for (path, value, what) in attacks {
                 let config = map([("image".to_owned(), text(1)), (name.clone(), value)]);
                 let error = TaskOptions::parse(&encode(&config)).expect_err(&path);
-                let ConfigError { path: told, message } = &error.0[0];
-                assert!(told.starts_with(name) && message.starts_with("must be no more than "), "{path}: {error}");
+                let ConfigError { path: said, message } = &error.0[0];
+                assert!(said.starts_with(name) && message.starts_with("must be no more than "), "{path}: {error}");
                 assert!(message.contains(what), "{path}: {error}");
                 count += 1;
             }
@@ -223,8 +223,8 @@ mod tests {
         let options = (0..=ELEMENTS).map(|name| (name.to_string(), Value::Null));
         let whole = (0..20).map(|name| (name.to_string(), text(TEXT)));
 
-        let told = parse(&map([image(), ("none".to_owned(), deep)]));
-        assert!(told.ends_with("must be nested no deeper than 8 levels"), "{told}");
+        let said = parse(&map([image(), ("none".to_owned(), deep)]));
+        assert!(said.ends_with("must be nested no deeper than 8 levels"), "{said}");
         assert!(parse(&map(options)).starts_with("config: must be no more than 1024 options"));
         assert!(parse(&map(whole)).starts_with("config: must be no more than 2097152 bytes"));
         let named = parse(&map([image(), ("x".repeat(1 << 20), text(TEXT + 1))]));
@@ -236,7 +236,7 @@ mod tests {
         let of = |bytes: usize| BTreeMap::from([("A".to_owned(), "x".repeat(bytes - 1))]);
 
         assert!(check_environment(&of(ENVIRONMENT)).is_ok());
-        let told = check_environment(&of(ENVIRONMENT + 1)).unwrap_err().to_string();
-        assert_eq!(told, "env: must be no more than 4194304 bytes, this is 4194305");
+        let said = check_environment(&of(ENVIRONMENT + 1)).unwrap_err().to_string();
+        assert_eq!(said, "env: must be no more than 4194304 bytes, this is 4194305");
     }
 }

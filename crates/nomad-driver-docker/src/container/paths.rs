@@ -113,7 +113,7 @@ impl HostPaths {
             refusals.or_nothing(paths.add(path, way));
         }
         if let Way::ByName(_) = way {
-            // That the allocation has none is told already.
+            // That the allocation has none is among the refusals already.
             let beside_logs = paths.find_beside_logs().unwrap_or_default();
             for path in &beside_logs {
                 refusals.or_nothing(paths.add(Self::own(path), way));

@@ -120,19 +120,19 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_takes_no_more_than_the_bound_and_is_told_once() {
+    fn an_endless_line_takes_no_more_than_the_bound_and_is_reported_once() {
         let mut lines = Lines::new(1 << 20);
         let piece = vec![b'x'; 64 << 10];
-        let mut told = 0;
+        let mut reported = 0;
 
         for _ in 0..1000 {
             lines.push(&piece);
-            told += usize::from(lines.next_line().is_some());
+            reported += usize::from(lines.next_line().is_some());
             assert!(lines.buffer.capacity() <= 4 << 20);
         }
         lines.push(b"\nnext\n");
 
-        assert_eq!((told, lines.next_line()), (1, Some(whole("next"))));
+        assert_eq!((reported, lines.next_line()), (1, Some(whole("next"))));
     }
 
     proptest! {

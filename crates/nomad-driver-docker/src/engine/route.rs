@@ -1,4 +1,4 @@
-//! Where a call goes: the one way in which a name, an id or an image's reference becomes part of a path of the Engine's API.
+//! The path of a call: the one way in which a name, an id or an image's reference becomes part of a path of the Engine's API.
 //!
 //! The client library joins a path from texts, in which `..` climbs, `?` begins a query and `%2e` is a point. So each text
 //! is refused or encoded here, and [`transport`](super::transport) sends a request to the path of its route alone.
@@ -61,7 +61,7 @@ pub(super) enum Answer {
     Thing,
     /// A list, or all about an image, of which a part is kept that does not grow with the rest.
     Picked,
-    /// It goes on; each line or frame of it is bounded where it is read. An error in its place is [`Answer::Short`].
+    /// It has no end; each line or frame of it is bounded where it is read. An error in its place is [`Answer::Short`].
     Stream,
 }
 

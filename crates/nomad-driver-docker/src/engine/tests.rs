@@ -44,6 +44,19 @@ fn whole(status: &str, body: &str) -> String {
 
 const VERSION: &str = r#"{"Version":"20.10","ApiVersion":"1.41"}"#;
 
+/// The next connection whose request's head was read; `None` when the listener fails.
+async fn asked(listener: &UnixListener) -> Option<UnixStream> {
+    let (mut stream, _) = listener.accept().await.ok()?;
+    head(&mut stream).await;
+    Some(stream)
+}
+
+/// Says its version to the next request.
+async fn say_version(listener: &UnixListener) {
+    let mut stream = asked(listener).await.unwrap();
+    stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_engine_that_is_not_there_cannot_be_connected_to() {
     let directory = tempfile::tempdir().unwrap();
@@ -58,8 +71,8 @@ async fn an_engine_that_is_not_there_cannot_be_connected_to() {
         [(missing, "no such socket: "), (deserted, "Connection refused"), (refusing, "Connection refused")]
     {
         let error = engine.answers().await.unwrap_err();
-        let Cause::Unreachable { reason: told, .. } = &error.cause else { panic!("{error:?}") };
-        assert!(told.starts_with(reason) && error.is_transient(), "{error}");
+        let Cause::Unreachable { reason: said, .. } = &error.cause else { panic!("{error:?}") };
+        assert!(said.starts_with(reason) && error.is_transient(), "{error}");
         assert!(error.to_string().starts_with("cannot connect to the Docker daemon at "), "{error}");
     }
 }

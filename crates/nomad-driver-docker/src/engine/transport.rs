@@ -73,7 +73,7 @@ impl Connector {
         let left = Arc::new(AtomicU64::new(answer.most()));
         let bounded = Bounded { socket: self.connect(uri).await?, left: left.clone(), most: answer.most() };
         let (mut sender, connection) = http1::handshake(TokioIo::new(bounded)).await?;
-        // It ends with the answer's body, or with whoever drops that.
+        // It ends with the answer's body, or when that is dropped.
         TokioExecutor::new().execute(async move {
             let _told_by_the_answer = connection.with_upgrades().await;
         });

@@ -142,7 +142,7 @@ impl<R: Read> Read for Metered<'_, R> {
 pub struct Checked {
     /// The files that are sent as they are, by path, with the digest of each.
     files: BTreeMap<String, (u64, String)>,
-    /// Those that say what is there, written anew.
+    /// Those that say what is there, written here.
     written: Vec<(&'static str, Vec<u8>)>,
     /// The digests of the layers of each image that it has.
     layers: Vec<Vec<String>>,

@@ -209,7 +209,7 @@ impl Leases {
         self.0.changed.notify_one();
     }
 
-    /// Notes that an archive's image took a name from another one, which has it again when the image goes.
+    /// Notes that an archive's image took a name from another one, which has it again when the image is removed.
     pub(super) fn replaced(&self, id: &str, name: &str, former: Option<&str>) {
         let mut book = self.book();
         let Some(former) = former.filter(|former| *former != id) else { return };

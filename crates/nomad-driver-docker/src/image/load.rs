@@ -88,7 +88,7 @@ impl Archive {
         wanted: &ImageReference,
         most: u64,
     ) -> Result<Arc<Checked>, Failed> {
-        // Whoever gives up waiting has reading stop.
+        // Who gives up waiting stops the reading.
         let stop = Stop::default();
         let (archive, wanted_there, stopped) = (self.clone(), wanted.clone(), stop.0.clone());
         let reading = move || {

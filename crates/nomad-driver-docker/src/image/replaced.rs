@@ -1,7 +1,7 @@
-//! Names that an archive's image took from another one, which has them again when that image goes.
+//! Names that an archive's image took from another one, which has them again when that image is removed.
 //!
 //! `<state dir>/images/<engine's name>.replaced` has them for the next process, in JSON. Lost or unreadable it does no harm: then
-//! the names go with the image.
+//! the names are removed with the image.
 
 use std::{
     collections::BTreeMap,

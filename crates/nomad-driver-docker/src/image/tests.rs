@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{background::Background, engine::Endpoint};
+use crate::{background::Background, config::PluginAuth, engine::Endpoint};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

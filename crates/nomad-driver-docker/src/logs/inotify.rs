@@ -1,7 +1,7 @@
-//! Where the kernel tells of changes to files: instances that no task can use up.
+//! Where the kernel reports changes to files: instances that no task can use up.
 //!
 //! The kernel counts instances and watches by user, and a task that is root is the driver's user to it: 128 instances in a
-//! container, and whoever else is root has none. So those of the driver are of a user whom nobody else is or can guess.
+//! container, and no other process of root has any. So those of the driver are of a user whom nobody else is or can guess.
 
 use std::{
     hash::{BuildHasher, RandomState},

@@ -2,7 +2,7 @@
 //!
 //! A fast writer fills a file in less time than a busy runtime may take to get round to it, so the thread is apart from the
 //! runtime and has real-time priority where the process may have it. That priority has a budget: where files are rotated so
-//! often that it is used up, whoever's take the most of it are left to a second thread, which has the ordinary priority and is
+//! often that it is used up, the container's that take the most of it are left to a second thread, which has the ordinary priority and is
 //! started for the first of them. All others' are opened in time as before.
 
 mod budget;

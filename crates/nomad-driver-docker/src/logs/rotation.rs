@@ -106,7 +106,7 @@ impl LogFiles {
         &self.directory
     }
 
-    /// Another thread opens them from now on. What it is told of is not what was told before.
+    /// Another thread opens them from now on. It reports other files than the one before.
     pub(super) fn demoted(&self) {
         {
             let mut names = lock(&self.names);

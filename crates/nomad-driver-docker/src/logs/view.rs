@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(opened.metadata().unwrap().ino(), fs::metadata(allocation.view()).unwrap().ino());
         let closed = fs::metadata(allocation.view().parent().unwrap()).unwrap();
         assert_eq!(closed.permissions().mode() & 0o777, 0o700);
-        // The host goes on: a file grows, is removed, and another one has its name.
+        // Meanwhile a file grows, is removed, and another one has its name.
         fs::remove_file(allocation.log("web.stdout.0")).unwrap();
         fs::write(allocation.log("web.stdout.0"), "another").unwrap();
         fs::write(allocation.log("web.stdout.1"), "one").unwrap();

@@ -245,14 +245,14 @@ fn a_network_or_a_container_has_a_name_as_dockers_rule_has_it() {
     let hostile = ["../x", "..", ".x", "-x", "_x", "a/b", "a?b", "a#b", "a%2fb", "a\\b", "a\r\nb", "a\0b", "a b", "é"];
 
     for name in hostile {
-        let told = parse(&[network(name)]).unwrap_err().to_string();
-        assert!(told.starts_with("networks[0].name: must be a name of letters, "), "{told}");
+        let said = parse(&[network(name)]).unwrap_err().to_string();
+        assert!(said.starts_with("networks[0].name: must be a name of letters, "), "{said}");
         for kind in ["container", "task"] {
             if kind == "task" && name == "a/b" {
                 continue;
             }
-            let told = parse(&[("network_mode", text(&format!("{kind}:{name}")))]).unwrap_err().to_string();
-            assert!(told.starts_with(&format!("network_mode: the {kind} must be a name of letters, ")), "{told}");
+            let said = parse(&[("network_mode", text(&format!("{kind}:{name}")))]).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("network_mode: the {kind} must be a name of letters, ")), "{said}");
         }
     }
     for honest in ["a", "1", "front_net-1.2", "Web"] {

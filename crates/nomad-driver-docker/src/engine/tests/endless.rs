@@ -5,7 +5,7 @@ use model::{ContainerCreateBody, EndpointSettings};
 
 use super::*;
 
-/// How an answer goes on and on.
+/// How an answer has no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endless {
     /// Heads that are none yet.
@@ -98,13 +98,8 @@ async fn outcome(endless: Endless, call: Call) -> (Result<(), EngineError>, usiz
     let sent = Arc::<Mutex<usize>>::default();
     let count = sent.clone();
     let serving = Background::spawn(async move {
-        let mut is_first = true;
-        while let Ok((mut stream, _)) = listener.accept().await {
-            head(&mut stream).await;
-            if std::mem::take(&mut is_first) {
-                stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();
-                continue;
-            }
+        say_version(&listener).await;
+        while let Some(mut stream) = asked(&listener).await {
             let piece = endless.go_on();
             let mut next = stream.write_all(endless.begin().as_bytes()).await;
             while next.is_ok() {
@@ -162,13 +157,8 @@ async fn blanks_without_an_end_are_cut_too() {
 
 /// An answer to the second request: a head, pieces, an end.
 async fn answering(listener: UnixListener, pieces: Vec<String>) {
-    let mut is_first = true;
-    while let Ok((mut stream, _)) = listener.accept().await {
-        head(&mut stream).await;
-        if std::mem::take(&mut is_first) {
-            stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();
-            continue;
-        }
+    say_version(&listener).await;
+    while let Some(mut stream) = asked(&listener).await {
         stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await.unwrap();
         for piece in &pieces {
             if stream.write_all(piece.as_bytes()).await.is_err() {

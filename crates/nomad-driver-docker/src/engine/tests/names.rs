@@ -1,4 +1,4 @@
-//! Whatever a name is, the request goes to the verb's own path or nowhere.
+//! Whatever a name is, the request is sent to the verb's own path or nowhere.
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use model::{ContainerCreateBody, EndpointSettings};

@@ -1,0 +1,91 @@
+//! What is asked of images: by a task, by a network's pause container.
+
+use nomad_plugin::driver::TaskConfig;
+
+use super::{Archive, Limits, Puller, Reserved};
+use crate::{
+    config::{Auth, PluginAuth, PluginConfig, TaskOptions},
+    events::EventSubject,
+};
+
+/// Whether a local image will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// It will, unless its tag is `latest`.
+    Local,
+    /// It will not.
+    Pulled,
+}
+
+/// An image that something needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImageRequest {
+    /// Its name as the job has it.
+    pub image: String,
+    /// Whether a local image will do.
+    pub freshness: Freshness,
+    /// Where to load it from instead of pulling it.
+    pub archive: Option<Archive>,
+    /// The task's own credentials.
+    pub auth: Option<Auth>,
+    /// Where the operator keeps credentials.
+    pub plugin_auth: PluginAuth,
+    /// Whether a failed search for credentials is no failure.
+    pub auth_soft_fail: bool,
+    /// Whether the registry must give its leave before an image that is there is used.
+    pub verify_access: bool,
+    /// Whether pause containers are made of it, so that no job brings it.
+    pub reserved: Reserved,
+    /// How many bytes an archive may take; `None` is what the engine's disk has.
+    pub load_max: Option<u64>,
+    /// How long a pull may take.
+    pub limits: Limits,
+    /// For whom it is pulled.
+    pub puller: Puller,
+    /// Who is told of a pull; `None` is nobody.
+    pub owner: Option<EventSubject>,
+}
+
+impl ImageRequest {
+    /// The image of a task.
+    pub fn of_task(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> Self {
+        Self {
+            image: options.image.clone(),
+            freshness: if options.force_pull { Freshness::Pulled } else { Freshness::Local },
+            archive: options.load.as_ref().map(|path| Archive::of_task(task, path, &plugin.load_dirs)),
+            auth: options.auth.clone(),
+            plugin_auth: plugin.auth.clone(),
+            auth_soft_fail: options.auth_soft_fail,
+            verify_access: plugin.verify_cached_image_access,
+            reserved: Reserved::of(&options.image, &plugin.infra_image),
+            load_max: plugin.load_max,
+            limits: Limits {
+                whole: options
+                    .image_pull_timeout
+                    .map_or(plugin.image_pull_timeout, |own| own.min(plugin.image_pull_timeout_max)),
+                silence: plugin.pull_activity_timeout,
+            },
+            puller: Puller::Job(format!("{}/{}", task.namespace, task.job_id)),
+            owner: Some(EventSubject::from(task)),
+        }
+    }
+
+    /// The image of pause containers.
+    pub fn of_pause_container(plugin: &PluginConfig) -> Self {
+        Self {
+            image: plugin.infra_image.clone(),
+            freshness: Freshness::Local,
+            archive: None,
+            auth: None,
+            plugin_auth: plugin.auth.clone(),
+            auth_soft_fail: true,
+            // It is the operator's.
+            verify_access: false,
+            reserved: Reserved::No,
+            load_max: None,
+            limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
+            puller: Puller::PauseContainers,
+            owner: None,
+        }
+    }
+}
