@@ -35,7 +35,7 @@ use crate::{
     config::{self, PluginConfig, TaskOptions},
     engine::{
         ApiVersion,
-        model::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
+        request::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
     },
 };
 

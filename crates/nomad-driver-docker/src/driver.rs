@@ -20,7 +20,7 @@ use crate::{
     background::{Background, Finishing},
     config::{self, PluginConfig},
     container::{self, Machine},
-    engine::{Endpoint, Engine},
+    engine::{ContainerWatch, Endpoint, Engine},
     events::TaskEvents,
     exec, fingerprint,
     image::Images,
@@ -30,7 +30,7 @@ use crate::{
     node::Node,
     processors::Processors,
     reaper,
-    task::{self, Surroundings, TaskStore, exits::Exits, logging::Logs},
+    task::{self, Surroundings, TaskStore, logging::Logs},
 };
 
 type Answer<T> = Result<T, DriverError>;
@@ -57,7 +57,7 @@ impl Default for DockerDriver {
             images: Arc::new(Images::new(engine.clone(), events.clone())),
             networks: Networks::default(),
             node: Node::default(),
-            exits: Arc::new(Exits::new(engine.clone())),
+            exits: Arc::new(ContainerWatch::new(engine.clone())),
             cpusets: Arc::default(),
             engine,
             machine: machine(None),
@@ -128,7 +128,7 @@ impl Driver for DockerDriver {
         if plugin.endpoint != around.plugin.endpoint {
             around.engine = Engine::new(plugin.endpoint.clone());
             around.images = Arc::new(Images::new(around.engine.clone(), around.events.clone()));
-            around.exits = Arc::new(Exits::new(around.engine.clone()));
+            around.exits = Arc::new(ContainerWatch::new(around.engine.clone()));
         }
         if let Some(nomad) = &config.nomad {
             around.machine = machine(nomad.topology.as_ref());

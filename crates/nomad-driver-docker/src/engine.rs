@@ -9,7 +9,9 @@ mod events;
 mod exec;
 mod frames;
 mod image;
+mod inspected;
 mod lines;
+mod listed;
 mod logs;
 mod network;
 mod persist;
@@ -17,26 +19,35 @@ mod route;
 mod system;
 mod tcp;
 mod transport;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, TryStreamExt, stream};
 
 pub use connection::{Endpoint, Tls};
-pub use container::FoundContainer;
-pub use error::{Cause, EngineError};
+pub use error::EngineError;
 pub use events::{ContainerEvent, ContainerEventKind, EngineEvent, read_event};
-pub use exec::{ExecOutput, ExecStream, ExecTerminal};
-pub use image::{ConfigSize, Credentials, FoundImage, MOST_OF_AN_IMAGE, PullProgress};
+pub use exec::{ExecOutput, ExecState, ExecStream, ExecTerminal};
+pub use image::{ConfigSize, Credentials, ImageConfig, InspectedImage, ListedImage, MOST_OF_AN_IMAGE, PullMessage};
+pub use inspected::{Addresses, ContainerState, End, Inspected, MountPoint};
 pub use lines::{Line, Lines};
+pub use listed::{ListedContainer, ListedState, Protocol, PublishedPort};
 pub use logs::LogFrame;
 pub use persist::persist;
 pub use route::Segment;
 pub use system::{ApiVersion, EngineFacts, EngineName};
+pub use watch::{ContainerWatch, Pending, WatchHandle};
 
-/// The engine's own data shapes.
-pub mod model {
-    pub use bollard::models::*;
+/// What a container is created of, in the shape of the Engine API's requests.
+pub mod request {
+    pub use bollard::models::{
+        ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig,
+        HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions,
+        MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
+        MountVolumeOptionsDriverConfig, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
+        RestartPolicyNameEnum,
+    };
 }
 
 /// Calls that ask no more than whether the engine answers.
@@ -76,13 +87,13 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let picked = async {
             let request = http::Request::new(bollard::body_full(bytes::Bytes::new()));
-            let answer =
-                self.connection.send(operation, route, query, None, request).await.map_err(|error| error.cause)?;
+            let answer = self.connection.send(operation, route, query, None, request).await?;
             let picked = body::picked(answer.into_body()).await;
-            picked.map_err(|error| error::cause(error, self.address()))
+            picked.map_err(|error| error::of_library(error, self.address()))
         };
-        let picked = tokio::time::timeout(deadline, Box::pin(picked)).await.unwrap_or(Err(Cause::Deadline(deadline)));
-        picked.map_err(|cause| self.connection.failed(operation, route, cause))
+        let picked =
+            tokio::time::timeout(deadline, Box::pin(picked)).await.unwrap_or(Err(EngineError::Deadline(deadline)));
+        picked.map_err(|error| self.connection.failed(error))
     }
 
     /// The lines of an answer, which is waited for with the first one.
@@ -95,14 +106,14 @@ impl Engine {
         most: usize,
     ) -> impl Stream<Item = Result<Line, EngineError>> + Send + Unpin + use<> {
         let connection = self.connection.clone();
-        let (opened, to) = (self.connection.clone(), route.clone());
+        let opened = self.connection.clone();
         let lines = stream::once(async move {
             let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let answer = opened.send(operation, &to, &query, None, request).await?;
-            Ok::<_, EngineError>(body::lines(answer.into_body(), most).map_err(move |error| {
-                let cause = error::cause(error, connection.address());
-                connection.failed(operation, &route, cause)
-            }))
+            let answer = opened.send(operation, &route, &query, None, request).await?;
+            Ok::<_, EngineError>(
+                body::lines(answer.into_body(), most)
+                    .map_err(move |error| connection.failed(error::of_library(error, connection.address()))),
+            )
         });
         Box::pin(lines.try_flatten())
     }

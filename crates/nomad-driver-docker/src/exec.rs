@@ -91,7 +91,7 @@ async fn ended(engine: &Engine, exec: &str) -> Result<ExitResult, DriverError> {
     loop {
         let inspected = engine.inspect_exec(exec).await;
         let inspected = inspected.map_err(|error| failed("inspect exit code of", &error))?;
-        if let (Some(false), Some(code)) = (inspected.running, inspected.exit_code) {
+        if let Some(code) = inspected.exit_code {
             return Ok(ExitResult { exit_code: i32::try_from(code).unwrap_or(i32::MAX), ..ExitResult::default() });
         }
         tokio::time::sleep(pause).await;

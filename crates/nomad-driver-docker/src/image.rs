@@ -179,7 +179,7 @@ impl Images {
     ) -> Result<(), DriverError> {
         let inspected = self.engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
         let mut outcome = Ok(());
-        for name in access::names(reference, &inspected.repo_digests.unwrap_or_default()) {
+        for name in access::names(reference, &inspected.digests) {
             // A job's password is for the registry that the job names.
             let own = request.auth.as_ref().filter(|_| name.registry() == reference.registry());
             let credentials = self.credentials(request, &name, own).await?;
@@ -206,8 +206,7 @@ impl Images {
         let checked = Box::pin(archive.load(engine, reference, most, request.limits.whole)).await?;
         let found = brought(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
         let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
-        let layers = inspected.root_fs.and_then(|root| root.layers).unwrap_or_default();
-        if checked.has_layers(&layers) {
+        if checked.has_layers(&inspected.layers) {
             leases.replaced(&found.id, image, before.named.as_ref().map(|named| named.id.as_str()));
             return Ok(found);
         }
@@ -301,7 +300,7 @@ async fn brought(engine: &Engine, leases: &Leases, image: &str, before: &Before)
 async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImage, EngineError> {
     loop {
         let (found, config) = engine.measure_image(image).await?;
-        let id = found.id.unwrap_or_default();
+        let id = found.id;
         // One that was just being removed is looked for again.
         if let Some(lease) = leases.take(&id).await {
             return Ok(LocalImage { id, name: image.to_owned(), lease, downloaded: None, config });

@@ -36,9 +36,8 @@ use pause_image::PauseImage;
 use crate::{
     container::{ALLOC_ID, NODE_ID},
     engine::{
-        EngineError, FoundContainer,
-        model::{ContainerCreateBody, ContainerInspectResponse, HostConfig},
-        persist,
+        EngineError, Inspected, ListedContainer, persist,
+        request::{ContainerCreateBody, HostConfig},
     },
     half_made::HalfMade,
     task::{Surroundings, TaskStore},
@@ -52,14 +51,10 @@ const HOSTNAME: &str = "docker_sandbox_hostname";
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Whether a container that the engine lists shares the network of another one.
-pub fn joins(found: &FoundContainer, other: &FoundContainer) -> bool {
-    let mode = found.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
-    let Some(joined) = mode.and_then(|mode| mode.strip_prefix("container:")).filter(|joined| !joined.is_empty()) else {
-        return false;
-    };
-    let is_name = |name: &String| name.trim_start_matches('/') == joined;
+pub fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {
+    let joined = found.network_mode.strip_prefix("container:").filter(|joined| !joined.is_empty());
     // Engines take the beginning of an id for it.
-    other.id.as_ref().is_some_and(|id| id.starts_with(joined)) || other.names.iter().flatten().any(is_name)
+    joined.is_some_and(|joined| other.id.starts_with(joined) || other.names.iter().any(|name| name == joined))
 }
 
 /// The labels of a pause container: whose it is.
@@ -67,11 +62,6 @@ fn labels(around: &Surroundings, alloc: &AllocId) -> HashMap<String, String> {
     let node = Some((NODE_ID.to_owned(), around.node.known().id)).filter(|(_, node)| !node.is_empty());
     let own = [(ALLOC_ID.to_owned(), alloc.to_string()), (PAUSE.to_owned(), "true".to_owned())];
     node.into_iter().chain(own).collect()
-}
-
-/// Whether it runs, or is about to again.
-pub fn runs(found: &FoundContainer) -> bool {
-    found.state.is_some_and(|state| !matches!(state.as_ref(), "created" | "exited" | "dead"))
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {
@@ -105,27 +95,24 @@ async fn find(
 ) -> Result<Option<NetworkIsolation>, DriverError> {
     let is_kept = KeptNamespace::of(alloc).identity().is_some();
     if is_kept {
-        let wanted = isolation(alloc, ContainerInspectResponse::default(), hostname);
+        let wanted = isolation(alloc, Inspected::default(), hostname);
         let found = healing::joinable(around, network, alloc, &wanted).await?;
         return Ok(Some(isolation(alloc, found, hostname)));
     }
     let Some(found) = pause_container(around, alloc).await? else { return Ok(None) };
     // After a reboot the engine may have started it again, without what was in its namespace.
     let was_kept = Ledger::of(around).await.is_some_and(|ledger| ledger.kept(alloc).is_some());
-    if is_running(&found) && !was_kept {
+    if found.is_running() && !was_kept {
         keep_namespace(around, alloc, &found).await;
         keep_image(around, network, &found).await;
         return Ok(Some(isolation(alloc, found, hostname)));
     }
-    purge(around, &found.id.unwrap_or_default()).await?;
+    purge(around, &found.id).await?;
     Ok(None)
 }
 
 /// The allocation's pause container, in any state.
-async fn pause_container(
-    around: &Surroundings,
-    alloc: &AllocId,
-) -> Result<Option<ContainerInspectResponse>, DriverError> {
+async fn pause_container(around: &Surroundings, alloc: &AllocId) -> Result<Option<Inspected>, DriverError> {
     // It is large, for what the engine knows of a container is.
     let found = Box::pin(pause::find(around, alloc)).await;
     found.map_err(|error| failed("failed to look for the pause container", &error))
@@ -142,8 +129,8 @@ async fn start(
     around: &Surroundings,
     alloc: &AllocId,
     body: ContainerCreateBody,
-    ready: impl AsyncFnOnce(&str) -> Result<ContainerInspectResponse, DriverError>,
-) -> Result<ContainerInspectResponse, DriverError> {
+    ready: impl AsyncFnOnce(&str) -> Result<Inspected, DriverError>,
+) -> Result<Inspected, DriverError> {
     // Noted before anything is there: what is not noted nobody may ever take away.
     if let Some(ledger) = Ledger::of(around).await {
         ledger.note_begun(alloc, &around.node.known().id);
@@ -183,7 +170,7 @@ fn another_name(alloc: &AllocId) -> String {
     format!("{}-{:08x}", name(alloc), now.subsec_nanos())
 }
 
-async fn look_at(around: &Surroundings, id: &str) -> Result<ContainerInspectResponse, DriverError> {
+async fn look_at(around: &Surroundings, id: &str) -> Result<Inspected, DriverError> {
     let found = around.engine.inspect_container(id).await;
     found.map_err(|error| failed("failed to look at the pause container", &error))
 }
@@ -213,23 +200,25 @@ async fn make(
 }
 
 /// Keeps the namespace of a pause container that has the allocation's network, where that is possible.
-async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &ContainerInspectResponse) {
+async fn keep_namespace(around: &Surroundings, alloc: &AllocId, running: &Inspected) {
     if !around.engine.is_local() || !rustix::process::geteuid().is_root() {
         return;
     }
-    let namespace = running.network_settings.as_ref().and_then(|settings| settings.sandbox_key.as_ref());
-    let (Some(namespace), Some(ledger)) = (namespace, Ledger::of(around).await) else { return };
+    if running.sandbox.is_empty() {
+        return;
+    }
+    let Some(ledger) = Ledger::of(around).await else { return };
     ledger.note_begun(alloc, &around.node.known().id);
-    match KeptNamespace::of(alloc).keep(namespace.as_ref()) {
+    match KeptNamespace::of(alloc).keep(running.sandbox.as_ref()) {
         Ok(()) => {
-            ledger.note_kept(alloc, running.config.as_ref().and_then(|of| of.hostname.as_deref()).unwrap_or_default());
+            ledger.note_kept(alloc, &running.hostname);
         }
         Err(error) => tracing::warn!(%alloc, %error, "the group's network will be lost if its pause container dies"),
     }
 }
 
 /// Keeps the image of a pause container that an earlier process started.
-async fn keep_image(around: &Surroundings, network: &Network, found: &ContainerInspectResponse) {
+async fn keep_image(around: &Surroundings, network: &Network, found: &Inspected) {
     if !network.keeps_image()
         && let Some(image) = PauseImage::of(around, found).await
     {
@@ -243,8 +232,8 @@ async fn remove_leftovers(around: &Surroundings, alloc: &AllocId) {
         Ok(found) => found,
         Err(error) => return tracing::warn!(%error, "left pause containers cannot be looked for"),
     };
-    for left in found.into_iter().filter(|found| is_pause(found) && !runs(found)) {
-        let id = left.id.unwrap_or_default();
+    for left in found.into_iter().filter(|found| is_pause(found) && !found.is_running()) {
+        let id = left.id;
         match around.engine.remove_container(&id).await {
             Ok(()) => tracing::info!(container = id, "removed a pause container that an earlier attempt left"),
             Err(error) => tracing::error!(container = id, %error, "failed to remove a left pause container"),
@@ -302,7 +291,7 @@ async fn destroyed(
 async fn remove(around: &Surroundings, alloc: &AllocId, named: Option<&str>) -> Result<(), EngineError> {
     // One that died has been followed by another one.
     let id = match Box::pin(pause::find(around, alloc)).await {
-        Ok(found) => found.and_then(|found| found.id),
+        Ok(found) => found.map(|found| found.id),
         Err(error) if error.is_transient() => return Err(error),
         Err(_) => None,
     };
@@ -315,20 +304,16 @@ async fn remove(around: &Surroundings, alloc: &AllocId, named: Option<&str>) -> 
     around.engine.remove_container(&id).await
 }
 
-fn is_running(inspected: &ContainerInspectResponse) -> bool {
-    inspected.state.as_ref().and_then(|state| state.running) == Some(true)
-}
-
 /// A network as hosts are told. The path of a kept namespace holds as long as the network does.
-fn isolation(alloc: &AllocId, inspected: ContainerInspectResponse, hostname: &str) -> NetworkIsolation {
-    let mut labels = BTreeMap::from([(CONTAINER_ID.to_owned(), inspected.id.unwrap_or_default())]);
+fn isolation(alloc: &AllocId, inspected: Inspected, hostname: &str) -> NetworkIsolation {
+    let mut labels = BTreeMap::from([(CONTAINER_ID.to_owned(), inspected.id)]);
     if !hostname.is_empty() {
         labels.insert(HOSTNAME.to_owned(), hostname.to_owned());
     }
     let kept = KeptNamespace::of(alloc);
     let path = match kept.identity() {
         Some(_) => kept.path().display().to_string(),
-        None => inspected.network_settings.and_then(|settings| settings.sandbox_key).unwrap_or_default(),
+        None => inspected.sandbox,
     };
     NetworkIsolation { mode: NetworkMode::Group, path, labels, hosts: None }
 }

@@ -18,7 +18,7 @@ use nomad_plugin::id::AllocId;
 use crate::{
     config::{DanglingContainers, GarbageCollection},
     container::{ALLOC_ID, NODE_ID},
-    engine::FoundContainer,
+    engine::ListedContainer,
     made::Made,
     network::{self, Ledger, Left},
     node::Identity,
@@ -56,7 +56,7 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
         Ok(found) => found,
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
-    let is_there = |id: &str| found.iter().any(|found| found.id.as_deref() == Some(id));
+    let is_there = |id: &str| found.iter().any(|found| found.id == id);
     Made::new(&around.plugin.state_dir).retain(is_there, around.plugin.gc.dangling.creation_grace);
     let ledger = Ledger::of(around).await;
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
@@ -72,8 +72,8 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
     };
     let gc = &around.plugin.gc;
     for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
-        let id = container.id.as_deref().unwrap_or_default();
-        let names = container.names.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let id = container.id.as_str();
+        let names = container.names.join(", ");
         if gc.dangling.dry_run {
             tracing::info!(container = id, names, "this container is dangling; dry_run leaves it");
             continue;
@@ -89,7 +89,7 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
 }
 
 /// Removes the networks of allocations that are over.
-async fn remove_networks(around: &Surroundings, tasks: &TaskStore, found: &[FoundContainer], ledger: &Ledger) {
+async fn remove_networks(around: &Surroundings, tasks: &TaskStore, found: &[ListedContainer], ledger: &Ledger) {
     let node = around.node.known();
     let mut over = networks(found, ledger, &node);
     over.retain(|(alloc, left)| {
@@ -124,7 +124,7 @@ async fn remove_networks(around: &Surroundings, tasks: &TaskStore, found: &[Foun
 }
 
 /// The networks that the ledger has, and those that its loss left, with what is left of their allocations beside tasks.
-fn networks(found: &[FoundContainer], ledger: &Ledger, node: &Identity) -> Vec<(AllocId, Left)> {
+fn networks(found: &[ListedContainer], ledger: &Ledger, node: &Identity) -> Vec<(AllocId, Left)> {
     let mut networks = ledger.allocs();
     let lost = found.iter().filter(|found| !node.id.is_empty() && node_of(found) == node.id).filter_map(|found| {
         let alloc = AllocId::from(alloc_of(found)?);
@@ -137,7 +137,7 @@ fn networks(found: &[FoundContainer], ledger: &Ledger, node: &Identity) -> Vec<(
         let pause = of_alloc().find(|found| network::is_pause(found));
         let left = Left {
             tasks: false,
-            running: of_alloc().any(|found| !network::is_pause(found) && network::runs(found)),
+            running: of_alloc().any(|found| !network::is_pause(found) && found.is_running()),
             pause: pause.is_some(),
             directory: ledger.directory(&alloc, node, pause.map(node_of)),
             age,
@@ -161,45 +161,43 @@ struct Owned<'a> {
     node: Identity,
 }
 
-fn alloc_of(found: &FoundContainer) -> Option<&str> {
-    found.labels.as_ref()?.get(ALLOC_ID).map(String::as_str)
+fn alloc_of(found: &ListedContainer) -> Option<&str> {
+    found.labels.get(ALLOC_ID).map(String::as_str)
 }
 
 /// The id of the node that a container names; empty where it names none.
-fn node_of(found: &FoundContainer) -> &str {
-    found.labels.as_ref().and_then(|labels| labels.get(NODE_ID)).map_or("", String::as_str)
+fn node_of(found: &ListedContainer) -> &str {
+    found.label(NODE_ID)
 }
 
 /// Whether a container has a name that the driver gives to those of the allocation: an image can carry every label, but it
 /// names no container.
-fn is_named_for(found: &FoundContainer, alloc: &str) -> bool {
+fn is_named_for(found: &ListedContainer, alloc: &str) -> bool {
     let is_tasks = |name: &str| name.strip_suffix(alloc).is_some_and(|task| task.ends_with('-'));
-    let mut names = found.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+    let mut names = found.names.iter();
     !alloc.is_empty() && names.any(|name| is_tasks(name) || network::is_name_of_pause(name, &AllocId::from(alloc)))
 }
 
 /// Nothing where the engine does not say when a container was made.
-fn age(found: &FoundContainer, now: SystemTime) -> Duration {
-    let created = found.created.and_then(|at| u64::try_from(at).ok()).map(Duration::from_secs);
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    created.map_or(Duration::ZERO, |created| now.saturating_sub(created))
+fn age(found: &ListedContainer, now: SystemTime) -> Duration {
+    found.created_at.and_then(|created| now.duration_since(created).ok()).unwrap_or_default()
 }
 
 /// Whether an allocation has tasks, or containers of them.
-fn has_tasks(alloc: &str, tasks: &TaskStore, found: &[FoundContainer]) -> bool {
-    let is_of_task = |found: &FoundContainer| !network::is_pause(found) && alloc_of(found) == Some(alloc);
+fn has_tasks(alloc: &str, tasks: &TaskStore, found: &[ListedContainer]) -> bool {
+    let is_of_task = |found: &ListedContainer| !network::is_pause(found) && alloc_of(found) == Some(alloc);
     found.iter().any(is_of_task) || tasks.has_tasks_of(&AllocId::from(alloc))
 }
 
 /// The directory in which the allocation's is that a container mounts; `None` where it mounts none by its name.
-fn allocs_of(found: &FoundContainer) -> Option<&Path> {
+fn allocs_of(found: &ListedContainer) -> Option<&Path> {
     let alloc = alloc_of(found).filter(|alloc| !alloc.is_empty())?;
-    let mut sources = found.mounts.iter().flatten().filter_map(|mount| mount.source.as_deref());
+    let mut sources = found.mounts.iter().filter_map(|mount| mount.source.as_deref());
     let named = |path: &&Path| path.file_name().is_some_and(|name| name == alloc);
-    sources.find_map(|source| Path::new(source).ancestors().find(named)?.parent())
+    sources.find_map(|source| source.ancestors().find(named)?.parent())
 }
 
-fn is_ours(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection) -> bool {
+fn is_ours(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollection) -> bool {
     let has_our_network = || network::is_pause(found) && alloc_of(found).is_some_and(|of| owned.networks.contains(of));
     match node_of(found) {
         _ if !alloc_of(found).is_some_and(|alloc| is_named_for(found, alloc)) => false,
@@ -209,14 +207,14 @@ fn is_ours(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection) ->
     }
 }
 
-fn is_dangling(found: &FoundContainer, owned: &Owned<'_>, gc: &GarbageCollection, now: SystemTime) -> bool {
-    let id = found.id.as_deref().unwrap_or_default();
+fn is_dangling(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollection, now: SystemTime) -> bool {
+    let id = found.id.as_str();
     let is_old = age(found, now) >= gc.dangling.creation_grace;
     let is_left = if network::is_pause(found) {
-        !network::runs(found) && alloc_of(found).is_none_or(|alloc| !owned.allocs.contains(alloc))
+        !found.is_running() && alloc_of(found).is_none_or(|alloc| !owned.allocs.contains(alloc))
     } else {
         // An operator who keeps the containers of ended tasks wants to look at them.
-        network::runs(found) || gc.container
+        found.is_running() || gc.container
     };
     let is_used = owned.containers.contains(id) || alloc_of(found).is_some_and(|alloc| owned.begun.contains(alloc));
     !is_used && is_ours(found, owned, gc) && is_old && is_left
@@ -228,10 +226,7 @@ mod tests {
 
     use crate::{
         config::PluginConfig,
-        engine::{
-            EngineName,
-            model::{ContainerSummaryHostConfig, ContainerSummaryStateEnum as State, MountPoint},
-        },
+        engine::{EngineName, ListedState as State, MountPoint},
         network::Directory,
     };
 
@@ -239,16 +234,16 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    fn found(id: &str, name: &str, state: State, age: u64, node: Option<&str>) -> FoundContainer {
+    fn found(id: &str, name: &str, state: State, age: u64, node: Option<&str>) -> ListedContainer {
         let node = node.map(|node| (NODE_ID.to_owned(), node.to_owned()));
         let alloc = (ALLOC_ID.to_owned(), name.rsplit('-').next().unwrap().to_owned());
-        FoundContainer {
-            id: Some(id.to_owned()),
-            names: Some(vec![format!("/{name}")]),
+        ListedContainer {
+            id: id.to_owned(),
+            names: vec![name.to_owned()],
             state: Some(state),
-            created: Some((NOW - age).try_into().unwrap()),
-            labels: Some(node.into_iter().chain([alloc]).collect()),
-            ..FoundContainer::default()
+            created_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(NOW - age)),
+            labels: node.into_iter().chain([alloc]).collect(),
+            ..ListedContainer::default()
         }
     }
 
@@ -256,12 +251,12 @@ mod tests {
         Identity { id: "here".to_owned(), allocs: "/data/alloc".into() }
     }
 
-    fn mounting(source: &str, node: Option<&str>) -> FoundContainer {
-        let mount = MountPoint { source: Some(source.to_owned()), ..MountPoint::default() };
-        FoundContainer { mounts: Some(vec![mount]), ..found("lost", "web-1", State::RUNNING, 300, node) }
+    fn mounting(source: &str, node: Option<&str>) -> ListedContainer {
+        let mount = MountPoint { source: Some(source.into()), ..MountPoint::default() };
+        ListedContainer { mounts: vec![mount], ..found("lost", "web-1", State::Running, 300, node) }
     }
 
-    fn dangling(found: &FoundContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
+    fn dangling(found: &ListedContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
         let containers = ["mine".to_owned()].into();
         let owned = Owned {
             containers,
@@ -277,37 +272,37 @@ mod tests {
 
     #[test]
     fn what_no_task_owns_is_dangling_in_any_state() {
-        for state in [State::RUNNING, State::PAUSED, State::CREATED, State::EXITED, State::DEAD] {
-            assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), |_| ()), "{state}");
-            assert!(dangling(&found("lost", "web-1", state, 300, None), |_| ()), "{state}, of the built-in driver");
+        for state in [State::Running, State::Paused, State::Created, State::Exited, State::Dead] {
+            assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), |_| ()), "{state:?}");
+            assert!(dangling(&found("lost", "web-1", state, 300, None), |_| ()), "{state:?}, of the built-in driver");
         }
     }
 
     #[test]
     fn a_pause_container_is_dangling_when_it_does_not_run_and_its_allocation_has_no_task() {
         let pause = |name: &str, state, age, node| dangling(&found("pause", name, state, age, node), |_| ());
-        for state in [State::CREATED, State::EXITED, State::DEAD] {
-            assert!(pause("nomad_init_-gone", state, 300, None), "{state}");
-            assert!(!pause("nomad_init_-used", state, 300, None), "{state}, of an allocation with tasks");
-            assert!(!pause("nomad_init_-gone", state, 299, None), "{state}, young");
-            assert!(!pause("nomad_init_-gone", state, 300, Some("there")), "{state}, a stranger's");
+        for state in [State::Created, State::Exited, State::Dead] {
+            assert!(pause("nomad_init_-gone", state, 300, None), "{state:?}");
+            assert!(!pause("nomad_init_-used", state, 300, None), "{state:?}, of an allocation with tasks");
+            assert!(!pause("nomad_init_-gone", state, 299, None), "{state:?}, young");
+            assert!(!pause("nomad_init_-gone", state, 300, Some("there")), "{state:?}, a stranger's");
         }
-        for state in [State::RUNNING, State::PAUSED, State::RESTARTING] {
-            assert!(!pause("nomad_init_-gone", state, 300, None), "{state}");
+        for state in [State::Running, State::Paused, State::Restarting] {
+            assert!(!pause("nomad_init_-gone", state, 300, None), "{state:?}");
         }
         let keep = |gc: &mut GarbageCollection| gc.container = false;
-        assert!(dangling(&found("pause", "nomad_init_-gone", State::EXITED, 300, None), keep), "nobody looks at it");
+        assert!(dangling(&found("pause", "nomad_init_-gone", State::Exited, 300, None), keep), "nobody looks at it");
     }
 
     #[test]
     fn tasks_those_that_begin_young_ones_and_strangers_are_not() {
         let not = [
-            found("mine", "web-1", State::RUNNING, 300, Some("here")),
-            found("young", "web-1", State::RUNNING, 299, Some("here")),
-            found("strange", "web-1", State::RUNNING, 300, Some("there")),
-            found("starting", "web-begun", State::CREATED, 300, Some("here")),
-            found("starting", "web-begun", State::RUNNING, 300, None),
-            FoundContainer::default(),
+            found("mine", "web-1", State::Running, 300, Some("here")),
+            found("young", "web-1", State::Running, 299, Some("here")),
+            found("strange", "web-1", State::Running, 300, Some("there")),
+            found("starting", "web-begun", State::Created, 300, Some("here")),
+            found("starting", "web-begun", State::Running, 300, None),
+            ListedContainer::default(),
         ];
         for found in not {
             assert!(!dangling(&found, |_| ()), "{found:?}");
@@ -318,17 +313,17 @@ mod tests {
     fn what_has_no_nodes_label_is_nobodys_where_the_built_in_driver_has_never_run() {
         let never_built_in = |gc: &mut GarbageCollection| gc.dangling.unlabelled = false;
 
-        for state in [State::RUNNING, State::CREATED, State::EXITED] {
-            assert!(!dangling(&found("agents", "web-1", state, 300, None), never_built_in), "{state}");
-            assert!(!dangling(&found("agents", "web-1", state, 300, Some("")), never_built_in), "{state}, empty");
-            assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), never_built_in), "{state}");
+        for state in [State::Running, State::Created, State::Exited] {
+            assert!(!dangling(&found("agents", "web-1", state, 300, None), never_built_in), "{state:?}");
+            assert!(!dangling(&found("agents", "web-1", state, 300, Some("")), never_built_in), "{state:?}, empty");
+            assert!(dangling(&found("lost", "web-1", state, 300, Some("here")), never_built_in), "{state:?}");
         }
-        assert!(!dangling(&found("agents", "nomad_init_-gone", State::EXITED, 300, None), never_built_in));
+        assert!(!dangling(&found("agents", "nomad_init_-gone", State::Exited, 300, None), never_built_in));
         assert!(
-            dangling(&found("pause", "nomad_init_-made", State::EXITED, 300, None), never_built_in),
+            dangling(&found("pause", "nomad_init_-made", State::Exited, 300, None), never_built_in),
             "the ledger has it"
         );
-        assert!(!dangling(&found("pause", "nomad_init_-made", State::EXITED, 300, Some("there")), never_built_in));
+        assert!(!dangling(&found("pause", "nomad_init_-made", State::Exited, 300, Some("there")), never_built_in));
     }
 
     #[test]
@@ -358,8 +353,8 @@ mod tests {
         let pause = |alloc: &str, node| {
             let labels =
                 |label: (String, String)| if label.0 == ALLOC_ID { (label.0, alloc.to_owned()) } else { label };
-            let found = found(alloc, &format!("nomad_init_{alloc}"), State::RUNNING, 300, node);
-            FoundContainer { labels: found.labels.map(|all| all.into_iter().map(labels).collect()), ..found }
+            let found = found(alloc, &format!("nomad_init_{alloc}"), State::Running, 300, node);
+            ListedContainer { labels: found.labels.into_iter().map(labels).collect(), ..found }
         };
         let found = [pause("over", Some("here")), pause("living", Some("here")), pause("others", Some("there"))];
 
@@ -374,10 +369,9 @@ mod tests {
 
     #[test]
     fn a_container_shares_a_network_by_id_part_of_an_id_or_name() {
-        let pause = found("c0ffee00", "nomad_init_-1", State::RUNNING, 300, None);
+        let pause = found("c0ffee00", "nomad_init_-1", State::Running, 300, None);
         let joins = |mode: &str| {
-            let host_config = ContainerSummaryHostConfig { network_mode: Some(mode.to_owned()), ..Default::default() };
-            network::joins(&FoundContainer { host_config: Some(host_config), ..FoundContainer::default() }, &pause)
+            network::joins(&ListedContainer { network_mode: mode.to_owned(), ..ListedContainer::default() }, &pause)
         };
 
         assert!(
@@ -386,14 +380,14 @@ mod tests {
         assert!(
             !["bridge", "container:", "container:decaf", "container:nomad_init_"].map(joins).into_iter().any(|it| it)
         );
-        assert!(!network::joins(&FoundContainer::default(), &pause));
+        assert!(!network::joins(&ListedContainer::default(), &pause));
     }
 
     #[test]
     fn ended_containers_stay_where_the_operator_keeps_them() {
         let keep = |gc: &mut GarbageCollection| gc.container = false;
 
-        assert!(!dangling(&found("lost", "web-1", State::EXITED, 300, None), keep));
-        assert!(dangling(&found("lost", "web-1", State::RUNNING, 300, None), keep));
+        assert!(!dangling(&found("lost", "web-1", State::Exited, 300, None), keep));
+        assert!(dangling(&found("lost", "web-1", State::Running, 300, None), keep));
     }
 }

@@ -38,7 +38,7 @@ use tokio::net::UnixStream;
 
 use crate::{
     container::ALLOC_TARGET,
-    engine::{EngineName, FoundContainer, model::MountPoint},
+    engine::{EngineName, ListedContainer, MountPoint},
     task::Surroundings,
 };
 
@@ -159,10 +159,10 @@ impl Stages {
     }
 
     /// The stage from which a container has its mounts.
-    pub fn of_mounts(&self, mounts: Option<&[MountPoint]>) -> Option<Staged> {
-        let alloc = mounts?.iter().find(|mount| mount.destination.as_deref() == Some(ALLOC_TARGET))?;
+    pub fn of_mounts(&self, mounts: &[MountPoint]) -> Option<Staged> {
+        let alloc = mounts.iter().find(|mount| mount.destination == ALLOC_TARGET)?;
         // One engine has another name where it is reached in another way.
-        let mut below = Path::new(alloc.source.as_deref()?).strip_prefix(&self.all).ok()?.iter();
+        let mut below = alloc.source.as_deref()?.strip_prefix(&self.all).ok()?.iter();
         let (engine, key) = (below.next()?, below.next().filter(|key| is_key(key))?);
         Some(Staged(self.all.join(engine).join(key)))
     }
@@ -188,8 +188,8 @@ impl Stages {
         Ok(unlocked)
     }
 
-    fn remove_left(&self, found: &[FoundContainer], unlocked: Vec<(Staged, File)>) {
-        let used: Vec<Staged> = found.iter().filter_map(|found| self.of_mounts(found.mounts.as_deref())).collect();
+    fn remove_left(&self, found: &[ListedContainer], unlocked: Vec<(Staged, File)>) {
+        let used: Vec<Staged> = found.iter().filter_map(|found| self.of_mounts(&found.mounts)).collect();
         for (stage, _locked) in unlocked.into_iter().filter(|(stage, _)| !used.contains(stage)) {
             tracing::info!(stage = %stage.0.display(), "removes the mounts of a container that is gone");
             stage.remove();

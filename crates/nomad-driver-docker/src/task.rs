@@ -9,7 +9,7 @@
 
 mod connections;
 mod created;
-pub mod exits;
+pub mod exit;
 mod handover;
 mod left_over;
 mod logger;
@@ -23,7 +23,7 @@ mod start;
 pub mod state;
 mod stop;
 mod store;
-pub mod watch_exit;
+mod watch_exit;
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +33,7 @@ use std::{
 };
 
 use connections::Connections;
+use exit::Exit;
 use futures_util::{FutureExt, StreamExt, stream};
 pub use left_over::end_left_over;
 use nomad_plugin::driver::{
@@ -43,14 +44,13 @@ pub use recover::recover;
 pub use start::start;
 pub use store::{Reservation, TaskStore};
 use tokio::sync::watch;
-use watch_exit::Exit;
 
 use crate::{
     background::{Background, Finishing},
     config::PluginConfig,
     container::Machine,
     cpuset::Cpusets,
-    engine::{Engine, model::ContainerState},
+    engine::{ContainerState, ContainerWatch, Engine, Inspected, WatchHandle},
     events::{EventSubject, TaskEvents},
     image::{ImageLease, Images},
     logs::LogTask,
@@ -75,8 +75,8 @@ pub struct Surroundings {
     pub node: Node,
     /// Who keeps tasks on their processors.
     pub cpusets: Arc<Cpusets>,
-    /// Who hears of ends.
-    pub exits: Arc<exits::Exits>,
+    /// The watch of containers.
+    pub exits: Arc<ContainerWatch>,
     /// Who collects logs.
     pub logs: logging::Logs,
     /// The machine's processors.
@@ -143,7 +143,7 @@ impl Task {
         surroundings: &Surroundings,
         config: TaskConfig,
         container: Container,
-        signal: exits::ExitSignal,
+        handle: WatchHandle,
         logs: Option<LogTask>,
         ended: Option<Exit>,
     ) -> Arc<Self> {
@@ -164,10 +164,10 @@ impl Task {
                 let tell = |message: &str| events.emit(&subject, message, BTreeMap::new());
                 let exit = match ended {
                     Some(exit) => exit,
-                    None => watch_exit::watch(&engine, &id, &signal, &networks, &ending, tell).await,
+                    None => watch_exit::watch(&engine, &id, &handle, &networks, &ending, tell).await,
                 };
                 // Nothing more is to be told of it.
-                drop((signal, follower));
+                drop((handle, follower));
                 writer.send_replace(Status::Ended(exit.clone()));
                 if let Some(logs) = logs {
                     // The end is told whatever becomes of the log.
@@ -214,16 +214,16 @@ impl Task {
 
     /// As hosts want to see it.
     pub async fn inspect(&self) -> Result<InspectedTask, DriverError> {
-        let state = match self.engine.inspect_container(&self.container).await {
-            Ok(inspected) => inspected.state.unwrap_or_default(),
+        let inspected = match self.engine.inspect_container(&self.container).await {
+            Ok(inspected) => inspected,
             // Removed behind our back: it runs no more, which is what is asked.
-            Err(error) if error.is_not_found() => ContainerState::default(),
+            Err(error) if error.is_not_found() => Inspected::default(),
             Err(error) => return Err(DriverError::new(error.to_string())),
         };
-        let reported = match (state.running, state.dead) {
-            (Some(true), _) => Reported::Running,
-            (_, Some(true)) => Reported::Exited,
-            _ => Reported::Unknown,
+        let reported = match inspected.state {
+            ContainerState::Running { .. } | ContainerState::Restarting => Reported::Running,
+            ContainerState::Dead(_) => Reported::Exited,
+            ContainerState::Unknown | ContainerState::Created | ContainerState::Exited(_) => Reported::Unknown,
         };
         let exit = match &*self.status.borrow() {
             Status::Running => None,
@@ -233,8 +233,8 @@ impl Task {
             id: self.config.id.clone(),
             name: self.config.name.clone(),
             state: reported,
-            started_at: state.started_at.as_deref().and_then(watch_exit::time).or(self.started_at),
-            completed_at: state.finished_at.as_deref().and_then(watch_exit::time),
+            started_at: inspected.started_at.or(self.started_at),
+            completed_at: inspected.finished_at,
             result: exit.map(|exit| exit.result.result).unwrap_or_default(),
             attributes: BTreeMap::from([("container_id".to_owned(), self.container.clone())]),
             network: self.network.clone(),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{MountKind, MountOptions, Propagation, TaskOptions},
-    engine::model::{
+    engine::request::{
         Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
         MountVolumeOptionsDriverConfig,
     },

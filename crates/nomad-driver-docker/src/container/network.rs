@@ -11,8 +11,8 @@ use super::{ContainerError, container_name};
 use crate::{
     config::{TaskNetwork, TaskOptions},
     engine::{
-        ApiVersion,
-        model::{ContainerInspectResponse, EndpointIpamConfig, EndpointSettings, NetworkingConfig},
+        Addresses, ApiVersion, Inspected,
+        request::{EndpointIpamConfig, EndpointSettings, NetworkingConfig},
     },
 };
 
@@ -125,13 +125,10 @@ struct Candidate<'a> {
 
 /// The address to advertise: of the network that the job prefers, else in the order in which the job names them, else by
 /// name; in it of the family that the job prefers.
-pub fn driver_network(inspected: &ContainerInspectResponse, options: &TaskOptions) -> NetworkOverride {
-    let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-    let addresses = networks.into_iter().flatten().flat_map(|(network, endpoint)| {
-        [(&endpoint.ip_address, false), (&endpoint.global_ipv6_address, true)].map(|(address, is_ipv6)| {
-            let address = address.as_deref().filter(|address| !address.is_empty())?;
-            Some(Candidate { network, address, is_ipv6 })
-        })
+pub fn driver_network(inspected: &Inspected, options: &TaskOptions) -> NetworkOverride {
+    let addresses = inspected.networks.iter().flat_map(|(network, Addresses { ipv4, ipv6 })| {
+        [(ipv4, false), (ipv6, true)]
+            .map(|(address, is_ipv6)| (!address.is_empty()).then_some(Candidate { network, address, is_ipv6 }))
     });
     let order: Vec<&str> = (options.advertise_network.iter())
         .chain(&options.network_mode)
@@ -156,17 +153,11 @@ pub fn driver_network(inspected: &ContainerInspectResponse, options: &TaskOption
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::NetworkSettings;
 
-    fn inspected(networks: &[(&str, &str, &str)]) -> ContainerInspectResponse {
-        let endpoint = |address: &str, ipv6: &str| EndpointSettings {
-            ip_address: Some(address.to_owned()),
-            global_ipv6_address: Some(ipv6.to_owned()),
-            ..EndpointSettings::default()
-        };
-        let networks = networks.iter().map(|(name, ip, ipv6)| ((*name).to_owned(), endpoint(ip, ipv6))).collect();
-        let settings = NetworkSettings { networks: Some(networks), ..NetworkSettings::default() };
-        ContainerInspectResponse { network_settings: Some(settings), ..ContainerInspectResponse::default() }
+    fn inspected(networks: &[(&str, &str, &str)]) -> Inspected {
+        let addresses = |ipv4: &str, ipv6: &str| Addresses { ipv4: ipv4.to_owned(), ipv6: ipv6.to_owned() };
+        let networks = networks.iter().map(|(name, ipv4, ipv6)| ((*name).to_owned(), addresses(ipv4, ipv6))).collect();
+        Inspected { networks, ..Inspected::default() }
     }
 
     #[test]

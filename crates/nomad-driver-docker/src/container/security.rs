@@ -7,7 +7,7 @@ use nomad_plugin::driver::TaskConfig;
 use super::{ContainerError, glob, refusals::Refusals};
 use crate::{
     config::{CgroupNamespace, PluginConfig, TaskOptions},
-    engine::model::HostConfigCgroupnsModeEnum,
+    engine::request::HostConfigCgroupnsModeEnum,
 };
 
 /// What Docker gives where nothing is said.

@@ -10,12 +10,12 @@ use std::{
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, errors::Error};
 use http::Uri;
 use hyper::body::Incoming;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     EngineFacts, QUICK,
     body::error_message,
-    error::{Cause, EngineError, cause},
+    error::{EngineError, of_library},
     route::{Answer, Permit, Route},
     tcp,
     transport::Connector,
@@ -180,7 +180,7 @@ impl Connection {
     }
 
     /// The client, its version agreed with the engine.
-    async fn client(&self) -> Result<Client, Cause> {
+    async fn client(&self) -> Result<Client, EngineError> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(client) = agreed {
             return Ok(client);
@@ -194,8 +194,8 @@ impl Connection {
         };
         let client = tokio::time::timeout(QUICK, agreeing)
             .await
-            .map_err(|_| Cause::Deadline(QUICK))?
-            .map_err(|error| cause(error, &self.way.address))?;
+            .map_err(|_| EngineError::Deadline(QUICK))?
+            .map_err(|error| of_library(error, &self.way.address))?;
         *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         Ok(client)
     }
@@ -216,9 +216,12 @@ impl Connection {
             let (permit, segment) = route.permit()?;
             let docker = self.client().await?.permitted(permit);
             let answer = self.within(deadline, call(docker, segment)).await?;
-            answer.map_err(|error| cause(error, &self.way.address))
+            answer.map_err(|error| of_library(error, &self.way.address))
         };
-        Box::pin(answer).await.map_err(|cause| self.failed(operation, &route, cause))
+        let begun = Instant::now();
+        let answer = Box::pin(answer).await;
+        log(operation, &route, begun, answer.as_ref().err());
+        answer.map_err(|error| self.failed(error))
     }
 
     /// Sends a request of the driver's own; its address is made of the route and the query. The answer's head must come within
@@ -231,8 +234,10 @@ impl Connection {
         deadline: Option<Duration>,
         request: BollardRequest,
     ) -> Result<http::Response<Incoming>, EngineError> {
+        let begun = Instant::now();
         let answer = Box::pin(self.answer(route, query, deadline, request)).await;
-        answer.map_err(|cause| self.failed(operation, route, cause))
+        log(operation, route, begun, answer.as_ref().err());
+        answer.map_err(|error| self.failed(error))
     }
 
     async fn answer(
@@ -241,12 +246,12 @@ impl Connection {
         query: &[(&str, &str)],
         deadline: Option<Duration>,
         mut request: BollardRequest,
-    ) -> Result<http::Response<Incoming>, Cause> {
+    ) -> Result<http::Response<Incoming>, EngineError> {
         let (permit, _) = route.permit()?;
         let Client { connector, base, .. } = self.client().await?;
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
         let address = [base.as_str(), &permit.path, if query.is_empty() { "" } else { "?" }, &query].concat();
-        *request.uri_mut() = address.parse::<Uri>().map_err(|error| Cause::Unusable(error.to_string()))?;
+        *request.uri_mut() = address.parse::<Uri>().map_err(|error| EngineError::Unusable(error.to_string()))?;
         request.extensions_mut().insert(permit);
         let sent = async {
             let answer = connector.send(request).await?;
@@ -261,19 +266,28 @@ impl Connection {
             Some(deadline) => self.within(deadline, sent).await?,
             None => sent.await,
         };
-        answer.map_err(|error| cause(error, &self.way.address))
+        answer.map_err(|error| of_library(error, &self.way.address))
     }
 
-    async fn within<T>(&self, deadline: Duration, answer: impl Future<Output = T>) -> Result<T, Cause> {
-        tokio::time::timeout(deadline, answer).await.map_err(|_| Cause::Deadline(deadline))
+    async fn within<T>(&self, deadline: Duration, answer: impl Future<Output = T>) -> Result<T, EngineError> {
+        tokio::time::timeout(deadline, answer).await.map_err(|_| EngineError::Deadline(deadline))
     }
 
     /// What a call failed for; an engine that cannot be reached may be another one when it can.
-    pub(super) fn failed(&self, operation: &'static str, route: &Route, cause: Cause) -> EngineError {
-        if matches!(cause, Cause::Unreachable { .. }) {
+    pub(super) fn failed(&self, error: EngineError) -> EngineError {
+        if matches!(error, EngineError::Unreachable { .. }) {
             self.forget();
         }
-        EngineError { operation, subject: route.subject.clone(), cause }
+        error
+    }
+}
+
+/// Logs a call that was answered or has failed. A stream is answered with its head.
+fn log(operation: &str, route: &Route, begun: Instant, error: Option<&EngineError>) {
+    let (subject, duration) = (route.subject.as_str(), begun.elapsed());
+    match error {
+        None => tracing::debug!(operation, subject, ?duration, "called Docker"),
+        Some(error) => tracing::debug!(operation, subject, ?duration, %error, "a call of Docker failed"),
     }
 }
 

@@ -1,94 +1,29 @@
 //! Containers: made, started, stopped, killed, looked at, removed.
 
-use std::{collections::HashMap, fmt, time::Duration};
-
-use bollard::{
-    Docker,
-    models::{
-        ContainerCreateBody, ContainerInspectResponse, ContainerSummaryHostConfig, ContainerSummaryStateEnum,
-        MountPoint, PortSummary,
-    },
-    query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-    },
-};
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
+use std::time::Duration;
 
 use super::{
     ALIVE, Engine, EngineError, QUICK, SLOW,
     body::AtMost,
     error::gone_is_fine,
+    inspected::Inspected,
+    listed::ListedContainer,
     route::{Answer, Route},
 };
+use bollard::{
+    Docker,
+    models::ContainerCreateBody,
+    query_parameters::{
+        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+        RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    },
+};
 
-/// More containers than an engine runs, and labels than it is worth to look for ours among.
+/// More containers than an engine runs.
 const MOST_CONTAINERS: usize = 1 << 16;
-const MOST_LABELS: usize = 1 << 10;
-/// Longer than a label that the driver reads.
-const LONGEST_LABEL: usize = 4 << 10;
-/// What Nomad's labels begin with.
-const NOMADS: &str = "com.hashicorp.nomad.";
 
 fn about(container: &str, behind: &'static str, answer: Answer) -> Route {
     Route::about("/containers/", container, behind, answer)
-}
-
-/// A container of a list, as far as the driver reads it. The labels are its image's as well, of any number and length.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct FoundContainer {
-    /// The full id.
-    pub id: Option<String>,
-    /// Each behind a slash.
-    pub names: Option<Vec<String>>,
-    /// In seconds since 1970.
-    pub created: Option<i64>,
-    /// Those that are not too long.
-    #[serde(default, deserialize_with = "labels")]
-    pub labels: Option<HashMap<String, String>>,
-    /// Whether it runs.
-    pub state: Option<ContainerSummaryStateEnum>,
-    /// Ports, published and not.
-    pub ports: Option<Vec<PortSummary>>,
-    /// What is mounted.
-    pub mounts: Option<Vec<MountPoint>>,
-    /// Its network's mode.
-    pub host_config: Option<ContainerSummaryHostConfig>,
-}
-
-fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HashMap<String, String>>, D::Error> {
-    struct Labels;
-    impl<'de> Visitor<'de> for Labels {
-        type Value = Option<HashMap<String, String>>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("labels")
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut labels = HashMap::new();
-            while let Some(name) = map.next_key::<String>()? {
-                if name.len() > LONGEST_LABEL || labels.len() == MOST_LABELS && !name.starts_with(NOMADS) {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-                let value: String = map.next_value()?;
-                if value.len() <= LONGEST_LABEL {
-                    labels.insert(name, value);
-                }
-            }
-            Ok(Some(labels))
-        }
-    }
-    deserializer.deserialize_any(Labels)
 }
 
 impl Engine {
@@ -109,11 +44,12 @@ impl Engine {
     }
 
     /// All that the engine knows of a container, by id or name.
-    pub async fn inspect_container(&self, id: &str) -> Result<ContainerInspectResponse, EngineError> {
+    pub async fn inspect_container(&self, id: &str) -> Result<Inspected, EngineError> {
         let call = |docker: Docker, id: String| async move {
             docker.inspect_container(&id, None::<InspectContainerOptions>).await
         };
-        self.connection.call("inspect container", about(id, "/json", Answer::Thing), SLOW, call).await
+        let inspected = self.connection.call("inspect container", about(id, "/json", Answer::Thing), SLOW, call);
+        Ok(inspected.await?.into())
     }
 
     /// Sends the container's stop signal and, `grace` later (whole seconds), SIGKILL. Returns once it has ended. One
@@ -141,17 +77,17 @@ impl Engine {
     }
 
     /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.
-    pub async fn containers_that_publish(&self, port: &str) -> Result<Vec<FoundContainer>, EngineError> {
+    pub async fn containers_that_publish(&self, port: &str) -> Result<Vec<ListedContainer>, EngineError> {
         self.containers(port, QUICK, &[("filters", &filters("publish", port))]).await
     }
 
     /// Running containers.
-    pub async fn running_containers(&self) -> Result<Vec<FoundContainer>, EngineError> {
+    pub async fn running_containers(&self) -> Result<Vec<ListedContainer>, EngineError> {
         self.containers("", ALIVE, &[]).await
     }
 
     /// Containers in any state that have a label, whatever its value.
-    pub async fn containers_with_label(&self, label: &str) -> Result<Vec<FoundContainer>, EngineError> {
+    pub async fn containers_with_label(&self, label: &str) -> Result<Vec<ListedContainer>, EngineError> {
         self.containers(label, QUICK, &[("all", "true"), ("filters", &filters("label", label))]).await
     }
 
@@ -160,10 +96,10 @@ impl Engine {
         subject: &str,
         deadline: Duration,
         query: &[(&str, &str)],
-    ) -> Result<Vec<FoundContainer>, EngineError> {
+    ) -> Result<Vec<ListedContainer>, EngineError> {
         let route = Route::fixed("/containers/json", subject, Answer::Picked);
         let AtMost(found) =
-            self.pick::<AtMost<FoundContainer, MOST_CONTAINERS>>("list containers", &route, query, deadline).await?;
+            self.pick::<AtMost<ListedContainer, MOST_CONTAINERS>>("list containers", &route, query, deadline).await?;
         Ok(found)
     }
 }
@@ -214,6 +150,6 @@ mod tests {
 
         let (told, ()) = tokio::join!(engine.inspect_container("busy"), busy);
 
-        assert_eq!(told.unwrap().id.as_deref(), Some("busy"));
+        assert_eq!(told.unwrap().id, "busy");
     }
 }

@@ -6,23 +6,9 @@ use nomad_plugin::text::short;
 
 use super::transport::{NotConnected, TooLong};
 
-/// A failed call: what was asked, of what, and why it failed.
-///
-/// Its text is the cause alone: callers say what they were about, in their own words.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{cause}")]
-pub struct EngineError {
-    /// The verb, for example `create container`.
-    pub operation: &'static str,
-    /// What it was about: a container's, an exec's or an image's name.
-    pub subject: String,
-    /// Why it failed.
-    pub cause: Cause,
-}
-
-/// Why a call failed.
+/// Why a call failed. Callers say what they were about, in their own words; the call itself is in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Cause {
+pub enum EngineError {
     /// The engine answered with an error.
     #[error("Error response from daemon: {message}")]
     Response {
@@ -58,8 +44,8 @@ pub enum Cause {
 
 impl EngineError {
     fn status(&self) -> Option<u16> {
-        match self.cause {
-            Cause::Response { status, .. } => Some(status),
+        match self {
+            EngineError::Response { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -74,6 +60,27 @@ impl EngineError {
         self.status() == Some(409)
     }
 
+    /// A container is to have two mounts at one place.
+    pub fn is_duplicate_mount(&self) -> bool {
+        self.says("duplicate mount point")
+    }
+
+    /// Another container, or a process of the host, has a port that is to be published. An address of a network that is
+    /// taken is another error: it begins with a capital.
+    pub fn is_port_taken(&self) -> bool {
+        let response = self.response().unwrap_or_default();
+        ["port is already allocated", "address already in use"].iter().any(|taken| response.contains(taken))
+    }
+
+    /// The container's logging driver keeps nothing that could be read.
+    pub fn is_log_unreadable(&self) -> bool {
+        self.says("configured logging driver does not support reading") || self.says("not implemented")
+    }
+
+    fn says(&self, words: &str) -> bool {
+        self.response().is_some_and(|response| response.to_lowercase().contains(words))
+    }
+
     /// A registry that was asked for an image does not give it, or does not say that it has it.
     pub fn is_refusal(&self) -> bool {
         matches!(self.status(), Some(401 | 403 | 404))
@@ -81,17 +88,17 @@ impl EngineError {
 
     /// The engine did not refuse: it did not answer, or is about to come back.
     pub fn is_transient(&self) -> bool {
-        match &self.cause {
-            Cause::Response { status, .. } => matches!(status, 502..=504),
-            Cause::Unreachable { .. } | Cause::Broken(_) | Cause::Deadline(_) => true,
-            Cause::Stream(_) | Cause::TooLong(_) | Cause::Unusable(_) => false,
+        match self {
+            EngineError::Response { status, .. } => matches!(status, 502..=504),
+            EngineError::Unreachable { .. } | EngineError::Broken(_) | EngineError::Deadline(_) => true,
+            EngineError::Stream(_) | EngineError::TooLong(_) | EngineError::Unusable(_) => false,
         }
     }
 
     /// The engine's own words, where it answered.
-    pub fn response(&self) -> Option<&str> {
-        match &self.cause {
-            Cause::Response { message, .. } => Some(message),
+    fn response(&self) -> Option<&str> {
+        match self {
+            EngineError::Response { message, .. } => Some(message),
             _ => None,
         }
     }
@@ -106,24 +113,26 @@ pub(super) fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), Engine
 }
 
 /// A client library's error; `address` is where the engine should be.
-pub(super) fn cause(error: bollard::errors::Error, address: &str) -> Cause {
+pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> EngineError {
     use bollard::errors::Error;
     if let Some(TooLong(most)) = within(&error) {
-        return Cause::TooLong(*most);
+        return EngineError::TooLong(*most);
     }
     if let Some(NotConnected(reason)) = within(&error) {
-        return Cause::Unreachable { address: address.to_owned(), reason: reason.clone() };
+        return EngineError::Unreachable { address: address.to_owned(), reason: reason.clone() };
     }
     match error {
         Error::DockerResponseServerError { status_code, message } => {
-            Cause::Response { status: status_code, message: short(&message) }
+            EngineError::Response { status: status_code, message: short(&message) }
         }
-        Error::DockerStreamError { error } => Cause::Stream(short(&error)),
-        Error::RequestTimeoutError => Cause::Broken("timeout".into()),
-        Error::UnsupportedURISchemeError { uri } => Cause::Unusable(format!("unable to parse docker host `{uri}`")),
-        Error::HyperResponseError { err } => Cause::Broken(innermost(&err)),
-        Error::IOError { err } => Cause::Broken(innermost(&err)),
-        other => Cause::Unusable(short(&other.to_string())),
+        Error::DockerStreamError { error } => EngineError::Stream(short(&error)),
+        Error::RequestTimeoutError => EngineError::Broken("timeout".into()),
+        Error::UnsupportedURISchemeError { uri } => {
+            EngineError::Unusable(format!("unable to parse docker host `{uri}`"))
+        }
+        Error::HyperResponseError { err } => EngineError::Broken(innermost(&err)),
+        Error::IOError { err } => EngineError::Broken(innermost(&err)),
+        other => EngineError::Unusable(short(&other.to_string())),
     }
 }
 
@@ -151,4 +160,31 @@ pub(super) fn innermost(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(message: &str) -> EngineError {
+        EngineError::Response { status: 500, message: message.to_owned() }
+    }
+
+    #[test]
+    fn what_an_error_is_is_asked_of_it_and_is_in_the_engines_own_words() {
+        let of_port = [
+            "driver failed programming external connectivity: Bind for 0.0.0.0:80 failed: port is already allocated",
+            "listen tcp4 127.0.0.1:80: bind: address already in use",
+        ];
+        assert!(of_port.into_iter().all(|text| error(text).is_port_taken()));
+        for other in ["exec: \"/no\": no such file or directory", "Address already in use", ""] {
+            assert!(!error(other).is_port_taken(), "{other}");
+        }
+        assert!(
+            error("Duplicate mount point: /alloc").is_duplicate_mount() && !error("mount point").is_duplicate_mount()
+        );
+        assert!(error("configured logging driver does not support reading").is_log_unreadable());
+        assert!(!error("no such container").is_log_unreadable());
+        assert!(!EngineError::Broken("address already in use".to_owned()).is_port_taken());
+    }
 }

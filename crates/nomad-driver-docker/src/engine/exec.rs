@@ -2,11 +2,7 @@
 
 use std::pin::Pin;
 
-use bollard::{
-    Docker, body_full,
-    exec::ResizeExecOptions,
-    models::{ExecConfig, ExecInspectResponse},
-};
+use bollard::{Docker, body_full, exec::ResizeExecOptions, models::ExecConfig};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, Method, Request, header};
@@ -16,7 +12,6 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     Engine, EngineError, QUICK, SLOW, body,
-    error::Cause,
     frames::{Frames, Piece},
     route::{Answer, Route},
 };
@@ -45,6 +40,17 @@ pub struct ExecStream {
     pub output: Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>,
     /// Its standard input; shutting it down is the input's end.
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+/// How a command stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecState {
+    /// Whether it runs.
+    pub is_running: bool,
+    /// Its process, on the engine's host.
+    pub pid: Option<i64>,
+    /// Its exit code, once it has ended.
+    pub exit_code: Option<i64>,
 }
 
 /// The size of the pieces in which output is read.
@@ -85,9 +91,7 @@ impl Engine {
         }
         let route = Route::about("/exec/", exec, "/start", Answer::Stream);
         let answer = self.connection.send("start exec", &route, &[], Some(SLOW), request).await?;
-        let subject = exec.to_owned();
-        let failed = move |cause| EngineError { operation: "attach to exec", subject: subject.clone(), cause };
-        let upgraded = hyper::upgrade::on(answer).await.map_err(|error| failed(Cause::Broken(error.to_string())))?;
+        let upgraded = hyper::upgrade::on(answer).await.map_err(|error| EngineError::Broken(error.to_string()))?;
         let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
         // A terminal's output has no frames.
         let frames = if is_terminal { Frames::terminal() } else { Frames::pieces() };
@@ -95,16 +99,22 @@ impl Engine {
         let output = body::pieces(pieces, frames).map(move |piece| match piece {
             Ok(Piece { stderr: true, bytes }) => Ok(ExecOutput::Stderr(bytes)),
             Ok(Piece { stderr: false, bytes }) => Ok(ExecOutput::Stdout(bytes)),
-            Err(error) => Err(failed(Cause::Broken(error.to_string()))),
+            Err(error) => Err(EngineError::Broken(error.to_string())),
         });
         Ok(ExecStream { output: Box::pin(output), input: Box::pin(writer) })
     }
 
     /// How a command stands.
-    pub async fn inspect_exec(&self, exec: &str) -> Result<ExecInspectResponse, EngineError> {
+    pub async fn inspect_exec(&self, exec: &str) -> Result<ExecState, EngineError> {
         let call = |docker: Docker, exec: String| async move { docker.inspect_exec(&exec).await };
         let route = Route::about("/exec/", exec, "/json", Answer::Thing);
-        self.connection.call("inspect exec", route, QUICK, call).await
+        let inspected = self.connection.call("inspect exec", route, QUICK, call).await?;
+        Ok(ExecState {
+            is_running: inspected.running == Some(true),
+            pid: inspected.pid.filter(|pid| *pid > 0),
+            // The engine gives a code before the end, too.
+            exit_code: inspected.exit_code.filter(|_| inspected.running == Some(false)),
+        })
     }
 
     /// Gives a command's terminal another size, in characters.

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::{
     BollardRequest, body_full, body_try_stream,
-    models::{CreateImageInfo, ErrorDetail, ImageInspect},
+    models::{self, ErrorDetail},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -15,13 +15,44 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     Engine, EngineError, QUICK, REGISTRY, SLOW,
     body::{self, AtMost, Whole},
-    error::{self, Cause, gone_is_fine},
+    error::{self, gone_is_fine},
     lines::Line,
     route::{Answer, Route},
 };
 
 /// One message of a pull.
-pub type PullProgress = CreateImageInfo;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullMessage {
+    /// The layer's, or the tag's; empty where it is about the whole.
+    pub id: String,
+    /// The engine's word for what it does.
+    pub status: String,
+    /// How many bytes of how many, where it says so; 0 is not known.
+    pub bytes: Option<(u64, u64)>,
+}
+
+/// As the engine writes it.
+#[derive(Deserialize)]
+struct RawPullMessage {
+    id: Option<String>,
+    status: Option<String>,
+    #[serde(rename = "progressDetail")]
+    progress_detail: Option<models::ProgressDetail>,
+    #[serde(rename = "errorDetail")]
+    error_detail: Option<ErrorDetail>,
+}
+
+impl From<RawPullMessage> for PullMessage {
+    fn from(raw: RawPullMessage) -> Self {
+        // The engine says -1 where the registry does not say how much there is.
+        let amount = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+        Self {
+            id: raw.id.unwrap_or_default(),
+            status: raw.status.unwrap_or_default(),
+            bytes: raw.progress_detail.map(|detail| (amount(detail.current), amount(detail.total))),
+        }
+    }
+}
 
 /// What a registry wants to know, in the engine's words. Never shown.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
@@ -60,17 +91,107 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// An image of a list, as far as the driver reads it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct FoundImage {
+/// An image, parsed once. Texts are empty where the engine gives none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InspectedImage {
     /// Its id.
     pub id: String,
     /// Its names.
-    pub repo_tags: Option<Vec<String>>,
+    pub tags: Vec<String>,
     /// Its repositories, with digests.
-    pub repo_digests: Option<Vec<String>>,
+    pub digests: Vec<String>,
+    /// In bytes.
+    pub size: u64,
+    /// The digests of its layers, unpacked, from the lowest on.
+    pub layers: Vec<String>,
+    /// What it says of the containers that are created of it; `None` where the engine does not say.
+    pub config: Option<ImageConfig>,
+}
+
+/// What an image says of the containers that are created of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// The arguments, or the program where there is no entrypoint.
+    pub cmd: Vec<String>,
+    /// Variables, `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// What builds on top of it run first.
+    pub on_build: Vec<String>,
+    /// What commands of a build are run by.
+    pub shell: Vec<String>,
+    /// Paths that get an anonymous volume.
+    pub volumes: Vec<String>,
+    /// The user.
+    pub user: String,
+    /// The working directory.
+    pub working_dir: String,
+    /// Whether the engine runs a health check.
+    pub has_healthcheck: bool,
+}
+
+impl From<models::ImageInspect> for InspectedImage {
+    fn from(image: models::ImageInspect) -> Self {
+        Self {
+            id: image.id.unwrap_or_default(),
+            tags: image.repo_tags.unwrap_or_default(),
+            digests: image.repo_digests.unwrap_or_default(),
+            size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+            config: image.config.map(ImageConfig::from),
+        }
+    }
+}
+
+impl From<models::ImageConfig> for ImageConfig {
+    fn from(config: models::ImageConfig) -> Self {
+        Self {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            cmd: config.cmd.unwrap_or_default(),
+            env: config.env.unwrap_or_default(),
+            on_build: config.on_build.unwrap_or_default(),
+            shell: config.shell.unwrap_or_default(),
+            volumes: config.volumes.unwrap_or_default(),
+            user: config.user.unwrap_or_default(),
+            working_dir: config.working_dir.unwrap_or_default(),
+            has_healthcheck: config.healthcheck.is_some(),
+        }
+    }
+}
+
+/// An image of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Listed")]
+pub struct ListedImage {
+    /// Its id.
+    pub id: String,
+    /// Its names.
+    pub tags: Vec<String>,
+    /// Its repositories, with digests.
+    pub digests: Vec<String>,
+    size: u64,
+}
+
+/// As the engine writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    repo_tags: Option<Vec<String>>,
+    repo_digests: Option<Vec<String>>,
     size: Option<i64>,
+}
+
+impl From<Listed> for ListedImage {
+    fn from(listed: Listed) -> Self {
+        Self {
+            id: listed.id,
+            tags: listed.repo_tags.unwrap_or_default(),
+            digests: listed.repo_digests.unwrap_or_default(),
+            size: listed.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        }
+    }
 }
 
 fn about(image: &str, behind: &'static str, answer: Answer) -> Route {
@@ -79,28 +200,28 @@ fn about(image: &str, behind: &'static str, answer: Answer) -> Route {
 
 impl Engine {
     /// All that the engine knows of an image, by id or reference. Of one that is too large only id, names and size.
-    pub async fn inspect_image(&self, image: &str) -> Result<ImageInspect, EngineError> {
+    pub async fn inspect_image(&self, image: &str) -> Result<InspectedImage, EngineError> {
         self.measure_image(image).await.map(|(found, _)| found)
     }
 
     /// The same, and whether containers may be made of it.
-    pub async fn measure_image(&self, image: &str) -> Result<(ImageInspect, ConfigSize), EngineError> {
+    pub async fn measure_image(&self, image: &str) -> Result<(InspectedImage, ConfigSize), EngineError> {
         let route = about(image, "/json", Answer::Picked);
         let read = async {
             let request = Request::new(body_full(Bytes::new()));
             let answer = self.connection.send("inspect image", &route, &[], None, request).await;
-            let body = answer.map_err(|error| error.cause)?.into_body();
-            read_image(body).await.map_err(|error| error::cause(error, self.address()))
+            let body = answer?.into_body();
+            read_image(body).await.map_err(|error| error::of_library(error, self.address()))
         };
-        let read = tokio::time::timeout(QUICK, Box::pin(read)).await.unwrap_or(Err(Cause::Deadline(QUICK)));
-        read.map_err(|cause| self.connection.failed("inspect image", &route, cause))
+        let read = tokio::time::timeout(QUICK, Box::pin(read)).await.unwrap_or(Err(EngineError::Deadline(QUICK)));
+        read.map_err(|error| self.connection.failed(error))
     }
 
     /// All images, with those that have no name, and those between an image and its base.
-    pub async fn images(&self) -> Result<Vec<FoundImage>, EngineError> {
+    pub async fn images(&self) -> Result<Vec<ListedImage>, EngineError> {
         let route = Route::fixed("/images/json", "all", Answer::Picked);
         let AtMost(found) =
-            self.pick::<AtMost<FoundImage, MOST_IMAGES>>("list images", &route, &[("all", "true")], QUICK).await?;
+            self.pick::<AtMost<ListedImage, MOST_IMAGES>>("list images", &route, &[("all", "true")], QUICK).await?;
         Ok(found)
     }
 
@@ -110,11 +231,12 @@ impl Engine {
         repository: &str,
         tag: &str,
         credentials: Option<Credentials>,
-    ) -> impl Stream<Item = Result<PullProgress, EngineError>> + Send + Unpin + use<> {
+    ) -> impl Stream<Item = Result<PullMessage, EngineError>> + Send + Unpin + use<> {
         let route = Route::fixed("/images/create", repository, Answer::Stream);
         let request = authorized(Method::POST, credentials);
         let query = vec![("fromImage", repository.to_owned()), ("tag", tag.to_owned())];
-        self.messages("pull image", route, query, request)
+        self.messages::<RawPullMessage>("pull image", route, query, request)
+            .map(|message| message.map(PullMessage::from))
     }
 
     /// Has the engine ask an image's registry for it, without pulling it.
@@ -172,13 +294,12 @@ impl Engine {
         query: Vec<(&'static str, String)>,
         request: BollardRequest,
     ) -> impl Stream<Item = Result<T, EngineError>> + Send + Unpin + use<T> {
-        let (connection, to) = (self.connection.clone(), route.clone());
+        let connection = self.connection.clone();
         self.lines(operation, route, query, request, LONGEST_MESSAGE).map(move |line| match line? {
-            Line::Whole(line) => message(&line).map_err(|cause| connection.failed(operation, &to, cause)),
+            Line::Whole(line) => message(&line).map_err(|error| connection.failed(error)),
             Line::TooLong(head) => {
                 let head = short(&String::from_utf8_lossy(&head));
-                let cause = Cause::Stream(format!("a message of the Docker daemon's is too long: {head}"));
-                Err(connection.failed(operation, &to, cause))
+                Err(EngineError::Stream(format!("a message of the Docker daemon's is too long: {head}")))
             }
         })
     }
@@ -201,12 +322,15 @@ pub enum ConfigSize {
     TooLarge,
 }
 
-async fn read_image(body: Incoming) -> Result<(ImageInspect, ConfigSize), bollard::errors::Error> {
+async fn read_image(body: Incoming) -> Result<(InspectedImage, ConfigSize), bollard::errors::Error> {
     match body::up_to(body, MOST_OF_AN_IMAGE).await? {
-        Whole::Yes(bytes) => Ok((serde_json::from_slice(&bytes)?, ConfigSize::Usual)),
+        Whole::Yes(bytes) => {
+            let image: models::ImageInspect = serde_json::from_slice(&bytes)?;
+            Ok((image.into(), ConfigSize::Usual))
+        }
         Whole::No(pieces) => {
-            let FoundImage { id, repo_tags, repo_digests, size } = body::picked_of_long(pieces).await?;
-            let found = ImageInspect { id: Some(id), repo_tags, repo_digests, size, ..ImageInspect::default() };
+            let ListedImage { id, tags, digests, size } = body::picked_of_long(pieces).await?;
+            let found = InspectedImage { id, tags, digests, size, ..InspectedImage::default() };
             Ok((found, ConfigSize::TooLarge))
         }
     }
@@ -226,7 +350,7 @@ trait Message: DeserializeOwned {
     fn error(&self) -> Option<&str>;
 }
 
-impl Message for CreateImageInfo {
+impl Message for RawPullMessage {
     fn error(&self) -> Option<&str> {
         self.error_detail.as_ref()?.message.as_deref()
     }
@@ -245,10 +369,10 @@ impl Message for Loaded {
     }
 }
 
-fn message<T: Message>(line: &[u8]) -> Result<T, Cause> {
-    let message: T = serde_json::from_slice(line).map_err(|error| Cause::Unusable(short(&error.to_string())))?;
+fn message<T: Message>(line: &[u8]) -> Result<T, EngineError> {
+    let message: T = serde_json::from_slice(line).map_err(|error| EngineError::Unusable(short(&error.to_string())))?;
     match message.error() {
-        Some(error) => Err(Cause::Stream(short(error))),
+        Some(error) => Err(EngineError::Stream(short(error))),
         None => Ok(message),
     }
 }

@@ -1,5 +1,7 @@
 //! A container's output as the engine's logs API gives it.
 
+use std::time::SystemTime;
+
 use bollard::body_full;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -7,9 +9,9 @@ use http::Request;
 use http_body_util::BodyExt;
 
 use super::{
-    Engine, EngineError, body,
-    error::{self, Cause},
+    Engine, EngineError, body, error,
     frames::{Frames, Piece},
+    inspected::time,
     route::{Answer, Route},
 };
 
@@ -21,21 +23,30 @@ const LONGEST_FRAME: usize = 4 << 20;
 pub struct LogFrame {
     /// Whether it is standard error.
     pub stderr: bool,
-    /// RFC 3339 with nanoseconds, a blank, and the output.
-    pub stamped: Bytes,
+    /// When the container wrote it.
+    pub at: SystemTime,
+    /// The output.
+    pub bytes: Bytes,
+}
+
+/// A piece behind its time (RFC 3339 with nanoseconds, a blank, the output); `None` where it has none.
+fn stamped(Piece { stderr, bytes }: Piece) -> Option<LogFrame> {
+    let blank = bytes.iter().position(|byte| *byte == b' ')?;
+    let at = std::str::from_utf8(&bytes[..blank]).ok().and_then(time)?;
+    Some(LogFrame { stderr, at, bytes: bytes.slice(blank + 1..) })
 }
 
 /// What comes until the connection is given up, which is an error.
 fn until<T: Send>(
-    frames: impl Stream<Item = Result<T, Cause>> + Send,
+    frames: impl Stream<Item = Result<T, EngineError>> + Send,
     given_up: impl Future<Output = ()> + Send,
-) -> impl Stream<Item = Result<T, Cause>> + Send {
+) -> impl Stream<Item = Result<T, EngineError>> + Send {
     let state = Some((Box::pin(frames), Box::pin(given_up)));
     stream::unfold(state, |state| async move {
         let (mut frames, mut given_up) = state?;
         tokio::select! {
             frame = frames.next() => frame.map(|frame| (frame, Some((frames, given_up)))),
-            () = &mut given_up => Some((Err(Cause::Broken("nothing comes any more".into())), None)),
+            () = &mut given_up => Some((Err(EngineError::Broken("nothing comes any more".into())), None)),
         }
     })
 }
@@ -49,8 +60,6 @@ impl Engine {
         since: i32,
     ) -> impl Stream<Item = Result<LogFrame, EngineError>> + Send + 'static + use<> {
         let (engine, id) = (self.clone(), id.to_owned());
-        let subject = id.clone();
-        let failed = move |cause| EngineError { operation: "logs", subject: subject.clone(), cause };
         stream::once(async move {
             let since = since.to_string();
             let query =
@@ -58,17 +67,18 @@ impl Engine {
             let route = Route::about("/containers/", &id, "/logs", Answer::Stream);
             let request = Request::new(body_full(Bytes::new()));
             let answer = engine.connection.send("logs", &route, &query, None, request).await;
-            let body = answer.map_err(|error| error.cause)?.into_body().into_data_stream();
-            let frames = body::pieces(body, Frames::whole(LONGEST_FRAME)).map(|frame| match frame {
-                Ok(Piece { stderr, bytes }) => Ok(LogFrame { stderr, stamped: bytes }),
-                Err(error) => Err(Cause::Broken(error::innermost(&error))),
+            let body = answer?.into_body().into_data_stream();
+            let frames = body::pieces(body, Frames::whole(LONGEST_FRAME)).filter_map(|frame| {
+                std::future::ready(match frame {
+                    Ok(piece) => stamped(piece).map(Ok),
+                    Err(error) => Some(Err(EngineError::Broken(error::innermost(&error)))),
+                })
             });
             Ok(until(frames, engine.connection.given_up()))
         })
         .flat_map(|opened| match opened {
             Ok(frames) => frames.left_stream(),
-            Err(cause) => stream::once(std::future::ready(Err(cause))).right_stream(),
+            Err(error) => stream::once(std::future::ready(Err(error))).right_stream(),
         })
-        .map(move |frame| frame.map_err(&failed))
     }
 }

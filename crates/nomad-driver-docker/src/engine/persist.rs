@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::EngineError;
 
-/// How often a call is made anew while the engine is away, and how long in all.
+/// How often a call is retried while the engine is away, and how long in all.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -16,7 +16,7 @@ pub async fn persist<F: Future<Output = Result<(), EngineError>>>(call: impl Fn(
     loop {
         match call().await {
             Err(error) if error.is_transient() && Instant::now() < deadline => {
-                tracing::warn!(subject = error.subject, %error, "the engine is away; trying again");
+                tracing::warn!(%error, "cannot reach Docker; retrying");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             other => return other,

@@ -5,7 +5,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::error::Cause;
+use super::error::EngineError;
 
 /// Longer than any name that an engine gives or takes.
 const MOST_BYTES: usize = 1024;
@@ -123,8 +123,8 @@ impl Route {
 
     /// The permit, and what the path is about as it stands there: the client library puts the same path together. Or why
     /// there is no such path.
-    pub(super) fn permit(&self) -> Result<(Permit, String), Cause> {
-        let To { path, segment } = self.to.clone().map_err(|error| Cause::Unusable(error.to_string()))?;
+    pub(super) fn permit(&self) -> Result<(Permit, String), EngineError> {
+        let To { path, segment } = self.to.clone().map_err(|error| EngineError::Unusable(error.to_string()))?;
         Ok((Permit { path, answer: self.answer }, segment.0))
     }
 }

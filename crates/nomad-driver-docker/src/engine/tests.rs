@@ -71,7 +71,7 @@ async fn an_engine_that_is_not_there_cannot_be_connected_to() {
         [(missing, "no such socket: "), (deserted, "Connection refused"), (refusing, "Connection refused")]
     {
         let error = engine.answers().await.unwrap_err();
-        let Cause::Unreachable { reason: said, .. } = &error.cause else { panic!("{error:?}") };
+        let EngineError::Unreachable { reason: said, .. } = &error else { panic!("{error:?}") };
         assert!(said.starts_with(reason) && error.is_transient(), "{error}");
         assert!(error.to_string().starts_with("cannot connect to the Docker daemon at "), "{error}");
     }

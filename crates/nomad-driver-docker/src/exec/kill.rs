@@ -58,7 +58,7 @@ async fn leader(engine: &Engine, exec: &str) -> Option<i32> {
     // An engine may name any number: 1 and less are no command, and -1 is everyone.
     let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 1)?;
     // Nobody else gets its number while it runs, or while others are in the session that it led.
-    (inspected.running? || Process::read(leader).is_none()).then_some(leader)
+    (inspected.is_running || Process::read(leader).is_none()).then_some(leader)
 }
 
 impl Command<'_> {

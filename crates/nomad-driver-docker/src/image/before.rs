@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{LocalImage, lease::Leases, look, names::Names};
-use crate::engine::{Engine, EngineError, FoundImage};
+use crate::engine::{Engine, EngineError, ListedImage};
 
 /// What an engine had when a pull or a load began.
 #[derive(Default)]
@@ -22,9 +22,9 @@ impl Before {
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
         };
-        let by_id = |image: FoundImage| {
-            let (tags, digests) = (image.repo_tags.unwrap_or_default(), image.repo_digests.unwrap_or_default());
-            (image.id, Names::of(&tags, &digests))
+        let by_id = |image: ListedImage| {
+            let of_image = Names::of(&image.tags, &image.digests);
+            (image.id, of_image)
         };
         let images = engine.images().await?.into_iter().map(by_id).collect();
         Ok(Self { named, images })

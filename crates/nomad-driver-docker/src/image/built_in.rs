@@ -5,7 +5,7 @@ use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
 use super::{Images, LocalImage, before::Before, brought};
-use crate::engine::{EngineError, model::ImageInspect};
+use crate::engine::{EngineError, ImageConfig, InspectedImage};
 
 /// Its name; `build.rs` gives the archive the same.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
@@ -49,39 +49,31 @@ impl Images {
 }
 
 /// Whether an image, which its engine may know by the digest of a manifest, has the driver's layer and says no more than that.
-fn is_as_built(image: &ImageInspect) -> bool {
-    let layers = image.root_fs.as_ref().and_then(|root| root.layers.as_deref()).unwrap_or_default();
-    let Some(config) = &image.config else { return false };
-    let is_unset = |list: &Option<Vec<String>>| list.as_ref().is_none_or(Vec::is_empty);
-    layers == [PAUSE_IMAGE_LAYER]
-        && config.entrypoint.as_deref() == Some(&["/pause".to_owned()])
-        && [&config.cmd, &config.env, &config.on_build, &config.shell].into_iter().all(is_unset)
-        && config.volumes.as_ref().is_none_or(Vec::is_empty)
-        && config.healthcheck.is_none()
-        && [&config.user, &config.working_dir].into_iter().all(|text| text.as_ref().is_none_or(String::is_empty))
+fn is_as_built(image: &InspectedImage) -> bool {
+    let config = ImageConfig { entrypoint: vec!["/pause".to_owned()], ..ImageConfig::default() };
+    image.layers == [PAUSE_IMAGE_LAYER] && image.config == Some(config)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::{ImageConfig, ImageInspectRootFs};
 
     #[test]
     fn the_built_in_image_is_known_by_its_layer_and_by_all_that_it_says() {
-        let texts = |text: &str| Some(vec![text.to_owned()]);
+        let texts = |text: &str| vec![text.to_owned()];
         let config = ImageConfig { entrypoint: texts("/pause"), ..ImageConfig::default() };
-        let image = |layer: &str, config: &ImageConfig| ImageInspect {
-            root_fs: Some(ImageInspectRootFs { layers: texts(layer), ..ImageInspectRootFs::default() }),
+        let image = |layer: &str, config: &ImageConfig| InspectedImage {
+            layers: texts(layer),
             config: Some(config.clone()),
-            ..ImageInspect::default()
+            ..InspectedImage::default()
         };
 
         assert!(is_as_built(&image(PAUSE_IMAGE_LAYER, &config)));
-        assert!(!is_as_built(&image("sha256:other", &config)) && !is_as_built(&ImageInspect::default()));
+        assert!(!is_as_built(&image("sha256:other", &config)) && !is_as_built(&InspectedImage::default()));
         for other in [
             ImageConfig { entrypoint: texts("/other"), ..config.clone() },
             ImageConfig { env: texts("LD_PRELOAD=/x"), ..config.clone() },
-            ImageConfig { user: Some("1".to_owned()), ..config.clone() },
+            ImageConfig { user: "1".to_owned(), ..config.clone() },
         ] {
             assert!(!is_as_built(&image(PAUSE_IMAGE_LAYER, &other)), "{other:?}");
         }

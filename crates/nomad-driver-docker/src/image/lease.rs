@@ -389,9 +389,7 @@ async fn remove(engine: &Engine, id: &str, ours: &BTreeSet<String>) -> Result<()
 /// The names of the image that a name stands for, where that is the one of this id.
 async fn names(engine: &Engine, name: &str, id: &str) -> Result<Option<Names>, String> {
     match engine.inspect_image(name).await {
-        Ok(found) if found.id.as_deref() == Some(id) => {
-            Ok(Some(Names::of(&found.repo_tags.unwrap_or_default(), &found.repo_digests.unwrap_or_default())))
-        }
+        Ok(found) if found.id == id => Ok(Some(Names::of(&found.tags, &found.digests))),
         Ok(_) => Ok(None),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.to_string()),

@@ -8,7 +8,7 @@ use std::{
 use image_service::{Fate, Image, Kept, Listed};
 
 use super::{Images, lease::Known, ledger::Ledger};
-use crate::engine::{EngineError, model::ImageInspect};
+use crate::engine::{EngineError, InspectedImage};
 
 impl Images {
     /// The images that are used, that this driver or those of `state_dirs` brought, or that are kept for a person. What
@@ -41,17 +41,17 @@ impl Images {
     }
 
     /// The images that are kept for a person and are here, by id.
-    async fn kept(&self) -> Result<BTreeMap<String, ImageInspect>, EngineError> {
+    async fn kept(&self) -> Result<BTreeMap<String, InspectedImage>, EngineError> {
         let mut kept = BTreeMap::new();
         for name in self.leases.kept() {
             if let Some(found) = self.look_up(&name).await? {
-                kept.insert(found.id.clone().unwrap_or_default(), found);
+                kept.insert(found.id.clone(), found);
             }
         }
         Ok(kept)
     }
 
-    async fn look_up(&self, image: &str) -> Result<Option<ImageInspect>, EngineError> {
+    async fn look_up(&self, image: &str) -> Result<Option<InspectedImage>, EngineError> {
         match self.engine.inspect_image(image).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
@@ -60,13 +60,11 @@ impl Images {
     }
 }
 
-fn image(id: String, names: Vec<String>, found: &ImageInspect, used: bool, fate: Fate) -> Image {
-    let size = found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
-    Image { id, names, size, used, tasks: Vec::new(), fate }
+fn image(id: String, names: Vec<String>, found: &InspectedImage, used: bool, fate: Fate) -> Image {
+    Image { id, names, size: found.size, used, tasks: Vec::new(), fate }
 }
 
 /// The names by which the engine knows an image; digests where it has no other.
-fn named(found: &ImageInspect) -> Vec<String> {
-    let tags = found.repo_tags.clone().unwrap_or_default();
-    if tags.is_empty() { found.repo_digests.clone().unwrap_or_default() } else { tags }
+fn named(found: &InspectedImage) -> Vec<String> {
+    if found.tags.is_empty() { found.digests.clone() } else { found.tags.clone() }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use image_service::{Layer, LayerState};
 
-use crate::engine::PullProgress;
+use crate::engine::PullMessage;
 
 /// What is known of a pull's layers, in the order in which the engine named them first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,21 +38,17 @@ fn is_on_its_way(state: LayerState) -> bool {
 
 impl Progress {
     /// Takes in one of the engine's messages; what is of no layer is passed over.
-    pub(super) fn take(&mut self, message: &PullProgress) {
-        let (Some(id), Some(status)) = (&message.id, &message.status) else { return };
-        let Some(state) = state_of(status) else { return };
+    pub(super) fn take(&mut self, message: &PullMessage) {
+        let id = &message.id;
+        let Some(state) = state_of(&message.status).filter(|_| !id.is_empty()) else { return };
         let index = self.layers.iter().position(|layer| layer.id == *id).unwrap_or_else(|| {
             self.layers.push(Layer { id: id.clone(), state, bytes: 0, total: 0 });
             self.layers.len() - 1
         });
         let layer = &mut self.layers[index];
         layer.state = state;
-        match (state, &message.progress_detail) {
-            (LayerState::Downloading, Some(detail)) => {
-                // The engine says -1 where the registry does not say how much there is.
-                let amount = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
-                (layer.bytes, layer.total) = (amount(detail.current), amount(detail.total));
-            }
+        match (state, message.bytes) {
+            (LayerState::Downloading, Some(bytes)) => (layer.bytes, layer.total) = bytes,
             (LayerState::Downloaded, _) => layer.bytes = layer.total,
             _ => {}
         }
@@ -110,16 +106,9 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::ProgressDetail;
 
-    fn message(id: &str, status: &str, bytes: Option<(i64, i64)>) -> PullProgress {
-        PullProgress {
-            id: Some(id.to_owned()),
-            status: Some(status.to_owned()),
-            progress_detail: bytes
-                .map(|(current, total)| ProgressDetail { current: Some(current), total: Some(total) }),
-            ..PullProgress::default()
-        }
+    fn message(id: &str, status: &str, bytes: Option<(u64, u64)>) -> PullMessage {
+        PullMessage { id: id.to_owned(), status: status.to_owned(), bytes }
     }
 
     #[test]
@@ -154,7 +143,7 @@ mod tests {
         for message in [
             message("b", "Pulling fs layer", None),
             message("a", "Already exists", None),
-            message("c", "Downloading", Some((5, -1))),
+            message("c", "Downloading", Some((5, 0))),
             message("b", "Downloading", Some((10, 20))),
             message("c", "Retrying in 5 seconds", None),
             message("b", "Extracting", Some((3, 20))),

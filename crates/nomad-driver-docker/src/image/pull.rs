@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::time::{Instant, timeout};
 
 use super::progress::Progress;
-use crate::engine::{EngineError, PullProgress};
+use crate::engine::{EngineError, PullMessage};
 
 /// How long a pull may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) enum PullError {
 
 /// Reads a pull's messages to their end; `tell` hears how far it is, with each of them. Dropping this ends the pull.
 pub(super) async fn follow(
-    messages: impl Stream<Item = Result<PullProgress, EngineError>>,
+    messages: impl Stream<Item = Result<PullMessage, EngineError>>,
     silence: Duration,
     tell: impl Fn(&Progress),
 ) -> Result<(), PullError> {
@@ -88,16 +88,15 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::engine::Cause;
 
     const SILENCE: Duration = Duration::from_secs(60);
 
-    fn downloading() -> PullProgress {
-        PullProgress { id: Some("a".into()), status: Some("Downloading".into()), ..PullProgress::default() }
+    fn downloading() -> PullMessage {
+        PullMessage { id: "a".into(), status: "Downloading".into(), ..PullMessage::default() }
     }
 
     /// A message each `pause`, `count` times.
-    fn messages(count: u32, pause: Duration) -> impl Stream<Item = Result<PullProgress, EngineError>> {
+    fn messages(count: u32, pause: Duration) -> impl Stream<Item = Result<PullMessage, EngineError>> {
         stream::iter(0..count).then(move |_| async move {
             sleep(pause).await;
             Ok(downloading())
@@ -130,8 +129,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_engines_own_error_is_told_in_its_words() {
-        let cause = Cause::Stream("manifest unknown".into());
-        let failed = EngineError { operation: "pull image", subject: "a".into(), cause };
+        let cause = EngineError::Stream("manifest unknown".into());
+        let failed = cause;
 
         let error = follow(stream::iter([Ok(downloading()), Err(failed)]), SILENCE, |_| {}).await.unwrap_err();
 

@@ -19,7 +19,7 @@ use nomad_plugin::{
 use tokio::time::Instant;
 
 use super::{
-    CONTAINER_ID, HOSTNAME, is_running, keep_image, keep_namespace,
+    CONTAINER_ID, HOSTNAME, keep_image, keep_namespace,
     kept::{Identity, KeptNamespace, identity},
     known::Network,
     labels,
@@ -32,9 +32,12 @@ use super::{
 };
 use crate::{
     background::Background,
-    engine::model::{ContainerCreateBody, ContainerInspectResponse, HostConfig, Mount, MountType},
+    engine::{
+        Inspected, WatchHandle,
+        request::{ContainerCreateBody, HostConfig, Mount, MountType},
+    },
     events::EventSubject,
-    task::{Status, Surroundings, TaskStore, exits::ExitSignal},
+    task::{Status, Surroundings, TaskStore},
 };
 
 /// How long the program may take to move into the namespace.
@@ -56,7 +59,7 @@ pub async fn join(around: &Surroundings, store: &TaskStore, task: &mut TaskConfi
         Box::pin(joinable(around, &network, &task.alloc_id, isolation)).await
     };
     let container = match looked {
-        Ok(found) => found.id.unwrap_or_default(),
+        Ok(found) => found.id,
         Err(error) => {
             around.events.emit(&EventSubject::from(&*task), error.message.as_str(), BTreeMap::new());
             // What is not lost can be healed, if not now: a later attempt may find it so.
@@ -115,7 +118,7 @@ async fn guard(
             }
         }
     };
-    let mut watched: Option<(String, ExitSignal)> = None;
+    let mut watched: Option<(String, WatchHandle)> = None;
     let mut pause = FIRST_PAUSE;
     loop {
         let looked = {
@@ -125,16 +128,16 @@ async fn guard(
         match looked {
             Ok(found) => {
                 pause = FIRST_PAUSE;
-                let id = found.id.unwrap_or_default();
+                let id = found.id;
                 match &watched {
-                    Some((container, signal)) if *container == id => drop(signal.heard().await),
+                    Some((container, handle)) if *container == id => drop(handle.notified().await),
                     before => {
                         if before.is_some() {
                             tell_all(&id, HEALED);
                         }
                         // It may have ended before it was watched, and is looked at again for that.
-                        let signal = around.exits.watch(&id);
-                        watched = Some((id, signal));
+                        let handle = around.exits.watch(&id);
+                        watched = Some((id, handle));
                     }
                 }
             }
@@ -143,7 +146,7 @@ async fn guard(
                 tracing::warn!(%alloc, %error, "the group's network has no pause container for now");
                 let woken = async {
                     match &watched {
-                        Some((_, signal)) => drop(signal.heard().await),
+                        Some((_, handle)) => drop(handle.notified().await),
                         None => std::future::pending().await,
                     }
                 };
@@ -160,7 +163,7 @@ pub(super) async fn joinable(
     network: &Network,
     alloc: &AllocId,
     isolation: &NetworkIsolation,
-) -> Result<ContainerInspectResponse, DriverError> {
+) -> Result<Inspected, DriverError> {
     let found = pause_container(around, alloc).await?;
     let kept = KeptNamespace::of(alloc);
     let Some(namespace) = kept.identity() else {
@@ -174,7 +177,7 @@ pub(super) async fn joinable(
             keep_image(around, network, &found).await;
             return Ok(found);
         }
-        purge(around, &found.id.unwrap_or_default()).await?;
+        purge(around, &found.id).await?;
     }
     // It is rare, and large.
     Box::pin(another(around, network, alloc, isolation, (&kept, namespace))).await
@@ -187,7 +190,7 @@ async fn another(
     alloc: &AllocId,
     isolation: &NetworkIsolation,
     (kept, namespace): (&KeptNamespace, Identity),
-) -> Result<ContainerInspectResponse, DriverError> {
+) -> Result<Inspected, DriverError> {
     let image = PauseImage::built_in(around).await?;
     let hostname = Ledger::of(around).await.and_then(|ledger| ledger.kept(alloc));
     let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
@@ -199,9 +202,8 @@ async fn another(
 }
 
 /// Whether a container still has the namespace with which the network was made.
-fn is_the_first(found: &ContainerInspectResponse, isolation: &NetworkIsolation) -> bool {
-    let path = found.network_settings.as_ref().and_then(|settings| settings.sandbox_key.as_deref());
-    is_running(found) && path == Some(&isolation.path)
+fn is_the_first(found: &Inspected, isolation: &NetworkIsolation) -> bool {
+    found.is_running() && found.sandbox == isolation.path
 }
 
 fn lost() -> DriverError {
@@ -214,24 +216,19 @@ fn lost() -> DriverError {
 }
 
 /// The network namespace that a container's first process is in.
-fn namespace_of(found: &ContainerInspectResponse) -> Option<Identity> {
-    let process = found.state.as_ref().filter(|state| state.running == Some(true))?.pid?;
-    identity(Path::new(&format!("/proc/{process}/ns/net")))
+fn namespace_of(found: &Inspected) -> Option<Identity> {
+    identity(Path::new(&format!("/proc/{}/ns/net", found.pid()?)))
 }
 
 /// Waits until a container's program is in the namespace.
-async fn moved_in(
-    around: &Surroundings,
-    id: &str,
-    namespace: Identity,
-) -> Result<ContainerInspectResponse, DriverError> {
+async fn moved_in(around: &Surroundings, id: &str, namespace: Identity) -> Result<Inspected, DriverError> {
     let deadline = Instant::now() + MOVING;
     loop {
         let found = look_at(around, id).await?;
         if namespace_of(&found) == Some(namespace) {
             return Ok(found);
         }
-        if !is_running(&found) || Instant::now() > deadline {
+        if !found.is_running() || Instant::now() > deadline {
             return Err(DriverError::new("the pause container did not move into the kept network namespace"));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

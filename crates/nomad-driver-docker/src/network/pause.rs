@@ -9,10 +9,7 @@ use nomad_plugin::id::AllocId;
 use super::ledger::Ledger;
 use crate::{
     container::{ALLOC_ID, NODE_ID},
-    engine::{
-        EngineError, FoundContainer,
-        model::{ContainerInspectResponse, MountPoint},
-    },
+    engine::{EngineError, Inspected, ListedContainer, MountPoint},
     task::Surroundings,
 };
 
@@ -36,44 +33,38 @@ pub fn is_name_of_pause(container: &str, alloc: &AllocId) -> bool {
 }
 
 /// Whether a container that the engine lists is a pause container.
-pub fn is_pause(found: &FoundContainer) -> bool {
-    let is_named = || found.names.iter().flatten().any(|name| name.trim_start_matches('/').starts_with(NAME));
-    let is_labelled = found.labels.as_ref().is_some_and(|labels| labels.contains_key(PAUSE));
-    (is_labelled || is_named()) && !has_directories(found.mounts.as_deref().unwrap_or_default())
+pub fn is_pause(found: &ListedContainer) -> bool {
+    let is_named = || found.names.iter().any(|name| name.starts_with(NAME));
+    let is_labelled = found.labels.contains_key(PAUSE);
+    (is_labelled || is_named()) && !has_directories(&found.mounts)
 }
 
 /// Whether a pause container is the one of an allocation, not one that an attempt left beside it.
-pub fn is_pause_of(found: &FoundContainer, alloc: &AllocId) -> bool {
+pub fn is_pause_of(found: &ListedContainer, alloc: &AllocId) -> bool {
     let pause = name(alloc);
-    let is_labelled = found.labels.as_ref().is_some_and(|labels| labels.contains_key(PAUSE));
-    let is_named = || found.names.iter().flatten().any(|name| name.trim_start_matches('/') == pause);
+    let is_labelled = found.labels.contains_key(PAUSE);
+    let is_named = || found.names.contains(&pause);
     is_pause(found) && (is_labelled || is_named())
 }
 
 /// Whether a container has directories of the host, as each task's has.
 fn has_directories(mounts: &[MountPoint]) -> bool {
-    let is_bind = |mount: &&MountPoint| mount.typ.as_deref() == Some("bind");
-    mounts.iter().filter(is_bind).any(|mount| mount.destination.as_deref() != Some(INSIDE))
+    mounts.iter().any(|mount| mount.is_bind && mount.destination != INSIDE)
 }
 
 /// Whether a container that has the name of an allocation's pause container is that one. `node` is this node's id, empty
 /// where it is not known.
-fn is_of(found: &ContainerInspectResponse, alloc: &AllocId, node: &str) -> bool {
-    let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
-    let label = |name: &str| labels.and_then(|labels| labels.get(name)).map(String::as_str);
-    let is_of_node = label(NODE_ID).is_none_or(|of| of.is_empty() || node.is_empty() || of == node);
-    let is_named = || found.name.as_deref().is_some_and(|named| named.trim_start_matches('/') == name(alloc));
-    label(ALLOC_ID) == Some(alloc.as_str())
+fn is_of(found: &Inspected, alloc: &AllocId, node: &str) -> bool {
+    let of = found.label(NODE_ID);
+    let is_of_node = of.is_empty() || node.is_empty() || of == node;
+    found.labels.get(ALLOC_ID).is_some_and(|of| of == alloc.as_str())
         && is_of_node
-        && (label(PAUSE).is_some() || is_named())
-        && !has_directories(found.mounts.as_deref().unwrap_or_default())
+        && (found.labels.contains_key(PAUSE) || found.name == name(alloc))
+        && !has_directories(&found.mounts)
 }
 
 /// The pause container of an allocation, in any state: the one that the ledger has, or else one that says so itself.
-pub(super) async fn find(
-    around: &Surroundings,
-    alloc: &AllocId,
-) -> Result<Option<ContainerInspectResponse>, EngineError> {
+pub(super) async fn find(around: &Surroundings, alloc: &AllocId) -> Result<Option<Inspected>, EngineError> {
     if let Some(noted) = Ledger::of(around).await.and_then(|ledger| ledger.pause(alloc))
         && let Some(found) = inspect(around, &noted).await?
     {
@@ -86,8 +77,8 @@ pub(super) async fn find(
     }
     tracing::warn!(%alloc, container = named.id, "somebody else's container has the name of a pause container");
     let listed = around.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
-    let own = listed.into_iter().filter(|found| is_pause_of(found, alloc) && super::runs(found));
-    for id in own.filter_map(|found| found.id) {
+    let own = listed.into_iter().filter(|found| is_pause_of(found, alloc) && ListedContainer::is_running(found));
+    for id in own.map(|found| found.id) {
         if let Some(found) = inspect(around, &id).await?
             && is_of(&found, alloc, &node)
         {
@@ -97,7 +88,7 @@ pub(super) async fn find(
     Ok(None)
 }
 
-async fn inspect(around: &Surroundings, container: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+async fn inspect(around: &Surroundings, container: &str) -> Result<Option<Inspected>, EngineError> {
     match around.engine.inspect_container(container).await {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -108,30 +99,28 @@ async fn inspect(around: &Surroundings, container: &str) -> Result<Option<Contai
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::ContainerConfig;
 
     fn mount(destination: &str) -> MountPoint {
-        let destination = Some(destination.to_owned());
-        MountPoint { typ: Some("bind".to_owned()), destination, ..MountPoint::default() }
+        MountPoint { is_bind: true, destination: destination.to_owned(), ..MountPoint::default() }
     }
 
-    fn inspected(name: &str, labels: &[(&str, &str)], mounts: &[&str]) -> ContainerInspectResponse {
+    fn inspected(name: &str, labels: &[(&str, &str)], mounts: &[&str]) -> Inspected {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        ContainerInspectResponse {
-            name: Some(format!("/{name}")),
-            config: Some(ContainerConfig { labels: Some(labels), ..ContainerConfig::default() }),
-            mounts: Some(mounts.iter().map(|at| mount(at)).collect()),
-            ..ContainerInspectResponse::default()
+        Inspected {
+            name: name.to_owned(),
+            labels,
+            mounts: mounts.iter().map(|at| mount(at)).collect(),
+            ..Inspected::default()
         }
     }
 
     #[test]
     fn a_pause_container_is_known_by_its_label_or_by_what_no_task_lacks() {
-        let found = |name: &str, label: &str, mounts: &[&str]| FoundContainer {
-            names: Some(vec![format!("/{name}")]),
-            labels: Some([(label.to_owned(), "true".to_owned())].into()),
-            mounts: Some(mounts.iter().map(|at| mount(at)).collect()),
-            ..FoundContainer::default()
+        let found = |name: &str, label: &str, mounts: &[&str]| ListedContainer {
+            names: vec![name.to_owned()],
+            labels: [(label.to_owned(), "true".to_owned())].into(),
+            mounts: mounts.iter().map(|at| mount(at)).collect(),
+            ..ListedContainer::default()
         };
 
         assert!(is_pause(&found("any", PAUSE, &[])) && is_pause(&found("any", PAUSE, &[INSIDE])));

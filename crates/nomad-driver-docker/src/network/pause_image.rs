@@ -3,7 +3,7 @@
 use nomad_plugin::driver::{DriverError, Recoverability};
 
 use crate::{
-    engine::model::ContainerInspectResponse,
+    engine::Inspected,
     image::{Freshness, ImageLease, ImageRequest, LocalImage, PAUSE_IMAGE},
     made::Made,
     task::Surroundings,
@@ -42,11 +42,11 @@ impl PauseImage {
     }
 
     /// That of a pause container that an earlier process started; `None` where it is just being removed.
-    pub(super) async fn of(around: &Surroundings, found: &ContainerInspectResponse) -> Option<Self> {
+    pub(super) async fn of(around: &Surroundings, found: &Inspected) -> Option<Self> {
         // What it was made of is an id, but where an earlier version made it.
-        let of = found.config.as_ref().and_then(|config| config.image.clone()).unwrap_or_default();
-        let id = if of.starts_with("sha256:") { &of } else { found.image.as_ref()? };
-        let lease = around.images.keep(id, &of).await?;
+        let of = &found.image_name;
+        let id = if of.starts_with("sha256:") { of } else { &found.image };
+        let lease = around.images.keep(id, of).await?;
         Some(Self { id: lease.id().to_owned(), lease, notice: None })
     }
 

@@ -60,14 +60,14 @@ impl Drop for Host {
     }
 }
 
-fn using(stage: &Path) -> FoundContainer {
+fn using(stage: &Path) -> ListedContainer {
     let mount = |destination: &str, source: PathBuf| MountPoint {
-        destination: Some(destination.to_owned()),
-        source: Some(source.display().to_string()),
+        destination: destination.to_owned(),
+        source: Some(source),
         ..MountPoint::default()
     };
     let mounts = vec![mount("/x", "/srv".into()), mount("/alloc", stage.join("0"))];
-    FoundContainer { mounts: Some(mounts), ..FoundContainer::default() }
+    ListedContainer { mounts, ..ListedContainer::default() }
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
         fs::create_dir(stages.own.join(other)).unwrap();
     }
 
-    stages.remove_left(&[using(&roots[0]), FoundContainer::default()], stages.unlocked().unwrap());
+    stages.remove_left(&[using(&roots[0]), ListedContainer::default()], stages.unlocked().unwrap());
 
     let are_there = roots.each_ref().map(|root| root.exists());
     assert_eq!(are_there, [true, false, true]);
     assert_eq!(fs::read_dir(&stages.own).unwrap().count(), 3, "and what is no stage");
     drop(begun);
-    let of_used = stages.of_mounts(using(&roots[0]).mounts.as_deref()).unwrap();
+    let of_used = stages.of_mounts(&using(&roots[0]).mounts).unwrap();
     of_used.remove();
     of_used.remove();
     assert_eq!(host.mounts(), 1);
@@ -146,7 +146,7 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
 #[test]
 fn a_container_has_a_stage_where_its_alloc_comes_from_one() {
     let stages = Stages { all: "/state/mounts".into(), own: "/state/mounts/engine".into(), remapped: None };
-    let of = |source: &str| stages.of_mounts(using(Path::new(source)).mounts.as_deref());
+    let of = |source: &str| stages.of_mounts(&using(Path::new(source)).mounts);
     let key = new_key();
 
     for engine in ["engine", "by-another-name"] {

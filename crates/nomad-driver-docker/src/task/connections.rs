@@ -14,7 +14,7 @@ use nomad_plugin::driver::TaskConfig;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::{container::task_dir, engine::model::ContainerInspectResponse};
+use crate::{container::task_dir, engine::Inspected};
 
 /// More than any task's networks take.
 const MOST: u64 = 1 << 16;
@@ -37,14 +37,12 @@ struct Noted {
 
 impl Connections {
     /// Those of a container that was just started.
-    pub(super) fn of(inspected: &ContainerInspectResponse) -> Self {
-        let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-        let names = networks.into_iter().flatten().map(|(name, _)| name.clone()).collect();
-        Self { names, lacking: false }
+    pub(super) fn of(inspected: &Inspected) -> Self {
+        Self { names: inspected.networks.keys().cloned().collect(), lacking: false }
     }
 
     /// Those of a task's container that was started earlier, as far as that was noted.
-    pub(super) fn since_the_start(task: &TaskConfig, container: &str, inspected: &ContainerInspectResponse) -> Self {
+    pub(super) fn since_the_start(task: &TaskConfig, container: &str, inspected: &Inspected) -> Self {
         let noted = read(task).ok().filter(|noted| noted.container == container);
         let Some(Noted { networks: names, .. }) = noted else { return Self::of(inspected) };
         let lacking = missing(&names, inspected).is_some();
@@ -65,9 +63,8 @@ impl Connections {
 }
 
 /// The first of the networks that a container has no more.
-pub(super) fn missing<'a>(networks: &'a BTreeSet<String>, running: &ContainerInspectResponse) -> Option<&'a String> {
-    let has = running.network_settings.as_ref()?.networks.as_ref()?;
-    networks.iter().find(|network| !has.contains_key(*network))
+pub(super) fn missing<'a>(networks: &'a BTreeSet<String>, running: &Inspected) -> Option<&'a String> {
+    networks.iter().find(|network| !running.networks.contains_key(*network))
 }
 
 fn path(task: &TaskConfig) -> PathBuf {
@@ -88,12 +85,11 @@ fn read(task: &TaskConfig) -> io::Result<Noted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::{EndpointSettings, NetworkSettings};
+    use crate::engine::Addresses;
 
-    fn in_networks(names: &[&str]) -> ContainerInspectResponse {
-        let networks = names.iter().map(|name| ((*name).to_owned(), EndpointSettings::default())).collect();
-        let settings = NetworkSettings { networks: Some(networks), ..NetworkSettings::default() };
-        ContainerInspectResponse { network_settings: Some(settings), ..ContainerInspectResponse::default() }
+    fn in_networks(names: &[&str]) -> Inspected {
+        let networks = names.iter().map(|name| ((*name).to_owned(), Addresses::default())).collect();
+        Inspected { networks, ..Inspected::default() }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
-use super::{Surroundings, namesake::Namesake};
+use super::{Surroundings, namesake::Namesake, port_holder};
 use crate::{container::CreateRequest, half_made::HalfMade, made::Made};
 
 /// How often a call is made again when the engine does not answer.
@@ -37,7 +37,6 @@ impl Created {
                 }
                 Err(error) => error,
             };
-            let said = error.response().unwrap_or_default().to_lowercase();
             if error.is_conflict() && taken < request.attempts {
                 match Namesake::look(around, request, task, image).await? {
                     Namesake::Running(id) => return Ok(Self::new(around, id, true)),
@@ -50,8 +49,7 @@ impl Created {
                 tokio::time::sleep(backoff(transient)).await;
                 transient += 1;
             } else {
-                let recoverable =
-                    error.is_transient() || error.is_not_found() || said.contains("duplicate mount point");
+                let recoverable = error.is_transient() || error.is_not_found() || error.is_duplicate_mount();
                 return Err(DriverError::recoverable_if(recoverable, format!("failed to create container: {error}")));
             }
         }
@@ -74,7 +72,7 @@ impl Created {
     }
 
     /// Starts it.
-    pub(super) async fn start(&self, around: &Surroundings) -> Result<(), DriverError> {
+    pub(super) async fn start(&self, around: &Surroundings, request: &CreateRequest) -> Result<(), DriverError> {
         let mut attempts = 0;
         loop {
             match around.engine.start_container(&self.id).await {
@@ -85,7 +83,12 @@ impl Created {
                     attempts += 1;
                 }
                 Err(error) => {
-                    let message = format!("Failed to start container {}: {error}", self.id);
+                    let mut message = format!("Failed to start container {}: {error}", self.id);
+                    if error.is_port_taken()
+                        && let Some(hint) = port_holder::hint(&around.engine, &request.body).await
+                    {
+                        message.extend(["\n", &hint]);
+                    }
                     // A container whose network it joins may run later.
                     let recoverable = error.is_transient() || error.is_conflict();
                     return Err(DriverError::recoverable_if(recoverable, message));
@@ -96,7 +99,7 @@ impl Created {
 
     async fn runs(&self, around: &Surroundings) -> bool {
         let inspected = around.engine.inspect_container(&self.id).await;
-        inspected.is_ok_and(|inspected| inspected.state.and_then(|state| state.running) == Some(true))
+        inspected.is_ok_and(|inspected| inspected.is_running())
     }
 
     /// It has become a task's.

@@ -9,8 +9,8 @@ use nomad_plugin::{
 use super::{Surroundings, TaskStore};
 use crate::{
     container::{ALLOC_ID, NODE_ID, container_name},
-    engine::{EngineError, FoundContainer},
-    network, stage,
+    engine::{EngineError, ListedContainer},
+    stage,
 };
 
 /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is known
@@ -23,11 +23,14 @@ pub async fn end_left_over(around: &Surroundings, store: &TaskStore, id: &TaskId
     let node = around.node.known().id;
     let found = around.engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
     for container in found.iter().filter(|found| is_of(found, &task, &node)) {
-        let (Some(name), true) = (&container.id, !store.has_runs_of(&task)) else { continue };
+        if store.has_runs_of(&task) {
+            continue;
+        }
+        let name = &container.id;
         tracing::info!(container = name, task = id.as_str(), "ends what an earlier process left of a task");
         if around.plugin.gc.container {
             around.engine.remove_container(name).await.map_err(failed)?;
-        } else if network::runs(container) {
+        } else if container.is_running() {
             around.engine.kill_container(name, "SIGKILL").await.map_err(failed)?;
         }
     }
@@ -46,36 +49,34 @@ fn named(id: &TaskId) -> Option<TaskConfig> {
     })
 }
 
-fn is_of(found: &FoundContainer, task: &TaskConfig, node: &str) -> bool {
-    let label = |name: &str| found.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str);
-    let name = format!("/{}", container_name(task));
-    let is_ours = !node.is_empty() && label(NODE_ID) == node;
-    label(ALLOC_ID) == task.alloc_id.as_str() && found.names.iter().flatten().any(|known| *known == name) && is_ours
+fn is_of(found: &ListedContainer, task: &TaskConfig, node: &str) -> bool {
+    let is_ours = !node.is_empty() && found.label(NODE_ID) == node;
+    found.label(ALLOC_ID) == task.alloc_id.as_str() && found.names.contains(&container_name(task)) && is_ours
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn found(name: &str, alloc: &str, node: &str) -> FoundContainer {
+    fn found(name: &str, alloc: &str, node: &str) -> ListedContainer {
         let labels = [(ALLOC_ID, alloc), (NODE_ID, node)].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        FoundContainer {
-            names: Some(vec![name.to_owned()]),
-            labels: Some(labels.into_iter().collect()),
-            ..FoundContainer::default()
+        ListedContainer {
+            names: vec![name.to_owned()],
+            labels: labels.into_iter().collect(),
+            ..ListedContainer::default()
         }
     }
 
     #[test]
     fn a_container_is_a_tasks_by_its_allocation_its_name_and_its_node() {
         let task = named(&"a1/web/12345678".into()).unwrap();
-        let of_unknown_node = is_of(&found("/web-a1", "a1", ""), &task, "");
+        let of_unknown_node = is_of(&found("web-a1", "a1", ""), &task, "");
         let is_of = |name, alloc, node| is_of(&found(name, alloc, node), &task, "here");
 
-        assert!(is_of("/web-a1", "a1", "here") && !is_of("/web-a1", "a1", "") && !of_unknown_node);
-        assert!(!is_of("/web-a1", "a2", "here"), "another allocation's");
-        assert!(!is_of("/other-a1", "a1", "here"), "another task's");
-        assert!(!is_of("/web-a1", "a1", "there"), "another node's");
+        assert!(is_of("web-a1", "a1", "here") && !is_of("web-a1", "a1", "") && !of_unknown_node);
+        assert!(!is_of("web-a1", "a2", "here"), "another allocation's");
+        assert!(!is_of("other-a1", "a1", "here"), "another task's");
+        assert!(!is_of("web-a1", "a1", "there"), "another node's");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use nomad_plugin::{
     id::AllocId,
 };
 
-use super::{Surroundings, TaskStore, logger, state::Logger, watch_exit};
+use super::{Surroundings, TaskStore, logger, state::Logger};
 use crate::{
     background::apart,
     container::{ALLOC_ID, task_dir},
@@ -140,7 +140,7 @@ impl Logs {
 /// Whether an allocation has a container that runs, other than its pause container, as far as can be said.
 async fn has_running(around: &Surroundings, alloc: &AllocId) -> bool {
     let found = around.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await;
-    found.map_or(true, |found| found.iter().any(|found| network::runs(found) && !network::is_pause(found)))
+    found.map_or(true, |found| found.iter().any(|found| found.is_running() && !network::is_pause(found)))
 }
 
 fn failed(error: impl std::fmt::Display) -> DriverError {
@@ -279,21 +279,14 @@ fn frames(engine: &Engine, container: &str, since: Option<u64>) -> FrameStream {
 }
 
 fn frame_of(frame: Result<LogFrame, EngineError>) -> Result<Option<Frame>, FrameError> {
-    let LogFrame { stderr, stamped } = frame.map_err(|error| {
-        let said = error.to_string();
-        let lower = said.to_lowercase();
-        if lower.contains("configured logging driver does not support reading") || lower.contains("not implemented") {
-            FrameError::Unreadable(said)
-        } else {
-            FrameError::Interrupted(said)
-        }
+    let LogFrame { stderr, at, bytes } = frame.map_err(|error| {
+        let text = error.to_string();
+        if error.is_log_unreadable() { FrameError::Unreadable(text) } else { FrameError::Interrupted(text) }
     })?;
-    let Some(blank) = stamped.iter().position(|byte| *byte == b' ') else { return Ok(None) };
-    let at = std::str::from_utf8(&stamped[..blank]).ok().and_then(watch_exit::time);
-    let Some(at) = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok()) else { return Ok(None) };
+    let Ok(at) = at.duration_since(SystemTime::UNIX_EPOCH) else { return Ok(None) };
     Ok(Some(Frame {
         stream: if stderr { Stream::Stderr } else { Stream::Stdout },
         at: u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
-        bytes: stamped.slice(blank + 1..),
+        bytes,
     }))
 }

@@ -13,7 +13,7 @@ use nomad_plugin::driver::TaskConfig;
 use crate::{
     background::apart,
     container::files::{self, READABLE},
-    engine::model::{ContainerInspectResponse, MountPoint},
+    engine::{Inspected, MountPoint},
     stage::Staged,
     stats,
 };
@@ -26,13 +26,12 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Writes those files of an allocation again that are missing. A task that does not run gets them when it starts. One that
 /// has them from a stage keeps them; they are written for the tasks beside it.
-pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectResponse, stage: Option<&Staged>) {
-    let container = inspected.id.as_deref().unwrap_or_default();
+pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Option<&Staged>) {
     // What another process sees is not for this task.
-    let is_its = |pid: &i64| stats::is_in(container, *pid);
-    let Some(pid) = inspected.state.as_ref().and_then(|state| state.pid).filter(is_its) else { return };
+    let is_its = |pid: &i64| stats::is_in(&inspected.id, *pid);
+    let Some(pid) = inspected.pid().filter(is_its) else { return };
     let root = PathBuf::from(format!("/proc/{pid}/root"));
-    for mount in inspected.mounts.iter().flatten() {
+    for mount in &inspected.mounts {
         let Some((inside, path)) = ours(task, mount, stage) else { continue };
         let (root, alloc_dir, to) = (root.clone(), PathBuf::from(&task.alloc_dir), path.clone());
         // What the task has at that name may be on any file system.
@@ -47,8 +46,8 @@ pub(super) async fn restore(task: &TaskConfig, inspected: &ContainerInspectRespo
 /// Where a task sees a file that is the driver's to write, and where that is on the host.
 fn ours(task: &TaskConfig, mount: &MountPoint, stage: Option<&Staged>) -> Option<(&'static str, PathBuf)> {
     let written = [("/etc/hosts", files::hosts_path(task)), ("/etc/resolv.conf", files::resolv_conf_path(task))];
-    let (inside, written) = written.into_iter().find(|(inside, _)| mount.destination.as_deref() == Some(inside))?;
-    let source = Path::new(mount.source.as_deref()?);
+    let (inside, written) = written.into_iter().find(|(inside, _)| mount.destination == *inside)?;
+    let source = mount.source.as_deref()?;
     let path = if stage.is_some_and(|stage| stage.has(source)) { written } else { source.to_owned() };
     (!task.alloc_dir.is_empty() && path.starts_with(&task.alloc_dir)).then_some((inside, path))
 }

@@ -9,7 +9,7 @@ use nomad_plugin::driver::{DriverError, TaskConfig};
 use super::Surroundings;
 use crate::{
     container::{ALLOC_ID, CreateRequest, NODE_ID},
-    engine::model::ContainerInspectResponse,
+    engine::Inspected,
     made::Made,
 };
 
@@ -44,7 +44,7 @@ impl Namesake {
                 return Err(DriverError::recoverable(format!("Failed to inspect container {name}: {error}")));
             }
         };
-        let id = found.id.clone().unwrap_or_default();
+        let id = found.id.clone();
         let is_noted = Made::new(&around.plugin.state_dir).has(&id, name);
         let is_of_image = is_of_image(around, &found, request, image).await;
         let is_own = is_noted || (is_of(&found, task) && is_of_image);
@@ -52,55 +52,38 @@ impl Namesake {
             tracing::warn!(container = id, name, "a container of somebody else's has the name of the task's");
             return Ok(Self::Strange);
         }
-        let is_running = found.state.as_ref().and_then(|state| state.running) == Some(true);
-        Ok(if is_running && is_of_image { Self::Running(id) } else { Self::Left(id) })
+        Ok(if found.is_running() && is_of_image { Self::Running(id) } else { Self::Left(id) })
     }
 }
 
 /// Whether a container that has the name of another task's of the group is that task's.
-pub(super) fn is_of_group(
-    around: &Surroundings,
-    found: &ContainerInspectResponse,
-    task: &TaskConfig,
-    name: &str,
-) -> bool {
-    let is_noted = || Made::new(&around.plugin.state_dir).has(found.id.as_deref().unwrap_or_default(), name);
+pub(super) fn is_of_group(around: &Surroundings, found: &Inspected, task: &TaskConfig, name: &str) -> bool {
+    let is_noted = || Made::new(&around.plugin.state_dir).has(&found.id, name);
     is_of_alloc(found, task) || is_noted()
 }
 
 /// Whether a container's labels name a task's allocation and node, and no other task.
-fn is_of(found: &ContainerInspectResponse, task: &TaskConfig) -> bool {
-    is_of_alloc(found, task) && ["", task.name.as_str()].contains(&label(found, TASK_NAME))
+fn is_of(found: &Inspected, task: &TaskConfig) -> bool {
+    is_of_alloc(found, task) && ["", task.name.as_str()].contains(&found.label(TASK_NAME))
 }
 
 /// Whether a container's labels name a task's allocation and node.
-fn is_of_alloc(found: &ContainerInspectResponse, task: &TaskConfig) -> bool {
-    let is_named = |name: &str, value: &str| !value.is_empty() && label(found, name) == value;
+fn is_of_alloc(found: &Inspected, task: &TaskConfig) -> bool {
+    let is_named = |name: &str, value: &str| !value.is_empty() && found.label(name) == value;
     is_named(ALLOC_ID, task.alloc_id.as_str()) && is_named(NODE_ID, &task.node_id)
 }
 
-/// Empty where there is none.
-fn label<'a>(found: &'a ContainerInspectResponse, name: &str) -> &'a str {
-    let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
-    labels.and_then(|labels| labels.get(name)).map_or("", String::as_str)
-}
-
 /// Whether a container is of an image, by its id.
-async fn is_of_image(
-    around: &Surroundings,
-    found: &ContainerInspectResponse,
-    request: &CreateRequest,
-    image: &str,
-) -> bool {
-    let of = found.image.as_deref().unwrap_or_default();
+async fn is_of_image(around: &Surroundings, found: &Inspected, request: &CreateRequest, image: &str) -> bool {
+    let of = found.image.as_str();
     if of.is_empty() || of == image {
         return !of.is_empty();
     }
     // With containerd's image store a container may name the manifest of the image's platform.
     match around.engine.inspect_image(of).await {
-        Ok(inspected) => inspected.id.as_deref() == Some(image),
+        Ok(inspected) => inspected.id == image,
         Err(error) if error.is_not_found() => {
-            found.config.as_ref().is_some_and(|config| config.image == request.body.image)
+            request.body.image.as_ref().is_some_and(|image| *image == found.image_name)
         }
         Err(_) => false,
     }
@@ -109,12 +92,10 @@ async fn is_of_image(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::model::ContainerConfig;
 
-    fn labelled(labels: &[(&str, &str)]) -> ContainerInspectResponse {
+    fn labelled(labels: &[(&str, &str)]) -> Inspected {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let config = ContainerConfig { labels: Some(labels), ..ContainerConfig::default() };
-        ContainerInspectResponse { config: Some(config), ..ContainerInspectResponse::default() }
+        Inspected { labels, ..Inspected::default() }
     }
 
     #[test]

@@ -19,8 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Surroundings;
 use crate::{
     container::{ALLOC_ID, container_name},
-    engine::FoundContainer,
-    network,
+    engine::ListedContainer,
 };
 
 /// The turns of all allocations.
@@ -62,16 +61,13 @@ pub(super) async fn writable(around: &Surroundings, task: &TaskConfig) -> Result
     Ok(found.iter().filter(|found| is_neighbour(found, task)).flat_map(|found| written(found, task)).collect())
 }
 
-fn is_neighbour(found: &FoundContainer, task: &TaskConfig) -> bool {
-    let alloc = found.labels.as_ref().and_then(|labels| labels.get(ALLOC_ID));
-    let name = format!("/{}", container_name(task));
-    let is_own = found.names.iter().flatten().any(|known| *known == name);
-    network::runs(found) && !is_own && alloc.is_some_and(|alloc| alloc == task.alloc_id.as_str())
+fn is_neighbour(found: &ListedContainer, task: &TaskConfig) -> bool {
+    let is_own = found.names.contains(&container_name(task));
+    found.is_running() && !is_own && found.labels.get(ALLOC_ID).is_some_and(|alloc| alloc == task.alloc_id.as_str())
 }
 
-fn written(found: &FoundContainer, task: &TaskConfig) -> Vec<PathBuf> {
-    let mounts = found.mounts.iter().flatten().filter(|mount| mount.rw != Some(false));
-    let sources = mounts.filter_map(|mount| mount.source.as_deref().map(Path::new));
+fn written(found: &ListedContainer, task: &TaskConfig) -> Vec<PathBuf> {
+    let sources = found.mounts.iter().filter(|mount| mount.is_writable).filter_map(|mount| mount.source.as_deref());
     sources.filter(|source| source.starts_with(&task.alloc_dir)).map(Path::to_owned).collect()
 }
 
@@ -80,22 +76,25 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::engine::model::{ContainerSummaryStateEnum as State, MountPoint};
+    use crate::engine::{ListedState, MountPoint};
 
-    fn found(name: &str, alloc: &str, state: State) -> FoundContainer {
-        let mount =
-            |source: &str, rw| MountPoint { source: Some(source.to_owned()), rw: Some(rw), ..MountPoint::default() };
-        FoundContainer {
-            names: Some(vec![format!("/{name}-{alloc}")]),
-            labels: Some([(ALLOC_ID.to_owned(), alloc.to_owned())].into()),
+    fn found(name: &str, alloc: &str, state: ListedState) -> ListedContainer {
+        let mount = |source: &str, is_writable| MountPoint {
+            source: Some(source.into()),
+            is_writable,
+            ..MountPoint::default()
+        };
+        ListedContainer {
+            names: vec![format!("{name}-{alloc}")],
+            labels: [(ALLOC_ID.to_owned(), alloc.to_owned())].into(),
             state: Some(state),
-            mounts: Some(vec![
+            mounts: vec![
                 mount("/allocs/a1/alloc", false),
                 mount("/allocs/a1/alloc/data", true),
                 mount("/srv", true),
                 mount("/allocs/a1/other/local", true),
-            ]),
-            ..FoundContainer::default()
+            ],
+            ..ListedContainer::default()
         }
     }
 
@@ -107,14 +106,16 @@ mod tests {
             alloc_dir: "/allocs/a1".into(),
             ..TaskConfig::default()
         };
-        let other = found("other", "a1", State::RUNNING);
+        let other = found("other", "a1", ListedState::Running);
 
         assert!(is_neighbour(&other, &task));
         assert_eq!(written(&other, &task), ["/allocs/a1/alloc/data", "/allocs/a1/other/local"].map(PathBuf::from));
-        for (name, alloc, state) in
-            [("web", "a1", State::RUNNING), ("other", "a2", State::RUNNING), ("other", "a1", State::EXITED)]
-        {
-            assert!(!is_neighbour(&found(name, alloc, state), &task), "{name} {alloc} {state}");
+        for (name, alloc, state) in [
+            ("web", "a1", ListedState::Running),
+            ("other", "a2", ListedState::Running),
+            ("other", "a1", ListedState::Exited),
+        ] {
+            assert!(!is_neighbour(&found(name, alloc, state), &task), "{name} {alloc} {state:?}");
         }
     }
 

@@ -4,14 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use listeners::{Listener, Protocol, SocketState};
 
-use crate::engine::{
-    Engine, FoundContainer,
-    model::{ContainerCreateBody, PortSummary},
-};
-
-/// In the engine's words: another container has the port, or a process has. (An address of a network that is taken is an
-/// `Address already in use`.)
-const TAKEN: [&str; 2] = ["port is already allocated", "address already in use"];
+use crate::engine::{Engine, ListedContainer, Protocol as Published, PublishedPort, request::ContainerCreateBody};
 
 /// A port of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +14,14 @@ struct HostPort {
     protocol: Protocol,
 }
 
-/// Names who holds a port of a container that did not start; `None` where that was for another reason, and where nobody
-/// is seen to.
-pub(super) async fn hint(engine: &Engine, body: &ContainerCreateBody, why: &str) -> Option<String> {
-    if !TAKEN.iter().any(|taken| why.contains(taken)) {
-        return None;
-    }
+/// Names who holds a port of a container that did not start because one is taken; `None` where nobody is seen to.
+pub(super) async fn hint(engine: &Engine, body: &ContainerCreateBody) -> Option<String> {
     let ports = published(body);
     for wanted in &ports {
         let text = format!("{}/{}", wanted.port, wanted.protocol.to_string().to_lowercase());
         let found = engine.containers_that_publish(&text).await.unwrap_or_default();
         if let Some(container) = found.into_iter().find(|found| publishes(found, wanted)) {
-            let name = container.names.and_then(|names| names.into_iter().next()).unwrap_or_default();
-            let name = name.trim_start_matches('/');
+            let name = container.names.into_iter().next().unwrap_or_default();
             return Some(format!("hint: port {text} is published by container {name}"));
         }
     }
@@ -48,14 +36,15 @@ pub(super) async fn hint(engine: &Engine, body: &ContainerCreateBody, why: &str)
     })
 }
 
-fn publishes(found: &FoundContainer, wanted: &HostPort) -> bool {
-    let is_it = |port: &PortSummary| {
-        let address = port.ip.as_ref().and_then(|ip| ip.parse().ok()).unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-        port.public_port == Some(wanted.port)
-            && port.typ.is_some_and(|typ| typ.to_string().eq_ignore_ascii_case(&wanted.protocol.to_string()))
-            && overlap(address, wanted.address)
+fn publishes(found: &ListedContainer, wanted: &HostPort) -> bool {
+    let protocol = match wanted.protocol {
+        Protocol::TCP => Published::Tcp,
+        Protocol::UDP => Published::Udp,
     };
-    found.ports.iter().flatten().any(is_it)
+    let is_it = |published: &PublishedPort| {
+        published.port == wanted.port && published.protocol == protocol && overlap(published.address, wanted.address)
+    };
+    found.ports.iter().any(is_it)
 }
 
 fn holds(listener: &Listener, wanted: &HostPort) -> bool {
@@ -91,30 +80,28 @@ mod tests {
     use super::*;
     use crate::engine::{
         Endpoint,
-        model::{HostConfig, PortBinding, PortSummaryTypeEnum},
+        request::{HostConfig, PortBinding},
     };
 
     #[test]
     fn a_container_holds_its_port_at_its_address() {
-        let publishes = |ip: Option<&str>, address: &str, port, protocol| {
-            let typ = Some(PortSummaryTypeEnum::TCP);
-            let ip = ip.map(str::to_owned);
-            let port_of_it = PortSummary { ip, private_port: 8080, public_port: Some(80), typ };
-            let found = FoundContainer { ports: Some(vec![port_of_it]), ..FoundContainer::default() };
+        let publishes = |at: &str, address: &str, port, protocol| {
+            let published = PublishedPort { address: at.parse().unwrap(), port: 80, protocol: Published::Tcp };
+            let found = ListedContainer { ports: vec![published], ..ListedContainer::default() };
             super::publishes(&found, &HostPort { address: address.parse().unwrap(), port, protocol })
         };
 
-        assert!(publishes(Some("127.0.0.1"), "127.0.0.1", 80, Protocol::TCP));
-        assert!(publishes(Some("127.0.0.1"), "0.0.0.0", 80, Protocol::TCP));
-        assert!(publishes(Some("::"), "127.0.0.1", 80, Protocol::TCP));
-        assert!(publishes(None, "127.0.0.1", 80, Protocol::TCP));
-        assert!(!publishes(Some("127.0.0.2"), "127.0.0.1", 80, Protocol::TCP));
-        assert!(!publishes(Some("127.0.0.1"), "127.0.0.1", 81, Protocol::TCP));
-        assert!(!publishes(Some("127.0.0.1"), "127.0.0.1", 80, Protocol::UDP));
+        assert!(publishes("127.0.0.1", "127.0.0.1", 80, Protocol::TCP));
+        assert!(publishes("127.0.0.1", "0.0.0.0", 80, Protocol::TCP));
+        assert!(publishes("::", "127.0.0.1", 80, Protocol::TCP));
+        assert!(publishes("0.0.0.0", "127.0.0.1", 80, Protocol::TCP));
+        assert!(!publishes("127.0.0.2", "127.0.0.1", 80, Protocol::TCP));
+        assert!(!publishes("127.0.0.1", "127.0.0.1", 81, Protocol::TCP));
+        assert!(!publishes("127.0.0.1", "127.0.0.1", 80, Protocol::UDP));
     }
 
     #[tokio::test]
-    async fn a_start_that_failed_for_another_reason_has_no_hint() {
+    async fn a_process_that_holds_a_port_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
         let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(port) };
@@ -126,11 +113,8 @@ mod tests {
         // No engine is there, which is as good as one without containers.
         let engine = Engine::new(Endpoint { address: "unix:///nowhere/docker.sock".to_owned(), ..Endpoint::default() });
 
-        let of_program = hint(&engine, &body, "exec: \"/no\": no such file or directory").await;
-        let of_address = hint(&engine, &body, "Address already in use").await;
-        let of_port = hint(&engine, &body, "listen tcp4 127.0.0.1:80: bind: address already in use").await;
+        let of_port = hint(&engine, &body).await;
 
-        assert_eq!((of_program, of_address), (None, None));
         assert!(of_port.unwrap().ends_with(&format!(" (pid {})", std::process::id())));
     }
 

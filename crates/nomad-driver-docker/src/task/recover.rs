@@ -5,10 +5,10 @@ use nomad_plugin::driver::{DriverError, TaskHandle};
 use super::{
     Container, Surroundings, Task, TaskStore,
     connections::Connections,
+    exit::Exit,
     logging::{Logging, Subject},
     lost_files,
     state::TaskState,
-    watch_exit,
 };
 use crate::{
     container::container_name,
@@ -34,25 +34,22 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
         let message = format!("failed to inspect container for id {:?}: {error}", state.container_id);
         DriverError::recoverable_or_unsaid(error.is_transient(), message)
     })?;
-    let driver = inspected.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.clone());
-    let subject =
-        Subject { task: &config, container: &state.container_id, driver: driver.as_deref().unwrap_or_default() };
+    let subject = Subject { task: &config, container: &state.container_id, driver: &inspected.log_driver };
     let logging = Logging::adopted(around, subject, state.logger.as_ref()).await;
     let facts = around.engine.facts().await;
     let facts = facts.map_err(|error| {
         DriverError::recoverable_or_unsaid(error.is_transient(), format!("failed to fetch docker daemon info: {error}"))
     })?;
     let logs = logging.begin(&facts).await?;
-    let image = inspected.config.as_ref().and_then(|config| config.image.as_deref()).unwrap_or_default();
-    let image = around.images.keep(inspected.image.as_deref().unwrap_or_default(), image).await;
+    let image = around.images.keep(&inspected.image, &inspected.image_name).await;
     let container = Container {
         networks: Connections::since_the_start(&config, &state.container_id, &inspected),
         id: state.container_id,
         network: state.network,
-        started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
-        pid: inspected.state.as_ref().and_then(|state| state.pid),
+        started_at: inspected.started_at,
+        pid: inspected.pid(),
         image,
-        stage: Stages::of(around).await.and_then(|stages| stages.of_mounts(inspected.mounts.as_deref())),
+        stage: Stages::of(around).await.and_then(|stages| stages.of_mounts(&inspected.mounts)),
     };
     if let Some(ledger) = Ledger::of(around).await {
         ledger.note_joined(&config);
@@ -60,6 +57,6 @@ pub async fn recover(around: &Surroundings, store: &TaskStore, handle: TaskHandl
     network::look_after_that_of(around, store, &config);
     lost_files::restore(&config, &inspected, container.stage.as_ref()).await;
     tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
-    place.fill(Task::watched(around, config, container, signal, logs, watch_exit::exit(&inspected)));
+    place.fill(Task::watched(around, config, container, signal, logs, Exit::of(&inspected.state)));
     Ok(())
 }

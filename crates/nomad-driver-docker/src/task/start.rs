@@ -15,16 +15,16 @@ use super::{
     Container, Surroundings, Task, TaskStore,
     connections::Connections,
     created::Created,
+    exit::Exit,
     handover::Handover,
     logging::{Logging, Subject},
-    namesake, port_holder,
+    namesake,
     state::TaskState,
-    watch_exit,
 };
 use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Machine, Request, files},
-    engine::{EngineFacts, model::ContainerInspectResponse},
+    engine::EngineFacts,
     events::EventSubject,
     image::{ImageRequest, LocalImage},
     logs::LogTask,
@@ -124,16 +124,12 @@ async fn joinable(around: &Surroundings, task: &TaskConfig, sibling: &str) -> Re
         return Err(DriverError::new("network_mode: a task cannot join its own network"));
     }
     let running = match around.engine.inspect_container(sibling).await {
-        Ok(inspected) => namesake::is_of_group(around, &inspected, task, sibling) && is_running(&inspected),
+        Ok(inspected) => namesake::is_of_group(around, &inspected, task, sibling) && inspected.is_running(),
         Err(error) if error.is_not_found() => false,
         Err(error) => return Err(DriverError::recoverable(format!("Failed to inspect container {sibling}: {error}"))),
     };
     let refusal = || format!("network_mode: the task to join does not run: there is no running container {sibling}");
     if running { Ok(()) } else { Err(DriverError::recoverable(refusal())) }
-}
-
-fn is_running(inspected: &ContainerInspectResponse) -> bool {
-    inspected.state.as_ref().and_then(|state| state.running) == Some(true)
 }
 
 async fn facts(around: &Surroundings) -> Result<Arc<EngineFacts>, DriverError> {
@@ -151,7 +147,7 @@ async fn running(
     config: &TaskConfig,
     options: &TaskOptions,
     request: &CreateRequest,
-) -> Result<(Container, Option<LogTask>, Option<watch_exit::Exit>), DriverError> {
+) -> Result<(Container, Option<LogTask>, Option<Exit>), DriverError> {
     let facts = facts(around).await?;
     let driver = request.body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.as_deref());
     let subject = Subject { task: config, container: &created.id, driver: driver.unwrap_or_default() };
@@ -164,12 +160,7 @@ async fn running(
     if !created.running {
         request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
         created.connect(around, request).await?;
-        if let Err(mut error) = created.start(around).await {
-            if let Some(hint) = port_holder::hint(&around.engine, &request.body, &error.message).await {
-                error.message.extend(["\n", &hint]);
-            }
-            return Err(error);
-        }
+        created.start(around, request).await?;
     }
     let inspected =
         around.engine.inspect_container(&created.id).await.map_err(|error| {
@@ -179,10 +170,10 @@ async fn running(
         id: created.id.clone(),
         network: container::driver_network(&inspected, options),
         networks: Connections::of(&inspected),
-        started_at: inspected.state.as_ref().and_then(|state| watch_exit::time(state.started_at.as_deref()?)),
-        pid: inspected.state.as_ref().and_then(|state| state.pid),
+        started_at: inspected.started_at,
+        pid: inspected.pid(),
         image: None,
-        stage: Stages::of(around).await.and_then(|stages| stages.of_mounts(inspected.mounts.as_deref())),
+        stage: Stages::of(around).await.and_then(|stages| stages.of_mounts(&inspected.mounts)),
     };
-    Ok((container, logs, watch_exit::exit(&inspected)))
+    Ok((container, logs, Exit::of(&inspected.state)))
 }

@@ -58,7 +58,7 @@ impl Task {
     /// Removes the container, where the operator wants that; a running one is ended only by force.
     pub async fn destroy(&self, force: Force, gc: &GarbageCollection) -> Result<(), DriverError> {
         let running = match self.engine.inspect_container(&self.container).await {
-            Ok(inspected) => inspected.state.and_then(|state| state.running).unwrap_or_default(),
+            Ok(inspected) => inspected.is_running(),
             Err(error) if error.is_not_found() => false,
             Err(error) => return Err(DriverError::new(format!("failed to inspect container state: {error}"))),
         };

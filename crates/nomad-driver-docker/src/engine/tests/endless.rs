@@ -1,7 +1,7 @@
 //! An engine's answer without an end costs no more than its kind may be long.
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use model::{ContainerCreateBody, EndpointSettings};
+use request::{ContainerCreateBody, EndpointSettings};
 
 use super::*;
 
@@ -196,10 +196,7 @@ async fn an_image_that_is_too_large_is_known_by_id_and_names_alone() {
 
     let (found, size) = engine.measure_image("app:1").await.unwrap();
 
-    assert_eq!(
-        (found.id.as_deref(), found.repo_tags, found.size),
-        (Some("sha256:ab"), Some(vec!["app:1".into()]), Some(7))
-    );
+    assert_eq!((found.id.as_str(), found.tags, found.size), ("sha256:ab", vec!["app:1".to_owned()], 7));
     assert_eq!((size, found.config), (ConfigSize::TooLarge, None));
 }
 
@@ -213,7 +210,7 @@ async fn labels_of_strangers_images_are_passed_over_in_lists() {
 
     let found = engine.containers_with_label("com.hashicorp.nomad.alloc_id").await.unwrap();
 
-    let labels = found[0].labels.clone().unwrap();
+    let labels = found[0].labels.clone();
     assert_eq!((found.len(), labels.len()), (1, 1));
     assert_eq!(labels["com.hashicorp.nomad.alloc_id"], "a1");
 }

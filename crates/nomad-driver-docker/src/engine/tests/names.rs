@@ -1,7 +1,7 @@
 //! Whatever a name is, the request is sent to the verb's own path or nowhere.
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
-use model::{ContainerCreateBody, EndpointSettings};
+use request::{ContainerCreateBody, EndpointSettings};
 
 use super::*;
 

@@ -1,4 +1,4 @@
-use std::{cell::Cell, sync::atomic::AtomicBool};
+use std::{cell::Cell, time::SystemTime};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -6,13 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::{
-    engine::Endpoint,
-    task::{
-        connections::Connections,
-        watch_exit::{self, Exit},
-    },
-};
+use crate::engine::{ContainerWatch, Endpoint};
 
 /// The beginning of the answer to a subscription.
 const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -35,88 +29,25 @@ async fn answer(mut stream: TcpStream, body: &str) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-/// Answers until the subscription is asked for, which is returned open.
-async fn subscribed(listener: &TcpListener) -> TcpStream {
-    loop {
-        let (mut stream, path) = request(listener).await;
-        match path.as_str() {
-            "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
-            "/_ping" => answer(stream, "OK").await,
-            "/events" => {
-                stream.write_all(EVENTS).await.unwrap();
-                return stream;
-            }
-            other => panic!("{other} is asked for"),
-        }
-    }
-}
-
-/// Lets the time come at which the engine is asked what runs, and answers.
-async fn look(listener: &TcpListener, running: &str) {
-    tokio::time::pause();
-    tokio::time::advance(LOOK).await;
-    tokio::time::resume();
-    let (stream, path) = request(listener).await;
-    assert_eq!(path, "/containers/json");
-    answer(stream, running).await;
-}
-
-#[tokio::test]
-async fn a_subscription_that_does_not_tell_of_an_end_is_begun_anew_and_wakes_all() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("tcp://{}", listener.local_addr().unwrap());
-    let exits = Exits::new(Engine::new(Endpoint { address, tls: None }));
-    let (first, second) = (exits.watch("c1"), exits.watch("c2"));
-    let woken = Heard { maybe_ended: true, ..Heard::default() };
-
-    let _silent = subscribed(&listener).await;
-    let begun = (first.heard().await, second.heard().await);
-    look(&listener, r#"[{"Id":"c1"},{"Id":"c2"},{"Id":"other"}]"#).await;
-    look(&listener, r#"[{"Id":"c2"}]"#).await;
-    let _next = subscribed(&listener).await;
-
-    assert_eq!(begun, (woken, woken));
-    assert_eq!((first.heard().await, second.heard().await), (woken, woken));
-}
-
-#[tokio::test]
-async fn a_subscription_that_told_of_an_end_goes_on() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("tcp://{}", listener.local_addr().unwrap());
-    let exits = Exits::new(Engine::new(Endpoint { address, tls: None }));
-    let signal = exits.watch("c1");
-    let mut events = subscribed(&listener).await;
-    signal.heard().await;
-
-    let died = r#"{"Type":"container","Action":"die","Actor":{"ID":"c1"}}"#;
-    events.write_all(format!("{:x}\r\n{died}\n\r\n", died.len() + 1).as_bytes()).await.unwrap();
-    let told = signal.heard().await;
-    look(&listener, "[]").await;
-    // Were it begun anew, this would not be the next thing that is asked for.
-    look(&listener, "[]").await;
-
-    assert!(told.maybe_ended);
-}
-
 /// An engine that a test answers for, and a watch of its container `c1`.
-async fn watching() -> (TcpListener, Engine, Exits, ExitSignal) {
+async fn watching() -> (TcpListener, Engine, ContainerWatch, WatchHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("tcp://{}", listener.local_addr().unwrap());
     let engine = Engine::new(Endpoint { address, tls: None });
-    let exits = Exits::new(engine.clone());
-    let signal = exits.watch("c1");
-    (listener, engine, exits, signal)
+    let watch = ContainerWatch::new(engine.clone());
+    let handle = watch.watch("c1");
+    (listener, engine, watch, handle)
 }
 
-/// Watches `c1`, of which the kernel kills a process each time that it is watched; to be told of it panics. `states` are
+/// Watches `c1`, of which the kernel kills a process each time that it is watched; to be notified of it panics. `states` are
 /// the engine's answers to the questions how it is.
 async fn watched_with_panics(panics: usize, states: &[&str]) -> Exit {
-    let (listener, engine, _exits, signal) = watching().await;
-    let (told, all) = (Cell::new(0), states.len());
+    let (listener, engine, _watch, handle) = watching().await;
+    let (reported, all) = (Cell::new(0), states.len());
     let (networks, ending) = (Connections::default(), AtomicBool::new(false));
-    let watching = watch_exit::watch(&engine, "c1", &signal, &networks, &ending, |_| {
-        told.set(told.get() + 1);
-        assert!(told.get() > panics, "told for the {}. time", told.get());
+    let watching = watch(&engine, "c1", &handle, &networks, &ending, |_| {
+        reported.set(reported.get() + 1);
+        assert!(reported.get() > panics, "notified for the {}. time", reported.get());
     });
     let engines_side = async {
         let (mut events, mut states) = (None, states.iter());
@@ -136,16 +67,16 @@ async fn watched_with_panics(panics: usize, states: &[&str]) -> Exit {
             }
             let asked = all - states.len();
             if let Some(events) = &mut events
-                && (told.get() + 1..all).contains(&asked)
+                && (reported.get() + 1..all).contains(&asked)
             {
                 let killed = r#"{"Type":"container","Action":"oom","Actor":{"ID":"c1"}}"#;
                 let chunk = format!("{:x}\r\n{killed}\n\r\n", killed.len() + 1);
                 events.write_all(chunk.as_bytes()).await.unwrap();
-                while told.get() < asked {
+                while reported.get() < asked {
                     tokio::task::yield_now().await;
                 }
                 tokio::time::pause();
-                tokio::time::advance(LOOK / 6).await;
+                tokio::time::advance(steps::RECONNECTION).await;
                 tokio::time::resume();
             }
         }
@@ -156,27 +87,12 @@ async fn watched_with_panics(panics: usize, states: &[&str]) -> Exit {
     }
 }
 
-#[tokio::test]
-async fn each_watcher_of_a_container_is_woken_and_one_that_leaves_takes_no_other_with_it() {
-    let exits = Exits::new(Engine::new(Endpoint { address: "unix:///nowhere".to_owned(), tls: None }));
-    let (first, second, third) = (exits.watch("c1"), exits.watch("c1"), exits.watch("c1"));
-    let died =
-        ContainerEvent { container: "c1".to_owned(), kind: ContainerEventKind::Died, at: SystemTime::UNIX_EPOCH };
-
-    drop(second);
-    wake(&exits.watched, &died);
-
-    assert!(first.heard().await.maybe_ended && third.heard().await.maybe_ended);
-    drop((first, third));
-    assert!(lock(&exits.watched).is_empty());
-}
-
 /// Watches `c1`, which has been killed when the engine is first asked, and of which the engine says only then what the
 /// kernel did.
 async fn killed(ending: bool) -> Exit {
-    let (listener, engine, _exits, signal) = watching().await;
+    let (listener, engine, _watch, handle) = watching().await;
     let (networks, ending) = (Connections::default(), AtomicBool::new(ending));
-    let watching = watch_exit::watch(&engine, "c1", &signal, &networks, &ending, |_| {});
+    let watching = watch(&engine, "c1", &handle, &networks, &ending, |_| {});
     let engines_side = async {
         let (mut events, mut asked) = (None, false);
         loop {
@@ -219,7 +135,7 @@ const RUNS: &str = r#"{"Running":true}"#;
 const ENDED: &str = r#"{"Running":false,"ExitCode":3}"#;
 
 #[tokio::test]
-async fn a_panic_of_a_tasks_watcher_is_no_end_of_the_task_and_the_end_is_told() {
+async fn a_panic_of_a_tasks_watcher_is_no_end_of_the_task_and_the_end_is_reported() {
     let exit = watched_with_panics(1, &[RUNS, ENDED]).await;
 
     assert_eq!(exit.result.result.exit_code, 3);
@@ -227,7 +143,7 @@ async fn a_panic_of_a_tasks_watcher_is_no_end_of_the_task_and_the_end_is_told() 
 }
 
 #[tokio::test]
-async fn a_watcher_that_panics_each_time_tells_of_the_end_without_reading_how() {
+async fn a_watcher_that_panics_each_time_reports_the_end_without_reading_how() {
     let exit = watched_with_panics(usize::MAX, &[RUNS, RUNS, ENDED]).await;
 
     assert_eq!(exit.result.result.exit_code, 3);
