@@ -1,0 +1,85 @@
+//! Answers as HTTP has them.
+
+use std::{convert::Infallible, io};
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use http::{Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
+use serde_json::{Value, json};
+
+/// A body; an error in it breaks the connection.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The engine's error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApiError {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    /// For a path that no call has.
+    pub(crate) fn no_page() -> Self {
+        Self::new(404, "page not found")
+    }
+}
+
+impl From<ApiError> for Response<Body> {
+    fn from(error: ApiError) -> Self {
+        whole(error.status, &json!({ "message": error.message }))
+    }
+}
+
+/// A text as a body.
+pub(crate) fn text(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
+}
+
+fn with(status: u16, kind: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    headers.insert("api-version", header::HeaderValue::from_static("1.41"));
+    response
+}
+
+/// JSON at once.
+pub(crate) fn whole(status: u16, json: &Value) -> Response<Body> {
+    with(status, "application/json", text(format!("{json}\n")))
+}
+
+/// No body: 204, or 304 where nothing was to be done.
+pub(crate) fn nothing(status: u16) -> Response<Body> {
+    with(status, "application/json", text(Bytes::new()))
+}
+
+/// A word.
+pub(crate) fn word(word: &'static str) -> Response<Body> {
+    with(200, "text/plain; charset=utf-8", text(word))
+}
+
+/// Piece by piece, as it comes.
+pub(crate) fn stream(
+    kind: &'static str,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response<Body> {
+    with(200, kind, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
+}
+
+/// The first half of an answer, after which the connection breaks.
+pub(crate) async fn cut(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    let whole = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    head.headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from(whole.len().max(2)));
+    let half = whole.slice(..whole.len() / 2);
+    let broken = || Err(io::Error::other("cut by the script"));
+    let pieces = futures_util::stream::iter([Ok(Frame::data(half)), broken()]);
+    Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
+}

@@ -1,0 +1,323 @@
+//! The engine as a test holds it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    clock,
+    events::Event,
+    journal::{Journal, Request},
+    model::{Container, Emit, Exec, Exit, Image, Network, OnSignal, World},
+    pattern::Pattern,
+    script::{On, Scripts},
+    server::{self, Tasks},
+    waiting,
+};
+
+/// An engine. Clones are the same engine, which ends with the last of them that a test holds.
+#[derive(Clone, Debug)]
+pub struct FakeEngine {
+    inner: Arc<Inner>,
+    /// The engine ends with the last of these.
+    _alive: Option<Arc<Alive>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    world: Mutex<World>,
+    journal: Journal,
+    scripts: Scripts,
+    connections: Tasks,
+    socket: PathBuf,
+    directory: TempDir,
+}
+
+/// Ends the engine.
+#[derive(Debug)]
+struct Alive {
+    connections: Tasks,
+    clock: Tasks,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.connections.abort();
+        self.clock.abort();
+    }
+}
+
+/// What a test relies on; a test that asks for what is not there is wrong.
+const THERE: &str = "the test names something that the engine has";
+
+impl FakeEngine {
+    /// Serves on a socket in a directory of its own. Needs a runtime of tokio.
+    ///
+    /// # Panics
+    ///
+    /// If the directory or the socket cannot be made.
+    pub fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("fake-engine").tempdir().expect("a temporary directory");
+        let root = directory.path().join("root");
+        std::fs::create_dir(&root).expect("a directory for the engine's data");
+        let (connections, clock) = (Tasks::default(), Tasks::default());
+        let inner = Inner {
+            world: Mutex::new(World::new(root.display().to_string())),
+            journal: Journal::default(),
+            scripts: Scripts::default(),
+            connections: connections.clone(),
+            socket: directory.path().join("docker.sock"),
+            directory,
+        };
+        clock.spawn(clock::pass());
+        let engine = Self { inner: Arc::new(inner), _alive: Some(Arc::new(Alive { connections, clock })) };
+        engine.serve();
+        engine
+    }
+
+    /// The endpoint: `unix://...`
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.inner.socket.display())
+    }
+
+    /// A directory that ends with the engine.
+    pub fn directory(&self) -> &Path {
+        self.inner.directory.path()
+    }
+
+    // ---- it is stopped and served
+
+    /// The socket is removed and all connections are closed. Containers run on.
+    pub fn stop(&self) {
+        let _not_there = std::fs::remove_file(&self.inner.socket);
+        self.inner.connections.abort();
+    }
+
+    /// Serves again after a [stop](Self::stop).
+    ///
+    /// # Panics
+    ///
+    /// If it serves already, or the socket cannot be made.
+    pub fn serve(&self) {
+        let listener = server::listen(&self.inner.socket).expect("a socket that nobody else has");
+        let weak = Self { inner: self.inner.clone(), _alive: None };
+        self.inner.connections.spawn(server::serve(weak, listener));
+    }
+
+    /// All connections are closed, and the engine serves again at once.
+    pub fn restart(&self) {
+        self.stop();
+        self.serve();
+    }
+
+    // ---- its script and its journal
+
+    /// Changes the answers to requests such as `POST /containers/*/start`.
+    pub fn on(&self, requests: &str) -> On<'_> {
+        On { scripts: &self.inner.scripts, pattern: Pattern::new(requests) }
+    }
+
+    /// Answers all requests as usual from now on.
+    pub fn forget_script(&self) {
+        self.inner.scripts.clear();
+    }
+
+    /// The requests that came, such as `POST /containers/*/start`; all are `*`.
+    pub fn requests(&self, requests: &str) -> Vec<Request> {
+        self.inner.journal.matching(&Pattern::new(requests))
+    }
+
+    /// Begins a new journal.
+    pub fn forget_requests(&self) {
+        self.inner.journal.clear();
+    }
+
+    /// Waits until such a request came, and returns the first.
+    ///
+    /// # Panics
+    ///
+    /// If none comes within two minutes.
+    pub async fn asked(&self, requests: &str) -> Request {
+        self.asked_times(requests, 1).await.swap_remove(0)
+    }
+
+    /// Waits until so many such requests came.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come within two minutes.
+    pub async fn asked_times(&self, requests: &str, times: usize) -> Vec<Request> {
+        let found = || Some(self.requests(requests)).filter(|found| found.len() >= times);
+        waiting::until(self.inner.journal.changed(), &format!("{times} of {requests:?}"), found).await
+    }
+
+    /// Waits until a condition holds; it is asked at each change of containers and at each event.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold within two minutes.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let changed = self.world().log.subscribe();
+        waiting::until(changed, what, || holds(self).then_some(())).await;
+    }
+
+    // ---- its images, networks and commands
+
+    /// The engine has an image. Returns its id.
+    pub fn add_image(&self, image: Image) -> String {
+        let id = image.id.clone();
+        let mut world = self.world();
+        world.images.push(image);
+        world.log.changed();
+        id
+    }
+
+    /// An image can be pulled.
+    pub fn add_to_registry(&self, image: Image) {
+        self.world().registry.push(image);
+    }
+
+    /// The images that there are.
+    pub fn images(&self) -> Vec<Image> {
+        self.world().images.clone()
+    }
+
+    /// The engine has a network. Returns its id.
+    pub fn add_network(&self, name: &str) -> String {
+        let mut world = self.world();
+        let id = world.id();
+        world.networks.push(Network { id: id.clone(), name: name.to_owned() });
+        id
+    }
+
+    /// How commands in containers run from now on.
+    pub fn set_exec(&self, exec: Exec) {
+        self.world().exec = exec;
+    }
+
+    /// What processes of containers that are made from now on do at a signal.
+    pub fn set_on_signal(&self, on_signal: OnSignal) {
+        self.world().on_signal = on_signal;
+    }
+
+    // ---- its containers
+
+    /// All containers.
+    pub fn containers(&self) -> Vec<Container> {
+        self.world().containers.clone()
+    }
+
+    /// A container, by id or name.
+    pub fn container(&self, name: &str) -> Option<Container> {
+        self.world().container(name).ok().cloned()
+    }
+
+    /// Somebody else makes a container and does not start it. Returns its id.
+    ///
+    /// # Panics
+    ///
+    /// If the engine refuses.
+    pub fn create(&self, name: &str, request: serde_json::Value) -> String {
+        self.world().create(name, request).unwrap_or_else(|error| panic!("{}", error.message))
+    }
+
+    /// Somebody else starts a container.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn run(&self, name: &str) {
+        self.world().start(name).unwrap_or_else(|error| panic!("{}", error.message));
+    }
+
+    /// Changes what is known of a container, without an event.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Container)) {
+        let mut world = self.world();
+        change(world.container_mut(name).expect(THERE));
+        world.log.changed();
+    }
+
+    /// A container's process ends by itself.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn exit(&self, name: &str, code: i64) {
+        self.world().exit(name, Exit { code, oom_killed: false }, Emit::Yes).expect(THERE);
+    }
+
+    /// The same, without an event.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn exit_without_event(&self, name: &str, code: i64) {
+        let mut world = self.world();
+        world.exit(name, Exit { code, oom_killed: false }, Emit::No).expect(THERE);
+        world.log.changed();
+    }
+
+    /// The kernel kills a container's process for its memory.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn run_out_of_memory(&self, name: &str) {
+        self.world().exit(name, Exit { code: 137, oom_killed: true }, Emit::Yes).expect(THERE);
+    }
+
+    /// Somebody else removes a container, whether it runs or not.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn remove(&self, name: &str) {
+        self.world().remove(name, true).expect(THERE);
+    }
+
+    /// Somebody else disconnects a container from a network.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such container.
+    pub fn disconnect(&self, name: &str, network: &str) {
+        self.world().disconnect(name, network).expect(THERE);
+    }
+
+    // ---- its events
+
+    /// Sends an event to all subscriptions.
+    pub fn emit(&self, event: Event) {
+        self.world().log.push(event);
+    }
+
+    /// All events that there were.
+    pub fn events(&self) -> Vec<Event> {
+        self.world().log.all().to_vec()
+    }
+
+    // ---- for the calls
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.inner.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.inner.journal
+    }
+
+    pub(crate) fn scripts(&self) -> &Scripts {
+        &self.inner.scripts
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.inner.connections
+    }
+}

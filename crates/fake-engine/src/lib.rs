@@ -1,0 +1,41 @@
+//! A scripted Docker Engine on a unix socket, for tests.
+//!
+//! ```text
+//! serving <-> stopped
+//! ```
+//!
+//! It answers as an engine with API 1.41 does, from a small model of containers, images and networks. A script changes the
+//! answer to a call: an error, silence, a broken connection, a restart. A journal has every request, and a test waits until
+//! one came.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! use fake_engine::{FakeEngine, Image, Reply};
+//!
+//! let engine = FakeEngine::start();
+//! engine.add_image(Image::named("busybox:1"));
+//! engine.on("POST /containers/*/start").once(Reply::error(500, "no space left on device"));
+//! # }
+//! ```
+//!
+//! Where the clock of tokio is paused, it moves by small steps for as long as an engine lives: a deadline does not pass while
+//! a request is on its way.
+
+mod answer;
+mod calls;
+mod clock;
+mod engine;
+mod events;
+mod journal;
+mod model;
+mod pattern;
+mod script;
+mod server;
+mod waiting;
+
+pub use engine::FakeEngine;
+pub use events::Event;
+pub use journal::Request;
+pub use model::{Container, Exec, Image, Network, OnSignal, State};
+pub use script::{Gate, On, Reply};

@@ -1,0 +1,143 @@
+//! The socket: connections, requests, and what the script makes of them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use http::{Response, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use tokio::{net::UnixListener, task::JoinSet};
+
+use crate::{
+    answer::{self, ApiError, Body},
+    calls,
+    engine::FakeEngine,
+    journal::Request,
+    script::{Kind, Reply},
+};
+
+/// The longest body that is read.
+const MOST: usize = 64 << 20;
+
+/// What runs for the engine; ends when it is dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tasks(Arc<Mutex<JoinSet<()>>>);
+
+impl Tasks {
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    pub(crate) fn abort(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}
+
+/// A request, parsed.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) request: Request,
+    pub(crate) head: Parts,
+    /// The body as it came.
+    pub(crate) raw: Bytes,
+}
+
+pub(crate) fn listen(socket: &Path) -> io::Result<UnixListener> {
+    UnixListener::bind(socket)
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve(engine: FakeEngine, listener: UnixListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let of_connection = engine.clone();
+        let service = service_fn(move |request| answer(of_connection.clone(), request));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+        engine.tasks().spawn(async move {
+            let _broken_by_the_script_or_the_client = connection.await;
+        });
+    }
+}
+
+/// An error closes the connection without an answer.
+async fn answer(engine: FakeEngine, request: http::Request<Incoming>) -> io::Result<Response<Body>> {
+    let call = match read(request).await {
+        Ok(call) => call,
+        Err(error) => return Ok(error.into()),
+    };
+    engine.journal().write(call.request.clone());
+    let Reply { delay, gate, before, kind, after } = engine.scripts().next(&call.request.method, &call.request.path);
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    if let Some(mut gate) = gate {
+        let _dropped_is_open = gate.wait_for(|open| *open).await;
+    }
+    if let Some(before) = before {
+        before.run(&engine);
+    }
+    let done = match &kind {
+        Kind::Usual | Kind::DropAfter | Kind::Cut | Kind::StopAfter => calls::answer(&engine, call).await,
+        Kind::Error { status, message } => ApiError::new(*status, message).into(),
+        Kind::Json { status, body } => answer::whole(*status, body),
+        Kind::Hang => return std::future::pending().await,
+        Kind::Drop => return Err(io::Error::other("dropped by the script")),
+        Kind::Stop => return stopped(&engine).await,
+    };
+    if let Some(after) = after {
+        after.run(&engine);
+    }
+    match kind {
+        Kind::DropAfter => Err(io::Error::other("dropped by the script")),
+        Kind::Cut => Ok(answer::cut(done).await),
+        Kind::StopAfter => stopped(&engine).await,
+        _ => Ok(done),
+    }
+}
+
+async fn stopped(engine: &FakeEngine) -> io::Result<Response<Body>> {
+    engine.stop();
+    std::future::pending().await
+}
+
+async fn read(request: http::Request<Incoming>) -> Result<Call, ApiError> {
+    let (head, body) = request.into_parts();
+    let raw = if head.uri.path().ends_with("/start") && head.uri.path().contains("/exec/") {
+        // What follows is the command's input.
+        Bytes::new()
+    } else {
+        let collected = Limited::new(body, MOST).collect().await;
+        collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                ApiError::new(413, "http: request body too large")
+            } else {
+                ApiError::new(400, format!("the body cannot be read: {error}"))
+            }
+        })?
+    };
+    let path = percent_decode_str(without_version(head.uri.path())).decode_utf8_lossy().into_owned();
+    let query = head.uri.query().unwrap_or_default();
+    let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let body = serde_json::from_slice(&raw).unwrap_or_default();
+    let request = Request { method: head.method.to_string(), path, query, body };
+    Ok(Call { request, head, raw })
+}
+
+/// A path without the version of the API.
+fn without_version(path: &str) -> &str {
+    let version = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
+    match version {
+        Some((version, rest)) if version.starts_with(|first: char| first.is_ascii_digit()) => {
+            &path[path.len() - rest.len() - 1..]
+        }
+        _ => path,
+    }
+}

@@ -1,0 +1,188 @@
+//! A driver with a scripted engine, and tasks for it.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use fake_engine::{Container, FakeEngine, Image, Request};
+use futures_util::StreamExt;
+use nomad_driver_docker::DockerDriver;
+use nomad_plugin::{
+    driver::{
+        AllocatedResources, BoxStream, Driver, DriverError, LinuxResources, NomadConfig, Resources, SetConfig,
+        StartedTask, TaskConfig, TaskEvent, TaskHandle, WaitResult,
+    },
+    msgpack::{Value, encode},
+};
+use tempfile::TempDir;
+
+pub(crate) const IMAGE: &str = "busybox:1";
+pub(crate) const ALLOC: &str = "5a3f0f4e-0000-4000-8000-00000000000a";
+
+/// A driver, its engine, and its host's directory.
+pub(crate) struct Case {
+    pub(crate) engine: FakeEngine,
+    pub(crate) driver: DockerDriver,
+    directory: TempDir,
+    plugin: BTreeMap<String, Value>,
+}
+
+pub(crate) fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.map(|(name, value)| (name.to_owned(), value)).into())
+}
+
+impl Case {
+    /// A driver with an image that the engine has.
+    pub(crate) async fn new() -> Self {
+        Self::with([]).await
+    }
+
+    /// The same with options of the plugin.
+    pub(crate) async fn with<const N: usize>(options: [(&str, Value); N]) -> Self {
+        let engine = FakeEngine::start();
+        engine.add_image(Image::named(IMAGE));
+        let directory = tempfile::tempdir().unwrap();
+        let state = directory.path().join("state");
+        let mut plugin = BTreeMap::from([
+            ("endpoint".to_owned(), text(&engine.address())),
+            ("state_dir".to_owned(), text(state.to_str().unwrap())),
+            ("disable_log_collection".to_owned(), Value::Bool(true)),
+            // Sources of mounts are handed over by their names: no root is needed.
+            ("volumes".to_owned(), object([("enabled", Value::Bool(true))])),
+        ]);
+        plugin.extend(options.map(|(name, value)| (name.to_owned(), value)));
+        let driver = configured(&plugin).await;
+        Self { engine, driver, directory, plugin }
+    }
+
+    /// Another process of the driver, with the same configuration.
+    pub(crate) async fn another_driver(&self) -> DockerDriver {
+        configured(&self.plugin).await
+    }
+
+    /// The driver's process is killed and another one begins.
+    pub(crate) async fn kill_driver(&mut self) {
+        self.driver = DockerDriver::default();
+        self.driver = self.another_driver().await;
+    }
+
+    /// A task as an agent sets it.
+    pub(crate) fn task(&self, name: &str) -> TaskConfig {
+        self.task_with(name, [])
+    }
+
+    /// The same with options of the job's.
+    pub(crate) fn task_with<const N: usize>(&self, name: &str, options: [(&str, Value); N]) -> TaskConfig {
+        let alloc_dir = self.directory.path().join("allocs").join(ALLOC);
+        for part in ["alloc/logs", "alloc/data", "alloc/tmp"] {
+            fs::create_dir_all(alloc_dir.join(part)).unwrap();
+        }
+        for part in ["local", "secrets", "tmp"] {
+            fs::create_dir_all(alloc_dir.join(name).join(part)).unwrap();
+        }
+        let mut all = BTreeMap::from([("image".to_owned(), text(IMAGE)), ("command".to_owned(), text("serve"))]);
+        all.extend(options.map(|(name, value)| (name.to_owned(), value)));
+        let linux = LinuxResources {
+            cpu_shares: 100,
+            percent_ticks: 0.1,
+            memory_limit_bytes: 128 << 20,
+            ..LinuxResources::default()
+        };
+        let allocated = AllocatedResources { cpu_shares: 100, memory_mb: 128, ..AllocatedResources::default() };
+        let logs = |end: &str| alloc_dir.join(format!("alloc/logs/.{name}.{end}.fifo")).display().to_string();
+        TaskConfig {
+            id: format!("{ALLOC}/{name}/0000000a").into(),
+            name: name.to_owned(),
+            driver_config: encode(&Value::Map(all)),
+            env: [("NOMAD_TASK_NAME".to_owned(), name.to_owned())].into(),
+            resources: Some(Resources { allocated: Some(allocated), linux: Some(linux), ports: Vec::new() }),
+            stdout_path: logs("stdout"),
+            stderr_path: logs("stderr"),
+            alloc_dir: alloc_dir.display().to_string(),
+            alloc_id: ALLOC.into(),
+            job_name: "job".into(),
+            job_id: "job".into(),
+            task_group_name: "group".into(),
+            namespace: "default".into(),
+            node_name: "node".into(),
+            node_id: "b5a5ec2f-0000-4000-8000-00000000000b".into(),
+            ..TaskConfig::default()
+        }
+    }
+
+    /// Starts a task that must start; its container runs.
+    pub(crate) async fn start(&self, task: &TaskConfig) -> StartedTask {
+        self.driver.start_task(task.clone()).await.unwrap()
+    }
+
+    /// The container of a task.
+    pub(crate) fn container_of(&self, task: &TaskConfig) -> Container {
+        self.engine.container(&container_name(task)).unwrap()
+    }
+
+    /// How a task ended.
+    pub(crate) async fn wait(&self, task: &TaskConfig) -> WaitResult {
+        self.driver.wait_task(task.id.clone()).await.unwrap()
+    }
+
+    /// The names of all containers that there are.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.engine.containers().into_iter().map(|container| container.name).collect()
+    }
+
+    /// The requests of a kind that came.
+    pub(crate) fn requests(&self, requests: &str) -> Vec<Request> {
+        self.engine.requests(requests)
+    }
+
+    /// Waits until the driver listens to the engine's events.
+    pub(crate) async fn subscribed(&self) {
+        self.engine.asked("GET /events").await;
+    }
+
+    /// What owners of tasks see from now on.
+    pub(crate) async fn task_events(&self) -> BoxStream<TaskEvent> {
+        self.driver.task_events().await.unwrap()
+    }
+}
+
+async fn configured(plugin: &BTreeMap<String, Value>) -> DockerDriver {
+    let driver = DockerDriver::default();
+    let msgpack = encode(&Value::Map(plugin.clone()));
+    let config = SetConfig { msgpack, nomad: Some(NomadConfig::default()), api_version: "v0.1.0".into() };
+    driver.set_config(config).await.unwrap();
+    driver
+}
+
+/// The name of a task's container.
+pub(crate) fn container_name(task: &TaskConfig) -> String {
+    format!("{}-{}", task.name, task.alloc_id)
+}
+
+/// The handle as an agent has it on its disk.
+pub(crate) fn handle(started: &StartedTask) -> TaskHandle {
+    started.handle.clone()
+}
+
+/// The first event with a text in it.
+pub(crate) async fn event(events: &mut BoxStream<TaskEvent>, part: &str) -> TaskEvent {
+    let found = async {
+        loop {
+            let event = events.next().await.unwrap();
+            if event.message.contains(part) {
+                return event;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), found).await.expect(part)
+}
+
+/// The error of a call that must fail.
+pub(crate) fn failed<T>(answer: Result<T, DriverError>) -> DriverError {
+    match answer {
+        Ok(_) => panic!("the call must fail"),
+        Err(error) => error,
+    }
+}
