@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use nomad_plugin::{
+use nomad_values::{
     hclspec::{Spec, Type},
     msgpack,
 };

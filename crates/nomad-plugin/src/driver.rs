@@ -7,7 +7,6 @@ mod exec;
 mod fingerprint;
 mod handle;
 mod network;
-mod signal;
 mod stats;
 mod status;
 
@@ -21,7 +20,7 @@ pub use fingerprint::*;
 use futures_util::Stream;
 pub use handle::*;
 pub use network::*;
-pub use signal::*;
+pub use nomad_values::signal::*;
 pub use stats::*;
 pub use status::*;
 

@@ -5,14 +5,12 @@
 
 pub mod client;
 pub mod driver;
-pub mod duration;
-pub mod hclspec;
 pub mod id;
-pub mod msgpack;
 pub mod server;
 mod wire;
 
 pub use go_plugin::text;
+pub use nomad_values::{duration, hclspec, msgpack};
 
 #[expect(clippy::all, clippy::pedantic, clippy::allow_attributes, unreachable_pub, reason = "generated")]
 mod proto;

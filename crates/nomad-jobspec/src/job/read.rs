@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use nomad_plugin::driver::Signal;
+use nomad_values::signal::Signal;
 
 use super::{
     Dns, Group, Hook, Job, JobKind, Lifecycle, Logs, Network, Port, Restart, RestartMode, Task, TaskResources,

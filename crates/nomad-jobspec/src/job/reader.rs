@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, ops::Range, time::Duration};
 
-use nomad_plugin::duration::parse_go_duration;
+use nomad_values::duration::parse_go_duration;
 
 use crate::{
     Problem,

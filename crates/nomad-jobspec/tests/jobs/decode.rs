@@ -1,7 +1,7 @@
 //! A `config` block against a schema.
 
 use nomad_jobspec::decode::decode;
-use nomad_plugin::{
+use nomad_values::{
     hclspec::{Spec, Type},
     msgpack::Value,
 };
