@@ -184,7 +184,7 @@ pub(crate) struct Driver {
 pub(crate) type OnNew = Box<dyn Fn(&Reattach) + Send + Sync>;
 
 impl Driver {
-    /// Finds the process of an earlier host, or starts one. `running` are tasks to take over.
+    /// Finds the process of an earlier agent, or starts one. `running` are tasks to take over.
     pub(crate) async fn start(
         launcher: Launcher,
         earlier: Option<Reattach>,
@@ -280,7 +280,7 @@ impl Driver {
     }
 }
 
-/// A process that an earlier host started; `None` where it is gone, or about to be.
+/// A process that an earlier agent started; `None` where it is gone, or about to be.
 async fn find(reattach: Reattach) -> Result<Option<DriverClient>, Failure> {
     let pid = reattach.pid;
     let Ok(client) = DriverClient::reattach(reattach).await else { return Ok(None) };

@@ -42,7 +42,7 @@ pub(crate) struct GroupRunner {
 }
 
 impl GroupRunner {
-    /// Runs the instance to its end. `left` are runs that an earlier host left, by task.
+    /// Runs the instance to its end. `left` are runs that an earlier agent left, by task.
     pub(crate) async fn run(mut self, left: BTreeMap<String, TaskHandle>) -> Phase {
         let mut stop = self.stop.clone();
         let connected = tokio::select! {
@@ -58,7 +58,7 @@ impl GroupRunner {
         let phase = match connected {
             Ok(()) => self.run_tasks(left).await,
             Err((phase, kind, message)) => {
-                // Those that an earlier host left in a network that is no more.
+                // Those that an earlier agent left in a network that is no more.
                 let (tasks, _) = self.before_and_after();
                 let tasks = tasks.into_iter().filter(|task| left.contains_key(&task.name)).collect();
                 self.run_until_main_ends(tasks, left, Stop::Gently).await;
@@ -84,7 +84,7 @@ impl GroupRunner {
         if self.alloc.network.as_ref().is_some_and(NetworkState::is_made) {
             return Ok(());
         }
-        // A host that was killed has not come to the end, or a machine that was started anew has lost it.
+        // An agent that was killed has not come to the end, or a machine that was started anew has lost it.
         self.disconnect().await?;
         let keep =
             |network: &NetworkState| self.record.alloc(&self.alloc.id, |alloc| alloc.network = Some(network.clone()));

@@ -1,6 +1,6 @@
 //! Log files with rotation: `<task>.stdout.0`, `.1`, ... in the allocation's `alloc/logs`.
 //!
-//! What a task writes goes from the pipe to the file inside the kernel, so a host that is killed between reading and
+//! What a task writes goes from the pipe to the file inside the kernel, so an agent that is killed between reading and
 //! writing has lost nothing: a byte is in the pipe or in the file.
 
 use std::{
@@ -21,7 +21,7 @@ use tokio::{io::unix::AsyncFd, sync::watch, task::JoinHandle};
 
 use crate::alloc::dir::AllocDir;
 
-/// A pipe's capacity: what a task may write while the host is busy.
+/// A pipe's capacity: what a task may write while the agent is busy.
 const PIPE_SIZE: usize = 1 << 20;
 
 /// One of a task's streams.
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_host_goes_on_where_the_old_one_was() {
+    async fn a_new_agent_goes_on_where_the_old_one_was() {
         let host = Host::new();
 
         for line in ["one\n", "two\n"] {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine; 1 a task failed, or an image cannot be had; 2 the command line or the job file is wrong; 3 the driver or its engine does not
 //! answer; `exec` returns the command's own code.
 
+mod agent;
 mod agent_file;
 mod alloc;
 mod bars;
@@ -13,7 +14,6 @@ mod constraint;
 mod cores;
 mod driver;
 mod group_runner;
-mod host;
 mod job_dir;
 mod job_file;
 mod log_files;

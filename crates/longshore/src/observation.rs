@@ -1,4 +1,4 @@
-//! What a job is now: what its host recorded, held against what its driver answers.
+//! What a job is now: what its agent recorded, held against what its driver answers.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::state::{AllocState, DataDir, JobState, Phase, TaskState};
 /// How long a driver may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A host records an end some time after it; it is given that time.
+/// An agent records an end some time after it; it is given that time.
 const LOOKS: usize = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
@@ -64,10 +64,10 @@ pub(crate) struct Seen {
 
 /// A job as it is now.
 pub(crate) struct Observation {
-    /// As its host recorded it.
+    /// As its agent recorded it.
     pub(crate) job: JobState,
-    /// Whether its host runs.
-    pub(crate) has_host: bool,
+    /// Whether its agent runs.
+    pub(crate) has_agent: bool,
     /// The tasks of each allocation.
     seen: BTreeMap<String, BTreeMap<String, Seen>>,
 }
@@ -88,7 +88,7 @@ pub(crate) async fn observe(job: JobState, data: &DataDir) -> Observation {
 }
 
 async fn look(job: JobState) -> Observation {
-    let has_host = job.host.runs();
+    let has_agent = job.agent.runs();
     let driver = match &job.driver {
         Some(reattach) if !job.phase().is_over() => DriverClient::reattach(reattach.clone()).await.ok(),
         _ => None,
@@ -97,13 +97,13 @@ async fn look(job: JobState) -> Observation {
     let tasks = job.allocs.iter().flat_map(|alloc| alloc.tasks.iter().map(move |(name, task)| (alloc, name, task)));
     let asked = tasks.map(|(alloc, name, task)| async move {
         let answer = ask(driver, task).await;
-        (alloc.id.clone(), name.clone(), judge(task, has_host, &answer))
+        (alloc.id.clone(), name.clone(), judge(task, has_agent, &answer))
     });
     let mut seen: BTreeMap<String, BTreeMap<String, Seen>> = BTreeMap::new();
     for (alloc, task, how) in join_all(asked).await {
         seen.entry(alloc).or_default().insert(task, how);
     }
-    Observation { job, has_host, seen }
+    Observation { job, has_agent, seen }
 }
 
 /// What a driver answers of a task.
@@ -131,20 +131,22 @@ async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Answer {
     }
 }
 
-fn judge(task: &TaskState, has_host: bool, answer: &Answer) -> Seen {
+fn judge(task: &TaskState, has_agent: bool, answer: &Answer) -> Seen {
     let lost = |why: &str| (Status::Lost, Some(why.to_owned()));
     let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
     let (status, why) = match (task.phase, answer) {
         (Phase::Complete, _) => (Status::Complete, None),
         (Phase::Failed, _) => (Status::Failed, task.reason()),
         (Phase::Pending | Phase::Running, Answer::Runs) => (Status::Running, None),
-        (Phase::Pending, _) if has_host => (Status::Pending, task.waits_for()),
-        (Phase::Pending, _) => lost("it waits to be started, and its host is gone"),
+        (Phase::Pending, _) if has_agent => (Status::Pending, task.waits_for()),
+        (Phase::Pending, _) => lost("it waits to be started, and its agent is gone"),
         (Phase::Running, Answer::None(why)) => unknown(why),
-        (Phase::Running, Answer::NotKnown) if has_host => unknown("its driver does not know it"),
-        (Phase::Running, Answer::NotKnown) => lost("its host is gone, and its driver does not know it"),
-        (Phase::Running, Answer::Ended) if has_host => lost("its container has ended, which its host has not noticed"),
-        (Phase::Running, Answer::Ended) => lost("its container has ended, and its host is gone"),
+        (Phase::Running, Answer::NotKnown) if has_agent => unknown("its driver does not know it"),
+        (Phase::Running, Answer::NotKnown) => lost("its agent is gone, and its driver does not know it"),
+        (Phase::Running, Answer::Ended) if has_agent => {
+            lost("its container has ended, which its agent has not noticed")
+        }
+        (Phase::Running, Answer::Ended) => lost("its container has ended, and its agent is gone"),
     };
     Seen { status, why }
 }
@@ -165,8 +167,8 @@ impl Observation {
     pub(crate) fn job(&self) -> Seen {
         let of = |status| self.job.allocs.iter().filter(move |alloc| self.alloc(alloc) == status);
         match Status::together(self.job.allocs.iter().map(|alloc| self.alloc(alloc))) {
-            Status::Running | Status::Pending if !self.has_host => {
-                Seen { status: Status::Lost, why: Some("its host is gone".to_owned()) }
+            Status::Running | Status::Pending if !self.has_agent => {
+                Seen { status: Status::Lost, why: Some("its agent is gone".to_owned()) }
             }
             Status::Failed => {
                 let runs = of(Status::Running).count();
@@ -182,7 +184,7 @@ impl Observation {
         }
     }
 
-    /// Whether the host is about to record something that the driver knows already.
+    /// Whether the agent is about to record something that the driver knows already.
     fn is_behind(&self) -> bool {
         let phase = |alloc: &AllocState, task: &str| alloc.tasks.get(task).map(|task| task.phase);
         let is_behind = |alloc: &AllocState| {
@@ -190,7 +192,7 @@ impl Observation {
                 phase(alloc, task) == Some(Phase::Running) && matches!(seen.status, Status::Lost | Status::Unknown)
             })
         };
-        self.has_host && self.job.allocs.iter().any(is_behind)
+        self.has_agent && self.job.allocs.iter().any(is_behind)
     }
 }
 
@@ -205,13 +207,13 @@ mod tests {
         TaskState { phase, run: "a/t/1".into(), ..TaskState::default() }
     }
 
-    fn observation(has_host: bool, allocs: &[&[(Phase, Answer)]]) -> Observation {
-        let mut job = JobState { id: "job".into(), host: Process::default(), ..JobState::default() };
+    fn observation(has_agent: bool, allocs: &[&[(Phase, Answer)]]) -> Observation {
+        let mut job = JobState { id: "job".into(), agent: Process::default(), ..JobState::default() };
         let mut seen = BTreeMap::new();
         for (index, tasks) in allocs.iter().enumerate() {
             let names = (0..tasks.len()).map(|number| number.to_string());
             let states = tasks.iter().map(|(phase, _)| task(*phase));
-            let judged = tasks.iter().map(|(phase, answer)| judge(&task(*phase), has_host, answer));
+            let judged = tasks.iter().map(|(phase, answer)| judge(&task(*phase), has_agent, answer));
             seen.insert(index.to_string(), names.clone().zip(judged).collect());
             job.allocs.push(AllocState {
                 id: index.to_string(),
@@ -222,11 +224,11 @@ mod tests {
                 tasks: names.zip(states).collect(),
             });
         }
-        Observation { job, has_host, seen }
+        Observation { job, has_agent, seen }
     }
 
-    fn status(has_host: bool, allocs: &[&[(Phase, Answer)]]) -> (Status, Option<String>) {
-        let Seen { status, why } = observation(has_host, allocs).job();
+    fn status(has_agent: bool, allocs: &[&[(Phase, Answer)]]) -> (Status, Option<String>) {
+        let Seen { status, why } = observation(has_agent, allocs).job();
         (status, why)
     }
 
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_host_is_gone_is_lost_whatever_runs_of_it() {
+    fn a_job_whose_agent_is_gone_is_lost_whatever_runs_of_it() {
         for (phase, answer, of_task) in [
             (Phase::Running, Answer::Runs, Status::Running),
             (Phase::Running, Answer::Ended, Status::Lost),
@@ -258,9 +260,9 @@ mod tests {
 
     #[test]
     fn what_nobody_can_be_asked_of_is_unknown() {
-        for has_host in [true, false] {
+        for has_agent in [true, false] {
             let away = || Answer::None("away".into());
-            assert_eq!(status(has_host, &[&[(Phase::Running, away())]]), (Status::Unknown, Some("away".into())));
+            assert_eq!(status(has_agent, &[&[(Phase::Running, away())]]), (Status::Unknown, Some("away".into())));
         }
         assert_eq!(judge(&task(Phase::Running), true, &Answer::NotKnown).status, Status::Unknown);
     }
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_has_not_recorded_an_end_yet_is_given_time() {
+    fn an_agent_that_has_not_recorded_an_end_yet_is_given_time() {
         assert!(observation(true, &[&[(Phase::Running, Answer::Ended)]]).is_behind());
         assert!(!observation(true, &[&[(Phase::Running, Answer::Runs)]]).is_behind());
         assert!(!observation(false, &[&[(Phase::Running, Answer::Ended)]]).is_behind());

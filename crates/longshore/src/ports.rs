@@ -18,7 +18,7 @@ pub(crate) const HOST_IP: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// The ports that hosts have given out. Those of a bridge are rules of the firewall alone, which nobody listens on.
+/// The ports that agents have given out. Those of a bridge are rules of the firewall alone, which nobody listens on.
 #[derive(Debug, Default)]
 pub(crate) struct Ports(Mutex<BTreeMap<u16, Owner>>);
 

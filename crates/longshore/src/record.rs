@@ -77,7 +77,7 @@ impl Record {
         });
     }
 
-    /// What tells the job's containers from those of other hosts on the same engine, each of which has a driver of its own.
+    /// What tells the job's containers from those of other agents on the same engine, each of which has a driver of its own.
     pub(crate) fn node_id(&self) -> String {
         self.data.job(&self.snapshot().id).display().to_string()
     }

@@ -1,7 +1,7 @@
-//! What the host keeps on disk of a job, so that a new host finds what an old one left.
+//! What the agent keeps on disk of a job, so that a new agent finds what an old one left.
 //!
 //! `<data dir>/jobs/<name made of the job's id>/state.json`, written anew and renamed into place at each change; `lock`
-//! beside it is held while a host looks after the job. Nobody else reads any of it: tasks' secrets are in it.
+//! beside it is held while an agent looks after the job. Nobody else reads any of it: tasks' secrets are in it.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +25,10 @@ pub(crate) struct JobState {
     /// Of the job file's text, to notice a change. The text itself may have passwords in it.
     #[serde(default)]
     pub(crate) source_digest: String,
-    /// The host's process.
-    #[serde(default)]
-    pub(crate) host: Process,
-    /// Whether that host has placed all of the job.
+    /// The process of its agent; earlier versions call it the host.
+    #[serde(default, rename = "host")]
+    pub(crate) agent: Process,
+    /// Whether that agent has placed all of the job.
     #[serde(default)]
     pub(crate) placed: bool,
     /// Where the driver's process is found.
@@ -229,7 +229,7 @@ impl DataDir {
         let jobs = self.0.join("jobs");
         let own = jobs.join(job_dir::name(id));
         let earlier = jobs.join(job_dir::earlier_name(id));
-        // What an earlier version ran stays where its host and its containers have it.
+        // What an earlier version ran stays where its agent and its containers have it.
         let is_there = || !own.exists() && matches!(read(&earlier), Ok(Some(state)) if state.id == id);
         if earlier != own && is_there() { earlier } else { own }
     }
@@ -256,7 +256,7 @@ impl DataDir {
         fs::rename(fresh, directory.join("state.json"))
     }
 
-    /// Notes that an allocation is to end; its host looks when it is asked to.
+    /// Notes that an allocation is to end; its agent looks when it is asked to.
     pub(crate) fn ask_to_stop(&self, job: &str, alloc: &str) -> io::Result<()> {
         let directory = self.stops(job);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
@@ -285,7 +285,7 @@ impl DataDir {
         self.job(job).join("stop")
     }
 
-    /// Forgets a job. Its lock stays: another host may wait for it.
+    /// Forgets a job. Its lock stays: another agent may wait for it.
     pub(crate) fn forget(&self, id: &str) -> io::Result<()> {
         match fs::remove_file(self.job(id).join("state.json")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -308,14 +308,14 @@ impl DataDir {
         Ok(states)
     }
 
-    /// Keeps other hosts from giving out ports, until it is dropped.
+    /// Keeps other agents from giving out ports, until it is dropped.
     pub(crate) fn lock_ports(&self) -> io::Result<File> {
         let file = open_lock(&self.0.join("ports.lock"))?;
         flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
 
-    /// Takes a job for this process; `None` where another host looks after it.
+    /// Takes a job for this process; `None` where another agent looks after it.
     pub(crate) fn lock(&self, id: &str) -> io::Result<Option<File>> {
         let directory = self.make_job(id)?;
         if let Some(other) = read(&directory)?.map(|state| state.id).filter(|other| other != id) {
@@ -421,7 +421,7 @@ mod tests {
         fs::create_dir(&earlier).unwrap();
         fs::write(earlier.join("state.json"), serde_json::to_vec(&state("c/d")).unwrap()).unwrap();
         let locked = data.lock("c/d").unwrap();
-        assert!(locked.is_some() && earlier.join("lock").exists(), "where the earlier version's host locks it");
+        assert!(locked.is_some() && earlier.join("lock").exists(), "where the earlier version's agent locks it");
         assert_eq!((data.load("c/d").unwrap(), data.load("c_d").unwrap()), (Some(state("c/d")), None));
         let refused = data.lock("c_d").unwrap_err().to_string();
         assert_eq!(
@@ -431,6 +431,24 @@ mod tests {
         data.purge("c/d").unwrap();
         assert!(data.lock("c_d").unwrap().is_some() && data.lock("c/d").unwrap().is_some());
         assert!(directory.path().join("jobs/c%2Fd").exists());
+    }
+
+    #[test]
+    fn a_state_of_an_earlier_version_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(Some(directory.path())).unwrap();
+        let own = Process::own();
+        fs::create_dir(directory.path().join("jobs/web")).unwrap();
+        let host = serde_json::to_string(&own).unwrap();
+        let written = format!(r#"{{"id":"web","host":{host},"driver":null,"allocs":[]}}"#);
+        fs::write(directory.path().join("jobs/web/state.json"), written).unwrap();
+
+        let state = data.load("web").unwrap().unwrap();
+
+        assert_eq!((state.agent, state.placed), (own, false));
+        data.store(&state).unwrap();
+        let stored = fs::read_to_string(directory.path().join("jobs/web/state.json")).unwrap();
+        assert!(stored.contains("\"host\": {"), "an earlier version finds it too: {stored}");
     }
 
     #[test]
@@ -449,10 +467,10 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_found_again_and_a_job_has_one_host() {
+    fn a_state_is_found_again_and_a_job_has_one_agent() {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open(Some(directory.path())).unwrap();
-        let state = JobState { id: "a/b".into(), host: Process::own(), ..JobState::default() };
+        let state = JobState { id: "a/b".into(), agent: Process::own(), ..JobState::default() };
 
         data.store(&state).unwrap();
 

@@ -78,9 +78,9 @@ struct NotStarted {
 }
 
 impl TaskRunner {
-    /// Runs the task to its end. `running` is a run that an earlier host left.
+    /// Runs the task to its end. `running` is a run that an earlier agent left.
     pub(crate) async fn run(mut self, mut running: Option<TaskHandle>) -> Phase {
-        // An earlier host has seen its end.
+        // An earlier agent has seen its end.
         if let Some(phase) = self.record.phase(&self.alloc_id, &self.task.name).filter(|phase| phase.is_over()) {
             return phase;
         }
@@ -186,7 +186,7 @@ impl TaskRunner {
         let fatal = |message: String| NotStarted { message, outcome: Outcome::Fatal };
         let config = self.config().map_err(fatal)?;
         let id = config.id.clone();
-        // A host that is killed before the answer has left a container, perhaps.
+        // An agent that is killed before the answer has left a container, perhaps.
         self.record.task(&self.alloc_id, &self.task.name, |state| {
             state.run = id.to_string();
             (state.started_at, state.restarts_at) = (None, None);
@@ -407,7 +407,7 @@ pub(crate) fn handle_of(text: &str) -> Option<TaskHandle> {
     TaskHandle::from_bytes(&BASE64.decode(text).ok()?)
 }
 
-/// The runs of an allocation's tasks that an earlier host left, by task.
+/// The runs of an allocation's tasks that an earlier agent left, by task.
 pub(crate) fn left_running(tasks: &BTreeMap<String, crate::state::TaskState>) -> BTreeMap<String, TaskHandle> {
     let handle = |state: &crate::state::TaskState| handle_of(state.handle.as_deref()?);
     tasks.iter().filter_map(|(name, state)| Some((name.clone(), handle(state)?))).collect()

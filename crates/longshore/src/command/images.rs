@@ -35,7 +35,7 @@ pub(super) async fn images(options: &Options, data: &DataDir) -> Result<(), Fail
     Ok(())
 }
 
-/// The drivers that run, by job; those of killed hosts as well.
+/// The drivers that run, by job; those of killed agents as well.
 pub(super) async fn running(jobs: &[JobState]) -> BTreeMap<String, DriverClient> {
     let mut drivers = BTreeMap::new();
     for job in jobs {
@@ -61,7 +61,7 @@ async fn gather(options: &Options, data: &DataDir) -> Result<BTreeMap<String, Kn
     let alone: BTreeMap<PathBuf, &JobState> =
         jobs.iter().filter(|job| !drivers.contains_key(&job.id)).map(|job| (state_dir(data, &job.id), job)).collect();
     for job in alone.values().filter(|job| !job.phase().is_over()) {
-        report::note(&format!("job {:?} has no host: what its tasks use is not known", job.id));
+        report::note(&format!("job {:?} has no agent: what its tasks use is not known", job.id));
     }
     let driver = Launcher::new(options)?.of_none(data).launch().await?;
     let state_dirs: Vec<PathBuf> = alone.keys().cloned().collect();

@@ -17,12 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::images;
 use crate::{
-    Failure,
+    Failure, agent,
     alloc::environment::Subject,
     bars::{self, Bars, word},
     cli::{JobFile, Options},
     driver::{Launcher, no_engine},
-    host,
     job_file::{self, Loaded},
     node::Node,
     prefetched, report,
@@ -106,7 +105,7 @@ async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -
     };
     let job = &parsed.job;
     let node = Node::without_driver().with(passed);
-    host::check(job, source, directory, &schema, &node)?;
+    agent::check(job, source, directory, &schema, &node)?;
     for group in &job.groups {
         for (task, index) in group.tasks.iter().flat_map(|task| (0..group.count).map(move |index| (task, index))) {
             let subject =

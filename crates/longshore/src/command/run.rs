@@ -11,9 +11,9 @@ use tokio::{
 
 use crate::{
     Failure,
+    agent::{self, Asks},
     cli::{JobFile, Options},
     driver::Launcher,
-    host::{self, Asks},
     job_file, report,
     state::DataDir,
     stop::Stop,
@@ -56,7 +56,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
             });
         }
     });
-    let result = host::run(loaded, data, launcher, Asks { job: stopping, allocs }).await;
+    let result = agent::run(loaded, data, launcher, Asks { job: stopping, allocs }).await;
     listening.shutdown().await;
     if result.is_ok() {
         report::note("the job has ended");

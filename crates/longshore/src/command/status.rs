@@ -48,11 +48,11 @@ fn described(Seen { status, why }: &Seen) -> String {
 fn show(observation: &Observation) {
     let job = &observation.job;
     report::line(&format!("ID          = {}\nStatus      = {}", job.id, described(&observation.job())));
-    match (job.phase().is_over(), observation.has_host) {
+    match (job.phase().is_over(), observation.has_agent) {
         (true, _) => {}
-        (false, true) => report::line(&format!("Host        = process {}", job.host.pid)),
+        (false, true) => report::line(&format!("Agent       = process {}", job.agent.pid)),
         (false, false) => {
-            report::line("Host        = gone; `longshore run FILE` takes its tasks over, `stop` ends them");
+            report::line("Agent       = gone; `longshore run FILE` takes its tasks over, `stop` ends them");
         }
     }
     for alloc in &job.allocs {
@@ -84,7 +84,7 @@ fn value(observation: &Observation) -> Value {
         "id": job.id,
         "status": status,
         "why": why,
-        "host_pid": observation.has_host.then_some(job.host.pid),
+        "host_pid": observation.has_agent.then_some(job.agent.pid),
         "driver_pid": job.driver.as_ref().map(|driver| driver.pid),
         "allocs": job.allocs.iter().map(|alloc| of_alloc(observation, alloc)).collect::<Vec<_>>(),
     })

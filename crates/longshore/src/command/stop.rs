@@ -1,4 +1,4 @@
-//! `stop`: asks the job's host to stop it or one of its allocations, or does it where the host is gone.
+//! `stop`: asks the job's agent to stop it or one of its allocations, or does it where the agent is gone.
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +26,13 @@ use crate::{
     turn::Turn,
 };
 
-/// How often to look whether the host has ended.
+/// How often to look whether the agent has ended.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// How long a host may do nothing beyond what its tasks are given to end: the driver and the engine have that time.
+/// How long an agent may do nothing beyond what its tasks are given to end: the driver and the engine have that time.
 const SILENCE: Duration = Duration::from_secs(150);
 
-/// How long another process may hold a job that is not its host.
+/// How long another process may hold a job that is not its agent.
 const HANDOVER: Duration = Duration::from_secs(5);
 
 /// Whether to ask before all that is kept of a job is removed.
@@ -117,8 +117,8 @@ impl Part<'_> {
         }
     }
 
-    /// Asks the host, whose process is sent a signal; whether it was there.
-    fn ask(self, job: &str, host: Process, data: &DataDir) -> std::io::Result<bool> {
+    /// Asks the agent, whose process is sent a signal; whether it was there.
+    fn ask(self, job: &str, agent: Process, data: &DataDir) -> std::io::Result<bool> {
         let signal = match self {
             Self::Job => Signal::TERM,
             Self::Alloc(id) => {
@@ -126,18 +126,18 @@ impl Part<'_> {
                 Signal::USR1
             }
         };
-        Ok(host.signal(signal))
+        Ok(agent.signal(signal))
     }
 }
 
-/// Ends a job or a part of it. Where the host has ended, this process has the job, and keeps other hosts from it.
+/// Ends a job or a part of it. Where the agent has ended, this process has the job, and keeps other agents from it.
 async fn end(job: &str, part: Part<'_>, options: &Options, data: &DataDir) -> Result<Option<File>, Failure> {
     let failed = |error: std::io::Error| data.failed(&error);
     let mut wait = Wait::default();
     let mut asked = None;
     loop {
         if let Some(lock) = data.lock(job).map_err(failed)? {
-            // The host is gone: what it left, if it was killed, is ended here.
+            // The agent is gone: what it left, if it was killed, is ended here.
             if let Some(state) = data.load(job).map_err(failed)? {
                 end_what_is_left(state, part, options, data).await?;
             }
@@ -150,18 +150,18 @@ async fn end(job: &str, part: Part<'_>, options: &Options, data: &DataDir) -> Re
         if matches!(part, Part::Alloc(_)) && part.is_over(&state) {
             return Ok(None);
         }
-        // A number in the state may be another process's by now: only the job's host is asked, once.
-        let host = Some(state.host).filter(|host| host.runs());
-        if host.is_some() && host != asked && part.ask(job, state.host, data).map_err(failed)? {
-            asked = host;
+        // A number in the state may be another process's by now: only the job's agent is asked, once.
+        let agent = Some(state.agent).filter(|agent| agent.runs());
+        if agent.is_some() && agent != asked && part.ask(job, state.agent, data).map_err(failed)? {
+            asked = agent;
         }
-        wait.judge(&state, host, Instant::now())
+        wait.judge(&state, agent, Instant::now())
             .map_err(|why| Failure::Engine(format!("job {job:?} is not stopped: {why}")))?;
         sleep(PERIOD).await;
     }
 }
 
-/// Waits for a host's doing as long as it does something.
+/// Waits for an agent's doing as long as it does something.
 #[derive(Default)]
 struct Wait {
     /// The last news, and when it came.
@@ -170,17 +170,17 @@ struct Wait {
 
 impl Wait {
     /// Takes what there is to be seen; the error is that nothing has happened for too long.
-    fn judge(&mut self, state: &JobState, host: Option<Process>, now: Instant) -> Result<(), String> {
+    fn judge(&mut self, state: &JobState, agent: Option<Process>, now: Instant) -> Result<(), String> {
         let since = match &self.news {
-            Some((last, last_host, since)) if last == state && *last_host == host => *since,
+            Some((last, last_agent, since)) if last == state && *last_agent == agent => *since,
             _ => {
-                self.news = Some((state.clone(), host, now));
+                self.news = Some((state.clone(), agent, now));
                 now
             }
         };
         let silence = now.duration_since(since);
-        let Some(host) = host else {
-            let message = "another process holds it, which is not its host\nhint: try again when that has ended";
+        let Some(agent) = agent else {
+            let message = "another process holds it, which is not its agent\nhint: try again when that has ended";
             return if silence < HANDOVER { Ok(()) } else { Err(message.to_owned()) };
         };
         let tasks = || state.allocs.iter().flat_map(|alloc| alloc.tasks.values()).filter(|task| !task.phase.is_over());
@@ -192,8 +192,8 @@ impl Wait {
         if silence < given.saturating_add(SILENCE) {
             return Ok(());
         }
-        let Process { pid, .. } = host;
-        let message = format!("its host, process {pid}, has done nothing for {} s", silence.as_secs());
+        let Process { pid, .. } = agent;
+        let message = format!("its agent, process {pid}, has done nothing for {} s", silence.as_secs());
         Err(format!("{message}\nhint: kill -9 {pid}, and stop the job again"))
     }
 }
@@ -207,7 +207,7 @@ async fn end_what_is_left(
     if part.is_over(&state) {
         return Ok(());
     }
-    report::note("the job's host is gone; its tasks are stopped from here");
+    report::note("the job's agent is gone; its tasks are stopped from here");
     let left = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks));
     let handles = left.map(|(_, handle)| (handle.config.id.clone(), handle)).collect();
     let launcher = Launcher::new(options)?.of_job(data, &state.id);
@@ -314,14 +314,14 @@ mod tests {
             network: None,
             tasks: BTreeMap::from([("t".into(), task)]),
         };
-        JobState { allocs: vec![alloc], host: Process::own(), ..JobState::default() }
+        JobState { allocs: vec![alloc], agent: Process::own(), ..JobState::default() }
     }
 
     #[tokio::test]
-    async fn a_host_that_does_nothing_is_not_waited_for_without_end() {
+    async fn an_agent_that_does_nothing_is_not_waited_for_without_end() {
         let (mut wait, begin, state) = (Wait::default(), Instant::now(), state(Turn::Main));
         let mut judge =
-            |state: &JobState, seconds| wait.judge(state, Some(state.host), begin + Duration::from_secs(seconds));
+            |state: &JobState, seconds| wait.judge(state, Some(state.agent), begin + Duration::from_secs(seconds));
 
         assert_eq!(judge(&state, 0), Ok(()));
         assert_eq!(judge(&state, 179), Ok(()));
@@ -329,7 +329,9 @@ mod tests {
         let pid = std::process::id();
         assert_eq!(
             why,
-            format!("its host, process {pid}, has done nothing for 180 s\nhint: kill -9 {pid}, and stop the job again")
+            format!(
+                "its agent, process {pid}, has done nothing for 180 s\nhint: kill -9 {pid}, and stop the job again"
+            )
         );
         // News are that it does something.
         let news = JobState { placed: true, ..state };
@@ -342,7 +344,7 @@ mod tests {
         let (mut wait, begin, state) = (Wait::default(), Instant::now(), state(Turn::Poststop));
         let day = Duration::from_secs(24 * 60 * 60);
 
-        let judged = [begin, begin + day].map(|now| wait.judge(&state, Some(state.host), now));
+        let judged = [begin, begin + day].map(|now| wait.judge(&state, Some(state.agent), now));
 
         assert_eq!(judged, [Ok(()), Ok(())]);
     }

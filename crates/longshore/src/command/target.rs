@@ -147,7 +147,8 @@ impl Found<'_> {
 
 /// The driver that runs a job's tasks.
 pub(super) async fn driver(job: &JobState) -> Result<DriverClient, Failure> {
-    let hint = if job.host.runs() { "" } else { "\nhint: its host is gone; `longshore run FILE` takes its tasks over" };
+    let hint =
+        if job.agent.runs() { "" } else { "\nhint: its agent is gone; `longshore run FILE` takes its tasks over" };
     let failed =
         |error: &str| Failure::Engine(format!("the driver of job {:?} cannot be asked: {error}{hint}", job.id));
     let reattach = job.driver.clone().ok_or_else(|| failed("it does not run"))?;

@@ -1,10 +1,9 @@
 //! `validate`: a job file against the driver's schema.
 
 use crate::{
-    Failure,
+    Failure, agent,
     cli::{JobFile, Options},
     driver::Launcher,
-    host,
     job_file::{self, Loaded},
     node::Node,
     report,
@@ -17,7 +16,7 @@ pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Fa
     driver.kill().await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
     let Loaded { source, directory, parsed, passed } = loaded;
-    host::check(&parsed.job, &source, &directory, &schema, &Node::without_driver().with(&passed))?;
+    agent::check(&parsed.job, &source, &directory, &schema, &Node::without_driver().with(&passed))?;
     for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }

@@ -1,4 +1,4 @@
-//! What the host asks of a driver is what a Nomad agent asks.
+//! What the agent of `longshore` asks of a driver is what a Nomad agent asks.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use conformance::fields;
@@ -14,7 +14,7 @@ fn a_task_is_started_with_what_an_agent_sets() {
     let handle = machine.noted("web")["allocs"][0]["tasks"]["t"]["handle"].as_str().unwrap().to_owned();
     let unlike = fields::unlike("RecoverTask", &fields::recovery_of(&STANDARD.decode(handle).unwrap()));
 
-    // The host has no control groups of its own.
+    // The agent has no control groups of its own.
     assert_eq!(
         unlike,
         [

@@ -49,7 +49,7 @@ fn a_second_run_of_a_job_is_refused_and_leaves_the_first_ones_words_alone() {
     let file = machine.file("job.hcl", &job("once", "exec sleep 1000", "kill_timeout = \"1ms\""));
     let path = file.to_str().unwrap();
     machine.ok(&["run", "-detach", path]);
-    let said = || std::fs::read_to_string(machine.path().join("data/jobs/once/host.log")).unwrap();
+    let said = || std::fs::read_to_string(machine.path().join("data/jobs/once/agent.log")).unwrap();
     let before = said();
 
     for args in [["run", "-detach", path].as_slice(), &["run", path]] {
@@ -123,17 +123,17 @@ fn a_purged_job_leaves_nothing() {
 }
 
 #[test]
-fn a_jobs_status_tells_that_its_host_is_gone_and_keeps_secrets() {
+fn a_jobs_status_tells_that_its_agent_is_gone_and_keeps_secrets() {
     let machine = Machine::new();
     let more = "kill_timeout = \"1ms\"\n env { TOKEN = \"hunter2\" }";
     let file = machine.file("job.hcl", &job("quiet", "exec sleep 1000", more));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
     let running = machine.state("quiet");
 
-    machine.kill_host("quiet");
+    machine.kill_agent("quiet");
 
     assert_eq!((&running["status"], &running["allocs"][0]["name"]), (&"running".into(), &"quiet.g[0]".into()));
-    assert!(machine.ok(&["status", "quiet"]).contains("Host        = gone; `longshore run FILE` takes its tasks over"));
+    assert!(machine.ok(&["status", "quiet"]).contains("Agent       = gone; `longshore run FILE` takes its tasks over"));
     assert!(!machine.ok(&["status", "-json"]).contains("hunter2"));
 }
 

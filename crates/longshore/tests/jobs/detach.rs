@@ -56,7 +56,7 @@ fn a_batch_job_that_ends_well_at_once_was_started() {
         let state = machine.state("quick");
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
         assert_eq!(text(&output.stdout).trim(), state["allocs"][0]["id"].as_str().unwrap());
-        wait_until("the host's end", || machine.state("quick")["host_pid"].is_null());
+        wait_until("the agent's end", || machine.state("quick")["host_pid"].is_null());
     }
 }
 
@@ -132,7 +132,7 @@ fn a_group_that_fails_is_an_error_though_others_run_and_is_told_ever_after() {
 }
 
 #[test]
-fn a_host_that_dies_before_the_job_runs_is_an_error_that_says_so() {
+fn an_agent_that_dies_before_the_job_runs_is_an_error_that_says_so() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (registry, wanted) = stalling(&mut registry);
     let file = machine.file("job.hcl", &job("early", "exec sleep 1000", "").replace(&image(), &wanted));
@@ -144,6 +144,6 @@ fn a_host_that_dies_before_the_job_runs_is_an_error_that_says_so() {
     let output = run.wait_with_output().unwrap();
 
     assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("the job's host was ended by signal 9\n"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the job's agent was ended by signal 9\n"), "{}", text(&output.stderr));
     machine.stop_orphan("early", &[]);
 }

@@ -82,11 +82,11 @@ fn tasks_end_in_their_turns_and_each_has_those_after_it_until_then() {
     let file = machine.file("job.hcl", &job("turns", &tasks.concat()));
     let turns =
         ["asks-main", "to-asks-main", "lead-end", "asks-after", "to-asks-after", "main-end", "after-end", "side-end"];
-    // What runs after the others, the job's host alone can start.
-    for (with_host, last) in [(true, ["last"].as_slice()), (false, &[])] {
+    // What runs after the others, the job's agent alone can start.
+    for (with_agent, last) in [(true, ["last"].as_slice()), (false, &[])] {
         machine.ok(&["run", "-detach", file.to_str().unwrap()]);
-        if !with_host {
-            machine.kill_host("turns");
+        if !with_agent {
+            machine.kill_agent("turns");
         }
 
         machine.ok(&["stop", "turns"]);
@@ -94,7 +94,7 @@ fn tasks_end_in_their_turns_and_each_has_those_after_it_until_then() {
         let mut order = order(&machine);
         // Sidecars end together.
         order[6..8].sort();
-        assert_eq!(order, [&turns, last].concat(), "with a host: {with_host}");
+        assert_eq!(order, [&turns, last].concat(), "with an agent: {with_agent}");
         let state = machine.state("turns");
         let codes = ["lead", "main", "side", "after"].map(|name| Machine::task(&state, name)["exit_code"].as_i64());
         assert_eq!((codes, state["status"].as_str()), ([Some(0); 4], Some("complete")));
@@ -168,7 +168,7 @@ fn a_prestart_that_fails_keeps_the_main_task_from_running() {
 }
 
 #[test]
-fn what_has_ended_is_not_run_again_by_the_next_host() {
+fn what_has_ended_is_not_run_again_by_the_next_agent() {
     let machine = Machine::new();
     let tasks = [
         task("first", &says("first"), &lifecycle("prestart", false)),
@@ -179,7 +179,7 @@ fn what_has_ended_is_not_run_again_by_the_next_host() {
     let path = file.to_str().unwrap();
     machine.ok(&["run", "-detach", path]);
     wait_until("the short task's end", || machine.state("kept")["allocs"][0]["tasks"]["short"]["status"] == "complete");
-    machine.kill_host("kept");
+    machine.kill_agent("kept");
 
     let alloc = machine.path().join("data/alloc").join(&machine.allocs()[0]);
     let changed = machine.file("changed.hcl", &job("kept", &tasks[1]));
@@ -240,7 +240,7 @@ fn tasks_of_a_bridge_share_localhost_and_their_port_is_published() {
     wait_until("the other task's answer", || machine.ok(&["logs", "-task", "client", "bridged"]).contains("shared"));
     let port = machine.state("bridged")["allocs"][0]["ports"][0]["value"].as_i64().unwrap();
     let before = crate::life::answer(port, "/page");
-    machine.kill_host("bridged");
+    machine.kill_agent("bridged");
     machine.ok(&run);
     let after = crate::life::answer(port, "/page");
     let hosts = machine.ok(&["logs", "-task", "client", "bridged"]);

@@ -83,7 +83,7 @@ fn images_are_shown_with_who_uses_them_and_when_they_go() {
     assert!(line.contains("in 59m") || line.contains("in 1h0m") || (is_slow && line.contains("in 5")), "{line}");
     assert_eq!(machine.image(&image()).unwrap()["kept"], "found");
 
-    machine.kill_host("web");
+    machine.kill_agent("web");
     assert_eq!(machine.image(&first).unwrap()["used"], true, "its driver still runs");
     machine.ok(&["stop", "web"]);
     let left = machine.image(&first).unwrap();
@@ -225,8 +225,8 @@ fn a_registrys_password_is_in_no_file_of_a_job_and_in_no_argument_of_its_process
     for of in ["host_pid", "driver_pid"] {
         assert!(!has(&of_process(of, "cmdline")) && !has(&of_process(of, "environ")), "{of}");
     }
-    machine.kill_host("private");
+    machine.kill_agent("private");
     machine.ok(&["run", "-detach", "-var", &format!("password={PASSWORD}"), file.to_str().unwrap()]);
-    let said = fs::read_to_string(data.join("jobs/private/host.log")).unwrap();
+    let said = fs::read_to_string(data.join("jobs/private/agent.log")).unwrap();
     assert!(said.contains("taking over 1 allocation(s)") && !said.contains("has changed"), "{said}");
 }

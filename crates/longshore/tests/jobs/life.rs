@@ -33,7 +33,7 @@ impl Foreground {
         Self(run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Kills the host, and waits until it is gone.
+    /// Kills the agent, and waits until it is gone.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -119,7 +119,7 @@ pub(crate) fn answer(port: i64, path: &str) -> String {
 }
 
 #[test]
-fn each_jobs_container_is_known_from_those_of_other_hosts() {
+fn each_jobs_container_is_known_from_those_of_other_agents() {
     let machine = Machine::new();
     for id in ["one", "other"] {
         let file = machine.file(&format!("{id}.hcl"), &job(id, "sleep 60", ""));
@@ -228,22 +228,22 @@ fn a_killed_driver_is_started_again_and_the_log_has_no_gap() {
 }
 
 #[test]
-fn a_killed_host_finds_its_tasks_again_and_loses_nothing() {
+fn a_killed_agent_finds_its_tasks_again_and_loses_nothing() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("steady", STEADY, ""));
     let path = file.to_str().unwrap();
     machine.ok(&["run", "-detach", path]);
     let containers = machine.containers();
-    let host = || machine.state("steady")["host_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
+    let agent = || machine.state("steady")["host_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap();
     let driver = machine.state("steady")["driver_pid"].clone();
 
     for round in 1..=2 {
         wait_until("lines", || last_number(machine.logs("steady").as_bytes(), "a") > 200 * round);
-        let killed = host();
-        machine.kill_host("steady");
+        let killed = agent();
+        machine.kill_agent("steady");
         assert_eq!(machine.ok(&["exec", "steady", "echo", "still here"]), "still here\n");
         machine.ok(&["run", "-detach", path]);
-        assert_ne!(host(), killed);
+        assert_ne!(agent(), killed);
     }
     wait_until("lines after the last kill", || last_number(machine.logs("steady").as_bytes(), "a") > 700);
     assert_eq!((machine.containers(), &machine.state("steady")["driver_pid"]), (containers, &driver));
@@ -255,11 +255,11 @@ fn a_killed_host_finds_its_tasks_again_and_loses_nothing() {
 }
 
 #[test]
-fn a_job_whose_host_was_killed_can_be_stopped() {
+fn a_job_whose_agent_was_killed_can_be_stopped() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("orphan", "exec sleep 1000", "kill_timeout = \"1s\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
-    machine.kill_host("orphan");
+    machine.kill_agent("orphan");
 
     machine.ok(&["stop", "orphan"]);
 

@@ -70,7 +70,7 @@ impl Machine {
         serde_json::from_str(&self.ok(&["status", "-json", job])).unwrap()
     }
 
-    /// What the job's host has noted for the next one.
+    /// What the job's agent has noted for the next one.
     fn noted(&self, job: &str) -> Value {
         let file = self.path().join("data/jobs").join(job).join("state.json");
         serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
@@ -90,8 +90,8 @@ impl Machine {
         conformance::kill([self.state(job)[of].as_i64().unwrap().try_into().unwrap()]);
     }
 
-    /// Kills a job's host and its driver with SIGKILL, before either could do anything.
-    fn kill_host_and_driver(&self, job: &str) {
+    /// Kills a job's agent and its driver with SIGKILL, before either could do anything.
+    fn kill_agent_and_driver(&self, job: &str) {
         let state = self.state(job);
         conformance::kill(["host_pid", "driver_pid"].map(|of| state[of].as_i64().unwrap().try_into().unwrap()));
     }
@@ -100,11 +100,11 @@ impl Machine {
         self.ok(&["logs", job])
     }
 
-    /// Kills a job's host with SIGKILL, and waits until it is gone.
-    fn kill_host(&self, job: &str) {
-        let host = || self.state(job)["host_pid"].as_i64();
-        conformance::kill([host().unwrap().try_into().unwrap()]);
-        wait_until("the host's end", || host().is_none());
+    /// Kills a job's agent with SIGKILL, and waits until it is gone.
+    fn kill_agent(&self, job: &str) {
+        let agent = || self.state(job)["host_pid"].as_i64();
+        conformance::kill([agent().unwrap().try_into().unwrap()]);
+        wait_until("the agent's end", || agent().is_none());
     }
 
     /// The allocations' directories.

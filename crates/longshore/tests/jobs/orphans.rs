@@ -1,4 +1,4 @@
-//! What a host that was killed leaves half done, and who removes it: `stop`, or the next host.
+//! What an agent that was killed leaves half done, and who removes it: `stop`, or the next agent.
 
 use std::{
     fs,
@@ -65,7 +65,7 @@ impl Machine {
         self.state(job)["driver_pid"].as_i64().unwrap()
     }
 
-    /// Stops a job that has no host any more, and sees that it is over and that nothing is left of its only instance.
+    /// Stops a job that has no agent any more, and sees that it is over and that nothing is left of its only instance.
     pub(crate) fn stop_orphan(&self, job: &str, args: &[&str]) {
         let driver = self.driver_of(job);
         self.ok(&[args, &["stop", job]].concat());
@@ -79,39 +79,39 @@ impl Machine {
 }
 
 #[test]
-fn a_job_can_be_stopped_whose_host_was_killed_while_its_network_was_made() {
+fn a_job_can_be_stopped_whose_agent_was_killed_while_its_network_was_made() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (registry, pause) = stalling(&mut registry);
     let config = with_pause_image(&machine, &pause);
     let file = machine.file("job.hcl", &on_a_bridge("early", "", "exec sleep 1000")).display().to_string();
-    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    let agent = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
     wait_until("the pull", || registry.holding() > 0);
 
-    host.kill();
+    agent.kill();
     machine.stop_orphan("early", &["-config", &config]);
 }
 
 #[test]
-fn a_job_can_be_stopped_whose_host_was_killed_before_its_first_start() {
+fn a_job_can_be_stopped_whose_agent_was_killed_before_its_first_start() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (registry, wanted) = stalling(&mut registry);
     let file = machine.file("job.hcl", &job("early", "exec sleep 1000", "").replace(&image(), &wanted));
-    let host = Foreground::begin(&mut machine.command(&["run", file.to_str().unwrap()]));
+    let agent = Foreground::begin(&mut machine.command(&["run", file.to_str().unwrap()]));
     wait_until("the pull", || registry.holding() > 0);
 
-    host.kill();
+    agent.kill();
     machine.stop_orphan("early", &[]);
 }
 
 #[test]
-fn a_job_can_be_stopped_whose_host_was_killed_before_a_restart() {
+fn a_job_can_be_stopped_whose_agent_was_killed_before_a_restart() {
     let machine = Machine::new();
     let (pause, config) = Pause::make(&machine, "restart");
     let file = machine.file("job.hcl", &on_a_bridge("pausing", PAUSING, "exit 1")).display().to_string();
-    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    let agent = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
     wait_until("the pause", || text(&machine.run(&["events", "pausing"]).stdout).contains("Task restarting in 3600s"));
 
-    host.kill();
+    agent.kill();
     machine.stop_orphan("pausing", &["-config", &config]);
 
     assert_eq!(pause.containers(), "");
@@ -140,7 +140,7 @@ impl Plugins {
         Self { directory }
     }
 
-    /// A host that finds it before the real one.
+    /// An agent that finds it before the real one.
     fn used_by(&self, mut run: Command) -> Foreground {
         Foreground::begin(run.env("CNI_PATH", &self.directory))
     }
@@ -162,7 +162,7 @@ impl Plugins {
 }
 
 #[test]
-fn a_network_that_a_killed_host_has_half_connected_leaves_no_rule() {
+fn a_network_that_a_killed_agent_has_half_connected_leaves_no_rule() {
     let machine = Machine::new();
     let (pause, config) = Pause::make(&machine, "half");
     // When the last plugin is called, the others have made interface, lease and rules.
@@ -176,21 +176,21 @@ fn a_network_that_a_killed_host_has_half_connected_leaves_no_rule() {
         format!("{}/32", lent[0])
     };
 
-    let host = plugins.used_by(machine.command(&run));
+    let agent = plugins.used_by(machine.command(&run));
     plugins.wait();
-    host.kill();
+    agent.kill();
     let first = (lent(), rules(&[&lent()]));
     plugins.release();
-    let host = plugins.used_by(machine.command(&run));
+    let agent = plugins.used_by(machine.command(&run));
     wait_until("the task", || machine.ok(&["status", "half"]).contains("is running"));
-    let after_next_host = (lent(), rules(&[&first.0]));
-    host.kill();
+    let after_next_agent = (lent(), rules(&[&first.0]));
+    agent.kill();
     machine.stop_orphan("half", &["-config", &config]);
 
     assert!(!first.1.is_empty(), "there was nothing to remove");
-    assert_ne!(after_next_host.0, first.0);
-    assert_eq!(after_next_host.1, Vec::<String>::new());
-    assert_eq!((rules(&[&after_next_host.0]), pause.containers()), (Vec::new(), String::new()));
+    assert_ne!(after_next_agent.0, first.0);
+    assert_eq!(after_next_agent.1, Vec::<String>::new());
+    assert_eq!((rules(&[&after_next_agent.0]), pause.containers()), (Vec::new(), String::new()));
 }
 
 #[test]
@@ -199,9 +199,9 @@ fn a_half_connected_network_leaves_no_rule_when_its_job_is_stopped() {
     let (_pause, config) = Pause::make(&machine, "undone");
     let plugins = Plugins::with(&machine, "portmap", "while [ -e /proc/$PPID ]; do sleep 0.05; done\nexit 1");
     let file = machine.file("job.hcl", &on_a_bridge("undone", "", "exec sleep 1000")).display().to_string();
-    let host = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
+    let agent = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
     plugins.wait();
-    host.kill();
+    agent.kill();
     let address = format!("{}/32", leases(&machine.allocs()[0])[0]);
     let before = rules(&[&address]);
 
@@ -217,13 +217,13 @@ fn a_network_that_cannot_be_removed_is_told_until_it_can() {
     let machine = Machine::new();
     let config = with_engine(&machine, &engine);
     let file = machine.file("job.hcl", &on_a_bridge("away", PAUSING, "exit 1")).display().to_string();
-    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    let agent = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
     wait_until("the pause", || text(&machine.run(&["events", "away"]).stdout).contains("Task restarting in 3600s"));
     let namespace = format!("/run/netns/longshore-{}", machine.allocs()[0]);
 
     engine.kill();
-    host.signal("INT");
-    let (code, said) = host.end();
+    agent.signal("INT");
+    let (code, said) = agent.end();
     let left = Path::new(&namespace).exists();
     engine.begin();
     machine.ok(&["-config", &config, "stop", "away"]);
@@ -240,11 +240,11 @@ fn an_interrupt_gives_up_a_network_whose_pause_image_does_not_come() {
     let (registry, pause) = stalling(&mut registry);
     let config = with_pause_image(&machine, &pause);
     let file = machine.file("job.hcl", &on_a_bridge("waiting", "", "exec sleep 1000")).display().to_string();
-    let host = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
+    let agent = Foreground::begin(&mut machine.command(&["-config", &config, "run", &file]));
     wait_until("the pull", || registry.holding() > 0);
 
-    host.signal("INT");
-    let (code, said) = host.end();
+    agent.signal("INT");
+    let (code, said) = agent.end();
 
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("t: Killed: stopped before the group's network was made"), "{said}");
@@ -257,14 +257,14 @@ fn an_interrupt_gives_up_a_cni_plugin_that_hangs_and_undoes_what_the_others_did(
     let (pause, config) = Pause::make(&machine, "hangs");
     let plugins = Plugins::with(&machine, "portmap", "exec sleep 1000");
     let file = machine.file("job.hcl", &on_a_bridge("hanging", "", "exec sleep 1000")).display().to_string();
-    let host = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
+    let agent = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
     plugins.wait();
     let alloc = machine.allocs()[0].clone();
     let address = format!("{}/32", leases(&alloc)[0]);
     let before = rules(&[&address]);
 
-    host.signal("INT");
-    let (code, said) = host.end();
+    agent.signal("INT");
+    let (code, said) = agent.end();
 
     assert_eq!(code, Some(0), "{said}");
     assert!(!before.is_empty(), "there was nothing to undo");
@@ -300,7 +300,7 @@ fn the_plugins_of_many_groups_wait_for_a_processor_instead_of_using_up_each_othe
     let processors = std::thread::available_parallelism().unwrap().get();
     let job = on_a_bridge("turns", &format!("count = {}", processors + 3), "exec sleep 1000");
     let file = machine.file("job.hcl", &job).display().to_string();
-    let host = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
+    let agent = plugins.used_by(machine.command(&["-config", &config, "run", &file]));
     plugins.wait();
     let made = |alloc: &Value| alloc["network"]["path"].as_str().is_some_and(|path| !path.is_empty());
     wait_until("the pause containers", || machine.noted("turns")["allocs"].as_array().unwrap().iter().all(made));
@@ -310,8 +310,8 @@ fn the_plugins_of_many_groups_wait_for_a_processor_instead_of_using_up_each_othe
     let runs = |alloc: &Value| alloc["tasks"]["t"]["status"] == "running";
     wait_until("the tasks", || machine.state("turns")["allocs"].as_array().unwrap().iter().all(runs));
 
-    host.signal("INT");
-    let (code, said) = host.end();
+    agent.signal("INT");
+    let (code, said) = agent.end();
 
     assert_eq!((at_once, code), (processors, Some(0)), "{said}");
 }

@@ -1,4 +1,4 @@
-//! What a task puts in the way of the host, which is root: links in the place of files and directories.
+//! What a task puts in the way of the agent, which is root: links in the place of files and directories.
 
 use std::{
     fs,

@@ -1,11 +1,11 @@
-//! What `status` and `exec` say of jobs that are not as their hosts left them.
+//! What `status` and `exec` say of jobs that are not as their agents left them.
 
 use conformance::{docker::docker, dockerd::Dockerd};
 
 use crate::{Machine, job, orphans::with_engine, text, wait_until};
 
 #[test]
-fn a_job_whose_host_is_gone_is_lost_and_so_are_its_containers_when_they_go() {
+fn a_job_whose_agent_is_gone_is_lost_and_so_are_its_containers_when_they_go() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("left", "exec sleep 1000", "kill_timeout = \"1ms\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
@@ -13,24 +13,24 @@ fn a_job_whose_host_is_gone_is_lost_and_so_are_its_containers_when_they_go() {
         let state = machine.state("left");
         (state["status"].clone(), Machine::task(&state, "t")["status"].clone())
     };
-    let with_host = task();
+    let with_agent = task();
 
-    machine.kill_host("left");
-    let without_host = task();
+    machine.kill_agent("left");
+    let without_agent = task();
     docker(&["rm", "--force", &machine.containers()[0]]);
     wait_until("the container's end", || task().1 == "lost");
     let said = machine.ok(&["status", "left"]);
     let exec = machine.run(&["exec", "left", "true"]);
 
-    assert_eq!(with_host, ("running".into(), "running".into()));
-    assert_eq!(without_host, ("lost".into(), "running".into()));
+    assert_eq!(with_agent, ("running".into(), "running".into()));
+    assert_eq!(without_agent, ("lost".into(), "running".into()));
     assert!(
-        said.contains("Status      = lost: its host is gone\nHost        = gone;")
+        said.contains("Status      = lost: its agent is gone\nAgent       = gone;")
             || said.contains("Status      = lost: its container has ended"),
         "{said}"
     );
     assert_eq!(exec.status.code(), Some(2));
-    assert!(text(&exec.stderr).contains("is lost (its container has ended, and its host is gone)"), "{exec:?}");
+    assert!(text(&exec.stderr).contains("is lost (its container has ended, and its agent is gone)"), "{exec:?}");
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_job_of_which_nobody_can_be_asked_is_unknown() {
     let file = machine.file("job.hcl", &job("silent", "exec sleep 1000", "kill_timeout = \"1ms\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
 
-    machine.kill_host_and_driver("silent");
+    machine.kill_agent_and_driver("silent");
     wait_until("the ends", || machine.state("silent")["why"] == "its driver does not run");
     let state = machine.state("silent");
     let exec = machine.run(&["exec", "silent", "true"]);

@@ -1,4 +1,4 @@
-//! What `stop` ends: what is meant, and nothing else, whatever has become of the host.
+//! What `stop` ends: what is meant, and nothing else, whatever has become of the agent.
 
 use std::{
     fs::File,
@@ -38,16 +38,16 @@ fn an_allocations_id_stops_that_allocation_alone() {
     assert_eq!((statuses, &state["status"]), (["complete".into(), "running".into()], &"running".into()));
     assert_eq!((Machine::container(&first), Machine::container(&second)), (String::new(), other));
     machine.ok(&["stop", &second]);
-    wait_until("the host's end", || machine.state("many")["host_pid"].is_null());
+    wait_until("the agent's end", || machine.state("many")["host_pid"].is_null());
     assert_eq!(machine.state("many")["status"], "complete");
 }
 
 #[test]
-fn an_allocation_can_be_stopped_alone_whose_host_was_killed() {
+fn an_allocation_can_be_stopped_alone_whose_agent_was_killed() {
     let machine = Machine::new();
     let [first, second] = two(&machine, "orphans");
     let other = Machine::container(&second);
-    machine.kill_host("orphans");
+    machine.kill_agent("orphans");
 
     machine.ok(&["stop", &second]);
     let after = [&first, &second].map(|alloc| Machine::container(alloc));
@@ -108,14 +108,14 @@ fn a_beginning_that_several_ids_have_is_refused_with_all_of_them() {
 }
 
 #[test]
-fn a_job_can_be_stopped_whose_host_and_driver_were_killed() {
+fn a_job_can_be_stopped_whose_agent_and_driver_were_killed() {
     let machine = Machine::new();
     let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
     let file = machine.file("job.hcl", &job("both", script, ""));
     for _ in 1..=3 {
         machine.ok(&["run", "-detach", file.to_str().unwrap()]);
 
-        machine.kill_host_and_driver("both");
+        machine.kill_agent_and_driver("both");
         machine.ok(&["stop", "both"]);
 
         let state = machine.state("both");
@@ -126,11 +126,11 @@ fn a_job_can_be_stopped_whose_host_and_driver_were_killed() {
 }
 
 #[test]
-fn a_job_can_be_stopped_whose_host_and_driver_were_killed_before_they_had_recorded_its_start() {
+fn a_job_can_be_stopped_whose_agent_and_driver_were_killed_before_they_had_recorded_its_start() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("early", "exec sleep 1000", ""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
-    machine.kill_host_and_driver("early");
+    machine.kill_agent_and_driver("early");
     let mut state = machine.noted("early");
     let task = &mut state["allocs"][0]["tasks"]["t"];
     (task["phase"], task["handle"]) = ("pending".into(), serde_json::Value::Null);
@@ -142,24 +142,24 @@ fn a_job_can_be_stopped_whose_host_and_driver_were_killed_before_they_had_record
 }
 
 #[test]
-fn a_group_on_a_bridge_can_be_stopped_whose_host_and_driver_were_killed() {
+fn a_group_on_a_bridge_can_be_stopped_whose_agent_and_driver_were_killed() {
     let machine = Machine::new();
     let (pause, config) = Pause::make(&machine, "both");
     let file = machine.file("job.hcl", &on_a_bridge("bridged", "", "exec sleep 1000")).display().to_string();
     machine.ok(&["-config", &config, "run", "-detach", &file]);
 
-    machine.kill_host_and_driver("bridged");
+    machine.kill_agent_and_driver("bridged");
     machine.stop_orphan("bridged", &["-config", &config]);
 
     assert_eq!(pause.containers(), "");
 }
 
 #[test]
-fn a_job_can_be_stopped_whose_container_went_after_host_and_driver() {
+fn a_job_can_be_stopped_whose_container_went_after_agent_and_driver() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("nothing", "exec sleep 1000", ""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
-    machine.kill_host_and_driver("nothing");
+    machine.kill_agent_and_driver("nothing");
     docker(&["rm", "--force", &machine.containers()[0]]);
 
     machine.ok(&["stop", "nothing"]);
@@ -168,11 +168,11 @@ fn a_job_can_be_stopped_whose_container_went_after_host_and_driver() {
 }
 
 #[test]
-fn a_process_that_has_the_number_of_a_host_of_old_is_left_alone_and_nobody_waits_without_end() {
+fn a_process_that_has_the_number_of_an_agent_of_old_is_left_alone_and_nobody_waits_without_end() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("stale", "exec sleep 1000", "kill_timeout = \"1ms\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
-    machine.kill_host("stale");
+    machine.kill_agent("stale");
     let mut stranger = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
     let path = machine.path().join("data/jobs/stale");
     let mut state = machine.noted("stale");
@@ -187,7 +187,7 @@ fn a_process_that_has_the_number_of_a_host_of_old_is_left_alone_and_nobody_waits
     machine.ok(&["stop", "stale"]);
 
     assert_eq!(held.status.code(), Some(3));
-    assert!(text(&held.stderr).contains("another process holds it, which is not its host"), "{}", text(&held.stderr));
+    assert!(text(&held.stderr).contains("another process holds it, which is not its agent"), "{}", text(&held.stderr));
     assert_eq!(before, (serde_json::Value::Null, 1));
     assert_eq!((stranger.try_wait().unwrap(), machine.containers()), (None, Vec::new()));
     stranger.kill().unwrap();
@@ -200,7 +200,7 @@ fn a_driver_that_does_not_answer_is_not_waited_for_without_end() {
     let file = machine.file("job.hcl", &job("hung", "exec sleep 1000", "kill_timeout = \"1ms\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
     let driver = Pid::from_raw(machine.state("hung")["driver_pid"].as_i64().unwrap().try_into().unwrap()).unwrap();
-    machine.kill_host("hung");
+    machine.kill_agent("hung");
 
     kill_process(driver, Signal::STOP).unwrap();
     let state = machine.state("hung");

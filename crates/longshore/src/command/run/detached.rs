@@ -1,4 +1,4 @@
-//! `run -detach`: a host in the background, which is waited for until it is known whether the job runs.
+//! `run -detach`: an agent in the background, which is waited for until it is known whether the job runs.
 //!
 //! ```text
 //! open -> started   each task whose time has come has run for a second, or has ended well
@@ -21,11 +21,10 @@ use tokio::time::{Instant, sleep};
 
 use super::DETACHED;
 use crate::{
-    Failure,
+    Failure, agent,
     alloc::dir::AllocDir,
     cli::{JobFile, Options},
     command::logs,
-    host,
     job_file::{self, Loaded},
     observation::{Status, observe},
     report,
@@ -33,7 +32,7 @@ use crate::{
     turn::Turn,
 };
 
-/// How often to look how far the host is.
+/// How often to look how far the agent is.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// A task that has run for so long has not failed at once.
@@ -43,27 +42,27 @@ const SETTLED: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(60);
 const TRIES: u32 = 10;
 
-/// How long a host is waited for whose job has failed.
+/// How long an agent is waited for whose job has failed.
 const LAST: Duration = Duration::from_secs(10);
 
 /// Starts a process of its own for the job, and returns once it is known whether the job runs.
 pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) -> Result<(), Failure> {
     let loaded = job_file::load(file)?;
     let job = &loaded.parsed.job.id;
-    // What another host says must not be lost. It is asked again by the new process, which keeps the lock.
-    drop(host::lock(data, job)?);
-    let log = data.job(job).join("host.log");
+    // What another agent says must not be lost. It is asked again by the new process, which keeps the lock.
+    drop(agent::lock(data, job)?);
+    let log = data.job(job).join("agent.log");
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to go on in the background: {error}"));
-    let mut host = spawn(file, &loaded, options, data, &log).map_err(failed)?;
+    let mut agent = spawn(file, &loaded, options, data, &log).map_err(failed)?;
     let mut notes = Notes::of(&log).map_err(failed)?;
     let mut told = BTreeMap::new();
     loop {
         // Asked before reading: what was said until the end is read after it.
-        let ended = host.try_wait().map_err(failed)?;
+        let ended = agent.try_wait().map_err(failed)?;
         notes.pass_on().map_err(failed)?;
-        let state = data.load(job).map_err(failed)?.filter(|state| state.host.pid == host.id() && state.placed);
+        let state = data.load(job).map_err(failed)?.filter(|state| state.agent.pid == agent.id() && state.placed);
         if let Some(status) = ended {
-            report::note(&format!("what the host said: {}", log.display()));
+            report::note(&format!("what the agent said: {}", log.display()));
             return outcome(status, state.as_ref(), data, &std::fs::read_to_string(&log).unwrap_or_default());
         }
         if let Some(state) = state {
@@ -71,7 +70,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
             match verdict(&state, SystemTime::now()) {
                 Verdict::Open => {}
                 Verdict::Started => match observe(state.clone(), data).await.job().status {
-                    // It has ended meanwhile, which the host is about to record.
+                    // It has ended meanwhile, which the agent is about to record.
                     Status::Failed | Status::Lost | Status::Pending => {}
                     Status::Unknown => {
                         let why = "its driver cannot say whether it runs\nhint: longshore status";
@@ -88,7 +87,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
                         report::note(&format!("the job's other allocations go on; `longshore stop {job}` ends them"));
                         return Err(Failure::Task);
                     }
-                    if !ends(&mut host).await.map_err(failed)? {
+                    if !ends(&mut agent).await.map_err(failed)? {
                         tell_failures(&data.load(job).map_err(failed)?.unwrap_or(state), data);
                         report::note(&format!("the job goes on; `longshore stop {job}` ends it"));
                         return Err(Failure::Task);
@@ -167,10 +166,10 @@ fn tasks(state: &JobState) -> impl Iterator<Item = (&AllocState, &String, &TaskS
     state.allocs.iter().flat_map(|alloc| alloc.tasks.iter().map(move |(name, task)| (alloc, name, task)))
 }
 
-/// Waits for the host's end, not for ever.
-async fn ends(host: &mut Child) -> std::io::Result<bool> {
+/// Waits for the agent's end, not for ever.
+async fn ends(agent: &mut Child) -> std::io::Result<bool> {
     let deadline = Instant::now() + LAST;
-    while host.try_wait()?.is_none() {
+    while agent.try_wait()?.is_none() {
         if Instant::now() >= deadline {
             return Ok(false);
         }
@@ -179,7 +178,7 @@ async fn ends(host: &mut Child) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// What a host's end says of its job.
+/// What an agent's end says of its job.
 fn outcome(status: ExitStatus, state: Option<&JobState>, data: &DataDir, said: &str) -> Result<(), Failure> {
     match status.code() {
         Some(0) => {
@@ -197,7 +196,7 @@ fn outcome(status: ExitStatus, state: Option<&JobState>, data: &DataDir, said: &
         None => {
             let signal = status.signal().unwrap_or_default();
             let hint = "hint: `longshore run` takes over what it left, `longshore stop` ends it";
-            Err(Failure::Engine(format!("the job's host was ended by signal {signal}\n{hint}")))
+            Err(Failure::Engine(format!("the job's agent was ended by signal {signal}\n{hint}")))
         }
     }
 }
@@ -230,7 +229,7 @@ fn tell_restarts(state: &JobState, told: &mut BTreeMap<(String, String), u32>) {
     }
 }
 
-/// The remarks in a host's log, which are for the person who started it.
+/// The remarks in an agent's log, which are for the person who started it.
 struct Notes {
     log: File,
     rest: Vec<u8>,

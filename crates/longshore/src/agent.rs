@@ -1,4 +1,4 @@
-//! The host of one job: places its groups on this machine, runs their tasks, and keeps its state on disk.
+//! The agent of one job: places its groups on this machine, runs their tasks, and keeps its state on disk.
 
 use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 
@@ -48,13 +48,13 @@ use crate::{
 pub(crate) fn lock(data: &DataDir, job: &str) -> Result<File, Failure> {
     let locked = data.lock(job).map_err(|error| data.failed(&error))?;
     locked.ok_or_else(|| {
-        let host = data.load(job).ok().flatten().map(|state| state.host).filter(|host| host.runs());
-        let host = host.map_or_else(|| "another process".to_owned(), |host| format!("process {}", host.pid));
-        Failure::Usage(format!("job {job:?} runs already, under {host}\nhint: longshore stop {job}"))
+        let agent = data.load(job).ok().flatten().map(|state| state.agent).filter(|agent| agent.runs());
+        let agent = agent.map_or_else(|| "another process".to_owned(), |agent| format!("process {}", agent.pid));
+        Failure::Usage(format!("job {job:?} runs already, under {agent}\nhint: longshore stop {job}"))
     })
 }
 
-/// How a host is asked to end what it runs.
+/// How an agent is asked to end what it runs.
 pub(crate) struct Asks {
     /// The whole job.
     pub(crate) job: watch::Receiver<Stop>,
@@ -62,7 +62,7 @@ pub(crate) struct Asks {
     pub(crate) allocs: Signal,
 }
 
-/// Runs a job to its end. Tasks that an earlier host left are taken over.
+/// Runs a job to its end. Tasks that an earlier agent left are taken over.
 pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks: Asks) -> Result<(), Failure> {
     let usage = |error: std::io::Error| data.failed(&error);
     let Loaded { source, directory, parsed, passed } = loaded;
@@ -79,7 +79,7 @@ pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks:
         state.allocs.clear();
     } else {
         continues(&state, &job)?;
-        report::note(&format!("taking over {} allocation(s) that an earlier host left", state.allocs.len()));
+        report::note(&format!("taking over {} allocation(s) that an earlier agent left", state.allocs.len()));
         if state.source_digest != digest(&source.text) {
             report::note(
                 "the job file has changed since: what runs goes on as it was; stop the job to apply the change",
@@ -87,7 +87,7 @@ pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks:
         }
         left.extend(state.allocs.iter().map(|alloc| (alloc.id.clone(), left_running(&alloc.tasks))));
     }
-    (state.id, state.host) = (job.id.clone(), Process::own());
+    (state.id, state.agent) = (job.id.clone(), Process::own());
     state.source_digest = digest(&source.text);
 
     let earlier = state.driver.clone();
@@ -102,7 +102,7 @@ pub(crate) async fn run(loaded: Loaded, data: DataDir, launcher: Launcher, asks:
         .collect();
     let driver = Arc::new(Driver::start(launcher, earlier, handles, on_new).await?);
     let kept: Vec<String> = left.keys().cloned().collect();
-    // Those whose tasks ended while no host was there, or whose networks could not be removed then.
+    // Those whose tasks ended while no agent was there, or whose networks could not be removed then.
     let over = before.iter_mut().flat_map(|before| &mut before.allocs).filter(|alloc| !kept.contains(&alloc.id));
     let placed = match network::remove_all(&driver, over).await {
         Ok(()) => place(&job, &source, &directory, &passed, &driver, &record, &data).await,
@@ -143,7 +143,7 @@ fn digest(text: &str) -> String {
     BASE64.encode(Sha256::digest(text))
 }
 
-/// Whether the job file still has what an earlier host left of it.
+/// Whether the job file still has what an earlier agent left of it.
 fn continues(state: &JobState, job: &Job) -> Result<(), Failure> {
     let has = |group: &str, task: &String| {
         job.groups.iter().any(|known| known.name == group && known.tasks.iter().any(|known| known.name == *task))
@@ -332,7 +332,7 @@ impl Placed {
         for alloc in record.snapshot().allocs {
             let Some(group) = self.job.groups.iter().find(|group| group.name == alloc.group) else { continue };
             if !alloc.is_live() {
-                // An earlier host has seen its end.
+                // An earlier agent has seen its end.
                 if alloc.tasks.values().any(|task| task.phase == Phase::Failed) {
                     phase = Phase::Failed;
                 }
