@@ -244,7 +244,7 @@ impl Plugin {
 
     /// Asks the plugin to end, and forces it after 2 s. Its socket file is gone afterwards. One that hangs in the kernel is
     /// waited for no longer than 5 s.
-    pub async fn kill(self) {
+    pub async fn kill(&self) {
         let mut controller = GrpcControllerClient::new(self.channel());
         let graceful = async {
             // The plugin may end before its answer is sent; what counts is that it ends.

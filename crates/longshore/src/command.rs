@@ -21,8 +21,8 @@ use self::{
 use crate::{
     Failure,
     cli::{Cli, Command, JobFile},
+    data_dir::DataDir,
     log_files::Stream,
-    state::DataDir,
 };
 
 /// Does what the command line asks for.

@@ -15,12 +15,13 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     alloc::dir::AllocDir,
+    data_dir::DataDir,
     driver::Driver,
     network,
     node::{Node, mhz},
     record::Record,
     report,
-    state::{AllocState, DataDir, NetworkState, Phase},
+    state::{AllocState, NetworkState, Phase},
     stop::{Stop, asked, raise},
     task_runner::TaskRunner,
     turn::Turn,
@@ -36,7 +37,7 @@ pub(crate) struct GroupRunner {
     pub(crate) node: Arc<Node>,
     pub(crate) schema: Arc<Spec>,
     pub(crate) data: DataDir,
-    pub(crate) driver: Arc<Driver>,
+    pub(crate) driver: Driver,
     pub(crate) record: Arc<Record>,
     pub(crate) stop: watch::Receiver<Stop>,
 }
@@ -86,9 +87,7 @@ impl GroupRunner {
         }
         // An agent that was killed has not come to the end, or a machine that was started anew has lost it.
         self.disconnect().await?;
-        let keep =
-            |network: &NetworkState| self.record.alloc(&self.alloc.id, |alloc| alloc.network = Some(network.clone()));
-        self.alloc.network = network::make(&self.driver, &self.group, &self.alloc, keep).await?;
+        self.alloc.network = network::make(&self.driver, &self.group, &self.alloc, &self.record).await?;
         Ok(())
     }
 

@@ -53,6 +53,17 @@ pub(crate) fn load(file: &JobFile) -> Result<Loaded, Failure> {
     Ok(Loaded { source, directory: directory.into(), parsed, passed: environment })
 }
 
+/// A job file that a test has as a text.
+#[cfg(test)]
+pub(crate) fn from_text(text: &str) -> Loaded {
+    let source = Source { name: "test.nomad.hcl".into(), text: text.to_owned() };
+    let files = Disk(PathBuf::new());
+    let uuid = || uuid::Uuid::new_v4().to_string();
+    let inputs = Inputs { variables: Vec::new(), variable_files: Vec::new(), files: &files, uuid: &uuid };
+    let parsed = parse(&source, &inputs).unwrap_or_else(|problems| panic!("{problems}"));
+    Loaded { source, directory: Path::new("/").into(), parsed, passed: BTreeMap::new() }
+}
+
 /// A variable of `-env`: with its value, or with that of this process.
 fn of_environment(variable: &str) -> Result<(String, String), Failure> {
     if let Some((name, value)) = variable.split_once('=') {

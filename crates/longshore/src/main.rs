@@ -12,14 +12,20 @@ mod cli;
 mod command;
 mod constraint;
 mod cores;
+mod data_dir;
 mod driver;
+mod driver_events;
+mod failure;
 mod group_runner;
 mod job_dir;
 mod job_file;
+mod job_runner;
 mod log_files;
 mod network;
 mod node;
 mod observation;
+mod placement;
+mod plan;
 mod ports;
 mod prefetched;
 mod process;
@@ -28,44 +34,17 @@ mod report;
 mod restart;
 mod state;
 mod stop;
+mod task_config;
 mod task_runner;
 mod template;
 mod turn;
+mod validation;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Why a command did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// A task failed; its events have said why.
-    #[error("a task failed")]
-    Task,
-    /// Images cannot be had; each has said why.
-    #[error("{0}")]
-    Image(String),
-    /// The command line, the job file, or what they name.
-    #[error("{0}")]
-    Usage(String),
-    /// The driver or its engine.
-    #[error("{0}")]
-    Engine(String),
-    /// A command inside a task ended with this code.
-    #[error("exit code {0}")]
-    Code(u8),
-}
-
-impl Failure {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Task | Self::Image(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Engine(_) => 3,
-            Self::Code(code) => *code,
-        }
-    }
-}
+use self::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse_from(cli::normalised(std::env::args()));

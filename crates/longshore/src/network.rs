@@ -15,6 +15,7 @@ use nomad_plugin::{
 use crate::{
     Failure,
     driver::Driver,
+    record::Record,
     report,
     state::{AllocState, NetworkState},
 };
@@ -27,13 +28,13 @@ pub(crate) fn missing(group: &Group) -> Option<String> {
     (group.network.mode == "bridge").then(cni::missing).flatten()
 }
 
-/// Makes the network of an instance, where its group asks for one of its own. `keep` is told of each step before it is
-/// taken, so that [`remove`] undoes what was made, wherever the making ends.
+/// Makes the network of an instance, where its group asks for one of its own. Each step is on
+/// disk before it is taken, so that [`remove`] undoes what was made, wherever the making ends.
 pub(crate) async fn make(
     driver: &Driver,
     group: &Group,
     alloc: &AllocState,
-    keep: impl Fn(&NetworkState),
+    record: &Record,
 ) -> Result<Option<NetworkState>, String> {
     let network = &group.network;
     if !matches!(network.mode.as_str(), "bridge" | "none") {
@@ -44,7 +45,7 @@ pub(crate) async fn make(
         let name = if network.hostname.is_empty() { report::short(&alloc.id) } else { &network.hostname };
         name.clone_into(&mut state.hostname);
     }
-    keep(&state);
+    record.persist_network(&alloc.id, &state).await;
     let id = AllocId::from(alloc.id.as_str());
     let made = driver.call(|client| {
         let (id, hostname) = (id.clone(), network.hostname.clone());
@@ -52,10 +53,10 @@ pub(crate) async fn make(
     });
     let CreatedNetwork { isolation: made, .. } = made.await.map_err(|error| error.to_string())?;
     (state.path, state.labels) = (made.path, made.labels);
-    keep(&state);
+    record.persist_network(&alloc.id, &state).await;
     if state.is_to_be_connected() {
-        cni::connect(alloc, &mut state, &keep).await?;
-        keep(&state);
+        cni::connect(alloc, &mut state, record).await?;
+        record.persist_network(&alloc.id, &state).await;
     }
     Ok(Some(state))
 }

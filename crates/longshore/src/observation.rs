@@ -7,7 +7,10 @@ use nomad_plugin::{client::DriverClient, driver::TaskState as Inspected};
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
-use crate::state::{AllocState, DataDir, JobState, Phase, TaskState};
+use crate::{
+    data_dir::DataDir,
+    state::{AllocState, JobState, Phase, TaskState},
+};
 
 /// How long a driver may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

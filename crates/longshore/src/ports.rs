@@ -68,7 +68,7 @@ impl Ports {
     }
 
     /// Ports that an allocation has already.
-    pub(crate) fn keep(&self, ports: &[PortMapping], owner: &Owner) {
+    pub(crate) fn reserve(&self, ports: &[PortMapping], owner: &Owner) {
         let values = ports.iter().filter_map(|port| Some((u16::try_from(port.value).ok()?, owner.clone())));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
     }

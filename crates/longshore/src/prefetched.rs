@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::state::{DataDir, open_lock};
+use crate::data_dir::{DataDir, open_lock};
 
 /// Their names.
 pub(crate) fn read(data: &DataDir) -> io::Result<BTreeSet<String>> {

@@ -119,7 +119,7 @@ impl DriverClient {
     }
 
     /// Ends the driver's process; its tasks go on.
-    pub async fn kill(self) {
+    pub async fn kill(&self) {
         self.plugin.kill().await;
     }
 

@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::target;
-use crate::{
-    Failure, report,
-    state::{DataDir, Event},
-};
+use crate::{Failure, data_dir::DataDir, report, state::Event};
 
 const PERIOD: Duration = Duration::from_millis(200);
 

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::target::{self, Wanted};
-use crate::{Failure, report, state::DataDir};
+use crate::{Failure, data_dir::DataDir, report};
 
 /// How the command is connected to this terminal.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     Failure,
     cli::Options,
-    driver::{Launcher, healthy},
+    driver::{Launch, Launcher, healthy},
     node::text_of,
     report,
 };

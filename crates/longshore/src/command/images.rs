@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use crate::{
     Failure,
     cli::Options,
-    driver::{Launcher, no_engine, state_dir},
+    data_dir::DataDir,
+    driver::{Launch, Launcher, no_engine, state_dir},
     report,
-    state::{DataDir, JobState},
+    state::JobState,
 };
 
 /// An image, as all drivers together know it.
@@ -63,7 +64,7 @@ async fn gather(options: &Options, data: &DataDir) -> Result<BTreeMap<String, Kn
     for job in alone.values().filter(|job| !job.phase().is_over()) {
         report::note(&format!("job {:?} has no agent: what its tasks use is not known", job.id));
     }
-    let driver = Launcher::new(options)?.of_none(data).launch().await?;
+    let driver = Launcher::new(options)?.standalone(data).launch().await?;
     let state_dirs: Vec<PathBuf> = alone.keys().cloned().collect();
     let listed = ImageClient::new(driver.channel()).list(&state_dirs).await;
     driver.kill().await;

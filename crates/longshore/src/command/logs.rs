@@ -11,9 +11,9 @@ use crate::{
     Failure,
     alloc::dir::AllocDir,
     cli::From,
+    data_dir::DataDir,
     log_files::{LogFiles, Stream},
     report,
-    state::DataDir,
 };
 
 /// How often a followed file is looked at.

@@ -17,15 +17,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::images;
 use crate::{
-    Failure, agent,
+    Failure,
     alloc::environment::Subject,
     bars::{self, Bars, word},
     cli::{JobFile, Options},
-    driver::{Launcher, no_engine},
+    data_dir::DataDir,
+    driver::{Launch, Launcher, no_engine},
     job_file::{self, Loaded},
     node::Node,
-    prefetched, report,
-    state::DataDir,
+    prefetched, report, validation,
 };
 
 /// How often a pull is told of where no bars are drawn.
@@ -34,7 +34,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Fetches an image, or those of a job file, and keeps them from now on.
 pub(super) async fn prefetch(target: &JobFile, options: &Options, data: &DataDir) -> Result<(), Failure> {
     let job = loaded(target)?;
-    let driver = Launcher::new(options)?.of_none(data).launch().await?;
+    let driver = Launcher::new(options)?.standalone(data).launch().await?;
     let fetched = fetch(&driver, target, job.as_ref(), options, data).await;
     driver.kill().await;
     let failed = fetched?;
@@ -48,7 +48,7 @@ pub(super) async fn prefetch(target: &JobFile, options: &Options, data: &DataDir
 /// Keeps images no longer.
 pub(super) async fn forget(target: &JobFile, options: &Options, data: &DataDir) -> Result<(), Failure> {
     let job = loaded(target)?;
-    let driver = Launcher::new(options)?.of_none(data).launch().await?;
+    let driver = Launcher::new(options)?.standalone(data).launch().await?;
     let wanted = wanted(&driver, target, job.as_ref()).await;
     driver.kill().await;
     let names: BTreeSet<String> = wanted?.into_keys().collect();
@@ -105,7 +105,7 @@ async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -
     };
     let job = &parsed.job;
     let node = Node::without_driver().with(passed);
-    agent::check(job, source, directory, &schema, &node)?;
+    validation::validate(job, source, directory, &schema, &node)?;
     for group in &job.groups {
         for (task, index) in group.tasks.iter().flat_map(|task| (0..group.count).map(move |index| (task, index))) {
             let subject =

@@ -10,12 +10,13 @@ use tokio::{
 };
 
 use crate::{
-    Failure,
-    agent::{self, Asks},
+    Failure, agent,
     cli::{JobFile, Options},
+    data_dir::DataDir,
     driver::Launcher,
-    job_file, report,
-    state::DataDir,
+    job_file,
+    job_runner::Asks,
+    report,
     stop::Stop,
 };
 
@@ -32,7 +33,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
             handed_over().map_err(|error| Failure::Usage(format!("no variables are handed over: {error}")))?;
     }
     let loaded = job_file::load(&file)?;
-    let launcher = Launcher::new(options)?.of_job(&data, &loaded.parsed.job.id);
+    let launcher = Launcher::new(options)?.for_job(&data, &loaded.parsed.job.id);
     let (stop, stopping) = watch::channel(Stop::No);
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to take over signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;

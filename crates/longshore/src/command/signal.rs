@@ -1,7 +1,7 @@
 //! `signal`: sends a signal to tasks.
 
 use super::target;
-use crate::{Failure, cli::TaskOf, report, state::DataDir};
+use crate::{Failure, cli::TaskOf, data_dir::DataDir, report};
 
 pub(super) async fn signal(of: &TaskOf, signal: &str, data: &DataDir) -> Result<(), Failure> {
     let job = target::job(&of.target, data)?;

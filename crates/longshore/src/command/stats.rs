@@ -7,7 +7,7 @@ use nomad_plugin::{client::ClientError, driver::TaskUsage};
 use serde_json::json;
 
 use super::target;
-use crate::{Failure, cli::TaskOf, report, state::DataDir};
+use crate::{Failure, cli::TaskOf, data_dir::DataDir, report};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -9,9 +9,10 @@ use super::target;
 use crate::{
     Failure,
     alloc::environment::alloc_name,
+    data_dir::DataDir,
     observation::{Observation, Seen, observe},
     report,
-    state::{AllocState, DataDir, Event, TaskState},
+    state::{AllocState, Event, TaskState},
 };
 
 pub(super) async fn status(target: Option<&str>, data: &DataDir, json: bool) -> Result<(), Failure> {

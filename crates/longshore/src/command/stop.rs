@@ -17,11 +17,12 @@ use crate::{
     Failure,
     alloc::dir::AllocDir,
     cli::Options,
-    driver::{Driver, Launcher},
+    data_dir::DataDir,
+    driver::{Driver, Launcher, Supervisor},
     network,
     process::Process,
     report,
-    state::{AllocState, DataDir, JobState, Phase, TaskState},
+    state::{AllocState, JobState, Phase, TaskState},
     task_runner::{KILL, left_running},
     turn::Turn,
 };
@@ -210,16 +211,16 @@ async fn end_what_is_left(
     report::note("the job's agent is gone; its tasks are stopped from here");
     let left = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks));
     let handles = left.map(|(_, handle)| (handle.config.id.clone(), handle)).collect();
-    let launcher = Launcher::new(options)?.of_job(data, &state.id);
-    let driver = Driver::start(launcher, state.driver.clone(), handles, Box::new(|_| {})).await?;
-    let ended = end_all(&mut state, part, &driver).await;
-    if state.phase().is_over() {
-        driver.end().await;
-        state.driver = None;
+    let launcher = Launcher::new(options)?.for_job(data, &state.id);
+    let supervisor = Supervisor::start(launcher, state.driver.clone(), handles, Box::new(|_| {})).await?;
+    let ended = end_all(&mut state, part, &supervisor.driver()).await;
+    state.driver = if state.phase().is_over() {
+        supervisor.end().await;
+        None
     } else {
         // Others run under it, or it is asked again.
-        state.driver = Some(driver.leave());
-    }
+        Some(supervisor.leave().await)
+    };
     // Also where not all is ended: what is, need not be ended again.
     data.store(&state).map_err(|error| data.failed(&error))?;
     ended

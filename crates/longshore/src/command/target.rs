@@ -4,9 +4,10 @@ use nomad_plugin::{client::DriverClient, id::TaskId};
 
 use crate::{
     Failure,
+    data_dir::DataDir,
     observation::{Seen, Status, observe},
     report,
-    state::{AllocState, DataDir, JobState, TaskState},
+    state::{AllocState, JobState, TaskState},
 };
 
 /// A task of an allocation.

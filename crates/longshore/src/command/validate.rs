@@ -1,12 +1,12 @@
 //! `validate`: a job file against the driver's schema.
 
 use crate::{
-    Failure, agent,
+    Failure,
     cli::{JobFile, Options},
-    driver::Launcher,
+    driver::{Launch, Launcher},
     job_file::{self, Loaded},
     node::Node,
-    report,
+    report, validation,
 };
 
 pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Failure> {
@@ -16,7 +16,7 @@ pub(super) async fn validate(file: &JobFile, options: &Options) -> Result<(), Fa
     driver.kill().await;
     let schema = schema.map_err(|error| Failure::Engine(error.to_string()))?;
     let Loaded { source, directory, parsed, passed } = loaded;
-    agent::check(&parsed.job, &source, &directory, &schema, &Node::without_driver().with(&passed))?;
+    validation::validate(&parsed.job, &source, &directory, &schema, &Node::without_driver().with(&passed))?;
     for name in &parsed.ignored {
         report::note(&format!("`{name}` is ignored on one machine"));
     }

@@ -14,7 +14,10 @@ use std::{
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command, sync::Semaphore, time::timeout};
 
-use crate::state::{AllocState, NetworkState, PortState};
+use crate::{
+    record::Record,
+    state::{AllocState, NetworkState, PortState},
+};
 
 /// Where plugins are besides the directories that `CNI_PATH` names: as Nomad has it and as Debian has it.
 const DIRECTORIES: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
@@ -61,17 +64,14 @@ fn program(plugin: &str) -> Option<PathBuf> {
     directories().into_iter().map(|directory| directory.join(plugin)).find(|path| path.is_file())
 }
 
-/// Connects a network's namespace and publishes ports. `keep` is told after each plugin what undoing needs.
-pub(super) async fn connect(
-    alloc: &AllocState,
-    network: &mut NetworkState,
-    keep: impl Fn(&NetworkState),
-) -> Result<(), String> {
+/// Connects a network's namespace and publishes ports. After each plugin, what undoing needs is on
+/// disk.
+pub(super) async fn connect(alloc: &AllocState, network: &mut NetworkState, record: &Record) -> Result<(), String> {
     let AllocState { id, ports, .. } = alloc;
     call("ADD", id, &network.path, &loopback(), &Value::Null).await?;
     for plugin in plugins(ports) {
         network.connected = call("ADD", id, &network.path, &plugin, &network.connected).await?;
-        keep(network);
+        record.persist_network(id, network).await;
     }
     let result = &network.connected;
     let address = result["ips"][0]["address"].as_str().and_then(|address| address.split('/').next());

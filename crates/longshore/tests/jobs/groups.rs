@@ -190,7 +190,7 @@ fn what_has_ended_is_not_run_again_by_the_next_agent() {
     std::fs::write(alloc.join("alloc/data/order"), lines.join("\n") + "\n").unwrap();
     wait_until("the end", || machine.state("kept")["status"] == "complete");
 
-    assert!(text(&refused.stderr).contains("no task \"first\" of group \"g\" any more"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("no longer has task \"first\" of group \"g\""), "{}", text(&refused.stderr));
     lines.sort();
     assert_eq!(lines, ["first", "go", "main", "short"]);
 }

@@ -25,10 +25,11 @@ use crate::{
     alloc::dir::AllocDir,
     cli::{JobFile, Options},
     command::logs,
+    data_dir::DataDir,
     job_file::{self, Loaded},
     observation::{Status, observe},
     report,
-    state::{AllocState, DataDir, JobState, Phase, TaskState},
+    state::{AllocState, JobState, Phase, TaskState},
     turn::Turn,
 };
 
