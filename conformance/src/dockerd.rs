@@ -6,7 +6,6 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use crate::{DEADLINE, docker::docker, image, kill, signal};
@@ -118,12 +117,9 @@ impl Dockerd {
             .spawn()
             .unwrap();
         self.engine = Some(child);
-        let deadline = Instant::now() + *DEADLINE;
-        while !self.docker(&["version"]) {
-            let said = fs::read_to_string(self.path("dockerd.log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "dockerd does not answer: {said}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let answers = wait::blocking::look_within(*DEADLINE, || self.docker(&["version"]).then_some(()));
+        let said = fs::read_to_string(self.path("dockerd.log")).unwrap_or_default();
+        assert!(answers.is_some(), "dockerd does not answer: {said}");
     }
 
     fn network_path(&self) -> String {

@@ -10,6 +10,7 @@ pub mod dockerd;
 pub mod faulty_registry;
 pub mod fields;
 pub mod hcl;
+pub mod http;
 pub mod lines;
 pub mod messages;
 pub mod mounts;
@@ -23,8 +24,7 @@ pub mod user;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use futures_util::{Stream, StreamExt};
@@ -36,27 +36,7 @@ use nomad_plugin::{
 };
 pub use task::{Started, Task};
 use user::User;
-
-/// How long anything may take before a test gives up: a minute, `LONGSHORE_TEST_PATIENCE` times as long where that is set,
-/// as on an emulated machine.
-pub static DEADLINE: LazyLock<Duration> = LazyLock::new(|| {
-    let patience = std::env::var("LONGSHORE_TEST_PATIENCE").ok().and_then(|patience| patience.parse().ok());
-    Duration::from_secs(60) * patience.unwrap_or(1)
-});
-
-/// Waits for a condition; fails when it does not come within [`DEADLINE`].
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
-    until_within(*DEADLINE, what, condition).await;
-}
-
-/// Waits for a condition; fails when it does not come in time.
-pub async fn until_within(time: Duration, what: &str, condition: impl Fn() -> bool) {
-    let deadline = tokio::time::Instant::now() + time;
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {time:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
+pub use wait::{DEADLINE, until, until_within};
 
 /// Waits for an event; fails when none comes within [`DEADLINE`].
 pub async fn event_that(

@@ -145,11 +145,11 @@ impl Collector {
     fn end(&self) {
         let Some(Reader { stop, thread }) = lock(&self.reader).take() else { return };
         drop(stop);
-        while !thread.is_finished() {
+        wait::blocking::until("the reader's end", || {
             // One that waits for a writer, or is about to, finds this one.
             let _no_reader_yet = reopen(&self.pipe, OFlags::WRONLY | OFlags::NONBLOCK);
-            std::thread::sleep(Duration::from_millis(1));
-        }
+            thread.is_finished()
+        });
         let _panicked = thread.join();
     }
 }

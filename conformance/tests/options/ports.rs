@@ -2,11 +2,9 @@
 
 use std::{
     fs::File,
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     os::fd::AsFd,
     thread,
-    time::Instant,
 };
 
 use conformance::{DEADLINE, Fixture, docker::inspect};
@@ -23,20 +21,8 @@ fn answer(port: i32) -> String {
     answer_at(&format!("127.0.0.1:{port}"))
 }
 
-/// Asks until the server listens.
 fn answer_at(address: &str) -> String {
-    let deadline = Instant::now() + *DEADLINE;
-    loop {
-        let asked = TcpStream::connect(address).and_then(|mut stream| {
-            stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).map(|_| answer)
-        });
-        match asked {
-            Ok(answer) if !answer.is_empty() => return answer,
-            _ => assert!(Instant::now() < deadline, "nothing answers at {address}"),
-        }
-    }
+    conformance::http::answer(address, "/index.html")
 }
 
 pub(crate) const SERVER: &str = "echo hello > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
