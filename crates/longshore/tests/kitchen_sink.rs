@@ -3,17 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    io::{Read, Write},
-    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
-    time::Instant,
 };
 
 use conformance::{
-    DEADLINE,
     docker::{docker, inspect},
-    driver_binary, image,
+    driver_binary,
+    http::answer,
+    image,
 };
 use nomad_jobspec::{Files, Inputs, Source, parse};
 use serde_json::{Value, json};
@@ -41,22 +39,6 @@ impl Drop for Kitchen {
     }
 }
 
-/// Asks until the server listens.
-fn answer(port: i64) -> String {
-    let deadline = Instant::now() + *DEADLINE;
-    loop {
-        let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
-            stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).map(|_| answer)
-        });
-        match asked {
-            Ok(answer) if !answer.is_empty() => return answer,
-            _ => assert!(Instant::now() < deadline, "nothing answers on port {port}"),
-        }
-    }
-}
-
 fn containers(alloc: &str) -> String {
     docker(&["ps", "--all", "--quiet", "--filter", &format!("label=com.hashicorp.nomad.alloc_id={alloc}")])
 }
@@ -68,7 +50,8 @@ fn more_than_thirty_options_at_once_reach_docker_and_the_task() {
 
     let alloc = kitchen.run(&["run", "-detach", "-var", &image_variable, EXAMPLE]).trim().to_owned();
     let state: Value = serde_json::from_str(&kitchen.run(&["status", "-json", "kitchen-sink"])).unwrap();
-    let told = answer(state["allocs"][0]["ports"][0]["value"].as_i64().unwrap());
+    let port = &state["allocs"][0]["ports"][0]["value"];
+    let told = answer(format!("127.0.0.1:{port}"), "/index.html");
     let container = inspect(containers(&alloc).trim());
     kitchen.run(&["stop", "kitchen-sink"]);
 

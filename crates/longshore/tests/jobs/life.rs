@@ -2,14 +2,11 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
-    time::Instant,
 };
 
 use conformance::{
-    DEADLINE,
     docker::docker,
     image, kill,
     lines::{Judgement, judge, last_number},
@@ -104,18 +101,7 @@ fn the_example_runs_answers_and_stops_without_a_trace() {
 
 /// The answer to a request.
 pub(crate) fn answer(port: i64, path: &str) -> String {
-    let deadline = Instant::now() + *DEADLINE;
-    loop {
-        let asked = TcpStream::connect(format!("127.0.0.1:{port}")).and_then(|mut stream| {
-            stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).map(|_| answer)
-        });
-        match asked {
-            Ok(answer) if !answer.is_empty() => return answer,
-            _ => assert!(Instant::now() < deadline, "nothing answers on port {port}"),
-        }
-    }
+    conformance::http::answer(format!("127.0.0.1:{port}"), path)
 }
 
 #[test]

@@ -22,11 +22,11 @@ mod strangers;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    time::{Duration, Instant},
 };
 
-use conformance::{DEADLINE, docker::docker, driver_binary, image};
+use conformance::{docker::docker, driver_binary, image};
 use serde_json::Value;
+use wait::blocking::{until as wait_until, until_within as wait_within};
 
 /// A data directory and the program that uses it. What a failed test leaves running is ended with it.
 struct Machine {
@@ -146,19 +146,4 @@ fn job(id: &str, script: &str, more: &str) -> String {
          image = \"{}\"\n        network_mode = \"none\"\n        command = \"/bin/sh\"\n        args = [\"-c\", <<-EOF\n{script}\nEOF\n        ]\n      }}\n    }}\n  }}\n}}\n",
         image()
     )
-}
-
-/// Between two looks at a condition: what is waited for needs the processors as well.
-const LOOK: Duration = Duration::from_millis(50);
-
-fn wait_until(what: &str, condition: impl FnMut() -> bool) {
-    wait_within(*DEADLINE, what, condition);
-}
-
-fn wait_within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + time;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {time:?}");
-        std::thread::sleep(LOOK);
-    }
 }
