@@ -7,15 +7,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use conformance::pipes::Pipes;
 use nomad_driver_docker::logs::{Arrived, Begin, Bound, Collector, Ends, LogReport, LogSink, LogTask};
+use wait::until;
 
-const DEADLINE: Duration = Duration::from_secs(20);
-/// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(5);
 const ID: &str = "0123abcd";
 
 /// An engine's directory of one container, and a host's pipes.
@@ -119,14 +117,6 @@ fn expected(numbers: std::ops::Range<u32>) -> String {
 /// alone only asks it to stop.
 fn ended_process(work: impl Future<Output = ()>) {
     tokio::runtime::Runtime::new().unwrap().block_on(work);
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not in time");
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
