@@ -20,8 +20,7 @@ use rustix::{
     fs::{CWD, FileType, Mode, OFlags, mknodat},
     net::{AddressFamily, SocketAddrUnix, SocketType, bind, connect, listen, socket},
 };
-
-const DEADLINE: Duration = Duration::from_secs(20);
+use wait::blocking::until;
 
 struct Holder {
     directory: tempfile::TempDir,
@@ -92,14 +91,6 @@ fn nonblocking() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     options
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not in time");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Whether a reader would find the end of file.
