@@ -94,11 +94,11 @@ pub async fn apart<T: Send + 'static>(
     timeout(patience, done).await.unwrap_or_else(late)
 }
 
-/// Work that comes to its own end though its starter went away, such as an undo. It ends with the process.
+/// Work that runs to its own end though its starter went away, such as an undo. It ends with the process.
 #[derive(Clone, Debug, Default)]
-pub struct Finishing(TaskTracker);
+pub struct Cleanup(TaskTracker);
 
-impl Finishing {
+impl Cleanup {
     /// Starts the work.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let _tracked = self.0.spawn(work);

@@ -3,13 +3,11 @@
 
 mod allowlists;
 mod binds;
-mod doubts;
 mod environment;
 pub mod files;
 mod glob;
 mod labels;
 mod log_guard;
-mod names;
 mod network;
 pub mod paths;
 mod ports;
@@ -19,17 +17,16 @@ mod security;
 mod security_opt;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::collections::BTreeMap;
 
 pub(crate) use allowlists::check_image;
 pub use binds::{ALLOC_TARGET, task_dir};
-pub use doubts::doubts;
 pub use labels::dropped_labels;
-pub(crate) use labels::{ALLOC_ID, NODE_ID};
-pub use names::container_name;
 pub use network::{driver_network, sibling};
 use nomad_plugin::driver::TaskConfig;
+pub use warnings::warnings;
 
 use crate::{
     config::{self, PluginConfig, TaskOptions},
@@ -37,25 +34,14 @@ use crate::{
         ApiVersion,
         request::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
     },
+    machine::Machine,
+    names::container_name,
 };
 
 /// Why no container can be made of a task, in the words that operators know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ContainerError(pub String);
-
-/// What is known of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Machine {
-    /// MHz of all cores; 0 is unknown.
-    pub total_mhz: u64,
-    /// Cores that the agent counts; 0 is unknown.
-    pub cores: u32,
-    /// 1 or 2.
-    pub cgroup_version: u8,
-    /// Processors that this process may use.
-    pub cpus: u32,
-}
 
 /// What a container is made of.
 pub struct Request<'a> {

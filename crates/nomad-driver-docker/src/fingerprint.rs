@@ -11,8 +11,9 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{Attribute, BoxStream, Fingerprint, Health};
+use tokio::sync::watch;
 
-use crate::{config::PluginConfig, cpuset::NOT_ROOT, engine::Engine};
+use crate::{config::PluginConfig, cpuset::NOT_ROOT, engine::Engine, session::Session, settings::CurrentSettings};
 
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -33,18 +34,31 @@ impl Seen {
     }
 }
 
-/// Fingerprints, without an end.
-pub fn stream(engine: Engine, plugin: Arc<PluginConfig>, seen: Seen) -> BoxStream<Fingerprint> {
-    every(PERIOD, engine, plugin, seen)
+/// Fingerprints of the node as it is at each moment, without an end. What is configured meanwhile is reported at once.
+pub fn stream(
+    sessions: watch::Receiver<Arc<Session>>,
+    settings: CurrentSettings,
+    seen: Seen,
+) -> BoxStream<Fingerprint> {
+    every(PERIOD, sessions, settings, seen)
 }
 
-fn every(period: Duration, engine: Engine, plugin: Arc<PluginConfig>, seen: Seen) -> BoxStream<Fingerprint> {
-    stream::unfold((engine, plugin, seen, Duration::ZERO), move |(engine, plugin, seen, pause)| async move {
-        tokio::time::sleep(pause).await;
-        let fingerprint = take(&engine, &plugin, seen.without_engine()).await;
-        seen.note(fingerprint.health);
-        Some((fingerprint, (engine, plugin, seen, period)))
-    })
+fn every(
+    period: Duration,
+    sessions: watch::Receiver<Arc<Session>>,
+    settings: CurrentSettings,
+    seen: Seen,
+) -> BoxStream<Fingerprint> {
+    stream::unfold(
+        (sessions, settings, seen, Duration::ZERO),
+        move |(sessions, mut settings, seen, pause)| async move {
+            let _configured_or_time = tokio::time::timeout(pause, settings.changed()).await;
+            let session = sessions.borrow().clone();
+            let fingerprint = take(&session.engine, &settings.now().plugin, seen.without_engine()).await;
+            seen.note(fingerprint.health);
+            Some((fingerprint, (sessions, settings, seen, period)))
+        },
+    )
     .boxed()
 }
 
@@ -80,14 +94,14 @@ pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health
             set(".runtimes", Attribute::String(facts.runtimes.join(",")));
             set(".os_type", Attribute::String(facts.os_type.clone()));
         }
-        Err(error) => tracing::warn!(%error, "the engine does not tell about itself"),
+        Err(error) => tracing::warn!(%error, "failed to ask the engine about itself"),
     }
     match engine.bridge_address().await {
         Ok(Some(address)) => {
             set(".bridge_ip", Attribute::String(address.to_string()));
         }
         Ok(None) => {}
-        Err(error) => tracing::warn!(%error, "the engine does not tell about its bridge"),
+        Err(error) => tracing::warn!(%error, "failed to ask the engine about its bridge"),
     }
     Fingerprint { attributes, health: Health::Healthy, description }
 }
@@ -103,7 +117,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{background::Background, engine::Endpoint};
+    use crate::{background::Background, engine::Endpoint, process::Process, settings::Settings};
 
     /// The machine's engine under another address; dropping this cuts every connection.
     fn engine_at(socket: &Path) -> Background {
@@ -124,12 +138,18 @@ mod tests {
         Engine::new(Endpoint { address: format!("unix://{}", socket.display()), tls: None })
     }
 
+    fn session(socket: &Path) -> watch::Receiver<Arc<Session>> {
+        let endpoint = Endpoint { address: format!("unix://{}", socket.display()), tls: None };
+        let session = Session::new(endpoint, Settings::default().into(), &Process::default());
+        watch::channel(Arc::new(session)).1
+    }
+
     #[tokio::test]
     async fn health_follows_an_engine_that_comes_goes_and_comes_again() {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("docker.sock");
         let seen = Seen::default();
-        let stream = || every(Duration::from_millis(1), endpoint(&socket), Arc::default(), seen.clone());
+        let stream = || every(Duration::from_millis(1), session(&socket), Settings::default().into(), seen.clone());
         let mut fingerprints = stream();
 
         let before = fingerprints.next().await.unwrap();

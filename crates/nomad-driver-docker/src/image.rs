@@ -73,7 +73,7 @@ pub struct Images {
     pulls: Pulls,
     loads: Queue,
     leases: Leases,
-    tidying: OnceLock<Background>,
+    collection: OnceLock<Background>,
 }
 
 impl Images {
@@ -81,7 +81,7 @@ impl Images {
     pub fn new(engine: Engine, events: TaskEvents) -> Self {
         let leases = Leases::default();
         let pulls = Pulls::new(engine.clone(), leases.clone(), PluginConfig::default().max_parallel_pulls);
-        Self { engine, events, pulls, loads: Queue::new(LOADS), leases, tidying: OnceLock::new() }
+        Self { engine, events, pulls, loads: Queue::new(LOADS), leases, collection: OnceLock::new() }
     }
 
     /// Takes the operator's wishes.
@@ -93,13 +93,17 @@ impl Images {
 
     /// From now on removes the images that this driver brought when no task uses them; what earlier processes brought is
     /// kept in `state_dir`.
-    pub fn tidy(&self, state_dir: &Path) {
-        let work = || Background::spawn(self.leases.clone().tidy(self.engine.clone(), state_dir.to_owned()));
-        self.tidying.get_or_init(work);
+    pub fn collect_garbage(&self, state_dir: &Path) {
+        self.collection.get_or_init(|| {
+            let (leases, engine, state_dir) = (self.leases.clone(), self.engine.clone(), state_dir.to_owned());
+            Background::persevere("the removal of unused images", move || {
+                leases.clone().collect_garbage(engine.clone(), state_dir.clone())
+            })
+        });
     }
 
-    /// Uses the image of a container that an earlier process started.
-    pub async fn keep(&self, id: &str, name: &str) -> Option<ImageLease> {
+    /// Leases the image of a container that an earlier process started.
+    pub async fn lease(&self, id: &str, name: &str) -> Option<ImageLease> {
         self.leases.take_of_container(id, name).await
     }
 

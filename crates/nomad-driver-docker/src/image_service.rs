@@ -1,6 +1,6 @@
-//! What this driver tells and does of its images, for hosts that ask beside the plugin protocol.
+//! What this driver reports of its images, and does with them, for hosts that ask beside the plugin protocol.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use image_service::{BoxStream, ImageService, Listed, Outcome, Prefetched, Pull, Step, TaskOf};
@@ -16,8 +16,10 @@ use tokio::{
 use crate::{
     config::TaskOptions,
     container,
-    image::{Freshness, ImageReference, ImageRequest, LocalImage, PullState},
-    task::{Surroundings, TaskStore},
+    image::{Freshness, ImageReference, ImageRequest, Images, LocalImage, PullState},
+    session::Session,
+    settings::CurrentSettings,
+    task::TaskStore,
 };
 
 /// How often those who watch hear of changes: as often as a person can see them.
@@ -25,22 +27,25 @@ const PERIOD: Duration = Duration::from_millis(100);
 
 /// The images of a driver.
 pub struct DriverImages {
-    /// What the driver works with now.
-    surroundings: Box<dyn Fn() -> Surroundings + Send + Sync>,
+    sessions: watch::Receiver<Arc<Session>>,
+    settings: CurrentSettings,
     tasks: TaskStore,
 }
 
 impl DriverImages {
-    /// Of a driver whose surroundings are asked for anew each time, and its tasks.
-    pub fn new(surroundings: impl Fn() -> Surroundings + Send + Sync + 'static, tasks: TaskStore) -> Self {
-        Self { surroundings: Box::new(surroundings), tasks }
+    /// Of a driver with these tasks, whose sessions follow one another.
+    pub fn new(sessions: watch::Receiver<Arc<Session>>, settings: CurrentSettings, tasks: TaskStore) -> Self {
+        Self { sessions, settings, tasks }
+    }
+
+    fn images(&self) -> Arc<Images> {
+        self.sessions.borrow().images.clone()
     }
 }
 
 impl ImageService for DriverImages {
     async fn list(&self, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, String> {
-        let around = (self.surroundings)();
-        let listed = around.images.list(&around.plugin.state_dir, state_dirs).await;
+        let listed = self.images().list(self.settings.now().state_dir(), state_dirs).await;
         let mut listed = listed.map_err(|error| error.to_string())?;
         for task in self.tasks.started() {
             let Some(lease) = &task.image else { continue };
@@ -55,27 +60,28 @@ impl ImageService for DriverImages {
     }
 
     async fn keep(&self, names: Vec<String>) {
-        (self.surroundings)().images.keep_by_name(&names).await;
+        self.images().keep_by_name(&names).await;
     }
 
     fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String> {
-        let around = (self.surroundings)();
+        let settings = self.settings.now();
         let mut requests: Vec<ImageRequest> = Vec::new();
         for config in configs {
             let options = TaskOptions::parse(&config).map_err(|errors| short(&errors.to_string()))?;
-            container::check_image(&options.image, &around.plugin).map_err(|error| short(&error.to_string()))?;
-            let request = ImageRequest::of_task(&TaskConfig::default(), &options, &around.plugin);
+            container::check_image(&options.image, &settings.plugin).map_err(|error| short(&error.to_string()))?;
+            let request = ImageRequest::of_task(&TaskConfig::default(), &options, &settings.plugin);
             let request = ImageRequest { owner: None, ..request };
             if !requests.contains(&request) {
                 requests.push(request);
             }
         }
-        let fetches = requests.into_iter().map(move |request| fetch(&around, request));
+        let images = self.images();
+        let fetches = requests.into_iter().map(move |request| fetch(images.clone(), request));
         Ok(stream::select_all(fetches).boxed())
     }
 
     fn watch(&self) -> BoxStream<Vec<Pull>> {
-        let images = (self.surroundings)().images;
+        let images = self.images();
         let now =
             move || -> Vec<Pull> { images.pulls().into_iter().map(|(image, state)| pull(image, &state)).collect() };
         stream::unfold((now, interval(PERIOD), Vec::new()), |(now, mut ticks, told)| async move {
@@ -92,10 +98,9 @@ impl ImageService for DriverImages {
 }
 
 /// Gets one image. Dropping the stream gives it up.
-fn fetch(around: &Surroundings, request: ImageRequest) -> BoxStream<Prefetched> {
+fn fetch(images: Arc<Images>, request: ImageRequest) -> BoxStream<Prefetched> {
     let name = request.image.clone();
     let (told, states) = watch::channel(None);
-    let images = around.images.clone();
     let work = async move {
         if request.archive.is_some() {
             return Outcome::Archived;

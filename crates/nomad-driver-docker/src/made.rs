@@ -17,6 +17,7 @@ use crate::state_file;
 const LARGEST: u64 = 4 << 10;
 
 /// The containers, or the images, that are noted in a state directory.
+#[derive(Clone, Debug)]
 pub struct Made(PathBuf);
 
 impl Made {

@@ -10,6 +10,7 @@
 use std::{
     collections::HashSet,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -17,60 +18,62 @@ use nomad_plugin::id::AllocId;
 
 use crate::{
     config::{DanglingContainers, GarbageCollection},
-    container::{ALLOC_ID, NODE_ID},
     engine::ListedContainer,
+    labels::{ALLOC_ID, NODE_ID},
     made::Made,
     network::{self, Ledger, Left},
     node::Identity,
+    session::Session,
+    settings::Settings,
     stage,
-    task::{Surroundings, TaskStore},
+    task::{TaskStore, Tasks},
 };
 
-/// Looks again and again, for ever. `around` gives what holds at that time.
-pub async fn reap(around: impl Fn() -> Surroundings, tasks: TaskStore) {
+/// Looks again and again, for ever. `session` gives the one of that moment.
+pub async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     let mut began = false;
     {
-        let around = around();
-        around.node.claim(&around.plugin.state_dir).await;
-        stage::sweep(&around).await;
+        let settings = tasks.settings.now();
+        tasks.process.node.claim(settings.state_dir()).await;
+        stage::sweep(&session().engine, &settings).await;
     }
     loop {
-        let DanglingContainers { period, creation_grace, .. } = around().plugin.gc.dangling;
+        let DanglingContainers { period, creation_grace, .. } = tasks.settings.now().plugin.gc.dangling;
         // Tasks that are to be recovered are given that time.
         let pause = if began { period } else { period.max(creation_grace) };
         began = true;
         tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
-        let around = around();
-        around.logs.sweep(&around, &tasks).await;
+        let (session, settings) = (session(), tasks.settings.now());
+        tasks.sweep_logs(&session).await;
         // An agent that has many tasks hands them over one after another.
-        let hands_over = tasks.since_recovery().is_some_and(|since| since < creation_grace);
-        if around.plugin.gc.dangling.enabled && !hands_over {
-            pass(&around, &tasks).await;
+        let hands_over = tasks.store.since_recovery().is_some_and(|since| since < creation_grace);
+        if settings.plugin.gc.dangling.enabled && !hands_over {
+            pass(&tasks, &session, &settings).await;
         }
-        stage::sweep(&around).await;
+        stage::sweep(&session.engine, &settings).await;
     }
 }
 
-async fn pass(around: &Surroundings, tasks: &TaskStore) {
-    let found = match around.engine.containers_with_label(ALLOC_ID).await {
+async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
+    let (store, gc) = (&tasks.store, &settings.plugin.gc);
+    let found = match session.engine.containers_with_label(ALLOC_ID).await {
         Ok(found) => found,
         Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
     };
     let is_there = |id: &str| found.iter().any(|found| found.id == id);
-    Made::new(&around.plugin.state_dir).retain(is_there, around.plugin.gc.dangling.creation_grace);
-    let ledger = Ledger::of(around).await;
+    Made::new(settings.state_dir()).retain(is_there, gc.dangling.creation_grace);
+    let ledger = session.networks.ledger().await;
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
     // Asked after the list was made, so that what was started meanwhile is known.
-    let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, tasks, &found));
-    let begun = found.iter().filter_map(alloc_of).filter(|alloc| tasks.begins_one_of(&AllocId::from(*alloc)));
+    let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, store, &found));
+    let begun = found.iter().filter_map(alloc_of).filter(|alloc| store.begins_one_of(&AllocId::from(*alloc)));
     let owned = Owned {
-        containers: tasks.containers(),
+        containers: store.containers(),
         allocs: allocs.collect(),
         begun: begun.collect(),
         networks: networks.iter().map(|(alloc, _)| alloc.as_str()).collect(),
-        node: around.node.known(),
+        node: tasks.process.node.known(),
     };
-    let gc = &around.plugin.gc;
     for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
         let id = container.id.as_str();
         let names = container.names.join(", ");
@@ -78,28 +81,33 @@ async fn pass(around: &Surroundings, tasks: &TaskStore) {
             tracing::info!(container = id, names, "this container is dangling; dry_run leaves it");
             continue;
         }
-        match around.engine.remove_container(id).await {
+        match session.engine.remove_container(id).await {
             Ok(()) => tracing::info!(container = id, names, "removed a dangling container"),
             Err(error) => tracing::error!(container = id, names, %error, "failed to remove a dangling container"),
         }
     }
     if let Some(ledger) = ledger {
-        remove_networks(around, tasks, &found, &ledger).await;
+        remove_networks(tasks, session, gc, &found, &ledger).await;
     }
 }
 
 /// Removes the networks of allocations that are over.
-async fn remove_networks(around: &Surroundings, tasks: &TaskStore, found: &[ListedContainer], ledger: &Ledger) {
-    let node = around.node.known();
+async fn remove_networks(
+    tasks: &Tasks,
+    session: &Session,
+    gc: &GarbageCollection,
+    found: &[ListedContainer],
+    ledger: &Ledger,
+) {
+    let store = &tasks.store;
+    let node = tasks.process.node.known();
     let mut over = networks(found, ledger, &node);
-    over.retain(|(alloc, left)| {
-        Left { tasks: tasks.has_tasks_of(alloc), ..*left }.is_over(around.plugin.gc.dangling.creation_grace)
-    });
+    over.retain(|(alloc, left)| Left { tasks: store.has_tasks_of(alloc), ..*left }.is_over(gc.dangling.creation_grace));
     if over.is_empty() {
         return;
     }
     // Also what has no label of Nomad's may be in a network.
-    let running = match around.engine.running_containers().await {
+    let running = match session.engine.running_containers().await {
         Ok(running) => running,
         Err(error) => return tracing::warn!(%error, "who is in the networks that are left cannot be looked for"),
     };
@@ -109,11 +117,11 @@ async fn remove_networks(around: &Surroundings, tasks: &TaskStore, found: &[List
         if pauses().any(|pause| running.iter().any(|found| network::joins(found, pause))) {
             continue;
         }
-        if around.plugin.gc.dangling.dry_run {
+        if gc.dangling.dry_run {
             tracing::info!(%alloc, "the allocation of this network is over; dry_run leaves it");
             continue;
         }
-        match network::destroy_left(around, &alloc, || !tasks.has_tasks_of(&alloc)).await {
+        match session.networks.destroy_left(&alloc, || !store.has_tasks_of(&alloc)).await {
             Ok(true) => tracing::info!(%alloc, "removed the network of an allocation that is over"),
             Ok(false) => {}
             Err(error) => {

@@ -38,8 +38,9 @@ use tokio::net::UnixStream;
 
 use crate::{
     container::ALLOC_TARGET,
-    engine::{EngineName, ListedContainer, MountPoint},
-    task::Surroundings,
+    engine::{Engine, EngineName, ListedContainer, MountPoint},
+    labels::ALLOC_ID,
+    settings::Settings,
 };
 
 /// How long the engine's socket may take to accept a connection.
@@ -74,7 +75,7 @@ pub struct Stage {
     engine: EngineProcess,
     remapped: Option<Owner>,
     count: usize,
-    is_kept: bool,
+    is_committed: bool,
 }
 
 /// A stage that belongs to a container.
@@ -113,12 +114,12 @@ pub struct Logs {
 
 impl Stages {
     /// Those of the engine; `None` where it does not say who it is, or is on another host.
-    pub async fn of(around: &Surroundings) -> Option<Self> {
-        if !around.engine.is_local() {
+    pub async fn of(engine: &Engine, settings: &Settings) -> Option<Self> {
+        if !engine.is_local() {
             return None;
         }
-        let facts = around.engine.facts().await.ok()?;
-        Some(Self { remapped: remapped(&facts.root_dir), ..Self::new(&around.plugin.state_dir, &facts.name) })
+        let facts = engine.facts().await.ok()?;
+        Some(Self { remapped: remapped(&facts.root_dir), ..Self::new(settings.state_dir(), &facts.name) })
     }
 
     fn new(state_dir: &Path, engine: &EngineName) -> Self {
@@ -150,7 +151,7 @@ impl Stages {
         let made = made.and_then(|()| lock(&root, FlockOperation::NonBlockingLockExclusive));
         let lock = made.inspect_err(|_| remove(&root));
         let stage = match lock {
-            Ok(lock) => Stage { root, _lock: lock, engine, remapped: self.remapped, count: 0, is_kept: false },
+            Ok(lock) => Stage { root, _lock: lock, engine, remapped: self.remapped, count: 0, is_committed: false },
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
         };
@@ -198,13 +199,13 @@ impl Stages {
 }
 
 /// Begins a stage for a task's container. `None` is that its sources are handed over by their names.
-pub async fn begin(around: &Surroundings, task: &TaskConfig) -> io::Result<Option<Stage>> {
+pub async fn begin(engine: &Engine, settings: &Settings, task: &TaskConfig) -> io::Result<Option<Stage>> {
     // The engine gives labels to all that is in a source, and cannot to logs that are read-only in it.
-    if !around.plugin.volumes.selinux_label.is_empty() && Path::new("/sys/fs/selinux/enforce").exists() {
+    if !settings.plugin.volumes.selinux_label.is_empty() && Path::new("/sys/fs/selinux/enforce").exists() {
         return Ok(None);
     }
-    let Some(stages) = Stages::of(around).await else { return Ok(None) };
-    let stage = stages.begin(around.engine.address(), Path::new(&task.alloc_dir)).await?;
+    let Some(stages) = Stages::of(engine, settings).await else { return Ok(None) };
+    let stage = stages.begin(engine.address(), Path::new(&task.alloc_dir)).await?;
     if stage.is_none() {
         tracing::debug!("the engine's mounts are not this process's: sources are handed over by their names");
     }
@@ -212,15 +213,15 @@ pub async fn begin(around: &Surroundings, task: &TaskConfig) -> io::Result<Optio
 }
 
 /// Removes the stages whose containers are gone.
-pub async fn sweep(around: &Surroundings) {
-    let Some(stages) = Stages::of(around).await else { return };
+pub async fn sweep(engine: &Engine, settings: &Settings) {
+    let Some(stages) = Stages::of(engine, settings).await else { return };
     // Locked before the list is made: what is kept meanwhile is not among them.
     let unlocked = match stages.unlocked() {
         Ok(unlocked) if unlocked.is_empty() => return,
         Ok(unlocked) => unlocked,
         Err(error) => return tracing::warn!(%error, "mounts of containers that are gone cannot be looked for"),
     };
-    match around.engine.containers_with_label(crate::container::ALLOC_ID).await {
+    match engine.containers_with_label(ALLOC_ID).await {
         Ok(found) => stages.remove_left(&found, unlocked),
         Err(error) => tracing::warn!(%error, "mounts of containers that are gone cannot be looked for"),
     }
@@ -275,8 +276,8 @@ impl Stage {
     }
 
     /// The container has become a task's.
-    pub fn keep(mut self) {
-        self.is_kept = true;
+    pub fn commit(mut self) {
+        self.is_committed = true;
     }
 }
 
@@ -301,7 +302,7 @@ fn fill(source: &File, directory: &Beneath, name: &Path, shape: &Shape<'_>) -> i
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if !self.is_kept {
+        if !self.is_committed {
             remove(&self.root);
         }
     }

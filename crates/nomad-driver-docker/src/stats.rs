@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 pub use cgroup::ControlGroup;
 pub(crate) use cgroup::{group_of, is_in};
 
-use crate::container::Machine;
+use crate::machine::Machine;
 
 /// What the kernel has counted for a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,15 +5,15 @@
 //! recover:                                        Running or Exited
 //! ```
 //!
-//! A plugin process that ends leaves the container and all that is said of it in the handle and in the engine.
+//! A plugin process that ends leaves the container; all that is known of it is in the handle and in the engine.
 
+mod builtin_docklog;
 mod connections;
 mod created;
 pub mod exit;
 mod handover;
 mod left_over;
-mod logger;
-pub mod logging;
+mod log_source;
 mod lost_files;
 mod namesake;
 mod neighbours;
@@ -35,56 +35,37 @@ use std::{
 use connections::Connections;
 use exit::Exit;
 use futures_util::{FutureExt, StreamExt, stream};
-pub use left_over::end_left_over;
 use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
 };
-pub use recover::recover;
-pub use start::start;
 pub use store::{Reservation, TaskStore};
 use tokio::sync::watch;
 
 use crate::{
-    background::{Background, Finishing},
-    config::PluginConfig,
-    container::Machine,
-    cpuset::Cpusets,
-    engine::{ContainerState, ContainerWatch, Engine, Inspected, WatchHandle},
-    events::{EventSubject, TaskEvents},
-    image::{ImageLease, Images},
+    background::Background,
+    engine::{ContainerState, Engine, Inspected, WatchHandle},
+    events::EventSubject,
+    image::ImageLease,
     logs::LogTask,
-    network::Networks,
-    node::Node,
+    machine::Machine,
+    network::Membership,
+    process::Process,
+    session::Session,
+    settings::CurrentSettings,
     stage::Staged,
     stats::{self, Sampler},
 };
 
-/// What a task's life needs of the driver.
+/// The tasks of this process. Clones share them.
 #[derive(Clone)]
-pub struct Surroundings {
-    /// The plugin's configuration.
-    pub plugin: Arc<PluginConfig>,
-    /// The engine.
-    pub engine: Engine,
-    /// What gets images into it.
-    pub images: Arc<Images>,
-    /// The networks that groups share.
-    pub networks: Networks,
-    /// The node that is served.
-    pub node: Node,
-    /// Who keeps tasks on their processors.
-    pub cpusets: Arc<Cpusets>,
-    /// The watch of containers.
-    pub exits: Arc<ContainerWatch>,
-    /// Who collects logs.
-    pub logs: logging::Logs,
-    /// The machine's processors.
-    pub machine: Machine,
-    /// Where the owner is told.
-    pub events: TaskEvents,
-    /// Who does what is left to do.
-    pub finishing: Finishing,
+pub struct Tasks {
+    /// Those that it knows.
+    pub store: TaskStore,
+    /// What operators configure.
+    pub settings: CurrentSettings,
+    /// What the process has.
+    pub process: Process,
 }
 
 /// How a task stands. Its exit watcher is the only one who writes this.
@@ -107,6 +88,7 @@ struct Container {
     pid: Option<i64>,
     image: Option<ImageLease>,
     stage: Option<Staged>,
+    membership: Option<Membership>,
 }
 
 /// A task with its container.
@@ -115,7 +97,7 @@ pub struct Task {
     pub config: TaskConfig,
     /// The container's full id.
     pub container: String,
-    /// Its address, as the host was told.
+    /// Its address, as it was reported to the host.
     pub network: NetworkOverride,
     /// When it started.
     pub started_at: Option<SystemTime>,
@@ -127,7 +109,7 @@ pub struct Task {
     pub engine: Engine,
     /// How it stands.
     pub status: watch::Receiver<Status>,
-    /// What keeps its image.
+    /// The lease of its image.
     pub image: Option<ImageLease>,
     /// Where it has its mounts from.
     stage: Option<Staged>,
@@ -140,7 +122,8 @@ pub struct Task {
 impl Task {
     /// A task whose container was started, watched from now on. `ended` is how, where it has ended already.
     fn watched(
-        surroundings: &Surroundings,
+        tasks: &Tasks,
+        session: &Session,
         config: TaskConfig,
         container: Container,
         handle: WatchHandle,
@@ -149,28 +132,28 @@ impl Task {
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
         let ending = Arc::<AtomicBool>::default();
-        let Container { id, network, networks, started_at, pid, image, stage } = container;
-        let follower = pid
-            .filter(|_| surroundings.engine.is_local())
-            .and_then(|process| surroundings.cpusets.follow(&config, &id, process));
-        if let Some(limitation) = surroundings.cpusets.limitation(&config) {
+        let Container { id, network, networks, started_at, pid, image, stage, membership } = container;
+        let Process { events, cpusets, .. } = &tasks.process;
+        let follower =
+            pid.filter(|_| session.engine.is_local()).and_then(|process| cpusets.follow(&config, &id, process));
+        if let Some(limitation) = cpusets.limitation(&config) {
             tracing::warn!("{limitation}");
-            surroundings.events.emit(&EventSubject::from(&config), limitation, BTreeMap::new());
+            events.emit(&EventSubject::from(&config), limitation, BTreeMap::new());
         }
         let watching = {
-            let (engine, events, id) = (surroundings.engine.clone(), surroundings.events.clone(), id.clone());
+            let (engine, events, id) = (session.engine.clone(), events.clone(), id.clone());
             let (subject, ending) = (EventSubject::from(&config), ending.clone());
             async move {
-                let tell = |message: &str| events.emit(&subject, message, BTreeMap::new());
+                let report = |message: &str| events.emit(&subject, message, BTreeMap::new());
                 let exit = match ended {
                     Some(exit) => exit,
-                    None => watch_exit::watch(&engine, &id, &handle, &networks, &ending, tell).await,
+                    None => watch_exit::watch(&engine, &id, &handle, &networks, &ending, report).await,
                 };
-                // Nothing more is to be told of it.
-                drop((handle, follower));
+                // Nothing more is reported of it.
+                drop((handle, follower, membership));
                 writer.send_replace(Status::Ended(exit.clone()));
                 if let Some(logs) = logs {
-                    // The end is told whatever becomes of the log.
+                    // The end is reported whatever becomes of the log.
                     if let Ok(summary) = AssertUnwindSafe(logs.finish()).catch_unwind().await {
                         tracing::debug!(container = id, ?summary, "the log is collected");
                     } else {
@@ -186,8 +169,8 @@ impl Task {
             network,
             started_at,
             pid,
-            machine: surroundings.machine,
-            engine: surroundings.engine.clone(),
+            machine: tasks.settings.now().machine,
+            engine: session.engine.clone(),
             status,
             image,
             stage,

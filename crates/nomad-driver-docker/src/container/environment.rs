@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::names::clean_label;
 use crate::config::TaskOptions;
+use crate::names::clean_label;
 
 /// The task's environment, in which the ports of a `port_map` are the container's.
 pub(super) fn environment(task: &TaskConfig, options: &TaskOptions) -> BTreeMap<String, String> {

@@ -8,15 +8,10 @@ use std::collections::BTreeMap;
 use nomad_plugin::driver::TaskConfig;
 
 use super::glob;
-use crate::config::{PluginConfig, TaskOptions};
-
-const PREFIX: &str = "com.hashicorp.nomad.";
-
-/// The label that says whose node a container belongs to.
-pub(crate) const NODE_ID: &str = "com.hashicorp.nomad.node_id";
-
-/// The label by which Nomad's containers are known.
-pub(crate) const ALLOC_ID: &str = "com.hashicorp.nomad.alloc_id";
+use crate::{
+    config::{PluginConfig, TaskOptions},
+    labels::{ALLOC_ID, NODE_ID, NOMAD},
+};
 
 /// What `extra_labels` may ask for.
 pub(super) const EXTRA: [&str; 8] =
@@ -28,8 +23,7 @@ pub fn dropped_labels(options: &TaskOptions) -> Option<String> {
     let rest = names.len().saturating_sub(NAMED);
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     let first = names.iter().take(NAMED).map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-    (!names.is_empty())
-        .then(|| format!("labels ignored: {first}{more}: names that begin with {PREFIX} are Nomad's own"))
+    (!names.is_empty()).then(|| format!("labels ignored: {first}{more}: names that begin with {NOMAD} are Nomad's own"))
 }
 
 /// Letters without a width, beside control characters and blanks.
@@ -47,8 +41,8 @@ fn cut(name: &str) -> String {
 fn is_nomads(name: &str) -> bool {
     let visible =
         name.chars().filter(|letter| !(letter.is_whitespace() || letter.is_control() || IGNORED.contains(letter)));
-    let lower: String = visible.take(PREFIX.len()).flat_map(char::to_lowercase).collect();
-    lower.starts_with(PREFIX)
+    let lower: String = visible.take(NOMAD.len()).flat_map(char::to_lowercase).collect();
+    lower.starts_with(NOMAD)
 }
 
 /// The labels. The job's own are those that are not Nomad's. The node's is always there: by it a container is known from
@@ -71,7 +65,7 @@ pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginCo
     for (name, value) in EXTRA.into_iter().zip(values) {
         let asked = plugin.extra_labels.iter().any(|pattern| glob::matches(pattern, name));
         if asked && !(name == "parent_job_id" && value.is_empty()) {
-            labels.insert(format!("{PREFIX}{name}"), value.to_owned());
+            labels.insert(format!("{NOMAD}{name}"), value.to_owned());
         }
     }
     labels
@@ -114,7 +108,7 @@ mod tests {
 
         let labels = labels(&task, &options, &PluginConfig::default());
 
-        let (ours, theirs): (Vec<_>, Vec<_>) = labels.iter().partition(|(name, _)| name.starts_with(PREFIX));
+        let (ours, theirs): (Vec<_>, Vec<_>) = labels.iter().partition(|(name, _)| name.starts_with(NOMAD));
         assert_eq!(ours, [(&ALLOC_ID.to_owned(), &"a1".to_owned()), (&NODE_ID.to_owned(), &String::new())]);
         assert_eq!(theirs.len(), honest.len());
         let notice = dropped_labels(&options).unwrap();

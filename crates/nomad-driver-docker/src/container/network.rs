@@ -7,17 +7,16 @@ use std::{
 
 use nomad_plugin::driver::{NetworkOverride, TaskConfig};
 
-use super::{ContainerError, container_name};
+use super::ContainerError;
 use crate::{
     config::{TaskNetwork, TaskOptions},
     engine::{
         Addresses, ApiVersion, Inspected,
         request::{EndpointIpamConfig, EndpointSettings, NetworkingConfig},
     },
+    labels::SANDBOX_CONTAINER,
+    names::container_name,
 };
-
-/// The label under which a group's network names its pause container; Nomad reads it as well.
-const SANDBOX_CONTAINER: &str = "docker_sandbox_container_id";
 
 /// Older engines take an address of a network card for a container's one network only, and not from here.
 const MAC_OF_A_NETWORK: ApiVersion = ApiVersion { major: 1, minor: 44 };

@@ -55,7 +55,12 @@ impl EngineError {
         self.status() == Some(404)
     }
 
-    /// The thing is in a state that forbids the call: a name that is taken, a container that does not run.
+    /// A container's name is taken. Only creations are answered so.
+    pub fn is_name_conflict(&self) -> bool {
+        self.is_conflict()
+    }
+
+    /// The thing is in a state that forbids the call: a container that does not run.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(409)
     }

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{attach, create, ended, failed, kill};
 use crate::{
-    background::Finishing,
+    background::Cleanup,
     engine::{Engine, ExecOutput, ExecStream, ExecTerminal},
 };
 
@@ -39,7 +39,7 @@ type Event = Result<ExecEvent, DriverError>;
 /// that it started, and so does one whose heartbeats stay away.
 pub async fn run_streaming(
     engine: &Engine,
-    finishing: &Finishing,
+    finishing: &Cleanup,
     container: &str,
     setup: ExecSetup,
     input: BoxStream<ExecInput>,

@@ -138,7 +138,7 @@ impl Leases {
     }
 
     /// Whether this process removes images.
-    pub(super) fn tidies(&self) -> bool {
+    pub(super) fn collects_garbage(&self) -> bool {
         self.book().ledger.is_some()
     }
 
@@ -227,7 +227,7 @@ impl Leases {
 
     /// Removes images as they become due, for ever. Those that an earlier process brought are in the ledger in
     /// `state_dir`; they count as idle from now on, until their tasks are recovered.
-    pub(super) async fn tidy(self, engine: Engine, state_dir: PathBuf) {
+    pub(super) async fn collect_garbage(self, engine: Engine, state_dir: PathBuf) {
         let ledger = ledger(&engine, &state_dir).await;
         {
             let mut book = self.book();

@@ -12,14 +12,14 @@ use crate::engine::{EngineError, InspectedImage};
 
 impl Images {
     /// The images that are used, that this driver or those of `state_dirs` brought, or that are kept for a person. What
-    /// `own` has is this driver's also before it tidies.
+    /// `own` has is this driver's also before garbage is collected.
     pub async fn list(&self, own: &Path, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, EngineError> {
         let engine = self.engine.ask_facts().await?.name.clone();
         let mut known: Vec<(Known, Option<PathBuf>)> =
             self.leases.known().into_iter().map(|known| (known, None)).collect();
-        let untidied = (!self.leases.tidies()).then(|| (own.to_owned(), None));
+        let uncollected = (!self.leases.collects_garbage()).then(|| (own.to_owned(), None));
         let asked = state_dirs.into_iter().map(|directory| (directory.clone(), Some(directory)));
-        for (directory, of) in untidied.into_iter().chain(asked) {
+        for (directory, of) in uncollected.into_iter().chain(asked) {
             let brought = Ledger::new(&directory, &engine).read();
             let fate = Fate::Kept(Kept::Unattended);
             known.extend(brought.into_iter().map(|(id, names)| (Known { id, names, used: false, fate }, of.clone())));

@@ -33,11 +33,11 @@ pub struct Collector {
 
 /// Whether a container is new or was another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Begin {
+pub enum StartFrom {
     /// It is new: created, and not started.
     New,
     /// Another process of this driver collected its log, and left its position.
-    TakenOver,
+    Adopted,
     /// Another program collected its log, kept no position, and has ended. This much arrived of it.
     HandedOver(Arrived),
 }
@@ -79,7 +79,7 @@ impl Collector {
         ends: Ends,
         sink: &LogSink,
         report: impl Fn(LogReport) + Send + Sync + 'static,
-        begin: Begin,
+        begin: StartFrom,
     ) -> io::Result<LogTask> {
         let report: Report = Arc::new(report);
         let container_id = ends.container.clone();
@@ -92,7 +92,7 @@ impl Collector {
         let start = Position::new(&container_id, Source::File { device: 0, inode: 0, first: None });
         let (position, resumed) = match (&opened.earlier, begin) {
             // A position is older than what the other program collected.
-            (_, Begin::HandedOver(arrived)) => match begin_where_it_ends(&start, &files, &arrived) {
+            (_, StartFrom::HandedOver(arrived)) => match begin_where_it_ends(&start, &files, &arrived) {
                 Some(found) => (found, true),
                 None => begin_at_end(start, &files, &report),
             },
@@ -101,8 +101,8 @@ impl Collector {
                     if opened.has_unread || earlier.read.is_none() { None } else { Some(Arrived::at(sink).await) };
                 resume_at(earlier, arrived.as_ref(), &files, &report).map_or((start, false), |found| (found, true))
             }
-            (None, Begin::TakenOver) => begin_at_end(start, &files, &report),
-            (None, Begin::New) => {
+            (None, StartFrom::Adopted) => begin_at_end(start, &files, &report),
+            (None, StartFrom::New) => {
                 files.look(0);
                 (start, false)
             }

@@ -12,8 +12,8 @@ use std::{
 use nomad_plugin::{driver::TaskConfig, id::AllocId};
 use serde::{Deserialize, Serialize};
 
-use super::{CONTAINER_ID, left::Directory};
-use crate::{engine::EngineName, node::Identity, state_file, task::Surroundings};
+use super::left::Directory;
+use crate::{engine::EngineName, labels::SANDBOX_CONTAINER, node::Identity, state_file};
 
 /// Bytes of the largest entry that is read: a path and two names.
 const LARGEST: u64 = 64 << 10;
@@ -29,20 +29,15 @@ struct Entry {
     alloc_dir: PathBuf,
     /// The id of the node that it was made for; empty where that was not known.
     node: String,
-    /// The host's name in it, once its namespace was [kept](super::kept).
-    kept: Option<String>,
+    /// The host's name in it, once its namespace is [persistent](super::persistent_namespace).
+    #[serde(rename = "kept")]
+    persistent: Option<String>,
     /// The id of its pause container; empty until one was made.
     pause: String,
 }
 
 impl Ledger {
-    /// The ledger of the engine; `None` where it does not say who it is.
-    pub async fn of(around: &Surroundings) -> Option<Self> {
-        let facts = around.engine.facts().await.ok()?;
-        Some(Self::new(&around.plugin.state_dir, &facts.name))
-    }
-
-    /// An engine's. What has the name that earlier versions gave it is taken over, by the first engine that comes.
+    /// An engine's. What has the name that earlier versions gave it is adopted, by the first engine that comes.
     pub fn new(state_dir: &Path, engine: &EngineName) -> Self {
         let networks = state_dir.join("networks");
         let (ledger, former) = (Self(networks.join(&engine.now)), networks.join(&engine.former));
@@ -96,15 +91,16 @@ impl Ledger {
 
     /// Notes whose network it is that a task joins, if it joins one.
     pub fn note_joined(&self, task: &TaskConfig) {
-        let joins = task.network_isolation.as_ref().is_some_and(|network| network.labels.contains_key(CONTAINER_ID));
+        let joins =
+            task.network_isolation.as_ref().is_some_and(|network| network.labels.contains_key(SANDBOX_CONTAINER));
         if joins && !task.alloc_dir.is_empty() {
             self.note(&task.alloc_id, |entry| entry.alloc_dir = PathBuf::from(&task.alloc_dir));
         }
     }
 
-    /// Notes that a network's namespace is kept, and the host's name in it.
-    pub(super) fn note_kept(&self, alloc: &AllocId, hostname: &str) {
-        self.note(alloc, |entry| entry.kept = Some(hostname.to_owned()));
+    /// Notes that a network's namespace is persistent, and the host's name in it.
+    pub(super) fn note_persistent(&self, alloc: &AllocId, hostname: &str) {
+        self.note(alloc, |entry| entry.persistent = Some(hostname.to_owned()));
     }
 
     /// Notes the pause container that was made for a network, by its id.
@@ -117,9 +113,9 @@ impl Ledger {
         Some(self.read(alloc).pause).filter(|id| !id.is_empty())
     }
 
-    /// The host's name in a network whose namespace was kept.
-    pub(super) fn kept(&self, alloc: &AllocId) -> Option<String> {
-        self.read(alloc).kept
+    /// The host's name in a network whose namespace was persistent.
+    pub(super) fn persistent(&self, alloc: &AllocId) -> Option<String> {
+        self.read(alloc).persistent
     }
 
     /// The allocations of all networks that were noted, and how long ago.
@@ -170,7 +166,7 @@ mod tests {
     }
 
     fn joined(alloc_dir: &Path) -> TaskConfig {
-        let labels = [(CONTAINER_ID.to_owned(), "c0ffee".to_owned())].into();
+        let labels = [(SANDBOX_CONTAINER.to_owned(), "c0ffee".to_owned())].into();
         TaskConfig {
             alloc_id: "a-1".into(),
             alloc_dir: alloc_dir.display().to_string(),
@@ -187,18 +183,18 @@ mod tests {
 
         ledger.note_begun(&alloc, "here");
         ledger.note_joined(&joined(Path::new("/data/alloc/a-1")));
-        ledger.note_kept(&alloc, "web-1");
+        ledger.note_persistent(&alloc, "web-1");
         ledger.note_pause(&alloc, "c0ffee");
         ledger.note_begun(&alloc, "here");
 
-        assert_eq!(ledger.kept(&alloc).as_deref(), Some("web-1"));
+        assert_eq!(ledger.persistent(&alloc).as_deref(), Some("web-1"));
         assert_eq!(ledger.pause(&alloc).as_deref(), Some("c0ffee"));
         assert_eq!(ledger.read(&alloc).alloc_dir, Path::new("/data/alloc/a-1"));
         let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
         assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
         assert!(directory.path().join("networks/AB-CD-1/a-1").is_file());
         ledger.forget(&alloc);
-        assert!(ledger.allocs().is_empty() && ledger.kept(&alloc).is_none());
+        assert!(ledger.allocs().is_empty() && ledger.persistent(&alloc).is_none());
         assert!(ledger.path(&AllocId::from("../a-1")).is_none() && ledger.path(&AllocId::from("")).is_none());
     }
 

@@ -6,11 +6,9 @@
 
 use nomad_plugin::id::AllocId;
 
-use super::ledger::Ledger;
 use crate::{
-    container::{ALLOC_ID, NODE_ID},
-    engine::{EngineError, Inspected, ListedContainer, MountPoint},
-    task::Surroundings,
+    engine::{Engine, EngineError, Inspected, ListedContainer, MountPoint},
+    labels::{ALLOC_ID, NODE_ID},
 };
 
 /// The label of pause containers. A job cannot set Nomad's labels.
@@ -64,23 +62,29 @@ fn is_of(found: &Inspected, alloc: &AllocId, node: &str) -> bool {
 }
 
 /// The pause container of an allocation, in any state: the one that the ledger has, or else one that says so itself.
-pub(super) async fn find(around: &Surroundings, alloc: &AllocId) -> Result<Option<Inspected>, EngineError> {
-    if let Some(noted) = Ledger::of(around).await.and_then(|ledger| ledger.pause(alloc))
-        && let Some(found) = inspect(around, &noted).await?
+///
+/// `noted` is the id that the ledger has, `node` this node's id, empty where it is not known.
+pub(super) async fn find(
+    engine: &Engine,
+    alloc: &AllocId,
+    noted: Option<&str>,
+    node: &str,
+) -> Result<Option<Inspected>, EngineError> {
+    if let Some(noted) = noted
+        && let Some(found) = inspect(engine, noted).await?
     {
         return Ok(Some(found));
     }
-    let node = around.node.known().id;
-    let Some(named) = inspect(around, &name(alloc)).await? else { return Ok(None) };
-    if is_of(&named, alloc, &node) {
+    let Some(named) = inspect(engine, &name(alloc)).await? else { return Ok(None) };
+    if is_of(&named, alloc, node) {
         return Ok(Some(named));
     }
     tracing::warn!(%alloc, container = named.id, "somebody else's container has the name of a pause container");
-    let listed = around.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
-    let own = listed.into_iter().filter(|found| is_pause_of(found, alloc) && ListedContainer::is_running(found));
+    let listed = engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
+    let own = listed.into_iter().filter(|found| is_pause_of(found, alloc) && found.is_running());
     for id in own.map(|found| found.id) {
-        if let Some(found) = inspect(around, &id).await?
-            && is_of(&found, alloc, &node)
+        if let Some(found) = inspect(engine, &id).await?
+            && is_of(&found, alloc, node)
         {
             return Ok(Some(found));
         }
@@ -88,8 +92,8 @@ pub(super) async fn find(around: &Surroundings, alloc: &AllocId) -> Result<Optio
     Ok(None)
 }
 
-async fn inspect(around: &Surroundings, container: &str) -> Result<Option<Inspected>, EngineError> {
-    match around.engine.inspect_container(container).await {
+async fn inspect(engine: &Engine, container: &str) -> Result<Option<Inspected>, EngineError> {
+    match engine.inspect_container(container).await {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),

@@ -4,16 +4,16 @@ use nomad_plugin::driver::{DriverError, Recoverability};
 
 use crate::{
     engine::Inspected,
-    image::{Freshness, ImageLease, ImageRequest, LocalImage, PAUSE_IMAGE},
+    image::{Freshness, ImageLease, ImageRequest, Images, LocalImage, PAUSE_IMAGE},
     made::Made,
-    task::Surroundings,
+    settings::Settings,
 };
 
 /// An image that the engine has, for one pause container.
 pub(super) struct PauseImage {
     /// The id by which the container is made: a name may stand for another image a moment later.
     pub(super) id: String,
-    /// What keeps it.
+    /// Its lease.
     pub(super) lease: ImageLease,
     /// Why it is not the operator's, for tasks' owners.
     pub(super) notice: Option<String>,
@@ -21,17 +21,17 @@ pub(super) struct PauseImage {
 
 impl PauseImage {
     /// Makes sure that the engine has one. A name that is none is a mistake, and an error.
-    pub(super) async fn ensure(around: &Surroundings) -> Result<Self, DriverError> {
-        let wanted = operators(around).await;
+    pub(super) async fn ensure(images: &Images, settings: &Settings) -> Result<Self, DriverError> {
+        let wanted = operators(images, settings).await;
         let error = match wanted {
             Ok(image) => return Ok(Self::from(image)),
             Err(error) => error,
         };
-        let failed = format!("unable to pull infra docker image {:?}: {error}", around.plugin.infra_image);
+        let failed = format!("unable to pull infra docker image {:?}: {error}", settings.plugin.infra_image);
         if error.recoverability != Recoverability::Recoverable {
             return Err(DriverError::new(failed));
         }
-        match Self::built_in(around).await {
+        match Self::built_in(images).await {
             Ok(image) => {
                 let notice = format!("The network is kept by the built-in image {PAUSE_IMAGE}: {failed}");
                 tracing::warn!("{notice}");
@@ -42,17 +42,17 @@ impl PauseImage {
     }
 
     /// That of a pause container that an earlier process started; `None` where it is just being removed.
-    pub(super) async fn of(around: &Surroundings, found: &Inspected) -> Option<Self> {
+    pub(super) async fn of(images: &Images, found: &Inspected) -> Option<Self> {
         // What it was made of is an id, but where an earlier version made it.
         let of = &found.image_name;
         let id = if of.starts_with("sha256:") { of } else { &found.image };
-        let lease = around.images.keep(id, of).await?;
+        let lease = images.lease(id, of).await?;
         Some(Self { id: lease.id().to_owned(), lease, notice: None })
     }
 
     /// The one that is part of the driver.
-    pub(super) async fn built_in(around: &Surroundings) -> Result<Self, DriverError> {
-        around.images.built_in_pause().await.map(Self::from)
+    pub(super) async fn built_in(images: &Images) -> Result<Self, DriverError> {
+        images.built_in_pause().await.map(Self::from)
     }
 }
 
@@ -64,15 +64,15 @@ impl From<LocalImage> for PauseImage {
 
 /// The operator's. No job brings an image by its name; what one brought under an earlier version, or before the operator
 /// chose the name, is pulled again.
-async fn operators(around: &Surroundings) -> Result<LocalImage, DriverError> {
-    let request = ImageRequest::of_pause_container(&around.plugin);
-    let pulled = Made::pause_images(&around.plugin.state_dir);
-    let mut image = around.images.ensure(&request).await?;
+async fn operators(images: &Images, settings: &Settings) -> Result<LocalImage, DriverError> {
+    let request = ImageRequest::of_pause_container(&settings.plugin);
+    let pulled = Made::pause_images(settings.state_dir());
+    let mut image = images.ensure(&request).await?;
     let is_noted = pulled.has(&image.id, &request.image);
     let is_new = image.downloaded.is_some();
-    if !is_noted && !is_new && around.images.has_brought(&image.id, &request.image) {
+    if !is_noted && !is_new && images.has_brought(&image.id, &request.image) {
         let again = ImageRequest { freshness: Freshness::Pulled, ..request.clone() };
-        image = around.images.ensure(&again).await?;
+        image = images.ensure(&again).await?;
         pulled.note(&image.id, &request.image);
     } else if is_new {
         pulled.note(&image.id, &request.image);

@@ -123,8 +123,8 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
     };
     let (used, left, begun) = (filled(), filled(), filled());
     let roots = [&used, &left, &begun].map(|stage| stage.root.clone());
-    used.keep();
-    left.keep();
+    used.commit();
+    left.commit();
     // As after the host's restart, and what is nobody's of ours.
     for other in [new_key(), "other".to_owned()] {
         fs::create_dir(stages.own.join(other)).unwrap();

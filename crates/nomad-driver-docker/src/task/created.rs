@@ -1,46 +1,60 @@
-//! A container that was made and is not a task's yet. Leaving it removes it.
+//! A task's container that was created and is not the task's yet. Dropping it removes it.
 
 use std::time::Duration;
 
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
-use super::{Surroundings, namesake::Namesake, port_holder};
-use crate::{container::CreateRequest, half_made::HalfMade, made::Made};
+use super::{namesake::Namesake, port_holder};
+use crate::{
+    background::Cleanup,
+    container::CreateRequest,
+    engine::{Engine, Provisional},
+    made::Made,
+};
 
 /// How often a call is made again when the engine does not answer.
 const TRANSIENT_ATTEMPTS: u32 = 5;
 
-/// A container that is undone unless it is kept.
+/// What tasks' containers are created with.
+#[derive(Clone, Copy)]
+pub(super) struct Creator<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) made: &'a Made,
+    pub(super) cleanup: &'a Cleanup,
+}
+
+/// A task's container that is removed unless it is committed.
 pub(super) struct Created {
     pub(super) id: String,
     /// Whether it runs already: an earlier attempt, or an earlier process of ours, started it.
     pub(super) running: bool,
-    container: HalfMade,
+    engine: Engine,
+    container: Provisional,
 }
 
-impl Created {
+impl Creator<'_> {
     /// Makes a task's container; `image` is the id of its image. What an earlier run of the task left under its name is
     /// adopted where it runs, and removed first where it does not. What is [somebody else's](Namesake::Strange) keeps the
     /// name.
     pub(super) async fn create(
-        around: &Surroundings,
+        &self,
         request: &CreateRequest,
         task: &TaskConfig,
         image: &str,
-    ) -> Result<Self, DriverError> {
+    ) -> Result<Created, DriverError> {
         let (mut taken, mut transient) = (0, 0);
         loop {
-            let error = match around.engine.create_container(&request.name, request.body.clone()).await {
+            let error = match self.engine.create_container(&request.name, request.body.clone()).await {
                 Ok(id) => {
-                    Made::new(&around.plugin.state_dir).note(&id, &request.name);
-                    return Ok(Self::new(around, id, false));
+                    self.made.note(&id, &request.name);
+                    return Ok(self.created(id, false));
                 }
                 Err(error) => error,
             };
-            if error.is_conflict() && taken < request.attempts {
-                match Namesake::look(around, request, task, image).await? {
-                    Namesake::Running(id) => return Ok(Self::new(around, id, true)),
-                    Namesake::Left(id) => purge(around, &id).await?,
+            if error.is_name_conflict() && taken < request.attempts {
+                match Namesake::look(self.engine, self.made, request, task, image).await? {
+                    Namesake::Running(id) => return Ok(self.created(id, true)),
+                    Namesake::Left(id) => self.purge(&id).await?,
                     Namesake::Strange | Namesake::Gone => {}
                 }
                 tokio::time::sleep(backoff(taken)).await;
@@ -55,14 +69,27 @@ impl Created {
         }
     }
 
-    fn new(around: &Surroundings, id: String, running: bool) -> Self {
-        Self { container: HalfMade::new(around, id.clone()), id, running }
+    fn created(&self, id: String, running: bool) -> Created {
+        let made = self.made.clone();
+        let container = Provisional::new(self.engine, self.cleanup, id.clone(), move |id| made.forget(id));
+        Created { id, running, engine: self.engine.clone(), container }
     }
 
+    /// Makes room for another container of the name.
+    async fn purge(&self, id: &str) -> Result<(), DriverError> {
+        self.engine.remove_container(id).await.map_err(|error| {
+            DriverError::recoverable_if(error.is_transient(), format!("Failed to purge container {id}: {error}"))
+        })?;
+        self.made.forget(id);
+        Ok(())
+    }
+}
+
+impl Created {
     /// Connects it to the networks that it was not made with.
-    pub(super) async fn connect(&self, around: &Surroundings, request: &CreateRequest) -> Result<(), DriverError> {
+    pub(super) async fn connect(&self, request: &CreateRequest) -> Result<(), DriverError> {
         for (network, endpoint) in &request.networks {
-            let connected = around.engine.connect_network(network, &self.id, endpoint.clone()).await;
+            let connected = self.engine.connect_network(network, &self.id, endpoint.clone()).await;
             connected.map_err(|error| {
                 let message = format!("Failed to connect container {} to network {network:?}: {error}", self.id);
                 DriverError::recoverable_if(error.is_transient(), message)
@@ -72,12 +99,12 @@ impl Created {
     }
 
     /// Starts it.
-    pub(super) async fn start(&self, around: &Surroundings, request: &CreateRequest) -> Result<(), DriverError> {
+    pub(super) async fn start(&self, request: &CreateRequest) -> Result<(), DriverError> {
         let mut attempts = 0;
         loop {
-            match around.engine.start_container(&self.id).await {
+            match self.engine.start_container(&self.id).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.is_conflict() && self.runs(around).await => return Ok(()),
+                Err(error) if error.is_conflict() && self.is_running().await => return Ok(()),
                 Err(error) if error.is_transient() && attempts < TRANSIENT_ATTEMPTS => {
                     tokio::time::sleep(backoff(attempts)).await;
                     attempts += 1;
@@ -85,7 +112,7 @@ impl Created {
                 Err(error) => {
                     let mut message = format!("Failed to start container {}: {error}", self.id);
                     if error.is_port_taken()
-                        && let Some(hint) = port_holder::hint(&around.engine, &request.body).await
+                        && let Some(hint) = port_holder::hint(&self.engine, &request.body).await
                     {
                         message.extend(["\n", &hint]);
                     }
@@ -97,14 +124,14 @@ impl Created {
         }
     }
 
-    async fn runs(&self, around: &Surroundings) -> bool {
-        let inspected = around.engine.inspect_container(&self.id).await;
+    async fn is_running(&self) -> bool {
+        let inspected = self.engine.inspect_container(&self.id).await;
         inspected.is_ok_and(|inspected| inspected.is_running())
     }
 
     /// It has become a task's.
-    pub(super) fn keep(self) -> String {
-        self.container.keep()
+    pub(super) fn commit(self) -> String {
+        self.container.commit()
     }
 
     /// Removes it now, and waits for that.
@@ -116,13 +143,4 @@ impl Created {
 /// 100, 200, 400, ... ms.
 fn backoff(attempt: u32) -> Duration {
     Duration::from_millis(100) * 2u32.saturating_pow(attempt)
-}
-
-/// Makes room for another container of the name.
-async fn purge(around: &Surroundings, id: &str) -> Result<(), DriverError> {
-    around.engine.remove_container(id).await.map_err(|error| {
-        DriverError::recoverable_if(error.is_transient(), format!("Failed to purge container {id}: {error}"))
-    })?;
-    Made::new(&around.plugin.state_dir).forget(id);
-    Ok(())
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
 use super::{
-    Surroundings, TaskStore,
+    TaskStore,
     neighbours::{self, Turn},
 };
 use crate::{
     container::paths::Way,
+    engine::Engine,
+    settings::Settings,
     stage::{self, Stage},
 };
 
@@ -24,17 +26,22 @@ pub(super) enum Handover {
 }
 
 impl Handover {
-    pub(super) async fn of(around: &Surroundings, store: &TaskStore, task: &TaskConfig) -> Result<Self, DriverError> {
-        if around.plugin.volumes.enabled {
+    pub(super) async fn of(
+        engine: &Engine,
+        settings: &Settings,
+        store: &TaskStore,
+        task: &TaskConfig,
+    ) -> Result<Self, DriverError> {
+        if settings.plugin.volumes.enabled {
             return Ok(Self::Trusted);
         }
-        let stage = stage::begin(around, task).await;
+        let stage = stage::begin(engine, settings, task).await;
         let stage = stage.map_err(|error| DriverError::recoverable(format!("failed to stage mounts: {error}")))?;
         if let Some(stage) = stage {
             return Ok(Self::Staged(stage));
         }
         let turn = store.turn(&task.alloc_id).await;
-        Ok(Self::ByName { writable: neighbours::writable(around, task).await?, _turn: turn })
+        Ok(Self::ByName { writable: neighbours::writable(engine, task).await?, _turn: turn })
     }
 
     pub(super) fn way(&mut self) -> Way<'_> {

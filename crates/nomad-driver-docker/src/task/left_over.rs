@@ -6,36 +6,42 @@ use nomad_plugin::{
     id::TaskId,
 };
 
-use super::{Surroundings, TaskStore};
+use super::Tasks;
 use crate::{
-    container::{ALLOC_ID, NODE_ID, container_name},
     engine::{EngineError, ListedContainer},
+    labels::{ALLOC_ID, NODE_ID},
+    names::container_name,
+    session::Session,
     stage,
 };
 
-/// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is known
-/// by the labels of its allocation and of this node, and by its name. One that belongs to a task of this process is not it.
-pub async fn end_left_over(around: &Surroundings, store: &TaskStore, id: &TaskId) -> Result<(), DriverError> {
-    let Some(task) = named(id).filter(|task| !store.has_runs_of(task)) else { return Ok(()) };
-    let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));
-    // An earlier process has noted the node before it made anything.
-    around.node.claim(&around.plugin.state_dir).await;
-    let node = around.node.known().id;
-    let found = around.engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
-    for container in found.iter().filter(|found| is_of(found, &task, &node)) {
-        if store.has_runs_of(&task) {
-            continue;
+impl Tasks {
+    /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is
+    /// known by the labels of its allocation and of this node, and by its name. One that belongs to a task of this process is
+    /// not it.
+    pub async fn end_left_over(&self, session: &Session, id: &TaskId) -> Result<(), DriverError> {
+        let Some(task) = named(id).filter(|task| !self.store.has_runs_of(task)) else { return Ok(()) };
+        let (settings, engine) = (self.settings.now(), &session.engine);
+        let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));
+        // An earlier process has noted the node before it created anything.
+        self.process.node.claim(settings.state_dir()).await;
+        let node = self.process.node.known().id;
+        let found = engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
+        for container in found.iter().filter(|found| is_of(found, &task, &node)) {
+            if self.store.has_runs_of(&task) {
+                continue;
+            }
+            let name = &container.id;
+            tracing::info!(container = name, task = id.as_str(), "ends what an earlier process left of a task");
+            if settings.plugin.gc.container {
+                engine.remove_container(name).await.map_err(failed)?;
+            } else if container.is_running() {
+                engine.kill_container(name, "SIGKILL").await.map_err(failed)?;
+            }
         }
-        let name = &container.id;
-        tracing::info!(container = name, task = id.as_str(), "ends what an earlier process left of a task");
-        if around.plugin.gc.container {
-            around.engine.remove_container(name).await.map_err(failed)?;
-        } else if container.is_running() {
-            around.engine.kill_container(name, "SIGKILL").await.map_err(failed)?;
-        }
+        stage::sweep(engine, &settings).await;
+        Ok(())
     }
-    stage::sweep(around).await;
-    Ok(())
 }
 
 /// The task's allocation and name, which ids begin with: `ALLOC/TASK/RUN`.

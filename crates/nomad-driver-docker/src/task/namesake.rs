@@ -6,15 +6,12 @@
 
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
-use super::Surroundings;
 use crate::{
-    container::{ALLOC_ID, CreateRequest, NODE_ID},
-    engine::Inspected,
+    container::CreateRequest,
+    engine::{Engine, Inspected},
+    labels::{ALLOC_ID, NODE_ID, TASK_NAME},
     made::Made,
 };
-
-/// The label that names the task, where the operator wants that.
-const TASK_NAME: &str = "com.hashicorp.nomad.task_name";
 
 /// What has the name.
 pub(super) enum Namesake {
@@ -31,13 +28,14 @@ pub(super) enum Namesake {
 impl Namesake {
     /// Looks at what has the name that a task's container is to have. `image` is the id of the task's.
     pub(super) async fn look(
-        around: &Surroundings,
+        engine: &Engine,
+        made: &Made,
         request: &CreateRequest,
         task: &TaskConfig,
         image: &str,
     ) -> Result<Self, DriverError> {
         let name = &request.name;
-        let found = match around.engine.inspect_container(name).await {
+        let found = match engine.inspect_container(name).await {
             Ok(found) => found,
             Err(error) if error.is_not_found() => return Ok(Self::Gone),
             Err(error) => {
@@ -45,8 +43,8 @@ impl Namesake {
             }
         };
         let id = found.id.clone();
-        let is_noted = Made::new(&around.plugin.state_dir).has(&id, name);
-        let is_of_image = is_of_image(around, &found, request, image).await;
+        let is_noted = made.has(&id, name);
+        let is_of_image = is_of_image(engine, &found, request, image).await;
         let is_own = is_noted || (is_of(&found, task) && is_of_image);
         if !is_own {
             tracing::warn!(container = id, name, "a container of somebody else's has the name of the task's");
@@ -57,8 +55,8 @@ impl Namesake {
 }
 
 /// Whether a container that has the name of another task's of the group is that task's.
-pub(super) fn is_of_group(around: &Surroundings, found: &Inspected, task: &TaskConfig, name: &str) -> bool {
-    let is_noted = || Made::new(&around.plugin.state_dir).has(&found.id, name);
+pub(super) fn is_of_group(made: &Made, found: &Inspected, task: &TaskConfig, name: &str) -> bool {
+    let is_noted = || made.has(&found.id, name);
     is_of_alloc(found, task) || is_noted()
 }
 
@@ -74,13 +72,13 @@ fn is_of_alloc(found: &Inspected, task: &TaskConfig) -> bool {
 }
 
 /// Whether a container is of an image, by its id.
-async fn is_of_image(around: &Surroundings, found: &Inspected, request: &CreateRequest, image: &str) -> bool {
+async fn is_of_image(engine: &Engine, found: &Inspected, request: &CreateRequest, image: &str) -> bool {
     let of = found.image.as_str();
     if of.is_empty() || of == image {
         return !of.is_empty();
     }
     // With containerd's image store a container may name the manifest of the image's platform.
-    match around.engine.inspect_image(of).await {
+    match engine.inspect_image(of).await {
         Ok(inspected) => inspected.id == image,
         Err(error) if error.is_not_found() => {
             request.body.image.as_ref().is_some_and(|image| *image == found.image_name)

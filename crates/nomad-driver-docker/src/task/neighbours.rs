@@ -16,10 +16,10 @@ use nomad_plugin::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Surroundings;
 use crate::{
-    container::{ALLOC_ID, container_name},
-    engine::ListedContainer,
+    engine::{Engine, ListedContainer},
+    labels::ALLOC_ID,
+    names::container_name,
 };
 
 /// The turns of all allocations.
@@ -53,8 +53,8 @@ impl Turns {
 }
 
 /// What other tasks of the allocation that run can write to, as the engine has their mounts.
-pub(super) async fn writable(around: &Surroundings, task: &TaskConfig) -> Result<Vec<PathBuf>, DriverError> {
-    let found = around.engine.containers_with_label(ALLOC_ID).await.map_err(|error| {
+pub(super) async fn writable(engine: &Engine, task: &TaskConfig) -> Result<Vec<PathBuf>, DriverError> {
+    let found = engine.containers_with_label(ALLOC_ID).await.map_err(|error| {
         let message = format!("failed to look for other tasks of the allocation: {error}");
         DriverError::recoverable_or_unsaid(error.is_transient(), message)
     })?;

@@ -4,7 +4,7 @@ use super::{glob, labels, security};
 use crate::config::PluginConfig;
 
 /// A sentence for each doubt, with the path.
-pub fn doubts(plugin: &PluginConfig) -> Vec<String> {
+pub fn warnings(plugin: &PluginConfig) -> Vec<String> {
     let mut doubts = Vec::new();
     for (index, pattern) in plugin.extra_labels.iter().enumerate() {
         if !labels::EXTRA.iter().any(|name| glob::matches(pattern, name)) {
@@ -38,7 +38,7 @@ mod tests {
              namespace, node_name, node_id",
             "allow_caps[2]: \"net-raw\" is no capability",
         ];
-        assert_eq!(doubts(&plugin), expected);
-        assert_eq!(doubts(&PluginConfig::default()), Vec::<String>::new());
+        assert_eq!(warnings(&plugin), expected);
+        assert_eq!(warnings(&PluginConfig::default()), Vec::<String>::new());
     }
 }

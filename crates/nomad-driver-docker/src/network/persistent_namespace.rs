@@ -1,7 +1,7 @@
 //! Network namespaces that outlive their pause containers: each is mounted on a file of its own.
 //!
 //! ```text
-//! kept -> (its pause container dies, another one moves in) -> let go
+//! persistent -> (its pause container dies, another one moves in) -> removed
 //! ```
 
 use std::{
@@ -21,7 +21,7 @@ use rustix::{
 /// Where network namespaces have names, for `ip netns` as well.
 const DIRECTORY: &str = "/run/netns";
 
-/// How the names of kept namespaces begin.
+/// How the names of persistent namespaces begin.
 const NAME: &str = "longshore-";
 
 /// The file system of namespaces, from `linux/magic.h`.
@@ -29,12 +29,12 @@ const NSFS: u64 = 0x6e73_6673;
 
 /// The place of an allocation's namespace, whether there is one or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KeptNamespace(PathBuf);
+pub(super) struct PersistentNamespace(PathBuf);
 
 /// What tells a namespace from others: device and inode.
 pub(super) type Identity = (u64, u64);
 
-impl KeptNamespace {
+impl PersistentNamespace {
     /// An allocation's.
     pub(super) fn of(alloc: &AllocId) -> Self {
         let alloc: String =
@@ -48,24 +48,24 @@ impl KeptNamespace {
     }
 
     /// Mounts a namespace in the place of what may be there.
-    pub(super) fn keep(&self, namespace: &Path) -> io::Result<()> {
+    pub(super) fn persist(&self, namespace: &Path) -> io::Result<()> {
         if !is_namespace(namespace)? {
             return Err(io::Error::other(format!("{} is no namespace here", namespace.display())));
         }
-        self.let_go()?;
+        self.remove()?;
         fs::create_dir_all(DIRECTORY)?;
         File::create(&self.0)?;
         mount_bind(namespace, &self.0).map_err(Into::into)
     }
 
-    /// Tells it from others; `None` where none is kept.
+    /// Tells it from others; `None` where there is none.
     pub(super) fn identity(&self) -> Option<Identity> {
         is_namespace(&self.0).ok().filter(|namespace| *namespace)?;
         identity(&self.0)
     }
 
-    /// Takes the mount away, and with it the namespace as soon as no process is in it. None is fine.
-    pub(super) fn let_go(&self) -> io::Result<()> {
+    /// Removes the mount, and with it the namespace as soon as no process is in it. None is fine.
+    pub(super) fn remove(&self) -> io::Result<()> {
         match unmount(&self.0, UnmountFlags::DETACH) {
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
             // Who may not mount has mounted nothing.
@@ -95,10 +95,10 @@ mod tests {
     #[test]
     fn what_is_no_namespace_is_not_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = KeptNamespace::of(&AllocId::from("../a1"));
+        let kept = PersistentNamespace::of(&AllocId::from("../a1"));
 
         assert_eq!(kept.path(), Path::new("/run/netns/longshore----a1"));
-        assert!(kept.keep(directory.path()).is_err());
+        assert!(kept.persist(directory.path()).is_err());
         assert_eq!(kept.identity(), None);
     }
 }

@@ -8,7 +8,7 @@ pub fn container_name(task: &TaskConfig) -> String {
 }
 
 /// A port's label as part of an environment variable's name.
-pub(super) fn clean_label(label: &str) -> String {
+pub fn clean_label(label: &str) -> String {
     let clean = |byte: u8| if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.' { byte.into() } else { '_' };
     label.bytes().map(clean).collect()
 }

@@ -1,0 +1,174 @@
+//! The networks that this process knows, and the tasks that have joined them.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use nomad_plugin::{driver::TaskConfig, id::AllocId};
+
+use super::pause_image::PauseImage;
+use crate::{
+    background::Background,
+    events::{EventSubject, TaskEvents},
+    image::ImageLease,
+};
+
+/// The networks that this process knows, by allocation.
+#[derive(Default)]
+pub(super) struct Networks(Mutex<HashMap<AllocId, Arc<Network>>>);
+
+/// An allocation's network.
+#[derive(Default)]
+pub(super) struct Network {
+    /// Who holds this creates, repairs or removes the network.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The lease of the pause container's image.
+    lease: Option<ImageLease>,
+    /// Why that image is not the operator's.
+    notice: Option<String>,
+    /// The tasks that have joined, by the number of their membership.
+    members: HashMap<u64, EventSubject>,
+    next_member: u64,
+    /// The names of tasks whose owners were notified, and of which pause container.
+    notified: HashSet<(String, String)>,
+    /// What repairs the network when its pause container dies.
+    supervisor: Option<Background>,
+}
+
+/// A task's membership in its group's network. Dropping it leaves the network.
+pub struct Membership {
+    network: Arc<Network>,
+    number: u64,
+    /// The full id of the container whose network the task joins; empty where the task had joined before.
+    pub container: String,
+}
+
+impl Networks {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AllocId, Arc<Network>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn of(&self, alloc: &AllocId) -> Arc<Network> {
+        self.lock().entry(alloc.clone()).or_default().clone()
+    }
+
+    /// Whether a network is known.
+    pub(super) fn has(&self, alloc: &AllocId) -> bool {
+        self.lock().contains_key(alloc)
+    }
+
+    /// Whether none is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Forgets a network, and no longer supervises it.
+    pub(super) fn forget(&self, alloc: &AllocId) {
+        let _network = self.lock().remove(alloc);
+    }
+}
+
+impl Network {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leases the image of the pause container that now holds the network.
+    pub(super) fn lease_image(&self, image: PauseImage) {
+        let mut state = self.lock();
+        state.notice = image.notice;
+        state.lease = Some(image.lease);
+    }
+
+    /// Whether the image of its pause container is leased.
+    pub(super) fn has_lease(&self) -> bool {
+        self.lock().lease.is_some()
+    }
+
+    /// Supervises the network, unless that is done already.
+    pub(super) fn supervise(&self, begin: impl FnOnce() -> Background) {
+        self.lock().supervisor.get_or_insert_with(begin);
+    }
+
+    /// Stops supervising. Only who holds the [turn](Self::turn) may: the supervisor may be at work in its own.
+    pub(super) fn stop_supervising(&self) {
+        self.lock().supervisor = None;
+    }
+
+    /// A task joins, by a container.
+    pub(super) fn join(self: &Arc<Self>, task: &TaskConfig, container: String) -> Membership {
+        let mut state = self.lock();
+        let number = state.next_member;
+        state.next_member += 1;
+        state.members.insert(number, EventSubject::from(task));
+        Membership { network: self.clone(), number, container }
+    }
+
+    /// Emits an event about a pause container, by id, for each member, once each.
+    pub(super) fn notify_members(&self, container: &str, message: &str, events: &TaskEvents) {
+        let members: Vec<EventSubject> = self.lock().members.values().cloned().collect();
+        for member in members {
+            self.notify(&member, container, message, events);
+        }
+    }
+
+    /// Emits an event about a pause container, by id, for a task, once.
+    pub(super) fn notify(&self, member: &EventSubject, container: &str, message: &str, events: &TaskEvents) {
+        if self.lock().notified.insert((member.task_name.clone(), container.to_owned())) {
+            events.emit(member, message, BTreeMap::new());
+        }
+    }
+
+    /// Emits an event for a task, once, if the pause container, by id, is not of the operator's image. There is nobody to
+    /// notify when the network is created: events are of tasks.
+    pub(super) fn notify_of_image(&self, member: &EventSubject, container: &str, events: &TaskEvents) {
+        let notice = self.lock().notice.clone();
+        if let Some(notice) = notice {
+            self.notify(member, container, &notice, events);
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.network.lock().members.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    fn task(name: &str) -> TaskConfig {
+        TaskConfig { name: name.to_owned(), ..TaskConfig::default() }
+    }
+
+    #[tokio::test]
+    async fn members_are_notified_once_of_each_container_and_those_that_left_are_not() {
+        let (events, network) = (TaskEvents::default(), Arc::<Network>::default());
+        let mut emitted = Box::pin(events.subscribe());
+        let web = network.join(&task("web"), "c1".to_owned());
+        let log = network.join(&task("log"), "c1".to_owned());
+
+        drop(log);
+        network.notify_members("c2", "healed", &events);
+        network.notify_members("c2", "healed", &events);
+        network.notify_members("c3", "healed", &events);
+        drop(web);
+        network.notify_members("c4", "healed", &events);
+
+        let mut names = Vec::new();
+        while let Some(Some(event)) = emitted.next().now_or_never() {
+            names.push(event.task_name);
+        }
+        assert_eq!(names, ["web", "web"]);
+    }
+}

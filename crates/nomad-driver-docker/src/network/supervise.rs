@@ -1,0 +1,254 @@
+//! A group's network whose pause container died: another one moves into the persistent namespace.
+//!
+//! ```text
+//! joinable -> dead -> healed
+//!               \---> lost, where the namespace is not persistent
+//! ```
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use nomad_plugin::{
+    driver::{DriverError, NetworkIsolation, Recoverability, TaskConfig},
+    id::AllocId,
+};
+use tokio::time::Instant;
+
+use super::{
+    GroupNetworks, Membership, SANDBOX_CONTAINER,
+    group_networks::HOSTNAME,
+    membership::Network,
+    pause::INSIDE,
+    pause_image::PauseImage,
+    persistent_namespace::{Identity, PersistentNamespace, identity},
+};
+use crate::{
+    background::Background,
+    engine::{
+        Inspected, WatchHandle,
+        request::{ContainerCreateBody, HostConfig, Mount, MountType},
+    },
+    events::EventSubject,
+};
+
+/// How long the program may take to move into the namespace.
+const MOVING: Duration = Duration::from_secs(30);
+
+/// How long until a network that could not be healed is looked at again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+const HEALED: &str = "The network's pause container had died; another one keeps the same network";
+
+/// The network that a task joins, and the container of it that its host knows.
+fn group_of(task: &TaskConfig) -> Option<(&NetworkIsolation, &str)> {
+    let isolation = task.network_isolation.as_ref().filter(|network| !network.path.is_empty())?;
+    Some((isolation, isolation.labels.get(SANDBOX_CONTAINER)?))
+}
+
+impl GroupNetworks {
+    /// Makes sure that a task finds its group's network, and has it join. `None` where it has none to join.
+    pub async fn join(&self, task: &TaskConfig) -> Result<Option<Membership>, DriverError> {
+        let Some((isolation, joined)) = group_of(task) else { return Ok(None) };
+        let network = self.known.of(&task.alloc_id);
+        let subject = EventSubject::from(task);
+        let looked = {
+            let _turn = network.turn.lock().await;
+            // It is large, for what the engine knows of a container is.
+            Box::pin(self.joinable(&network, &task.alloc_id, isolation)).await
+        };
+        let container = match looked {
+            Ok(found) => found.id,
+            Err(error) => {
+                self.events.emit(&subject, error.message.as_str(), BTreeMap::new());
+                // What is not lost can be healed, if not now: a later attempt may find it so.
+                return Err(match error.recoverability {
+                    Recoverability::Fatal => error,
+                    _ => DriverError::recoverable(error.message),
+                });
+            }
+        };
+        self.supervise(&task.alloc_id, isolation);
+        if container == joined {
+            network.notify_of_image(&subject, &container, &self.events);
+        } else {
+            network.notify(&subject, &container, HEALED, &self.events);
+        }
+        Ok(Some(network.join(task, container)))
+    }
+
+    /// The membership of a task that runs, as it joined in an earlier process.
+    pub fn rejoin(&self, task: &TaskConfig) -> Option<Membership> {
+        let (isolation, joined) = group_of(task)?;
+        self.supervise(&task.alloc_id, isolation);
+        Some(self.known.of(&task.alloc_id).join(task, joined.to_owned()))
+    }
+
+    /// Has the network's pause container followed by another one whenever it dies, until the network is removed.
+    pub(super) fn supervise(&self, alloc: &AllocId, isolation: &NetworkIsolation) {
+        let network = self.known.of(alloc);
+        network.supervise(|| {
+            let (networks, network) = (self.clone(), network.clone());
+            let (alloc, isolation) = (alloc.clone(), isolation.clone());
+            Background::persevere("the supervision of a group's network", move || {
+                supervise(networks.clone(), network.clone(), alloc.clone(), isolation.clone())
+            })
+        });
+    }
+
+    /// The container whose network the allocation's tasks join, created again where it died. The caller has the network's turn.
+    pub(super) async fn joinable(
+        &self,
+        network: &Network,
+        alloc: &AllocId,
+        isolation: &NetworkIsolation,
+    ) -> Result<Inspected, DriverError> {
+        let found = self.pause_container(alloc).await?;
+        let persistent = PersistentNamespace::of(alloc);
+        let Some(namespace) = persistent.identity() else {
+            let found = found.filter(|found| is_the_first(found, isolation)).ok_or_else(lost)?;
+            self.persist_namespace(alloc, &found).await;
+            self.lease_image_of(network, &found).await;
+            return Ok(found);
+        };
+        if let Some(found) = found {
+            if namespace_of(&found) == Some(namespace) {
+                self.lease_image_of(network, &found).await;
+                return Ok(found);
+            }
+            self.purge(&found.id).await?;
+        }
+        // It is rare, and large.
+        Box::pin(self.another(network, alloc, isolation, (&persistent, namespace))).await
+    }
+
+    /// Makes the pause container that follows one that died, and moves it into the persistent namespace.
+    async fn another(
+        &self,
+        network: &Network,
+        alloc: &AllocId,
+        isolation: &NetworkIsolation,
+        (persistent, namespace): (&PersistentNamespace, Identity),
+    ) -> Result<Inspected, DriverError> {
+        let image = PauseImage::built_in(&self.images).await?;
+        let hostname = self.ledger().await.and_then(|ledger| ledger.persistent(alloc));
+        let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
+        let body = body(&image.id, self.labels(alloc), hostname, persistent.path());
+        let made = self.start(alloc, body, async |id: &str| self.moved_in(id, namespace).await).await?;
+        network.lease_image(image);
+        tracing::info!(container = made.id, %alloc, "a pause container had died; this one keeps the same network");
+        Ok(made)
+    }
+
+    /// Waits until a container's program is in the namespace.
+    async fn moved_in(&self, id: &str, namespace: Identity) -> Result<Inspected, DriverError> {
+        let deadline = Instant::now() + MOVING;
+        loop {
+            let found = self.look_at(id).await?;
+            if namespace_of(&found) == Some(namespace) {
+                return Ok(found);
+            }
+            if !found.is_running() || Instant::now() > deadline {
+                return Err(DriverError::new("the pause container did not move into the kept network namespace"));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocId, isolation: NetworkIsolation) {
+    let mut watched: Option<(String, WatchHandle)> = None;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let looked = {
+            let _turn = network.turn.lock().await;
+            networks.joinable(&network, &alloc, &isolation).await
+        };
+        match looked {
+            Ok(found) => {
+                pause = FIRST_PAUSE;
+                let id = found.id;
+                match &watched {
+                    Some((container, handle)) if *container == id => drop(handle.notified().await),
+                    before => {
+                        if before.is_some() {
+                            network.notify_members(&id, HEALED, &networks.events);
+                        }
+                        // It may have ended before it was watched, and is looked at again for that.
+                        let handle = networks.watch.watch(&id);
+                        watched = Some((id, handle));
+                    }
+                }
+            }
+            Err(error) if error.recoverability == Recoverability::Fatal => {
+                return network.notify_members("", &error.message, &networks.events);
+            }
+            Err(error) => {
+                tracing::warn!(%alloc, %error, "the group's network has no pause container for now");
+                let woken = async {
+                    match &watched {
+                        Some((_, handle)) => drop(handle.notified().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                let _woken_or_time = tokio::time::timeout(pause, woken).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Whether a container still has the namespace with which the network was made.
+fn is_the_first(found: &Inspected, isolation: &NetworkIsolation) -> bool {
+    found.is_running() && found.sandbox == isolation.path
+}
+
+fn lost() -> DriverError {
+    let why = if rustix::process::geteuid().is_root() {
+        "its namespace was not kept"
+    } else {
+        "not root: namespaces are not kept"
+    };
+    DriverError::fatal(format!("the network of the group is lost with its pause container; {why}"))
+}
+
+/// The network namespace that a container's first process is in.
+fn namespace_of(found: &Inspected) -> Option<Identity> {
+    identity(Path::new(&format!("/proc/{}/ns/net", found.pid()?)))
+}
+
+fn body(
+    image: &str,
+    labels: HashMap<String, String>,
+    hostname: Option<String>,
+    namespace: &Path,
+) -> ContainerCreateBody {
+    let mount = Mount {
+        target: Some(INSIDE.to_owned()),
+        source: Some(namespace.display().to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(true),
+        ..Mount::default()
+    };
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        cmd: Some(vec![INSIDE.to_owned()]),
+        hostname,
+        labels: Some(labels),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            // What it takes to move into another namespace, also one that SELinux would keep from a container.
+            cap_add: Some(vec!["SYS_ADMIN".to_owned()]),
+            security_opt: Some(vec!["label=disable".to_owned()]),
+            userns_mode: Some("host".to_owned()),
+            mounts: Some(vec![mount]),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}

@@ -1,0 +1,35 @@
+//! One engine, and what this process holds of it.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{ContainerWatch, Endpoint, Engine},
+    image::Images,
+    network::GroupNetworks,
+    process::Process,
+    settings::CurrentSettings,
+};
+
+/// One engine, and what this process holds of it. A task keeps the session that runs it; a new endpoint is a new session.
+pub struct Session {
+    /// The engine.
+    pub engine: Engine,
+    /// The watch of its containers.
+    pub watch: Arc<ContainerWatch>,
+    /// What gets images into it.
+    pub images: Arc<Images>,
+    /// The networks of its groups.
+    pub networks: GroupNetworks,
+}
+
+impl Session {
+    /// With the engine at an endpoint. Nothing is asked of it yet.
+    pub fn new(endpoint: Endpoint, settings: CurrentSettings, process: &Process) -> Self {
+        let engine = Engine::new(endpoint);
+        let watch = Arc::new(ContainerWatch::new(engine.clone()));
+        let images = Arc::new(Images::new(engine.clone(), process.events.clone()));
+        images.configure(&settings.now().plugin);
+        let networks = GroupNetworks::new(engine.clone(), watch.clone(), images.clone(), settings, process);
+        Self { engine, watch, images, networks }
+    }
+}

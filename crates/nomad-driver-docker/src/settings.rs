@@ -1,0 +1,74 @@
+//! What operators configure: always read as it is now, for an agent may configure a running driver again.
+
+use std::{path::Path, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::{config::PluginConfig, machine::Machine};
+
+/// A configuration and the machine.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The plugin's configuration.
+    pub plugin: PluginConfig,
+    /// The machine's processors.
+    pub machine: Machine,
+}
+
+/// The settings of this moment. Clones see each change.
+#[derive(Clone, Debug)]
+pub struct CurrentSettings(watch::Receiver<Arc<Settings>>);
+
+/// Where settings are changed.
+#[derive(Debug)]
+pub struct SettingsWriter(watch::Sender<Arc<Settings>>);
+
+impl Settings {
+    /// The directory of the driver's own files.
+    pub fn state_dir(&self) -> &Path {
+        &self.plugin.state_dir
+    }
+}
+
+impl CurrentSettings {
+    /// The settings of this moment.
+    pub fn now(&self) -> Arc<Settings> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until they change; for ever where nobody can change them any more.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl SettingsWriter {
+    /// The first settings.
+    pub fn new(settings: Settings) -> Self {
+        Self(watch::Sender::new(Arc::new(settings)))
+    }
+
+    /// Settings that follow each change.
+    pub fn current(&self) -> CurrentSettings {
+        CurrentSettings(self.0.subscribe())
+    }
+
+    /// The settings of this moment.
+    pub fn now(&self) -> Arc<Settings> {
+        self.0.borrow().clone()
+    }
+
+    /// Replaces the settings.
+    pub fn replace(&self, settings: Settings) {
+        self.0.send_replace(Arc::new(settings));
+    }
+}
+
+impl From<Settings> for CurrentSettings {
+    /// Settings that never change.
+    fn from(settings: Settings) -> Self {
+        Self(watch::channel(Arc::new(settings)).1)
+    }
+}
