@@ -3,7 +3,7 @@
 use std::{convert::Infallible, io};
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
@@ -66,7 +66,7 @@ pub(crate) fn word(word: &'static str) -> Response<Body> {
 }
 
 /// Piece by piece, as it comes.
-pub(crate) fn stream(
+pub(crate) fn piecewise(
     kind: &'static str,
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Response<Body> {
@@ -79,7 +79,11 @@ pub(crate) async fn cut(response: Response<Body>) -> Response<Body> {
     let whole = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     head.headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from(whole.len().max(2)));
     let half = whole.slice(..whole.len() / 2);
-    let broken = || Err(io::Error::other("cut by the script"));
-    let pieces = futures_util::stream::iter([Ok(Frame::data(half)), broken()]);
+    let broken = async {
+        // The first half is written while this waits.
+        tokio::task::yield_now().await;
+        Err(io::Error::other("cut by the script"))
+    };
+    let pieces = stream::iter([Ok(Frame::data(half))]).chain(stream::once(broken));
     Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
 }

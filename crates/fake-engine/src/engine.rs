@@ -72,7 +72,7 @@ impl FakeEngine {
             socket: directory.path().join("docker.sock"),
             directory,
         };
-        clock.spawn(clock::pass());
+        clock.spawn(clock::pass(inner.journal.changed()));
         let engine = Self { inner: Arc::new(inner), _alive: Some(Arc::new(Alive { connections, clock })) };
         engine.serve();
         engine

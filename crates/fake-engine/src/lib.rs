@@ -19,8 +19,8 @@
 //! # }
 //! ```
 //!
-//! Where the clock of tokio is paused, it moves by small steps for as long as an engine lives: a deadline does not pass while
-//! a request is on its way.
+//! Where the clock of tokio is paused, it moves by small steps for as long as an engine lives: a thread that works for a test
+//! has time to do so before its deadline.
 
 mod answer;
 mod calls;

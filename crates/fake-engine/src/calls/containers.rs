@@ -125,5 +125,5 @@ fn logs(engine: &FakeEngine, name: &str, request: &Request) -> Answer {
         while follows && changed.changed().await.is_ok() && runs() {}
     };
     let rest = stream::once(ended).filter_map(|()| std::future::ready(None));
-    Ok(answer::stream("application/vnd.docker.raw-stream", stream::iter(lines).chain(rest)))
+    Ok(answer::piecewise("application/vnd.docker.raw-stream", stream::iter(lines).chain(rest)))
 }

@@ -85,7 +85,7 @@ fn listed(world: &World, image: &Image) -> Value {
 /// Messages, one a line.
 fn messages(messages: Vec<Value>) -> Response<Body> {
     let lines = messages.into_iter().map(|message| Ok(Bytes::from(format!("{message}\r\n"))));
-    answer::stream("application/json", stream::iter(lines.collect::<Vec<_>>()))
+    answer::piecewise("application/json", stream::iter(lines.collect::<Vec<_>>()))
 }
 
 fn pull(world: &mut World, request: &Request) -> Answer {

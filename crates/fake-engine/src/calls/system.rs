@@ -89,5 +89,5 @@ fn events(engine: &FakeEngine, call: &Call) -> Response<Body> {
             }
         }
     });
-    answer::stream("application/json", lines)
+    answer::piecewise("application/json", lines)
 }
