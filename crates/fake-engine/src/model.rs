@@ -381,10 +381,17 @@ impl World {
     }
 }
 
-/// A name with its tag.
+/// A name as the engine shows it, with its tag.
 pub(crate) fn tagged(name: &str) -> String {
+    let name = familiar(name);
     let last = name.rsplit('/').next().unwrap_or(name);
     if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
+}
+
+/// A repository's name without what the engine adds to it.
+pub(crate) fn familiar(name: &str) -> &str {
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.strip_prefix("library/").unwrap_or(name)
 }
 
 /// The networks that a create request asks for.

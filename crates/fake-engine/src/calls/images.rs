@@ -13,7 +13,7 @@ use crate::{
     clock::YEAR_ONE,
     engine::FakeEngine,
     journal::Request,
-    model::{Image, World, tagged},
+    model::{Image, World, familiar, tagged},
     server::Call,
 };
 
@@ -89,7 +89,7 @@ fn messages(messages: Vec<Value>) -> Response<Body> {
 }
 
 fn pull(world: &mut World, request: &Request) -> Answer {
-    let (repository, tag) = (request.query("fromImage"), request.query("tag"));
+    let (repository, tag) = (familiar(request.query("fromImage")), request.query("tag"));
     let name = if tag.is_empty() { tagged(repository) } else { format!("{repository}:{tag}") };
     let found = world.registry.iter().find(|image| image.tags.contains(&name)).cloned();
     let denied = || {
@@ -125,7 +125,7 @@ fn name_image(world: &mut World, image: &Image, name: &str) {
 fn tag(world: &mut World, name: &str, request: &Request) -> Answer {
     let image = world.image(name).cloned().ok_or_else(|| no_image(name))?;
     let tag = Some(request.query("tag")).filter(|tag| !tag.is_empty()).unwrap_or("latest");
-    name_image(world, &image, &format!("{}:{tag}", request.query("repo")));
+    name_image(world, &image, &format!("{}:{tag}", familiar(request.query("repo"))));
     Ok(answer::nothing(201))
 }
 

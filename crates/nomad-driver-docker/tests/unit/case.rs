@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use nomad_driver_docker::DockerDriver;
 use nomad_plugin::{
     driver::{
-        AllocatedResources, BoxStream, Driver, DriverError, LinuxResources, NomadConfig, Resources, SetConfig,
-        StartedTask, TaskConfig, TaskEvent, TaskHandle, WaitResult,
+        AllocatedResources, BoxStream, Driver, DriverError, LinuxResources, NomadConfig, PortMapping, Resources,
+        SetConfig, StartedTask, TaskConfig, TaskEvent, WaitResult,
     },
     msgpack::{Value, encode},
 };
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 pub(crate) const IMAGE: &str = "busybox:1";
 pub(crate) const ALLOC: &str = "5a3f0f4e-0000-4000-8000-00000000000a";
+pub(crate) const NODE: &str = "b5a5ec2f-0000-4000-8000-00000000000b";
 
 /// A driver, its engine, and its host's directory.
 pub(crate) struct Case {
@@ -107,9 +108,17 @@ impl Case {
             task_group_name: "group".into(),
             namespace: "default".into(),
             node_name: "node".into(),
-            node_id: "b5a5ec2f-0000-4000-8000-00000000000b".into(),
+            node_id: NODE.into(),
             ..TaskConfig::default()
         }
+    }
+
+    /// The same with a port of the group's network.
+    pub(crate) fn task_with_port(&self, name: &str, port: i32) -> TaskConfig {
+        let mut task = self.task_with(name, [("ports", Value::List(vec![text("http")]))]);
+        let mapping = PortMapping { label: "http".into(), value: port, to: 80, host_ip: "0.0.0.0".into() };
+        task.resources.as_mut().unwrap().ports.push(mapping);
+        task
     }
 
     /// Starts a task that must start; its container runs.
@@ -140,6 +149,8 @@ impl Case {
     /// Waits until the driver listens to the engine's events.
     pub(crate) async fn subscribed(&self) {
         self.engine.asked("GET /events").await;
+        // The first look at the container is over by then.
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
     /// What owners of tasks see from now on.
@@ -159,11 +170,6 @@ async fn configured(plugin: &BTreeMap<String, Value>) -> DockerDriver {
 /// The name of a task's container.
 pub(crate) fn container_name(task: &TaskConfig) -> String {
     format!("{}-{}", task.name, task.alloc_id)
-}
-
-/// The handle as an agent has it on its disk.
-pub(crate) fn handle(started: &StartedTask) -> TaskHandle {
-    started.handle.clone()
 }
 
 /// The first event with a text in it.

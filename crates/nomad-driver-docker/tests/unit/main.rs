@@ -1,6 +1,14 @@
 //! The driver as its host sees it, against a scripted engine: no root, no Docker, no package.
 //!
-//! The clock is paused where time matters; it moves on by itself while everybody waits.
+//! The clock is paused: what takes the driver minutes takes a test milliseconds.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod case;
+mod created;
+mod exits;
+mod recover;
 mod start;
+mod stop;
+mod store;
+mod watch_exit;

@@ -6,10 +6,10 @@ use fake_engine::{Image, Reply};
 use nomad_plugin::driver::{Driver, Recoverability};
 use serde_json::json;
 
-use crate::case::{Case, IMAGE, container_name, failed, text};
+use crate::case::{Case, IMAGE, event, failed, text};
 
 #[tokio::test(start_paused = true)]
-async fn a_task_with_a_local_image_runs_in_a_container_of_its_name_and_limits() {
+async fn a_task_with_a_local_image_runs_after_one_create_one_start_and_one_inspect() {
     let case = Case::new().await;
     let task = case.task_with("web", [("hostname", text("front"))]);
 
@@ -17,12 +17,51 @@ async fn a_task_with_a_local_image_runs_in_a_container_of_its_name_and_limits() 
 
     let container = case.container_of(&task);
     assert!(container.is_running());
+    assert_eq!(container.image_id, Image::named(IMAGE).id);
     assert_eq!(container.request["Hostname"], json!("front"));
     assert_eq!(container.request["HostConfig"]["Memory"], json!(128 << 20));
-    assert_eq!(container.image_id, Image::named(IMAGE).id);
     assert_eq!(started.handle.config.id, task.id);
-    let calls: Vec<String> = case.requests("*").into_iter().map(|call| call.path).collect();
-    assert_eq!(calls.iter().filter(|path| path.ends_with("/start")).count(), 1, "{calls:?}");
+    for once in ["POST /containers/create", "POST /containers/*/start", "GET /containers/*/json", "GET /images/*/json"]
+    {
+        assert_eq!(case.requests(once).len(), 1, "{once}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_missing_is_pulled_before_the_container_is_made() {
+    let case = Case::new().await;
+    case.engine.add_to_registry(Image::named("registry.test/app:2"));
+    let task = case.task_with("web", [("image", text("registry.test/app:2"))]);
+
+    case.start(&task).await;
+
+    let pulls = case.requests("POST /images/create");
+    assert_eq!(pulls.len(), 1);
+    assert_eq!((pulls[0].query("fromImage"), pulls[0].query("tag")), ("registry.test/app", "2"));
+    assert!(case.container_of(&task).is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_nobody_has_fails_the_start_and_nothing_is_made() {
+    let case = Case::new().await;
+    let task = case.task_with("web", [("image", text("nosuch:1"))]);
+
+    let error = failed(case.driver.start_task(task.clone()).await);
+
+    assert!(error.message.contains("pull access denied for nosuch"), "{error}");
+    assert_eq!(case.requests("POST /containers/create"), []);
+    assert_eq!(failed(case.driver.inspect_task(task.id).await).message, "task not found for given id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_removed_before_the_container_is_made_may_be_tried_again() {
+    let case = Case::new().await;
+    case.engine.on("POST /containers/create").once(Reply::error(404, "No such image: busybox:1"));
+
+    let error = failed(case.driver.start_task(case.task("web")).await);
+
+    assert_eq!(error.message, "failed to create container: Error response from daemon: No such image: busybox:1");
+    assert_eq!(error.recoverability, Recoverability::Recoverable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -35,9 +74,33 @@ async fn a_container_that_cannot_be_started_is_removed() {
 
     assert!(error.message.contains("OCI runtime create failed"), "{error}");
     assert_eq!(error.recoverability, Recoverability::Fatal);
-    assert_eq!(case.names(), Vec::<String>::new());
-    let unknown = failed(case.driver.inspect_task(task.id).await);
-    assert_eq!(unknown.message, "task not found for given id");
+    assert_eq!(case.names(), [""; 0]);
+    assert_eq!(failed(case.driver.inspect_task(task.id).await).message, "task not found for given id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_cannot_be_looked_at_after_its_start_is_removed() {
+    let case = Case::new().await;
+    case.engine.on("GET /containers/*/json").once(Reply::error(500, "no"));
+
+    let error = failed(case.driver.start_task(case.task("web")).await);
+
+    assert_eq!(error.recoverability, Recoverability::Recoverable);
+    assert_eq!(case.names(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_whose_start_the_host_gives_up_is_removed() {
+    let case = Case::new().await;
+    case.engine.on("POST /containers/*/start").always(Reply::hang());
+    let asked = case.engine.asked("POST /containers/*/start");
+
+    tokio::select! {
+        _ = case.driver.start_task(case.task("web")) => panic!("the engine hangs"),
+        _ = asked => {}
+    }
+
+    case.engine.until("the container is removed", |engine| engine.containers().is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,4 +113,109 @@ async fn a_task_starts_after_a_start_that_failed() {
     case.start(&task).await;
 
     assert!(case.container_of(&task).is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_away_fails_the_start_in_a_way_that_may_be_tried_again() {
+    let case = Case::new().await;
+    case.engine.stop();
+
+    let error = failed(case.driver.start_task(case.task("web")).await);
+
+    assert!(error.message.contains("cannot connect to the Docker daemon at unix://"), "{error}");
+    assert_eq!(error.recoverability, Recoverability::Recoverable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_stops_between_create_and_start_for_a_moment_does_not_fail_the_start() {
+    let case = Case::new().await;
+    let task = case.task("web");
+    case.engine.on("POST /containers/*/start").once(Reply::stop_engine());
+    let returns = async {
+        case.engine.asked("POST /containers/*/start").await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        case.engine.serve();
+    };
+
+    let (started, ()) = tokio::join!(case.driver.start_task(task.clone()), returns);
+
+    started.unwrap();
+    assert_eq!(case.names(), ["web-5a3f0f4e-0000-4000-8000-00000000000a"]);
+    assert!(case.container_of(&task).is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_stops_between_create_and_start_for_long_fails_the_start_in_a_way_that_may_be_tried_again() {
+    let case = Case::new().await;
+    let task = case.task("web");
+    case.engine.on("POST /containers/*/start").once(Reply::stop_engine());
+
+    let error = failed(case.driver.start_task(task.clone()).await);
+    case.engine.serve();
+    case.start(&task).await;
+
+    assert!(error.message.contains("Failed to start container"), "{error}");
+    assert_eq!(error.recoverability, Recoverability::Recoverable);
+    assert_eq!(case.engine.containers().len(), 1, "the next attempt replaces what the first one made");
+    assert!(case.container_of(&task).is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_answer_is_lost_is_made_once() {
+    let case = Case::new().await;
+    let task = case.task("web");
+    case.engine.on("POST /containers/*/start").once(Reply::lose_answer());
+
+    case.start(&task).await;
+
+    let starts = case.engine.events().into_iter().filter(|event| event.action == "start").count();
+    assert_eq!((starts, case.container_of(&task).is_running()), (1, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_is_taken_is_reported_with_the_container_that_has_it() {
+    let case = Case::new().await;
+    let request = json!({
+        "Image": IMAGE, "HostConfig": { "PortBindings": { "80/tcp": [{ "HostIp": "0.0.0.0", "HostPort": "20345" }] } },
+    });
+    case.engine.create("holder", request);
+    case.engine.run("holder");
+    let message = "driver failed programming external connectivity on endpoint web: Bind for 0.0.0.0:20345 failed: port is \
+                   already allocated";
+    case.engine.on("POST /containers/*/start").always(Reply::error(500, message));
+
+    let error = failed(case.driver.start_task(case.task_with_port("web", 20345)).await);
+
+    assert!(error.message.contains("port is already allocated\nhint: "), "{error}");
+    assert!(error.message.contains("holder"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_has_ended_when_it_is_looked_at_is_started_and_its_end_reported() {
+    let case = Case::new().await;
+    let task = case.task("quick");
+    case.engine.on("POST /containers/*/start").once(Reply::usual().after(|engine| {
+        let made = engine.containers().remove(0);
+        engine.exit(&made.id, 3);
+    }));
+
+    case.start(&task).await;
+    let end = case.wait(&task).await;
+
+    assert_eq!(end.result.exit_code, 3);
+    assert_eq!(end.error, "Docker container exited with non-zero exit code: 3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pull_is_reported_to_the_tasks_owner() {
+    let case = Case::new().await;
+    case.engine.add_to_registry(Image::named("registry.test/app:2"));
+    let mut events = case.task_events().await;
+    let task = case.task_with("web", [("image", text("registry.test/app:2"))]);
+
+    case.start(&task).await;
+
+    let reported = event(&mut events, "Downloading image").await;
+    assert_eq!(reported.task_id, task.id);
+    assert_eq!(reported.annotations["image"], "registry.test/app:2");
 }
