@@ -7,11 +7,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use conformance::{DEADLINE, docker::docker, driver_binary, image};
+use conformance::{docker::docker, driver_binary, image};
 use regex::Regex;
+use wait::{DEADLINE, blocking::look_within};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tutorial.md");
 
@@ -97,12 +98,12 @@ fn a_reader_who_follows_the_tutorial_sees_what_it_shows_and_leaves_nothing() {
                 // A reader who only looks, looks again when it is not there yet.
                 let only_looks = ["curl", "longshore status", "longshore logs", "longshore events"];
                 let only_looks = only_looks.iter().any(|command| text.starts_with(command));
-                let deadline = Instant::now() + *DEADLINE;
-                let mut seen = reader.step(text);
-                while only_looks && !is_right(&seen) && Instant::now() < deadline {
-                    std::thread::sleep(Duration::from_millis(200));
+                let time = if only_looks { *DEADLINE } else { Duration::ZERO };
+                let mut seen = (false, String::new());
+                let _came = look_within(time, || {
                     seen = reader.step(text);
-                }
+                    is_right(&seen).then_some(())
+                });
                 let output = &seen.1;
                 assert!(is_right(&seen), "{text}\nprints\n{output}\nand not\n{shown}");
                 printed.push_str(output);
