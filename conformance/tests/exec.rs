@@ -10,7 +10,8 @@ use std::{
 use conformance::{DEADLINE, Fixture, Started, docker::docker, until};
 use futures_util::{Stream, StreamExt, stream};
 use nomad_plugin::driver::{BoxStream, ExecEvent, ExecInput, ExecSetup, TerminalSize};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
+use tokio_stream::wrappers::IntervalStream;
 
 struct Output {
     stdout: Vec<u8>,
@@ -96,15 +97,12 @@ async fn a_command_whose_caller_goes_is_ended_with_all_that_it_started() {
 async fn a_command_whose_clients_heartbeats_stay_away_is_ended_with_all_that_it_started() {
     let (fixture, started) = sleeper().await;
     let began = Instant::now();
-    let beats = stream::iter([ExecInput::Heartbeat]);
-    let later = stream::once(async {
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        ExecInput::Heartbeat
-    });
-    let beating = started_family(&fixture, &started, 2003, false, beats.clone().chain(later)).await;
+    // As an agent's client does it.
+    let beats = IntervalStream::new(interval(Duration::from_secs(10))).map(|_| ExecInput::Heartbeat);
+    let beating = started_family(&fixture, &started, 2003, false, beats).await;
     let beatless = started_family(&fixture, &started, 2004, false, stream::empty()).await;
 
-    let gone = started_family(&fixture, &started, 2005, true, beats).await;
+    let gone = started_family(&fixture, &started, 2005, true, stream::iter([ExecInput::Heartbeat])).await;
     let mut told: Vec<_> = timeout(*DEADLINE, gone.collect()).await.unwrap();
     let after = began.elapsed();
     until("the family's end", || sleepers(&started, 2005) == 0).await;

@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Duration};
 
 use conformance::{
     Fixture, Started, Task,
-    docker::docker,
+    docker::{docker, inspect},
     event_that, image, kill,
     lines::{Judgement, flood, judge, last_number},
     object, text, until,
@@ -128,8 +128,11 @@ impl Steady {
 #[tokio::test]
 async fn a_killed_driver_leaves_no_gap_and_repeats_no_line() {
     let mut steady = Steady::start().await;
-    let pid = |name: &str| conformance::docker::inspect(name)["State"]["Pid"].clone();
-    let before = pid(&steady.task.container());
+    let life = |steady: &Steady| {
+        let container = inspect(&steady.task.container());
+        ["/Id", "/State/StartedAt"].map(|field| container.pointer(field).unwrap().clone())
+    };
+    let before = life(&steady);
 
     for _ in 0..3 {
         steady.read_on("more lines", 100);
@@ -139,7 +142,7 @@ async fn a_killed_driver_leaves_no_gap_and_repeats_no_line() {
     }
     steady.read_on("lines after the last kill", 100);
 
-    assert_eq!(pid(&steady.task.container()), before, "the container is the same");
+    assert_eq!(life(&steady), before, "the container is the same and was not started again");
     assert_eq!(steady.judged().await, Judgement::default());
 }
 
