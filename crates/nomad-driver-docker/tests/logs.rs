@@ -11,7 +11,7 @@ use std::{
 };
 
 use conformance::pipes::Pipes;
-use nomad_driver_docker::logs::{Arrived, Begin, Bound, Collector, Ends, LogReport, LogSink, LogTask};
+use nomad_driver_docker::logs::{Arrived, Bound, Collector, Ends, LogReport, LogSink, LogTask, StartFrom};
 use wait::until;
 
 const ID: &str = "0123abcd";
@@ -61,24 +61,24 @@ impl Container {
         LogSink { alloc_dir, stdout: stdout_path.clone(), stderr: stderr_path.clone() }
     }
 
-    async fn follow(&self, collector: &Collector, begin: Begin) -> LogTask {
+    async fn follow(&self, collector: &Collector, begin: StartFrom) -> LogTask {
         let ends = match begin {
-            Begin::New => collector.open_new(&self.sink(), ID).await,
-            Begin::TakenOver | Begin::HandedOver(_) => collector.open(&self.sink(), ID).await,
+            StartFrom::New => collector.open_new(&self.sink(), ID).await,
+            StartFrom::Adopted | StartFrom::HandedOver(_) => collector.open(&self.sink(), ID).await,
         };
         self.follow_with(collector, ends.unwrap(), begin).await
     }
 
-    async fn follow_with(&self, collector: &Collector, ends: Ends, begin: Begin) -> LogTask {
+    async fn follow_with(&self, collector: &Collector, ends: Ends, begin: StartFrom) -> LogTask {
         collector.follow(self.directory.path(), ends, &self.sink(), self.report(), begin).await.unwrap()
     }
 
     async fn watch(&self, collector: &Collector) -> LogTask {
-        self.follow(collector, Begin::New).await
+        self.follow(collector, StartFrom::New).await
     }
 
     async fn resume(&self, collector: &Collector) -> LogTask {
-        self.follow(collector, Begin::TakenOver).await
+        self.follow(collector, StartFrom::Adopted).await
     }
 
     fn report(&self) -> impl Fn(LogReport) + Send + Sync + 'static {
@@ -212,8 +212,10 @@ fn what_was_read_of_a_pipe_that_is_gone_is_looked_up_in_the_readers_files() {
         // In one piece: the next place in the file is behind it.
         container.pipes.stdout.end();
         container.write(numbered(10..31));
+        let written = fs::metadata(container.path(&format!("{ID}-json.log"))).unwrap().len();
         until("they are written", || {
-            fs::read_to_string(container.path(&format!("state/logs/{ID}.json"))).unwrap().contains("unread")
+            let record = fs::read_to_string(container.path(&format!("state/logs/{ID}.json"))).unwrap();
+            record.contains(&format!("\"offset\":{written},")) && record.contains("unread")
         })
         .await;
     });
@@ -240,7 +242,7 @@ async fn hand_over(container: &Container, collector: &Collector, arrived: &str) 
     fs::write(container.path("web.stdout.0"), arrived).unwrap();
     let ends = collector.open(&container.sink(), ID).await.unwrap();
     let arrived = Arrived::at(&container.sink()).await;
-    container.follow_with(collector, ends, Begin::HandedOver(arrived)).await
+    container.follow_with(collector, ends, StartFrom::HandedOver(arrived)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -372,7 +374,7 @@ async fn a_directory_that_is_not_there_is_an_error_that_names_it() {
     let ends = collector.open_new(&container.sink(), ID).await.unwrap();
 
     let directory = Path::new("/no/such/directory");
-    let followed = collector.follow(directory, ends, &container.sink(), |_| {}, Begin::New).await;
+    let followed = collector.follow(directory, ends, &container.sink(), |_| {}, StartFrom::New).await;
 
     let error = followed.err().unwrap();
 

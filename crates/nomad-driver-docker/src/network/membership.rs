@@ -161,7 +161,7 @@ mod tests {
         drop(log);
         network.notify_members("c2", "healed", &events);
         network.notify_members("c2", "healed", &events);
-        network.notify_members("c3", "healed", &events);
+        network.notify_members("c3", "healed again", &events);
         drop(web);
         network.notify_members("c4", "healed", &events);
 
