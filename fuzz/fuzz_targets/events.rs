@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nomad_driver_docker::engine::{EngineEvent, Line, Lines, read_event};
+use engine::{EngineEvent, Line, Lines, read_event};
 
 const MOST: usize = 256;
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nomad_driver_docker::engine::Segment;
+use engine::Segment;
 
 /// A path that a text was put in ends where it did and climbs nowhere, whichever parser reads it.
 fn check(before: &str, encoded: &str, text: &str) {

@@ -7,7 +7,7 @@ pub mod client;
 mod handshake;
 pub mod hclog;
 pub mod server;
-pub mod text;
+pub use plain_text as text;
 
 pub use auto_mtls::TlsError;
 pub use handshake::{Handshake, HandshakeError, HandshakeLine, Multiplex};

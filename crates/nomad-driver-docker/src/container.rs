@@ -30,12 +30,12 @@ pub use warnings::warnings;
 
 use crate::{
     config::{self, PluginConfig, TaskOptions},
-    engine::{
-        ApiVersion,
-        request::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
-    },
     machine::Machine,
     names::container_name,
+};
+use engine::{
+    ApiVersion,
+    request::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
 };
 
 /// Why no container can be made of a task, in the words that operators know.

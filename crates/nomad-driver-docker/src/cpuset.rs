@@ -18,7 +18,8 @@ use std::{
 use nomad_plugin::driver::TaskConfig;
 use tokio::sync::Notify;
 
-use crate::{background::Background, stats};
+use crate::stats;
+use background::Background;
 
 /// What others than root cannot do.
 pub const NOT_ROOT: &str =

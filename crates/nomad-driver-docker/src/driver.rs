@@ -18,11 +18,8 @@ use nomad_plugin::{
 use tokio::sync::watch;
 
 use crate::{
-    background::Background,
     config::{self, PluginConfig},
-    container,
-    engine::Endpoint,
-    exec, fingerprint,
+    container, exec, fingerprint,
     image_service::DriverImages,
     machine::Machine,
     made::Made,
@@ -32,6 +29,8 @@ use crate::{
     settings::{Settings, SettingsWriter},
     task::{TaskStore, Tasks},
 };
+use background::Background;
+use engine::Endpoint;
 
 type Answer<T> = Result<T, DriverError>;
 

@@ -13,7 +13,7 @@ use kill::kill;
 use nomad_plugin::driver::{DriverError, ExecOutput, ExitResult};
 pub use streaming::run_streaming;
 
-use crate::engine::{self, Engine, EngineError, ExecTerminal};
+use engine::{self, Engine, EngineError, ExecTerminal};
 
 /// How much of each stream an unattached command's answer holds: the end of it. Hosts read messages of up to 4 MiB.
 const KEPT: usize = 1 << 20;

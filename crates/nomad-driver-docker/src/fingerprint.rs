@@ -13,7 +13,8 @@ use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{Attribute, BoxStream, Fingerprint, Health};
 use tokio::sync::watch;
 
-use crate::{config::PluginConfig, cpuset::NOT_ROOT, engine::Engine, session::Session, settings::CurrentSettings};
+use crate::{config::PluginConfig, cpuset::NOT_ROOT, session::Session, settings::CurrentSettings};
+use engine::Engine;
 
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -117,7 +118,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::{background::Background, engine::Endpoint, process::Process, settings::Settings};
+    use crate::{process::Process, settings::Settings};
+    use background::Background;
+    use engine::Endpoint;
 
     /// The machine's engine under another address; dropping this cuts every connection.
     fn engine_at(socket: &Path) -> Background {

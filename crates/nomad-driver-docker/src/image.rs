@@ -42,11 +42,11 @@ pub use reserved::Reserved;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    background::Background,
     config::{Auth, PluginConfig},
-    engine::{ConfigSize, Credentials, Engine, EngineError, MOST_OF_AN_IMAGE},
     events::{EventSubject, TaskEvents},
 };
+use background::Background;
+use engine::{ConfigSize, Credentials, Engine, EngineError, MOST_OF_AN_IMAGE};
 
 /// How many archives are read at once: reading one may take several hundred MiB of memory.
 const LOADS: usize = 2;

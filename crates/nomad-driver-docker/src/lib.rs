@@ -1,18 +1,15 @@
 //! The Docker task driver for Nomad.
 
-pub mod background;
 pub mod config;
 pub mod container;
 pub mod cpuset;
 mod driver;
-pub mod engine;
 pub mod events;
 pub mod exec;
 pub mod fingerprint;
 pub mod image;
 pub mod image_service;
 pub mod labels;
-pub mod logs;
 pub mod machine;
 pub mod made;
 pub mod names;

@@ -22,10 +22,8 @@ pub use membership::Membership;
 use nomad_plugin::driver::DriverError;
 pub use pause::{is_name_of_pause, is_pause, is_pause_of};
 
-use crate::{
-    engine::{EngineError, ListedContainer},
-    labels::SANDBOX_CONTAINER,
-};
+use crate::labels::SANDBOX_CONTAINER;
+use engine::{EngineError, ListedContainer};
 
 /// Whether a container that the engine lists shares the network of another one.
 pub fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{background::Cleanup, cpuset::Cpusets, events::TaskEvents, logs::LogCollector, node::Node};
+use crate::{cpuset::Cpusets, events::TaskEvents, node::Node};
+use background::Cleanup;
+use logs::LogCollector;
 
 /// What this process has, whatever engine it works with. Clones share it.
 #[derive(Clone, Default)]

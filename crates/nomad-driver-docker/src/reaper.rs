@@ -18,7 +18,6 @@ use nomad_plugin::id::AllocId;
 
 use crate::{
     config::{DanglingContainers, GarbageCollection},
-    engine::ListedContainer,
     labels::{ALLOC_ID, NODE_ID},
     made::Made,
     network::{self, Ledger, Left},
@@ -28,6 +27,7 @@ use crate::{
     stage,
     task::{TaskStore, Tasks},
 };
+use engine::ListedContainer;
 
 /// Looks again and again, for ever. `session` gives the one of that moment.
 pub async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
@@ -232,11 +232,8 @@ fn is_dangling(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollectio
 mod tests {
     use std::fs;
 
-    use crate::{
-        config::PluginConfig,
-        engine::{EngineName, ListedState as State, MountPoint},
-        network::Directory,
-    };
+    use crate::{config::PluginConfig, network::Directory};
+    use engine::{EngineName, ListedState as State, MountPoint};
 
     use super::*;
 

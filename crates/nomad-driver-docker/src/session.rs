@@ -2,13 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::{
-    engine::{ContainerWatch, Endpoint, Engine},
-    image::Images,
-    network::GroupNetworks,
-    process::Process,
-    settings::CurrentSettings,
-};
+use crate::{image::Images, network::GroupNetworks, process::Process, settings::CurrentSettings};
+use engine::{ContainerWatch, Endpoint, Engine};
 
 /// One engine, and what this process holds of it. A task keeps the session that runs it; a new endpoint is a new session.
 pub struct Session {

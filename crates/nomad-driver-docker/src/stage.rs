@@ -36,12 +36,8 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
-use crate::{
-    container::ALLOC_TARGET,
-    engine::{Engine, EngineName, ListedContainer, MountPoint},
-    labels::ALLOC_ID,
-    settings::Settings,
-};
+use crate::{container::ALLOC_TARGET, labels::ALLOC_ID, settings::Settings};
+use engine::{Engine, EngineName, ListedContainer, MountPoint};
 
 /// How long the engine's socket may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -108,7 +104,7 @@ pub struct Logs {
     pub path: PathBuf,
     /// The logs as they were opened.
     pub found: File,
-    /// What is mounted in their place: their [view](crate::logs::view). `None` is themselves.
+    /// What is mounted in their place: their [view](logs::view). `None` is themselves.
     pub shown: Option<File>,
 }
 

@@ -43,11 +43,8 @@ pub use store::{Reservation, TaskStore};
 use tokio::sync::watch;
 
 use crate::{
-    background::Background,
-    engine::{ContainerState, Engine, Inspected, WatchHandle},
     events::EventSubject,
     image::ImageLease,
-    logs::LogTask,
     machine::Machine,
     network::Membership,
     process::Process,
@@ -56,6 +53,9 @@ use crate::{
     stage::Staged,
     stats::{self, Sampler},
 };
+use background::Background;
+use engine::{ContainerState, Engine, Inspected, WatchHandle};
+use logs::LogTask;
 
 /// The tasks of this process. Clones share them.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use super::{
     schema::default_infra_image,
     task::OOM_SCORE_ADJ,
 };
-use crate::engine::{Endpoint, Tls};
+use engine::{Endpoint, Tls};
 
 /// The capabilities that tasks may have where the operator names none: Docker's own, without `NET_RAW`.
 pub(super) const DEFAULT_CAPS: [&str; 13] = [

@@ -9,12 +9,10 @@ use super::{
     paths::{Access, HostPath, Origin, Source},
     refusals::Refusals,
 };
-use crate::{
-    config::{MountKind, MountOptions, Propagation, TaskOptions},
-    engine::request::{
-        Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
-        MountVolumeOptionsDriverConfig,
-    },
+use crate::config::{MountKind, MountOptions, Propagation, TaskOptions};
+use engine::request::{
+    Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig,
 };
 
 /// The task's own directory.

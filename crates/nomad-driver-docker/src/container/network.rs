@@ -10,12 +10,12 @@ use nomad_plugin::driver::{NetworkOverride, TaskConfig};
 use super::ContainerError;
 use crate::{
     config::{TaskNetwork, TaskOptions},
-    engine::{
-        Addresses, ApiVersion, Inspected,
-        request::{EndpointIpamConfig, EndpointSettings, NetworkingConfig},
-    },
     labels::SANDBOX_CONTAINER,
     names::container_name,
+};
+use engine::{
+    Addresses, ApiVersion, Inspected,
+    request::{EndpointIpamConfig, EndpointSettings, NetworkingConfig},
 };
 
 /// Older engines take an address of a network card for a container's one network only, and not from here.

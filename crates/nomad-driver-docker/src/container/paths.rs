@@ -24,9 +24,9 @@ use super::{
 };
 use crate::{
     config::{PluginConfig, TaskOptions},
-    logs::view,
     stage::{Logs, Shape, Stage},
 };
+use logs::view;
 
 /// The mode of a directory that a volume names and that is not there, as the engine makes it.
 const MADE: Mode = Mode::from_raw_mode(0o755);

@@ -8,7 +8,8 @@ use std::{
 use nomad_plugin::driver::{NetworkPort, NetworkResource, PortMapping, Resources, TaskConfig};
 
 use super::{network, refusals::Refusals};
-use crate::{config::TaskOptions, engine::request::PortBinding};
+use crate::config::TaskOptions;
+use engine::request::PortBinding;
 
 /// What is exposed and where it is published; both protocols each.
 #[derive(Default)]

@@ -3,7 +3,7 @@
 use nomad_plugin::driver::{AllocatedResources, LinuxResources};
 
 use super::{ContainerError, Request, binds};
-use crate::engine::request::{DeviceMapping, HostConfig, ResourcesUlimits};
+use engine::request::{DeviceMapping, HostConfig, ResourcesUlimits};
 
 const MIB: i64 = 1 << 20;
 

@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use nomad_plugin::driver::TaskConfig;
 
 use super::{ContainerError, glob, refusals::Refusals};
-use crate::{
-    config::{CgroupNamespace, PluginConfig, TaskOptions},
-    engine::request::HostConfigCgroupnsModeEnum,
-};
+use crate::config::{CgroupNamespace, PluginConfig, TaskOptions};
+use engine::request::HostConfigCgroupnsModeEnum;
 
 /// What Docker gives where nothing is said.
 const DOCKER_CAPS: [&str; 14] = [

@@ -9,7 +9,8 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::{engine::Engine, stats};
+use crate::stats;
+use engine::Engine;
 
 /// How often the processes are looked for, as one may start another at any moment.
 const ROUNDS: u32 = 50;

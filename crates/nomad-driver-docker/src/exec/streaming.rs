@@ -19,10 +19,8 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{attach, create, ended, failed, kill};
-use crate::{
-    background::Cleanup,
-    engine::{Engine, ExecOutput, ExecStream, ExecTerminal},
-};
+use background::Cleanup;
+use engine::{Engine, ExecOutput, ExecStream, ExecTerminal};
 
 /// How many pieces of output may wait for a slow caller.
 const WAITING: usize = 16;
@@ -106,7 +104,7 @@ async fn receive(mut input: BoxStream<ExecInput>, inputs: mpsc::Sender<ExecInput
 async fn read(
     engine: &Engine,
     exec: &str,
-    mut output: impl StreamExt<Item = Result<ExecOutput, crate::engine::EngineError>> + Unpin,
+    mut output: impl StreamExt<Item = Result<ExecOutput, engine::EngineError>> + Unpin,
     events: &mpsc::Sender<Event>,
 ) {
     while let Some(piece) = output.next().await {

@@ -8,10 +8,8 @@ mod helper;
 use std::{fmt, path::PathBuf};
 
 use super::reference::{HUB, ImageReference};
-use crate::{
-    config::{Auth, PluginAuth},
-    engine::Credentials,
-};
+use crate::config::{Auth, PluginAuth};
+use engine::Credentials;
 
 /// Under what docker keeps the Hub's credentials. Other programs keep them under [`HUB`].
 const HUB_KEY: &str = "https://index.docker.io/v1/";

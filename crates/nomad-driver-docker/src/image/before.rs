@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{LocalImage, lease::Leases, look, names::Names};
-use crate::engine::{Engine, EngineError, ListedImage};
+use engine::{Engine, EngineError, ListedImage};
 
 /// What an engine had when a pull or a load began.
 #[derive(Default)]

@@ -5,7 +5,7 @@ use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
 use super::{Images, LocalImage, before::Before, brought};
-use crate::engine::{EngineError, ImageConfig, InspectedImage};
+use engine::{EngineError, ImageConfig, InspectedImage};
 
 /// Its name; `build.rs` gives the archive the same.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));

@@ -29,7 +29,7 @@ use super::{
     reference::canonical,
     replaced::{self, Replaced},
 };
-use crate::engine::Engine;
+use engine::Engine;
 
 /// How long to wait at least before an image that could not be removed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(15);

@@ -9,7 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{engine::EngineName, state_file};
+use crate::state_file;
+use engine::EngineName;
 
 /// The images by id, each with the names by which it was brought.
 type Brought = BTreeMap<String, BTreeSet<String>>;

@@ -8,7 +8,7 @@ use std::{
 use image_service::{Fate, Image, Kept, Listed};
 
 use super::{Images, lease::Known, ledger::Ledger};
-use crate::engine::{EngineError, InspectedImage};
+use engine::{EngineError, InspectedImage};
 
 impl Images {
     /// The images that are used, that this driver or those of `state_dirs` brought, or that are kept for a person. What

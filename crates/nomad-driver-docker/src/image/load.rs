@@ -26,7 +26,7 @@ use super::{
     archive::{Bounds, Checked, Flaw},
     reference::ImageReference,
 };
-use crate::engine::{Engine, EngineError};
+use engine::{Engine, EngineError};
 
 /// An archive of images.
 #[derive(Clone, Debug, PartialEq, Eq)]

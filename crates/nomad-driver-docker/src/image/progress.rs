@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use image_service::{Layer, LayerState};
 
-use crate::engine::PullMessage;
+use engine::PullMessage;
 
 /// What is known of a pull's layers, in the order in which the engine named them first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

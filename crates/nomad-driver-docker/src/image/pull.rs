@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt, pin_mut};
 use tokio::time::{Instant, timeout};
 
 use super::progress::Progress;
-use crate::engine::{EngineError, PullMessage};
+use engine::{EngineError, PullMessage};
 
 /// How long a pull may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,10 +25,8 @@ use super::{
     queue::{Queue, Ticket},
     reference::ImageReference,
 };
-use crate::{
-    background::Background,
-    engine::{Credentials, Engine, EngineError},
-};
+use background::Background;
+use engine::{Credentials, Engine, EngineError};
 
 /// The image by its full name, by whose leave it is pulled, and whether apart from tasks'.
 type Key = (String, Option<Credentials>, bool);

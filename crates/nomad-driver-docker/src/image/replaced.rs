@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::reference::ImageReference;
-use crate::{engine::Engine, state_file};
+use crate::state_file;
+use engine::Engine;
 
 /// Bytes of the largest file that is read.
 const LARGEST: u64 = 16 << 20;

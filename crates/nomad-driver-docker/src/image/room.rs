@@ -1,6 +1,6 @@
 //! How much an archive may take on the engine's disk.
 
-use crate::engine::Engine;
+use engine::Engine;
 
 /// Where nobody can say how much the engine's disk has.
 const UNKNOWN: u64 = 64 << 30;

@@ -13,7 +13,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::{background::Background, config::PluginAuth, engine::Endpoint};
+use crate::config::PluginAuth;
+use background::Background;
+use engine::Endpoint;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -19,17 +19,17 @@ use super::{
     persistent_namespace::PersistentNamespace,
 };
 use crate::{
-    background::Cleanup,
-    engine::{
-        ContainerWatch, Engine, EngineError, Inspected, Provisional, persist,
-        request::{ContainerCreateBody, HostConfig},
-    },
     events::TaskEvents,
     image::Images,
     labels::{ALLOC_ID, NODE_ID},
     node::Node,
     process::Process,
     settings::CurrentSettings,
+};
+use background::Cleanup;
+use engine::{
+    ContainerWatch, Engine, EngineError, Inspected, Provisional, persist,
+    request::{ContainerCreateBody, HostConfig},
 };
 
 /// Nomad reads this label of a network to find its host name.

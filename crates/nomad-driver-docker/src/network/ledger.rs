@@ -13,7 +13,8 @@ use nomad_plugin::{driver::TaskConfig, id::AllocId};
 use serde::{Deserialize, Serialize};
 
 use super::left::Directory;
-use crate::{engine::EngineName, labels::SANDBOX_CONTAINER, node::Identity, state_file};
+use crate::{labels::SANDBOX_CONTAINER, node::Identity, state_file};
+use engine::EngineName;
 
 /// Bytes of the largest entry that is read: a path and two names.
 const LARGEST: u64 = 64 << 10;

@@ -9,10 +9,10 @@ use nomad_plugin::{driver::TaskConfig, id::AllocId};
 
 use super::pause_image::PauseImage;
 use crate::{
-    background::Background,
     events::{EventSubject, TaskEvents},
     image::ImageLease,
 };
+use background::Background;
 
 /// The networks that this process knows, by allocation.
 #[derive(Default)]

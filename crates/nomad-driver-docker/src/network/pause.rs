@@ -6,10 +6,8 @@
 
 use nomad_plugin::id::AllocId;
 
-use crate::{
-    engine::{Engine, EngineError, Inspected, ListedContainer, MountPoint},
-    labels::{ALLOC_ID, NODE_ID},
-};
+use crate::labels::{ALLOC_ID, NODE_ID};
+use engine::{Engine, EngineError, Inspected, ListedContainer, MountPoint};
 
 /// The label of pause containers. A job cannot set Nomad's labels.
 pub(super) const PAUSE: &str = "com.hashicorp.nomad.pause";

@@ -3,11 +3,11 @@
 use nomad_plugin::driver::{DriverError, Recoverability};
 
 use crate::{
-    engine::Inspected,
     image::{Freshness, ImageLease, ImageRequest, Images, LocalImage, PAUSE_IMAGE},
     made::Made,
     settings::Settings,
 };
+use engine::Inspected;
 
 /// An image that the engine has, for one pause container.
 pub(super) struct PauseImage {

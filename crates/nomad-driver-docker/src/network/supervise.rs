@@ -26,13 +26,11 @@ use super::{
     pause_image::PauseImage,
     persistent_namespace::{Identity, PersistentNamespace, identity},
 };
-use crate::{
-    background::Background,
-    engine::{
-        Inspected, WatchHandle,
-        request::{ContainerCreateBody, HostConfig, Mount, MountType},
-    },
-    events::EventSubject,
+use crate::events::EventSubject;
+use background::Background;
+use engine::{
+    Inspected, WatchHandle,
+    request::{ContainerCreateBody, HostConfig, Mount, MountType},
 };
 
 /// How long the program may take to move into the namespace.

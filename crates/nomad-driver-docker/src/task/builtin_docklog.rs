@@ -13,7 +13,7 @@ use go_plugin::client::{Plugin, Reattach};
 use tokio::time::{sleep, timeout};
 
 use super::state::Logger;
-use crate::background::apart;
+use background::apart;
 
 const STOP: &str = "/hashicorp.nomad.drivers.docker.docklog.proto.DockerLogger/Stop";
 /// How long it may take to each answer.

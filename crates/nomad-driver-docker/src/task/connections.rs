@@ -14,7 +14,8 @@ use nomad_plugin::driver::TaskConfig;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::{container::task_dir, engine::Inspected};
+use crate::container::task_dir;
+use engine::Inspected;
 
 /// More than any task's networks take.
 const MOST: u64 = 1 << 16;
@@ -85,7 +86,7 @@ fn read(task: &TaskConfig) -> io::Result<Noted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Addresses;
+    use engine::Addresses;
 
     fn in_networks(names: &[&str]) -> Inspected {
         let networks = names.iter().map(|name| ((*name).to_owned(), Addresses::default())).collect();

@@ -5,12 +5,9 @@ use std::time::Duration;
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
 use super::{namesake::Namesake, port_holder};
-use crate::{
-    background::Cleanup,
-    container::CreateRequest,
-    engine::{Engine, Provisional},
-    made::Made,
-};
+use crate::{container::CreateRequest, made::Made};
+use background::Cleanup;
+use engine::{Engine, Provisional};
 
 /// How often a call is made again when the engine does not answer.
 const TRANSIENT_ATTEMPTS: u32 = 5;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use nomad_plugin::driver::{ExitResult, WaitResult};
 
-use crate::engine::{ContainerState, End};
+use engine::{ContainerState, End};
 
 /// How long after the kernel's last kill an end is still its work.
 const AFTERMATH: Duration = Duration::from_secs(5);

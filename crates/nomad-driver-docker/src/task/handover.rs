@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     container::paths::Way,
-    engine::Engine,
     settings::Settings,
     stage::{self, Stage},
 };
+use engine::Engine;
 
 /// How a task's sources come to the engine.
 pub(super) enum Handover {

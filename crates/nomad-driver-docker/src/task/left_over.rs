@@ -8,12 +8,12 @@ use nomad_plugin::{
 
 use super::Tasks;
 use crate::{
-    engine::{EngineError, ListedContainer},
     labels::{ALLOC_ID, NODE_ID},
     names::container_name,
     session::Session,
     stage,
 };
+use engine::{EngineError, ListedContainer};
 
 impl Tasks {
     /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is

@@ -15,19 +15,19 @@ use nomad_plugin::{
 
 use super::{Tasks, builtin_docklog, state::Logger};
 use crate::{
-    background::apart,
     container::task_dir,
-    engine::{Engine, EngineError, EngineFacts, LogFrame},
     events::{EventSubject, TaskEvents},
     labels::ALLOC_ID,
-    logs::{
-        Arrived, Collector, Ends, Frame, FrameError, FrameStream, LogReport, LogSink, LogTask, Records, Since,
-        StartFrom, Stream,
-    },
     network,
     process::Process,
     session::Session,
     settings::Settings,
+};
+use background::apart;
+use engine::{Engine, EngineError, EngineFacts, LogFrame};
+use logs::{
+    Arrived, Collector, Ends, Frame, FrameError, FrameStream, LogReport, LogSink, LogTask, Records, Since, StartFrom,
+    Stream,
 };
 
 /// How long an agent with many tasks may take to hand all of them over.

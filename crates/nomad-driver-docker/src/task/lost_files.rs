@@ -11,12 +11,12 @@ use beneath::{Beneath, Links};
 use nomad_plugin::driver::TaskConfig;
 
 use crate::{
-    background::apart,
     container::files::{self, READABLE},
-    engine::{Inspected, MountPoint},
     stage::Staged,
     stats,
 };
+use background::apart;
+use engine::{Inspected, MountPoint};
 
 /// How long the reading and writing of one may take.
 const PATIENCE: Duration = Duration::from_secs(5);

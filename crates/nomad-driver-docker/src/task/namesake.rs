@@ -8,10 +8,10 @@ use nomad_plugin::driver::{DriverError, TaskConfig};
 
 use crate::{
     container::CreateRequest,
-    engine::{Engine, Inspected},
     labels::{ALLOC_ID, NODE_ID, TASK_NAME},
     made::Made,
 };
+use engine::{Engine, Inspected};
 
 /// What has the name.
 pub(super) enum Namesake {

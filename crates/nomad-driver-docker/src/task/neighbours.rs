@@ -16,11 +16,8 @@ use nomad_plugin::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{
-    engine::{Engine, ListedContainer},
-    labels::ALLOC_ID,
-    names::container_name,
-};
+use crate::{labels::ALLOC_ID, names::container_name};
+use engine::{Engine, ListedContainer};
 
 /// The turns of all allocations.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +73,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::engine::{ListedState, MountPoint};
+    use engine::{ListedState, MountPoint};
 
     fn found(name: &str, alloc: &str, state: ListedState) -> ListedContainer {
         let mount = |source: &str, is_writable| MountPoint {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use listeners::{Listener, Protocol, SocketState};
 
-use crate::engine::{Engine, ListedContainer, Protocol as Published, PublishedPort, request::ContainerCreateBody};
+use engine::{Engine, ListedContainer, Protocol as Published, PublishedPort, request::ContainerCreateBody};
 
 /// A port of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::engine::{
+    use engine::{
         Endpoint,
         request::{HostConfig, PortBinding},
     };

@@ -24,11 +24,9 @@ use super::{
 use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Request, files},
-    engine::EngineFacts,
     events::EventSubject,
     image::{ImageRequest, LocalImage},
     labels::SANDBOX_CONTAINER,
-    logs::LogTask,
     machine::Machine,
     made::Made,
     names::container_name,
@@ -37,6 +35,8 @@ use crate::{
     settings::Settings,
     stage::Stages,
 };
+use engine::EngineFacts;
+use logs::LogTask;
 
 /// What a start works with.
 struct Start<'a> {

@@ -5,10 +5,8 @@ use std::{sync::atomic::Ordering, time::Duration};
 use nomad_plugin::driver::{DriverError, Force, Signal, UnknownSignal};
 
 use super::{Status, Task};
-use crate::{
-    config::GarbageCollection,
-    engine::{EngineError, persist},
-};
+use crate::config::GarbageCollection;
+use engine::{EngineError, persist};
 
 /// How long an end may take after the kill.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,10 +14,8 @@ use steps::{Action, Input, Steps};
 use tokio::time::Instant;
 
 use super::{connections::Connections, exit::Exit};
-use crate::{
-    background::persevere,
-    engine::{Engine, WatchHandle},
-};
+use background::persevere;
+use engine::{Engine, WatchHandle};
 
 /// How long a container that lost a network has to end by itself.
 const ENDING: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use super::{super::reference::HUB, AuthError, HUB_KEY, host, server_address};
-use crate::engine::Credentials;
+use engine::Credentials;
 
 /// The parts of a `config.json` that say something of credentials.
 #[derive(Default, Deserialize)]

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{super::reference::HUB, AuthError, HUB_KEY, server_address};
-use crate::engine::Credentials;
+use engine::Credentials;
 
 /// How long a helper may take: it may ask a cloud's metadata service, but no person.
 const TIME_LIMIT: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{super::connections::missing, Exit};
-use crate::engine::{Inspected, Pending};
+use engine::{Inspected, Pending};
 
 /// How long to wait before asking again where the engine does not answer for a container.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -189,7 +189,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::engine::{Addresses, ContainerState, End};
+    use engine::{Addresses, ContainerState, End};
 
     const MAY_HAVE_ENDED: Pending = Pending { may_have_ended: true, out_of_memory: None, disconnected: false };
     const DISCONNECTED: Pending = Pending { may_have_ended: false, out_of_memory: None, disconnected: true };

@@ -6,7 +6,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::engine::{ContainerWatch, Endpoint};
+use engine::{ContainerWatch, Endpoint};
 
 /// The beginning of the answer to a subscription.
 const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";

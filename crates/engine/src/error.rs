@@ -1,0 +1,195 @@
+//! Why a call to the engine failed.
+
+use std::time::Duration;
+
+use plain_text::short;
+
+use super::transport::{NotConnected, TooLong};
+
+/// Why a call failed. Callers say what they were about, in their own words; the call itself is in the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine answered with an error.
+    #[error("Error response from daemon: {message}")]
+    Response {
+        /// The HTTP status.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine reported an error in the midst of its answer.
+    #[error("{0}")]
+    Stream(String),
+    /// Nobody answers there.
+    #[error("cannot connect to the Docker daemon at {address}: {reason}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The connection broke before the answer was complete.
+    #[error("the connection to the Docker daemon broke: {0}")]
+    Broken(String),
+    /// No answer in time.
+    #[error("no answer from the Docker daemon within {} s", .0.as_secs())]
+    Deadline(Duration),
+    /// The answer is longer than one of its kind can be.
+    #[error("the Docker daemon's answer is longer than {} MiB", .0 >> 20)]
+    TooLong(u64),
+    /// The endpoint or the engine cannot be used at all.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl EngineError {
+    fn status(&self) -> Option<u16> {
+        match self {
+            EngineError::Response { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The thing is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
+    /// A container's name is taken. Only creations are answered so.
+    pub fn is_name_conflict(&self) -> bool {
+        self.is_conflict()
+    }
+
+    /// The thing is in a state that forbids the call: a container that does not run.
+    pub fn is_conflict(&self) -> bool {
+        self.status() == Some(409)
+    }
+
+    /// A container is to have two mounts at one place.
+    pub fn is_duplicate_mount(&self) -> bool {
+        self.says("duplicate mount point")
+    }
+
+    /// Another container, or a process of the host, has a port that is to be published. An address of a network that is
+    /// taken is another error: it begins with a capital.
+    pub fn is_port_taken(&self) -> bool {
+        let response = self.response().unwrap_or_default();
+        ["port is already allocated", "address already in use"].iter().any(|taken| response.contains(taken))
+    }
+
+    /// The container's logging driver keeps nothing that could be read.
+    pub fn is_log_unreadable(&self) -> bool {
+        self.says("configured logging driver does not support reading") || self.says("not implemented")
+    }
+
+    fn says(&self, words: &str) -> bool {
+        self.response().is_some_and(|response| response.to_lowercase().contains(words))
+    }
+
+    /// A registry that was asked for an image does not give it, or does not say that it has it.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.status(), Some(401 | 403 | 404))
+    }
+
+    /// The engine did not refuse: it did not answer, or is about to come back.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            EngineError::Response { status, .. } => matches!(status, 502..=504),
+            EngineError::Unreachable { .. } | EngineError::Broken(_) | EngineError::Deadline(_) => true,
+            EngineError::Stream(_) | EngineError::TooLong(_) | EngineError::Unusable(_) => false,
+        }
+    }
+
+    /// The engine's own words, where it answered.
+    fn response(&self) -> Option<&str> {
+        match self {
+            EngineError::Response { message, .. } => Some(message),
+            _ => None,
+        }
+    }
+}
+
+/// For a removal: what is not there need not be removed.
+pub(super) fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
+    }
+}
+
+/// A client library's error; `address` is where the engine should be.
+pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> EngineError {
+    use bollard::errors::Error;
+    if let Some(TooLong(most)) = within(&error) {
+        return EngineError::TooLong(*most);
+    }
+    if let Some(NotConnected(reason)) = within(&error) {
+        return EngineError::Unreachable { address: address.to_owned(), reason: reason.clone() };
+    }
+    match error {
+        Error::DockerResponseServerError { status_code, message } => {
+            EngineError::Response { status: status_code, message: short(&message) }
+        }
+        Error::DockerStreamError { error } => EngineError::Stream(short(&error)),
+        Error::RequestTimeoutError => EngineError::Broken("timeout".into()),
+        Error::UnsupportedURISchemeError { uri } => {
+            EngineError::Unusable(format!("unable to parse docker host `{uri}`"))
+        }
+        Error::HyperResponseError { err } => EngineError::Broken(innermost(&err)),
+        Error::IOError { err } => EngineError::Broken(innermost(&err)),
+        other => EngineError::Unusable(short(&other.to_string())),
+    }
+}
+
+/// What the transport says, somewhere among the causes.
+fn within<E: std::error::Error + 'static>(error: &bollard::errors::Error) -> Option<&E> {
+    // The library's error leaves this one out of its causes.
+    let mut next: Option<&(dyn std::error::Error + 'static)> = match error {
+        bollard::errors::Error::IOError { err } => Some(err),
+        other => Some(other),
+    };
+    while let Some(error) = next {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        if let Some(found) = inner.and_then(|inner| inner.downcast_ref()) {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The last of the causes: the one that names the system's error.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(message: &str) -> EngineError {
+        EngineError::Response { status: 500, message: message.to_owned() }
+    }
+
+    #[test]
+    fn what_an_error_is_is_asked_of_it_and_is_in_the_engines_own_words() {
+        let of_port = [
+            "driver failed programming external connectivity: Bind for 0.0.0.0:80 failed: port is already allocated",
+            "listen tcp4 127.0.0.1:80: bind: address already in use",
+        ];
+        assert!(of_port.into_iter().all(|text| error(text).is_port_taken()));
+        for other in ["exec: \"/no\": no such file or directory", "Address already in use", ""] {
+            assert!(!error(other).is_port_taken(), "{other}");
+        }
+        assert!(
+            error("Duplicate mount point: /alloc").is_duplicate_mount() && !error("mount point").is_duplicate_mount()
+        );
+        assert!(error("configured logging driver does not support reading").is_log_unreadable());
+        assert!(!error("no such container").is_log_unreadable());
+        assert!(!EngineError::Broken("address already in use".to_owned()).is_port_taken());
+    }
+}

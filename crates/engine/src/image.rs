@@ -1,0 +1,422 @@
+//! Images: looked at, pulled, loaded.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
+use bollard::{
+    BollardRequest, body_full, body_try_stream,
+    models::{self, ErrorDetail},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::{HeaderValue, Method, Request, header};
+use hyper::body::Incoming;
+use plain_text::short;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    Engine, EngineError, QUICK, REGISTRY, SLOW,
+    body::{self, AtMost, Whole},
+    error::{self, gone_is_fine},
+    lines::Line,
+    route::{Answer, Route},
+};
+
+/// One message of a pull.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullMessage {
+    /// The layer's, or the tag's; empty where it is about the whole.
+    pub id: String,
+    /// The engine's word for what it does.
+    pub status: String,
+    /// How many bytes of how many, where it says so; 0 is not known.
+    pub bytes: Option<(u64, u64)>,
+}
+
+/// As the engine writes it.
+#[derive(Deserialize)]
+struct RawPullMessage {
+    id: Option<String>,
+    status: Option<String>,
+    #[serde(rename = "progressDetail")]
+    progress_detail: Option<models::ProgressDetail>,
+    #[serde(rename = "errorDetail")]
+    error_detail: Option<ErrorDetail>,
+}
+
+impl From<RawPullMessage> for PullMessage {
+    fn from(raw: RawPullMessage) -> Self {
+        // The engine says -1 where the registry does not say how much there is.
+        let amount = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+        Self {
+            id: raw.id.unwrap_or_default(),
+            status: raw.status.unwrap_or_default(),
+            bytes: raw.progress_detail.map(|detail| (amount(detail.current), amount(detail.total))),
+        }
+    }
+}
+
+/// What a registry wants to know, in the engine's words. Never shown.
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct Credentials {
+    /// The user's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// The password.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub password: String,
+    /// What the registry's token service takes in place of a password.
+    #[serde(rename = "identitytoken", skip_serializing_if = "String::is_empty")]
+    pub identity_token: String,
+    /// What the registry itself takes, without a token service.
+    #[serde(rename = "registrytoken", skip_serializing_if = "String::is_empty")]
+    pub registry_token: String,
+    /// Whom they are for. An engine with containerd's image store shows them to no other.
+    #[serde(rename = "serveraddress", skip_serializing_if = "String::is_empty")]
+    pub server_address: String,
+}
+
+impl Credentials {
+    /// The header `X-Registry-Auth`. The engine reads base64 in the alphabet of URLs; of any other it says nothing, and pulls
+    /// without credentials.
+    fn header(&self) -> HeaderValue {
+        let json = serde_json::to_vec(self).expect("texts are JSON");
+        let mut header = HeaderValue::try_from(URL_SAFE.encode(json)).expect("base64 is ASCII");
+        header.set_sensitive(true);
+        header
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// An image, parsed once. Texts are empty where the engine gives none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InspectedImage {
+    /// Its id.
+    pub id: String,
+    /// Its names.
+    pub tags: Vec<String>,
+    /// Its repositories, with digests.
+    pub digests: Vec<String>,
+    /// In bytes.
+    pub size: u64,
+    /// The digests of its layers, unpacked, from the lowest on.
+    pub layers: Vec<String>,
+    /// What it says of the containers that are created of it; `None` where the engine does not say.
+    pub config: Option<ImageConfig>,
+}
+
+/// What an image says of the containers that are created of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// The arguments, or the program where there is no entrypoint.
+    pub cmd: Vec<String>,
+    /// Variables, `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// What builds on top of it run first.
+    pub on_build: Vec<String>,
+    /// What commands of a build are run by.
+    pub shell: Vec<String>,
+    /// Paths that get an anonymous volume.
+    pub volumes: Vec<String>,
+    /// The user.
+    pub user: String,
+    /// The working directory.
+    pub working_dir: String,
+    /// Whether the engine runs a health check.
+    pub has_healthcheck: bool,
+}
+
+impl From<models::ImageInspect> for InspectedImage {
+    fn from(image: models::ImageInspect) -> Self {
+        Self {
+            id: image.id.unwrap_or_default(),
+            tags: image.repo_tags.unwrap_or_default(),
+            digests: image.repo_digests.unwrap_or_default(),
+            size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+            layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+            config: image.config.map(ImageConfig::from),
+        }
+    }
+}
+
+impl From<models::ImageConfig> for ImageConfig {
+    fn from(config: models::ImageConfig) -> Self {
+        Self {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            cmd: config.cmd.unwrap_or_default(),
+            env: config.env.unwrap_or_default(),
+            on_build: config.on_build.unwrap_or_default(),
+            shell: config.shell.unwrap_or_default(),
+            volumes: config.volumes.unwrap_or_default(),
+            user: config.user.unwrap_or_default(),
+            working_dir: config.working_dir.unwrap_or_default(),
+            has_healthcheck: config.healthcheck.is_some(),
+        }
+    }
+}
+
+/// An image of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Listed")]
+pub struct ListedImage {
+    /// Its id.
+    pub id: String,
+    /// Its names.
+    pub tags: Vec<String>,
+    /// Its repositories, with digests.
+    pub digests: Vec<String>,
+    size: u64,
+}
+
+/// As the engine writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    id: String,
+    repo_tags: Option<Vec<String>>,
+    repo_digests: Option<Vec<String>>,
+    size: Option<i64>,
+}
+
+impl From<Listed> for ListedImage {
+    fn from(listed: Listed) -> Self {
+        Self {
+            id: listed.id,
+            tags: listed.repo_tags.unwrap_or_default(),
+            digests: listed.repo_digests.unwrap_or_default(),
+            size: listed.size.and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+        }
+    }
+}
+
+fn about(image: &str, behind: &'static str, answer: Answer) -> Route {
+    Route::image("/images/", image, behind, answer)
+}
+
+impl Engine {
+    /// All that the engine knows of an image, by id or reference. Of one that is too large only id, names and size.
+    pub async fn inspect_image(&self, image: &str) -> Result<InspectedImage, EngineError> {
+        self.measure_image(image).await.map(|(found, _)| found)
+    }
+
+    /// The same, and whether containers may be made of it.
+    pub async fn measure_image(&self, image: &str) -> Result<(InspectedImage, ConfigSize), EngineError> {
+        let route = about(image, "/json", Answer::Picked);
+        let read = async {
+            let request = Request::new(body_full(Bytes::new()));
+            let answer = self.connection.send("inspect image", &route, &[], None, request).await;
+            let body = answer?.into_body();
+            read_image(body).await.map_err(|error| error::of_library(error, self.address()))
+        };
+        let read = tokio::time::timeout(QUICK, Box::pin(read)).await.unwrap_or(Err(EngineError::Deadline(QUICK)));
+        read.map_err(|error| self.connection.failed(error))
+    }
+
+    /// All images, with those that have no name, and those between an image and its base.
+    pub async fn images(&self) -> Result<Vec<ListedImage>, EngineError> {
+        let route = Route::fixed("/images/json", "all", Answer::Picked);
+        let AtMost(found) =
+            self.pick::<AtMost<ListedImage, MOST_IMAGES>>("list images", &route, &[("all", "true")], QUICK).await?;
+        Ok(found)
+    }
+
+    /// Pulls an image; the stream's end is the pull's. `tag` may be a digest.
+    pub fn pull_image(
+        &self,
+        repository: &str,
+        tag: &str,
+        credentials: Option<Credentials>,
+    ) -> impl Stream<Item = Result<PullMessage, EngineError>> + Send + Unpin + use<> {
+        let route = Route::fixed("/images/create", repository, Answer::Stream);
+        let request = authorized(Method::POST, credentials);
+        let query = vec![("fromImage", repository.to_owned()), ("tag", tag.to_owned())];
+        self.messages::<RawPullMessage>("pull image", route, query, request)
+            .map(|message| message.map(PullMessage::from))
+    }
+
+    /// Has the engine ask an image's registry for it, without pulling it.
+    pub async fn ask_registry(&self, image: &str, credentials: Option<Credentials>) -> Result<(), EngineError> {
+        let route = Route::image("/distribution/", image, "/json", Answer::Short);
+        let request = authorized(Method::GET, credentials);
+        self.connection.send("ask the registry for image", &route, &[], Some(REGISTRY), request).await.map(drop)
+    }
+
+    /// Takes a name away from an image, and with its last name the image. Given an id, removes the image. The engine refuses
+    /// where a container needs it. One that is gone is fine.
+    pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
+        let route = about(image, "", Answer::Short);
+        let request = authorized(Method::DELETE, None);
+        gone_is_fine(
+            self.connection.send("remove image", &route, &[("noprune", "true")], Some(SLOW), request).await.map(drop),
+        )
+    }
+
+    /// Gives an image, by its id, a name more.
+    pub async fn tag_image(&self, id: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
+        let (route, name) = (about(id, "/tag", Answer::Short), [("repo", repository), ("tag", tag)]);
+        self.connection.send("tag image", &route, &name, Some(QUICK), authorized(Method::POST, None)).await.map(drop)
+    }
+
+    /// Loads an archive of images. `tell` hears their names, or the ids of those without one, also of those before one that
+    /// fails.
+    pub async fn load_images<S>(
+        &self,
+        archive: &str,
+        content: S,
+        mut tell: impl FnMut(String),
+    ) -> Result<(), EngineError>
+    where
+        S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    {
+        let route = Route::fixed("/images/load", archive, Answer::Stream);
+        let mut request = Request::new(body_try_stream(content));
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+        let mut messages = self.messages("load image", route, vec![("quiet", "true".to_owned())], request);
+        while let Some(message) = messages.next().await {
+            let message: Loaded = message?;
+            // The engine sends whole lines.
+            loaded(&message.stream.unwrap_or_default()).into_iter().for_each(&mut tell);
+        }
+        Ok(())
+    }
+
+    /// The messages of an answer, one a line, up to one that is an error.
+    fn messages<T: Message + Send + 'static>(
+        &self,
+        operation: &'static str,
+        route: Route,
+        query: Vec<(&'static str, String)>,
+        request: BollardRequest,
+    ) -> impl Stream<Item = Result<T, EngineError>> + Send + Unpin + use<T> {
+        let connection = self.connection.clone();
+        self.lines(operation, route, query, request, LONGEST_MESSAGE).map(move |line| match line? {
+            Line::Whole(line) => message(&line).map_err(|error| connection.failed(error)),
+            Line::TooLong(head) => {
+                let head = short(&String::from_utf8_lossy(&head));
+                Err(EngineError::Stream(format!("a message of the Docker daemon's is too long: {head}")))
+            }
+        })
+    }
+}
+
+/// Longer than an image's configuration is, other than to do harm: one is in each container that is made of it, in each event
+/// of those, and in each list.
+pub const MOST_OF_AN_IMAGE: usize = 4 << 20;
+/// More than an engine has.
+const MOST_IMAGES: usize = 1 << 17;
+/// Of a message about progress.
+const LONGEST_MESSAGE: usize = 1 << 20;
+
+/// How large an image's configuration is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigSize {
+    /// As images have it.
+    Usual,
+    /// Larger than [`MOST_OF_AN_IMAGE`].
+    TooLarge,
+}
+
+async fn read_image(body: Incoming) -> Result<(InspectedImage, ConfigSize), bollard::errors::Error> {
+    match body::up_to(body, MOST_OF_AN_IMAGE).await? {
+        Whole::Yes(bytes) => {
+            let image: models::ImageInspect = serde_json::from_slice(&bytes)?;
+            Ok((image.into(), ConfigSize::Usual))
+        }
+        Whole::No(pieces) => {
+            let ListedImage { id, tags, digests, size } = body::picked_of_long(pieces).await?;
+            let found = InspectedImage { id, tags, digests, size, ..InspectedImage::default() };
+            Ok((found, ConfigSize::TooLarge))
+        }
+    }
+}
+
+fn authorized(method: Method, credentials: Option<Credentials>) -> BollardRequest {
+    let mut request = Request::new(body_full(Bytes::new()));
+    *request.method_mut() = method;
+    if let Some(credentials) = credentials {
+        request.headers_mut().insert("x-registry-auth", credentials.header());
+    }
+    request
+}
+
+/// A message of a stream, which may be an error.
+trait Message: DeserializeOwned {
+    fn error(&self) -> Option<&str>;
+}
+
+impl Message for RawPullMessage {
+    fn error(&self) -> Option<&str> {
+        self.error_detail.as_ref()?.message.as_deref()
+    }
+}
+
+#[derive(Deserialize)]
+struct Loaded {
+    stream: Option<String>,
+    #[serde(rename = "errorDetail")]
+    error_detail: Option<ErrorDetail>,
+}
+
+impl Message for Loaded {
+    fn error(&self) -> Option<&str> {
+        self.error_detail.as_ref()?.message.as_deref()
+    }
+}
+
+fn message<T: Message>(line: &[u8]) -> Result<T, EngineError> {
+    let message: T = serde_json::from_slice(line).map_err(|error| EngineError::Unusable(short(&error.to_string())))?;
+    match message.error() {
+        Some(error) => Err(EngineError::Stream(short(error))),
+        None => Ok(message),
+    }
+}
+
+/// What the engine says that it loaded.
+fn loaded(said: &str) -> Vec<String> {
+    let image = |line: &str| {
+        let named = line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: "))?;
+        Some(named.trim().to_owned())
+    };
+    said.lines().filter_map(image).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_with_and_without_names_are_told() {
+        let said =
+            "Loaded image: app:1\nThe image app:1 already exists, renaming the old one\nLoaded image ID: sha256:ab\n";
+
+        assert_eq!(loaded(said), ["app:1", "sha256:ab"]);
+        assert_eq!(loaded(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn credentials_are_sent_in_the_alphabet_that_the_engine_reads_and_never_shown() {
+        let text = |text: &str| text.to_owned();
+        let credentials = Credentials {
+            username: text("u"),
+            password: text("???"),
+            identity_token: text(">>>"),
+            registry_token: text("~~~"),
+            server_address: text("r.test:5000"),
+        };
+        let anonymous = Credentials::default();
+
+        let decoded =
+            |credentials: &Credentials| String::from_utf8(URL_SAFE.decode(credentials.header()).unwrap()).unwrap();
+
+        let expected = r#"{"username":"u","password":"???","identitytoken":">>>","registrytoken":"~~~","serveraddress":"r.test:5000"}"#;
+        assert_eq!(decoded(&credentials), expected);
+        assert_eq!(decoded(&anonymous), "{}");
+        assert_eq!(format!("{credentials:?} {:?}", credentials.header()), "Credentials(..) Sensitive");
+    }
+}

@@ -1,0 +1,126 @@
+//! One container's collection, as its owner holds it.
+
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::sync::watch;
+
+use super::report::{LogReport, LogSummary, Report};
+use background::Background;
+
+/// How long the end of a log waits for a reader that takes nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One container's log collection. Dropping it stops the collection and leaves the position for the next process.
+#[must_use = "dropping it stops the collection"]
+pub struct LogTask {
+    work: Background,
+    exited: watch::Sender<bool>,
+    progress: watch::Receiver<Progress>,
+    report: Report,
+    release: BoxFuture<'static, ()>,
+    patience: Duration,
+}
+
+/// What the work tells its owner.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    pub(super) summary: LogSummary,
+    pub(super) ended: bool,
+}
+
+/// The work's side of a [`LogTask`].
+pub(super) struct Control {
+    exited: watch::Receiver<bool>,
+    progress: watch::Sender<Progress>,
+    report: Report,
+}
+
+impl Control {
+    /// Whether the container has exited: what is there now is all there will be.
+    pub(super) fn has_exited(&self) -> bool {
+        *self.exited.borrow()
+    }
+
+    /// Waits for the exit.
+    pub(super) async fn exited(&self) {
+        if self.exited.clone().wait_for(|exited| *exited).await.is_err() {
+            // The owner is gone, and so will this work be.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Counts delivered bytes.
+    pub(super) fn delivered(&self, bytes: usize) {
+        self.progress.send_modify(|progress| progress.summary.bytes += bytes as u64);
+    }
+
+    /// Tells of a loss.
+    pub(super) fn report(&self, report: LogReport) {
+        if let LogReport::Missed { files } | LogReport::GivenUp { files, .. } = report {
+            self.progress.send_modify(|progress| progress.summary.lost_files += files);
+        }
+        (self.report)(report);
+    }
+
+    /// The last word: whether all was delivered.
+    pub(super) fn end(&self, complete: bool) {
+        self.progress.send_modify(|progress| {
+            progress.summary.complete = complete;
+            progress.ended = true;
+        });
+    }
+}
+
+impl LogTask {
+    /// Starts the work with its side of the control; `release` is what is left to do when the log is complete.
+    pub(super) fn spawn<Work>(
+        report: Report,
+        release: impl Future<Output = ()> + Send + 'static,
+        work: impl FnOnce(Control) -> Work,
+    ) -> Self
+    where
+        Work: Future<Output = ()> + Send + 'static,
+    {
+        let (exited, exited_receiver) = watch::channel(false);
+        let (progress_sender, progress) = watch::channel(Progress::default());
+        let control = Control { exited: exited_receiver, progress: progress_sender, report: report.clone() };
+        let (work, release) = (Background::spawn(work(control)), release.boxed());
+        Self { work, exited, progress, report, release, patience: PATIENCE }
+    }
+
+    /// How long [`finish`](Self::finish) waits while the reader takes nothing; 10 s unless told.
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// What was collected so far.
+    pub fn summary(&self) -> LogSummary {
+        self.progress.borrow().summary.clone()
+    }
+
+    /// To be called when the container has exited, and before it is removed: everything is read to the end and delivered.
+    /// When the reader takes nothing for the patience's time, the rest is given up and reported.
+    pub async fn finish(mut self) -> LogSummary {
+        self.exited.send_replace(true);
+        loop {
+            if self.progress.borrow_and_update().ended {
+                break;
+            }
+            match tokio::time::timeout(self.patience, self.progress.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_work_is_gone)) => break,
+                Err(_elapsed) => {
+                    (self.report)(LogReport::ReaderAway { waited: self.patience });
+                    break;
+                }
+            }
+        }
+        let summary = self.summary();
+        // Our own ends are closed first: the holder's is the last, and what is in a pipe without a reader stays with it.
+        self.work.stopped().await;
+        self.release.await;
+        summary
+    }
+}
