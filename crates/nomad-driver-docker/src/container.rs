@@ -1,20 +1,19 @@
-//! A task to the request that makes its container: pure, but for `files`, which reads and writes beforehand what the
-//! request needs of the host.
+//! A task to the request that creates its container: pure. What it needs of the host is read and written beforehand, by
+//! [preparation](crate::preparation).
 
-mod allowlists;
+pub(crate) mod allowlists;
 mod binds;
 mod environment;
-pub mod files;
-mod glob;
+pub mod host_files;
 mod labels;
-mod log_guard;
+pub(crate) mod log_guard;
 mod network;
-pub mod paths;
 mod ports;
-mod refusals;
+pub(crate) mod rejections;
 mod resources;
 mod security;
-mod security_opt;
+pub(crate) mod security_opt;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 mod warnings;
@@ -22,7 +21,6 @@ mod warnings;
 use std::collections::BTreeMap;
 
 pub(crate) use allowlists::check_image;
-pub use binds::{ALLOC_TARGET, task_dir};
 pub use labels::dropped_labels;
 pub use network::{driver_network, sibling};
 use nomad_plugin::driver::TaskConfig;
@@ -58,7 +56,7 @@ pub struct Request<'a> {
     /// The version of the engine's API.
     pub api: ApiVersion,
     /// What was read and written beforehand.
-    pub files: files::HostFiles,
+    pub files: host_files::HostFiles,
 }
 
 /// A container to make.
@@ -75,7 +73,7 @@ pub struct CreateRequest {
     /// The networks to connect it to before it starts, each with its place in it.
     pub networks: Vec<(String, EndpointSettings)>,
     /// The paths in it, of which some are to be looked at again before the container starts.
-    pub paths: paths::HostPaths,
+    pub paths: sources::HostPaths,
 }
 
 /// The request for a task's container, or all that is refused of it.
@@ -83,27 +81,27 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     let Request { task, options, plugin, .. } = request;
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());
     let env = environment::environment(task, options);
-    let mut refusals = request.files.refusals.clone();
-    refusals.or_nothing(config::check_environment(&env).map_err(|error| ContainerError(error.to_string())));
-    let ports = ports::ports(task, options, &mut refusals);
+    let mut rejections = request.files.rejections.clone();
+    rejections.or_nothing(config::check_environment(&env).map_err(|error| ContainerError(error.to_string())));
+    let ports = ports::ports(task, options, &mut rejections);
     let network_mode = network::mode(task, options);
-    let namespaces = security::namespaces(options, plugin, &mut refusals);
-    let capabilities = refusals.or_nothing(security::capabilities(options, plugin));
+    let namespaces = security::namespaces(options, plugin, &mut rejections);
+    let capabilities = rejections.or_nothing(security::capabilities(options, plugin));
     let mut host = HostConfig {
-        binds: Some(refusals.or_nothing(binds::binds(request))),
-        mounts: Some(binds::mounts(request, &mut refusals)).filter(|mounts| !mounts.is_empty()),
+        binds: Some(rejections.or_nothing(binds::binds(request))),
+        mounts: Some(binds::mounts(request, &mut rejections)).filter(|mounts| !mounts.is_empty()),
         volume_driver: options.volume_driver.clone(),
         log_config: Some(log_config(options, plugin)),
         network_mode: Some(network_mode.clone()),
         port_bindings: Some(ports.bindings).filter(|bindings| !bindings.is_empty()),
-        privileged: Some(refusals.or_nothing(security::privileged(options, plugin))),
+        privileged: Some(rejections.or_nothing(security::privileged(options, plugin))),
         cap_add: Some(capabilities.add),
         cap_drop: Some(capabilities.drop),
         ipc_mode: namespaces.ipc,
         pid_mode: namespaces.pid,
         uts_mode: namespaces.uts,
         userns_mode: namespaces.userns,
-        runtime: refusals.or_nothing(security::runtime(task, options, plugin, request.runtimes)),
+        runtime: rejections.or_nothing(security::runtime(task, options, plugin, request.runtimes)),
         security_opt: Some(request.files.security_opt.clone()).filter(|opts| !opts.is_empty()),
         init: options.init.then_some(true),
         readonly_rootfs: Some(options.readonly_rootfs),
@@ -115,13 +113,13 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
         extra_hosts: if request.files.hosts.is_some() { None } else { some(&options.extra_hosts) },
         ..HostConfig::default()
     };
-    refusals.or_nothing(resources::apply(&mut host, request));
+    rejections.or_nothing(resources::apply(&mut host, request));
     if task.dns.is_none() {
         host.dns = Some(network::dns_servers(options)).filter(|servers| !servers.is_empty());
         host.dns_search = some(&options.dns_search_domains);
         host.dns_options = some(&options.dns_options);
     }
-    let networking = refusals.or_nothing(network::networking_config(options, &network_mode, request.api));
+    let networking = rejections.or_nothing(network::networking_config(options, &network_mode, request.api));
     let body = ContainerCreateBody {
         image: Some(options.image.clone()),
         entrypoint: options.entrypoint.clone(),
@@ -144,7 +142,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     let attempts = options.container_exists_attempts.unwrap_or(plugin.container_exists_attempts);
     let paths = request.files.paths.clone();
     let (name, networks) = (container_name(task), network::further(options));
-    refusals.or(CreateRequest { name, body, env, attempts, networks, paths })
+    rejections.or(CreateRequest { name, body, env, attempts, networks, paths })
 }
 
 fn command(options: &TaskOptions) -> Option<Vec<String>> {

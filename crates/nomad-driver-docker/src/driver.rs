@@ -1,4 +1,6 @@
-//! The driver: each call goes to the part that does it.
+//! The driver: each call is one of the part that does it.
+
+mod image_service;
 
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
@@ -6,6 +8,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use image_service::DriverImages;
 use nomad_plugin::{
     driver::{
         BoxStream, Capabilities, CreatedNetwork, Driver, DriverError, ExecEvent, ExecInput, ExecOutput, ExecSetup,
@@ -20,7 +23,6 @@ use tokio::sync::watch;
 use crate::{
     config::{self, PluginConfig},
     container, exec, fingerprint,
-    image_service::DriverImages,
     machine::Machine,
     made::Made,
     process::Process,

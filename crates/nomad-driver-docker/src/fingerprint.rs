@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{Attribute, BoxStream, Fingerprint, Health};
 use tokio::sync::watch;
 
-use crate::{config::PluginConfig, cpuset::NOT_ROOT, session::Session, settings::CurrentSettings};
+use crate::{config::PluginConfig, host::cpuset::NOT_ROOT, session::Session, settings::CurrentSettings};
 use engine::Engine;
 
 const PERIOD: Duration = Duration::from_secs(30);

@@ -15,7 +15,6 @@ mod progress;
 mod pull;
 mod pulls;
 mod queue;
-mod reference;
 mod replaced;
 mod request;
 mod reserved;
@@ -36,11 +35,11 @@ pub use pull::{Limits, PullState};
 pub use pulls::Puller;
 use pulls::Pulls;
 use queue::Queue;
-pub use reference::ImageReference;
 pub use request::{Freshness, ImageRequest};
 pub use reserved::Reserved;
 use tokio::{sync::watch, time::Instant};
 
+use crate::reference::ImageReference;
 use crate::{
     config::{Auth, PluginConfig},
     events::{EventSubject, TaskEvents},

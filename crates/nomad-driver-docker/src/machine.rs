@@ -2,7 +2,7 @@
 
 use nomad_plugin::driver::{Topology, TopologyCore};
 
-use crate::processors::Processors;
+use crate::host::processors::Processors;
 
 /// What is known of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

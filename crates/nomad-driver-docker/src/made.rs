@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::state_file;
+use crate::host::atomic_file;
 
 /// Bytes of the longest name that is read.
 const LARGEST: u64 = 4 << 10;
@@ -41,14 +41,14 @@ impl Made {
     /// Notes a container, by the name that its task's has, or an image by the name that it was pulled by.
     pub fn note(&self, id: &str, name: &str) {
         let Some(path) = self.path(id) else { return };
-        if let Err(error) = state_file::replace(&path, name.as_bytes()) {
+        if let Err(error) = atomic_file::replace(&path, name.as_bytes()) {
             tracing::warn!(note = %path.display(), %error, "what the driver made is known by its labels alone");
         }
     }
 
     /// Whether one is noted, under that name.
     pub fn has(&self, id: &str, name: &str) -> bool {
-        let noted = self.path(id).and_then(|path| state_file::read(&path, LARGEST).ok());
+        let noted = self.path(id).and_then(|path| atomic_file::read(&path, LARGEST).ok());
         noted.is_some_and(|noted| noted == name.as_bytes())
     }
 

@@ -23,7 +23,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use crate::state_file;
+use crate::host::atomic_file;
 
 /// How long an earlier process of the same agent's driver may take to end.
 const ENDING: Duration = Duration::from_secs(10);
@@ -134,7 +134,7 @@ impl State {
             return;
         }
         let written = serde_json::to_vec(&self.said).map_err(io::Error::from);
-        match written.and_then(|content| state_file::replace(&claim.file, &content)) {
+        match written.and_then(|content| atomic_file::replace(&claim.file, &content)) {
             Ok(()) => claim.found = self.said.clone(),
             Err(error) => tracing::warn!(file = %claim.file.display(), %error, "the node's id is not kept"),
         }
@@ -170,7 +170,7 @@ fn open_lock(state_dir: &Path) -> io::Result<File> {
 }
 
 fn read(file: &Path) -> Identity {
-    let read = state_file::read(file, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
+    let read = atomic_file::read(file, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
     read.unwrap_or_else(|error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
             tracing::warn!(file = %file.display(), %error, "the node's id is not known before its next task");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{cpuset::Cpusets, events::TaskEvents, node::Node};
+use crate::{events::TaskEvents, host::cpuset::Cpusets, node::Node};
 use background::Cleanup;
 use logs::LogCollector;
 

@@ -22,9 +22,9 @@ use crate::{
     made::Made,
     network::{self, Ledger, Left},
     node::Identity,
+    preparation::stage,
     session::Session,
     settings::Settings,
-    stage,
     task::{TaskStore, Tasks},
 };
 use engine::ListedContainer;

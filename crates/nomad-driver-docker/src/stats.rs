@@ -1,9 +1,5 @@
 //! What a task uses, read from its control group's files: microseconds for a sample, and nothing asked of dockerd.
 
-mod cgroup;
-mod cgroup_v1;
-mod cgroup_v2;
-
 use std::{
     io,
     time::{Duration, Instant, SystemTime},
@@ -13,42 +9,10 @@ use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{BoxStream, CpuUsage, DriverError, MemoryUsage, TaskUsage};
 use tokio::time::MissedTickBehavior;
 
-pub use cgroup::ControlGroup;
-pub(crate) use cgroup::{group_of, is_in};
-
-use crate::machine::Machine;
-
-/// What the kernel has counted for a group.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Processor time.
-    pub total: Duration,
-    /// Of which in user mode.
-    pub user: Duration,
-    /// Of which in kernel mode.
-    pub system: Duration,
-    /// Periods in which the group was held back.
-    pub throttled_periods: u64,
-    /// How long it was held back.
-    pub throttled: Duration,
-    /// Memory.
-    pub memory: MemoryCounters,
-}
-
-/// Memory of a group, in bytes. `None` is not counted by this kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryCounters {
-    /// Anonymous memory.
-    pub anonymous: u64,
-    /// Page cache.
-    pub cache: u64,
-    /// Swap.
-    pub swap: Option<u64>,
-    /// All but the page cache that can be dropped at once.
-    pub working_set: u64,
-    /// The greatest use so far.
-    pub peak: Option<u64>,
-}
+use crate::{
+    host::cgroup::{self, ControlGroup, Counters},
+    machine::Machine,
+};
 
 /// Turns counters into use since the last sample.
 #[derive(Debug)]
@@ -135,6 +99,7 @@ pub fn stream(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::cgroup::MemoryCounters;
 
     #[test]
     fn use_is_a_share_of_one_core_and_of_its_speed() {

@@ -47,10 +47,10 @@ use crate::{
     image::ImageLease,
     machine::Machine,
     network::Membership,
+    preparation::stage::Staged,
     process::Process,
     session::Session,
     settings::CurrentSettings,
-    stage::Staged,
     stats::{self, Sampler},
 };
 use background::Background;

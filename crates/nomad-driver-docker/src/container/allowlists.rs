@@ -1,17 +1,19 @@
 //! What a job asks for against the lists of what the operator allows, where there are any.
 
-use super::{ContainerError, binds, glob, refusals::Refusals, security_opt};
+use super::{ContainerError, rejections::Rejections, security_opt};
 use crate::{
+    alloc_paths,
     config::{PluginConfig, TaskOptions},
-    image::ImageReference,
+    glob,
+    reference::ImageReference,
 };
 
 /// Checks a job's options against the operator's lists.
-pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut Refusals) {
+pub(crate) fn check(options: &TaskOptions, plugin: &PluginConfig, rejections: &mut Rejections) {
     let lists = &plugin.allowlists;
     let mut gate = |option: &str, value: &str, list: &Option<Vec<String>>, plugin_option: &str| {
         if list.as_ref().is_some_and(|globs| !globs.iter().any(|pattern| glob::matches(pattern, value))) {
-            refusals.add(format!("{option} {value:?} is not allowed by the plugin option {plugin_option}"));
+            rejections.add(format!("{option} {value:?} is not allowed by the plugin option {plugin_option}"));
         }
     };
     if let Some(mode) = &options.network_mode {
@@ -21,7 +23,7 @@ pub(super) fn check(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut
         gate("networks.name", &network.name, &lists.network_modes, "allowed_modes.network");
     }
     for device in &options.devices {
-        let path = binds::clean(device.host_path.as_ref()).display().to_string();
+        let path = alloc_paths::clean(device.host_path.as_ref()).display().to_string();
         gate("devices.host_path", &path, &lists.devices, "allow_devices");
     }
     for option in &options.security_opt {
@@ -72,9 +74,9 @@ mod tests {
     }
 
     fn check(options: &TaskOptions, plugin: &PluginConfig) -> Result<(), ContainerError> {
-        let mut refusals = Refusals::default();
-        super::check(options, plugin, &mut refusals);
-        refusals.or(())
+        let mut rejections = Rejections::default();
+        super::check(options, plugin, &mut rejections);
+        rejections.or(())
     }
 
     fn device(path: &str) -> TaskOptions {

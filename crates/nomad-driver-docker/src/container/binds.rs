@@ -1,82 +1,14 @@
 //! What of the host, and which volumes, the container sees.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use nomad_plugin::driver::TaskConfig;
-
-use super::{
-    ContainerError, Request, log_guard,
-    paths::{Access, HostPath, Origin, Source},
-    refusals::Refusals,
-};
-use crate::config::{MountKind, MountOptions, Propagation, TaskOptions};
+use super::{ContainerError, Request, log_guard, rejections::Rejections, sources::Source};
+use crate::alloc_paths::{ALLOC_TARGET, LOCAL_TARGET, SECRETS_TARGET, clean, on_host, own_directories};
+use crate::config::{MountKind, MountOptions, Propagation};
 use engine::request::{
     Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
     MountVolumeOptionsDriverConfig,
 };
-
-/// The task's own directory.
-pub fn task_dir(task: &TaskConfig) -> PathBuf {
-    Path::new(&task.alloc_dir).join(&task.name)
-}
-
-/// A path without `.`, `..` and doubled slashes, as far as its text alone tells.
-pub(super) fn clean(path: &Path) -> PathBuf {
-    let mut cleaned = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => match cleaned.components().next_back() {
-                Some(Component::Normal(_)) => {
-                    cleaned.pop();
-                }
-                Some(Component::RootDir) => {}
-                _ => cleaned.push(".."),
-            },
-            other => cleaned.push(other),
-        }
-    }
-    if cleaned.as_os_str().is_empty() { PathBuf::from(".") } else { cleaned }
-}
-
-/// Where a source on the host is: relative ones are in the task's directory.
-pub(super) fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
-    clean(&task_dir(task).join(source))
-}
-
-/// The directory of logs in the allocation's.
-pub(super) const LOGS: &str = "alloc/logs";
-
-/// Where every task has its directories, whatever its job says of their variables.
-pub const ALLOC_TARGET: &str = "/alloc";
-const LOCAL_TARGET: &str = "/local";
-const SECRETS_TARGET: &str = "/secrets";
-
-/// The directories that every task of an allocation is given.
-pub(super) fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
-    let (alloc_dir, own) = (Path::new(&task.alloc_dir), task_dir(task));
-    [alloc_dir.join("alloc"), own.join("local"), own.join("secrets"), alloc_dir.join(LOGS)]
-}
-
-/// The paths of the host that a task mounts, which must be inside of its allocation where volumes are not enabled.
-pub(super) fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPath> {
-    let mut paths = Vec::new();
-    let refusal = |what: &str| format!("volumes are not enabled; cannot mount host path: {what:?}");
-    for volume in options.volumes.iter().filter(|_| options.volume_driver.is_none()) {
-        let path = on_host(task, &volume.source);
-        let flags = volume.mode.as_deref().unwrap_or_default();
-        let access = if flags.split(',').any(|flag| flag == "ro") { Access::Read } else { Access::Write };
-        paths.push(HostPath { path, origin: Origin::Volume, refusal: refusal(&volume.text), access });
-    }
-    for mount in &options.mounts {
-        if let MountKind::Bind(_) = mount.kind {
-            let path = on_host(task, &mount.source);
-            let access = if mount.readonly { Access::Read } else { Access::Write };
-            paths.push(HostPath { path, origin: Origin::Mount, refusal: refusal(&mount.source), access });
-        }
-    }
-    paths
-}
 
 /// One of the task's own directories in the container.
 struct OwnMount {
@@ -170,7 +102,7 @@ fn propagates(request: &Request<'_>, source: &str, propagation: &str) -> Result<
 }
 
 /// The mounts: the task's, the files that are made for it, Nomad's.
-pub(super) fn mounts(request: &Request<'_>, refusals: &mut Refusals) -> Vec<Mount> {
+pub(super) fn mounts(request: &Request<'_>, rejections: &mut Rejections) -> Vec<Mount> {
     let Request { task, options, plugin, files, .. } = request;
     let made = |path: &Path, target: &str, read_only: bool| Mount {
         typ: Some(MountType::BIND),
@@ -191,12 +123,12 @@ pub(super) fn mounts(request: &Request<'_>, refusals: &mut Refusals) -> Vec<Moun
     for mount in &options.mounts {
         match &mount.kind {
             MountKind::Volume(_) if !plugin.volumes.enabled => {
-                refusals.add(format!("volumes are not enabled; cannot mount volume: {:?}", mount.source));
+                rejections.add(format!("volumes are not enabled; cannot mount volume: {:?}", mount.source));
             }
             MountKind::Bind(bind) => {
                 let propagation = bind.propagation.map(Propagation::as_str).filter(|mode| spreads(mode));
                 let may = propagation.map(|mode| propagates(request, &mount.source, mode)).transpose();
-                refusals.or_nothing(may.map(Option::unwrap_or_default));
+                rejections.or_nothing(may.map(Option::unwrap_or_default));
             }
             _ => {}
         }
@@ -211,7 +143,7 @@ pub(super) fn mounts(request: &Request<'_>, refusals: &mut Refusals) -> Vec<Moun
             "host-to-task" => MountBindOptionsPropagationEnum::RSLAVE,
             "bidirectional" => MountBindOptionsPropagationEnum::RSHARED,
             other => {
-                refusals.add(format!("unknown mount propagation mode {other:?}"));
+                rejections.add(format!("unknown mount propagation mode {other:?}"));
                 continue;
             }
         };
@@ -287,19 +219,5 @@ fn engines(propagation: Propagation) -> MountBindOptionsPropagationEnum {
         Propagation::RShared => MountBindOptionsPropagationEnum::RSHARED,
         Propagation::Slave => MountBindOptionsPropagationEnum::SLAVE,
         Propagation::RSlave => MountBindOptionsPropagationEnum::RSLAVE,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_cleaned_by_their_text() {
-        for (path, cleaned) in
-            [("/a/../b", "/b"), ("/..", "/"), ("a/./b//c", "a/b/c"), ("../a", "../a"), ("a/..", "."), ("vol", "vol")]
-        {
-            assert_eq!(clean(Path::new(path)), Path::new(cleaned), "{path}");
-        }
     }
 }

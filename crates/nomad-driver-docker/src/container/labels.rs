@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::glob;
+use crate::glob;
 use crate::{
     config::{PluginConfig, TaskOptions},
     labels::{ALLOC_ID, NODE_ID, NOMAD},

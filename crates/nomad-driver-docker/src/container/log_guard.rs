@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a source is, seen from the directory of logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// It has nothing of the logs.
     Apart,
     /// It is the logs, or in them.
@@ -18,7 +18,7 @@ pub(super) enum Place {
 }
 
 /// Where a source is; both are paths without links.
-pub(super) fn place(logs: &Path, source: &Path) -> Place {
+pub(crate) fn place(logs: &Path, source: &Path) -> Place {
     if source.starts_with(logs) {
         return Place::Within;
     }
@@ -26,7 +26,7 @@ pub(super) fn place(logs: &Path, source: &Path) -> Place {
 }
 
 /// A volume's mode, made read-only.
-pub(super) fn read_only(mode: Option<&str>) -> String {
+pub(crate) fn read_only(mode: Option<&str>) -> String {
     let kept = mode.unwrap_or_default().split(',').filter(|flag| !matches!(*flag, "" | "rw" | "ro"));
     ["ro"].into_iter().chain(kept).collect::<Vec<_>>().join(",")
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nomad_plugin::driver::{NetworkPort, NetworkResource, PortMapping, Resources, TaskConfig};
 
-use super::{network, refusals::Refusals};
+use super::{network, rejections::Rejections};
 use crate::config::TaskOptions;
 use engine::request::PortBinding;
 
@@ -19,9 +19,9 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    fn publish(&mut self, host_ip: &str, host_port: i32, container_port: i32, refusals: &mut Refusals) {
+    fn publish(&mut self, host_ip: &str, host_port: i32, container_port: i32, rejections: &mut Rejections) {
         if !host_ip.is_empty() && host_ip.parse::<IpAddr>().is_err() {
-            refusals.add(format!("invalid host address {host_ip:?} of port {host_port}"));
+            rejections.add(format!("invalid host address {host_ip:?} of port {host_port}"));
         }
         for protocol in ["tcp", "udp"] {
             let port = format!("{container_port}/{protocol}");
@@ -40,22 +40,22 @@ fn inside(mapping: &PortMapping) -> i32 {
 }
 
 /// The ports of a task.
-pub(super) fn ports(task: &TaskConfig, options: &TaskOptions, refusals: &mut Refusals) -> Ports {
+pub(super) fn ports(task: &TaskConfig, options: &TaskOptions, rejections: &mut Rejections) -> Ports {
     let mut ports = Ports::default();
     let Some(resources) = &task.resources else {
-        refusals.add("task.Resources is empty");
+        rejections.add("task.Resources is empty");
         return ports;
     };
     let TaskOptions { ports: labels, port_map, .. } = options;
     let legacy = resources.allocated.as_ref().and_then(|allocated| allocated.networks.first());
     match legacy {
-        _ if !labels.is_empty() => of_the_group(task, options, resources, &mut ports, refusals),
-        Some(network) => of_a_legacy_network(network, port_map, &mut ports, refusals),
+        _ if !labels.is_empty() => of_the_group(task, options, resources, &mut ports, rejections),
+        Some(network) => of_a_legacy_network(network, port_map, &mut ports, rejections),
         None if port_map.is_empty() => {}
         None if resources.ports.is_empty() => {
-            refusals.add("Trying to map ports but no network interface is available");
+            rejections.add("Trying to map ports but no network interface is available");
         }
-        None => refusals.add(NOT_MAPPED),
+        None => rejections.add(NOT_MAPPED),
     }
     ports
 }
@@ -72,20 +72,20 @@ fn of_the_group(
     options: &TaskOptions,
     resources: &Resources,
     ports: &mut Ports,
-    refusals: &mut Refusals,
+    rejections: &mut Rejections,
 ) {
     let published_elsewhere = network::mode(task, options).starts_with("container:");
     let find = |label: &str| resources.ports.iter().find(|mapping| mapping.label == label);
     for label in &options.ports {
         match find(label) {
             Some(_) if published_elsewhere => {}
-            Some(mapping) => ports.publish(&mapping.host_ip, mapping.value, inside(mapping), refusals),
-            None => refusals.add(not_found(label)),
+            Some(mapping) => ports.publish(&mapping.host_ip, mapping.value, inside(mapping), rejections),
+            None => rejections.add(not_found(label)),
         }
     }
     for (label, mapped) in &options.port_map {
         if find(label).is_none_or(|mapping| inside(mapping) != *mapped) {
-            refusals.add(format!("{NOT_MAPPED}: {label:?}"));
+            rejections.add(format!("{NOT_MAPPED}: {label:?}"));
         }
     }
 }
@@ -95,14 +95,14 @@ fn of_a_legacy_network(
     network: &NetworkResource,
     port_map: &BTreeMap<String, i32>,
     ports: &mut Ports,
-    refusals: &mut Refusals,
+    rejections: &mut Rejections,
 ) {
     let all = || network.reserved_ports.iter().chain(&network.dynamic_ports);
     for NetworkPort { label, value } in all() {
         let inside = port_map.get(label).copied().unwrap_or(*value);
-        ports.publish(&network.ip, *value, inside, refusals);
+        ports.publish(&network.ip, *value, inside, rejections);
     }
     for label in port_map.keys().filter(|label| !all().any(|port| port.label == **label)) {
-        refusals.add(format!("port_map: {}", not_found(label)));
+        rejections.add(format!("port_map: {}", not_found(label)));
     }
 }

@@ -2,7 +2,8 @@
 
 use nomad_plugin::driver::{AllocatedResources, LinuxResources};
 
-use super::{ContainerError, Request, binds};
+use super::{ContainerError, Request};
+use crate::alloc_paths;
 use engine::request::{DeviceMapping, HostConfig, ResourcesUlimits};
 
 const MIB: i64 = 1 << 20;
@@ -24,7 +25,7 @@ pub(super) fn apply(host: &mut HostConfig, request: &Request<'_>) -> Result<(), 
     host.memory_reservation = Some(memory.reservation);
     // As much memory with swap as without: none.
     host.memory_swap = Some(memory.hard);
-    if request.machine.cgroup_version == 2 || request.files.swappiness_zero {
+    if request.machine.cgroup_version == 2 || request.files.can_disable_swapping {
         host.memory_swappiness = Some(0);
     }
     host.cpu_shares = Some(cpu_shares(linux.cpu_shares, request.machine.total_mhz));
@@ -107,7 +108,7 @@ fn devices(request: &Request<'_>) -> Vec<DeviceMapping> {
     let configured = request.options.devices.iter();
     let configured = configured.map(|d| {
         // The path that the operator's globs were asked about.
-        let host_path = binds::clean(d.host_path.as_ref()).display().to_string();
+        let host_path = alloc_paths::clean(d.host_path.as_ref()).display().to_string();
         mapping(&host_path, &d.container_path, &d.cgroup_permissions)
     });
     let given = request.task.devices.iter().map(|d| mapping(&d.host_path, &d.task_path, &d.cgroup_permissions));

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::{ContainerError, glob, refusals::Refusals};
+use super::{ContainerError, rejections::Rejections};
 use crate::config::{CgroupNamespace, PluginConfig, TaskOptions};
+use crate::glob;
 use engine::request::HostConfigCgroupnsModeEnum;
 
 /// What Docker gives where nothing is said.
@@ -134,10 +135,10 @@ pub(super) struct Namespaces {
 }
 
 /// The namespaces, where the operator allows them.
-pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig, refusals: &mut Refusals) -> Namespaces {
+pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig, rejections: &mut Rejections) -> Namespaces {
     let mut allowed = |option: &str, mode: &Option<String>, globs: &[String]| match mode {
         Some(mode) if !plugin.allow_privileged && !globs.iter().any(|pattern| glob::matches(pattern, mode)) => {
-            refusals.add(format!("cannot apply {option:?} configuration"));
+            rejections.add(format!("cannot apply {option:?} configuration"));
             None
         }
         mode => mode.clone(),
@@ -233,9 +234,9 @@ mod tests {
         let host =
             TaskOptions { pid_mode: Some("host".into()), uts_mode: Some("host".into()), ..TaskOptions::default() };
         let asked = |plugin: &PluginConfig| {
-            let mut refusals = Refusals::default();
-            let namespaces = namespaces(&host, plugin, &mut refusals);
-            refusals.or((namespaces.pid, namespaces.uts)).map_err(|error| error.0)
+            let mut rejections = Rejections::default();
+            let namespaces = namespaces(&host, plugin, &mut rejections);
+            rejections.or((namespaces.pid, namespaces.uts)).map_err(|error| error.0)
         };
         let refused = |option: &str| format!("cannot apply {option:?} configuration");
         let both = Ok((Some("host".to_owned()), Some("host".to_owned())));

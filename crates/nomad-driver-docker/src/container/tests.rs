@@ -3,7 +3,7 @@
 mod arbitrary;
 mod combinations;
 mod options;
-mod refusals;
+mod rejections;
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -22,7 +22,7 @@ use crate::config::{plugin_schema, task_schema};
 struct Case {
     task: TaskConfig,
     machine: Machine,
-    files: files::HostFiles,
+    files: host_files::HostFiles,
     runtimes: Vec<String>,
     api: ApiVersion,
     plugin: String,
@@ -54,7 +54,7 @@ impl Case {
         Self {
             task,
             machine: Machine { total_mhz: 8000, cores: 2, cgroup_version: 1, cpus: 2 },
-            files: files::HostFiles::default(),
+            files: host_files::HostFiles::default(),
             runtimes: vec!["runc".into(), "nvidia".into()],
             api: ApiVersion { major: 1, minor: 44 },
             plugin: String::new(),
@@ -97,7 +97,7 @@ impl Case {
         let options = TaskOptions::parse(&msgpack(&format!("{image}{}", self.config), &task_schema()));
         let options = options.map_err(|errors| errors.to_string())?;
         let plugin = PluginConfig::parse(&msgpack(&self.plugin, &plugin_schema())).unwrap();
-        let files = files::HostFiles { security_opt: options.security_opt.clone(), ..self.files.clone() };
+        let files = host_files::HostFiles { security_opt: options.security_opt.clone(), ..self.files.clone() };
         let (task, machine, runtimes, api) = (&self.task, self.machine, self.runtimes.as_slice(), self.api);
         create_request(&Request { task, options: &options, plugin: &plugin, machine, runtimes, api, files })
             .map_err(|error| error.0)

@@ -1,7 +1,8 @@
 //! What of the plugin's configuration can have no effect, though it is allowed: a warning, since agents run with it today.
 
-use super::{glob, labels, security};
+use super::{labels, security};
 use crate::config::PluginConfig;
+use crate::glob;
 
 /// A sentence for each doubt, with the path.
 pub fn warnings(plugin: &PluginConfig) -> Vec<String> {

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::stats;
+use crate::host::cgroup;
 use engine::Engine;
 
 /// How often the processes are looked for, as one may start another at any moment.
@@ -66,7 +66,7 @@ impl Command<'_> {
     /// Those that there are now.
     fn processes(&self) -> BTreeSet<Process> {
         let of_command = of_command(&processes(), self.leader);
-        of_command.into_iter().filter(|process| stats::is_in(self.container, process.pid.into())).collect()
+        of_command.into_iter().filter(|process| cgroup::is_in(self.container, process.pid.into())).collect()
     }
 
     fn signal(&self, processes: BTreeSet<Process>, signal: Signal) {
@@ -74,7 +74,7 @@ impl Command<'_> {
             let Some(pid) = Pid::from_raw(process.pid) else { continue };
             let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|held| {
                 let is_it = Process::read(process.pid).is_some_and(|now| now.started == process.started);
-                if is_it && stats::is_in(self.container, process.pid.into()) {
+                if is_it && cgroup::is_in(self.container, process.pid.into()) {
                     pidfd_send_signal(held, signal)?;
                 }
                 Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use nomad_plugin::driver::DriverError;
 
-use super::reference::ImageReference;
+use crate::reference::ImageReference;
 use engine::EngineError;
 
 /// Names by which to ask; the first that a registry admits to is enough.

@@ -30,7 +30,7 @@ use std::{
 use contents::Contents;
 use send::send;
 
-use super::reference::ImageReference;
+use crate::reference::ImageReference;
 
 /// Why an archive is not loaded.
 #[derive(Debug, thiserror::Error)]

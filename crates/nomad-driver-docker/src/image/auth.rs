@@ -7,8 +7,8 @@ mod helper;
 
 use std::{fmt, path::PathBuf};
 
-use super::reference::{HUB, ImageReference};
 use crate::config::{Auth, PluginAuth};
+use crate::reference::{HUB, ImageReference};
 use engine::Credentials;
 
 /// Under what docker keeps the Hub's credentials. Other programs keep them under [`HUB`].

@@ -26,9 +26,9 @@ use super::{
     before::Before,
     ledger::Ledger,
     names::Names,
-    reference::canonical,
     replaced::{self, Replaced},
 };
+use crate::reference::canonical;
 use engine::Engine;
 
 /// How long to wait at least before an image that could not be removed is tried again.

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::state_file;
+use crate::host::atomic_file;
 use engine::EngineName;
 
 /// The images by id, each with the names by which it was brought.
@@ -51,14 +51,14 @@ impl Ledger {
             }
             BTreeMap::new()
         };
-        state_file::read(&self.0, LARGEST).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)).unwrap_or_else(failed)
+        atomic_file::read(&self.0, LARGEST).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)).unwrap_or_else(failed)
     }
 
     /// Replaces what is there; whether that succeeded.
     pub(super) fn write<'a>(&self, images: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>) -> bool {
         let images: BTreeMap<_, _> = images.collect();
         let content = serde_json::to_vec_pretty(&images).map_err(io::Error::from);
-        let written = content.and_then(|content| state_file::replace(&self.0, &content));
+        let written = content.and_then(|content| atomic_file::replace(&self.0, &content));
         if let Err(error) = &written {
             tracing::warn!(ledger = %self.0.display(), %error, "after a restart some images will not be known, and stay");
         }

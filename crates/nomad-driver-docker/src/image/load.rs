@@ -22,10 +22,8 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{
-    archive::{Bounds, Checked, Flaw},
-    reference::ImageReference,
-};
+use super::archive::{Bounds, Checked, Flaw};
+use crate::reference::ImageReference;
 use engine::{Engine, EngineError};
 
 /// An archive of images.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::reference::{ImageReference, canonical};
+use crate::reference::{ImageReference, canonical};
 
 /// The names of one image.
 #[derive(Default)]

@@ -23,8 +23,8 @@ use super::{
     progress::Progress,
     pull::{PullError, PullState, follow},
     queue::{Queue, Ticket},
-    reference::ImageReference,
 };
+use crate::reference::ImageReference;
 use background::Background;
 use engine::{Credentials, Engine, EngineError};
 

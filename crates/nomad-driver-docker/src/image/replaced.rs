@@ -9,8 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::reference::ImageReference;
-use crate::state_file;
+use crate::host::atomic_file;
+use crate::reference::ImageReference;
 use engine::Engine;
 
 /// Bytes of the largest file that is read.
@@ -26,7 +26,7 @@ pub(super) fn beside(ledger: &Path) -> PathBuf {
 
 /// What an earlier process noted.
 pub(super) fn read(path: &Path) -> Replaced {
-    let read = state_file::read(path, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
+    let read = atomic_file::read(path, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
     read.unwrap_or_else(|error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
             tracing::warn!(file = %path.display(), %error, "names that archives took are not given back");
@@ -41,7 +41,7 @@ pub(super) fn write(path: &Path, replaced: &Replaced) {
         return;
     }
     let written = serde_json::to_vec(replaced).map_err(io::Error::from);
-    if let Err(error) = written.and_then(|content| state_file::replace(path, &content)) {
+    if let Err(error) = written.and_then(|content| atomic_file::replace(path, &content)) {
         tracing::warn!(file = %path.display(), %error, "after a restart names that archives took are not given back");
     }
 }

@@ -3,7 +3,8 @@
 
 use nomad_plugin::driver::DriverError;
 
-use super::{ImageRequest, PAUSE_IMAGE, reference::ImageReference};
+use super::{ImageRequest, PAUSE_IMAGE};
+use crate::reference::ImageReference;
 
 /// Whether pause containers are made of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use nomad_plugin::{driver::TaskConfig, id::AllocId};
 use serde::{Deserialize, Serialize};
 
 use super::left::Directory;
-use crate::{labels::SANDBOX_CONTAINER, node::Identity, state_file};
+use crate::{host::atomic_file, labels::SANDBOX_CONTAINER, node::Identity};
 use engine::EngineName;
 
 /// Bytes of the largest entry that is read: a path and two names.
@@ -60,14 +60,14 @@ impl Ledger {
     }
 
     fn read(&self, alloc: &AllocId) -> Entry {
-        let read = || serde_json::from_slice(&state_file::read(&self.path(alloc)?, LARGEST).ok()?).ok();
+        let read = || serde_json::from_slice(&atomic_file::read(&self.path(alloc)?, LARGEST).ok()?).ok();
         read().unwrap_or_default()
     }
 
     fn write(&self, alloc: &AllocId, entry: &Entry) {
         let Some(path) = self.path(alloc) else { return };
         let content = serde_json::to_vec(entry).map_err(io::Error::from);
-        if let Err(error) = content.and_then(|content| state_file::replace(&path, &content)) {
+        if let Err(error) = content.and_then(|content| atomic_file::replace(&path, &content)) {
             tracing::warn!(ledger = %path.display(), %error, "a network stays if nobody asks for its end");
         }
     }

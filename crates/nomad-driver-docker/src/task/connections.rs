@@ -14,7 +14,7 @@ use nomad_plugin::driver::TaskConfig;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use crate::container::task_dir;
+use crate::alloc_paths::task_dir;
 use engine::Inspected;
 
 /// More than any task's networks take.

@@ -9,9 +9,9 @@ use super::{
     neighbours::{self, Turn},
 };
 use crate::{
-    container::paths::Way,
+    preparation::host_paths::HandoverMode,
+    preparation::stage::{self, Stage},
     settings::Settings,
-    stage::{self, Stage},
 };
 use engine::Engine;
 
@@ -44,11 +44,11 @@ impl Handover {
         Ok(Self::ByName { writable: neighbours::writable(engine, task).await?, _turn: turn })
     }
 
-    pub(super) fn way(&mut self) -> Way<'_> {
+    pub(super) fn way(&mut self) -> HandoverMode<'_> {
         match self {
-            Self::Staged(stage) => Way::Staged(stage),
-            Self::ByName { writable, .. } => Way::ByName(writable),
-            Self::Trusted => Way::Trusted,
+            Self::Staged(stage) => HandoverMode::Staged(stage),
+            Self::ByName { writable, .. } => HandoverMode::ByName(writable),
+            Self::Trusted => HandoverMode::Trusted,
         }
     }
 }

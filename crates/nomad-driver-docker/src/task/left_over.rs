@@ -10,8 +10,8 @@ use super::Tasks;
 use crate::{
     labels::{ALLOC_ID, NODE_ID},
     names::container_name,
+    preparation::stage,
     session::Session,
-    stage,
 };
 use engine::{EngineError, ListedContainer};
 

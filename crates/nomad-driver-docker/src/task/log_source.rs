@@ -15,7 +15,7 @@ use nomad_plugin::{
 
 use super::{Tasks, builtin_docklog, state::Logger};
 use crate::{
-    container::task_dir,
+    alloc_paths::task_dir,
     events::{EventSubject, TaskEvents},
     labels::ALLOC_ID,
     network,

@@ -10,10 +10,11 @@ use std::{
 use beneath::{Beneath, Links};
 use nomad_plugin::driver::TaskConfig;
 
+use crate::host::cgroup;
 use crate::{
-    container::files::{self, READABLE},
-    stage::Staged,
-    stats,
+    alloc_paths::{hosts_path, resolv_conf_path},
+    preparation::READABLE,
+    preparation::stage::Staged,
 };
 use background::apart;
 use engine::{Inspected, MountPoint};
@@ -28,7 +29,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// has them from a stage keeps them; they are written for the tasks beside it.
 pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Option<&Staged>) {
     // What another process sees is not for this task.
-    let is_its = |pid: &i64| stats::is_in(&inspected.id, *pid);
+    let is_its = |pid: &i64| cgroup::is_in(&inspected.id, *pid);
     let Some(pid) = inspected.pid().filter(is_its) else { return };
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     for mount in &inspected.mounts {
@@ -45,7 +46,7 @@ pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Opt
 
 /// Where a task sees a file that is the driver's to write, and where that is on the host.
 fn ours(task: &TaskConfig, mount: &MountPoint, stage: Option<&Staged>) -> Option<(&'static str, PathBuf)> {
-    let written = [("/etc/hosts", files::hosts_path(task)), ("/etc/resolv.conf", files::resolv_conf_path(task))];
+    let written = [("/etc/hosts", hosts_path(task)), ("/etc/resolv.conf", resolv_conf_path(task))];
     let (inside, written) = written.into_iter().find(|(inside, _)| mount.destination == *inside)?;
     let source = mount.source.as_deref()?;
     let path = if stage.is_some_and(|stage| stage.has(source)) { written } else { source.to_owned() };

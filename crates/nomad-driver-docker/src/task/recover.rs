@@ -10,7 +10,7 @@ use super::{
     lost_files,
     state::TaskState,
 };
-use crate::{made::Made, names::container_name, session::Session, stage::Stages};
+use crate::{made::Made, names::container_name, preparation::stage::Stages, session::Session};
 
 impl Tasks {
     /// Finds the container of a handle and watches it again. An ended one is fine: its end is reported at once.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::TaskOptions,
-    container::{self, CreateRequest, Request, files},
+    container::{self, CreateRequest, Request},
     events::EventSubject,
     image::{ImageRequest, LocalImage},
     labels::SANDBOX_CONTAINER,
@@ -31,9 +31,9 @@ use crate::{
     made::Made,
     names::container_name,
     network::Membership,
+    preparation::{self, stage::Stages},
     session::Session,
     settings::Settings,
-    stage::Stages,
 };
 use engine::EngineFacts;
 use logs::LogTask;
@@ -133,7 +133,7 @@ impl Start<'_> {
             machine: Machine { cgroup_version: facts.cgroup_version, ..self.settings.machine },
             runtimes: &facts.runtimes,
             api: facts.api,
-            files: files::prepare(task, options, plugin, &mut handover.way()),
+            files: preparation::prepare(task, options, plugin, &mut handover.way()),
         });
         match request {
             Ok(request) => Ok(Requested { request, image, handover, membership }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nomad_plugin::duration::parse_go_duration;
 
 use super::Reader;
-use crate::image::ImageReference;
+use crate::reference::ImageReference;
 
 /// Credentials for a registry. Never shown.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Whatever a job and a host say: a request or a refusal, and never a panic.
+//! Whatever a job and a host say: a request or a rejection, and never a panic.
 
 use nomad_plugin::{
     driver::{LinuxResources, NetworkPort, NetworkResource},
@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     config::arbitrary::{configs, texts},
-    container::glob,
-    image::ImageReference,
+    glob,
+    preparation::{self, host_paths::HandoverMode},
+    reference::ImageReference,
 };
 
 fn ports() -> impl Strategy<Value = Vec<PortMapping>> {
@@ -52,7 +53,7 @@ proptest! {
         let Ok(options) = TaskOptions::parse(&encode(&with_image(config))) else { return Ok(()) };
         let plugin = PluginConfig::parse(&encode(&plugin)).unwrap_or_default();
         let task = Case::new("").task(|task| task.resources = Some(resources)).task;
-        let files = files::prepare(&task, &options, &plugin, &mut paths::Way::ByName(&[]));
+        let files = preparation::prepare(&task, &options, &plugin, &mut HandoverMode::ByName(&[]));
         let machine = Machine { total_mhz, cgroup_version, cores: 2, cpus: 2 };
         let api = ApiVersion { major: 1, minor: 44 };
         let runtimes = &["runc".to_owned()];

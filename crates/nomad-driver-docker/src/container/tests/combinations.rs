@@ -18,14 +18,15 @@ fn told<'a>(cases: impl IntoIterator<Item = (&'a str, Case)>) -> String {
 #[test]
 fn memory_follows_the_request_the_maximum_and_the_hard_limit() {
     let mut told = String::new();
-    for (swap, version, swappiness_zero) in [("v1", 1, false), ("v1, swappiness can be set", 1, true), ("v2", 2, false)]
+    for (swap, version, can_disable_swapping) in
+        [("v1", 1, false), ("v1, swappiness can be set", 1, true), ("v2", 2, false)]
     {
         for max in [0, 200, -1] {
             for hard in [0, 50, 300] {
                 let case = Case::new(&format!("memory_hard_limit = {hard}"))
                     .allocated(|allocated| (allocated.memory_mb, allocated.memory_max_mb) = (100, max));
                 let machine = Machine { cgroup_version: version, ..case.machine };
-                let files = files::HostFiles { swappiness_zero, ..case.files.clone() };
+                let files = host_files::HostFiles { can_disable_swapping, ..case.files.clone() };
                 let line = match (Case { machine, files, ..case }).request() {
                     Err(error) => format!("refused: {error}"),
                     Ok(request) => {
@@ -65,7 +66,7 @@ fn processors_follow_weight_period_and_the_machine() {
 fn reserved_cores_and_the_shared_ones_are_set_and_the_option_is_not() {
     let cores = |config: &str, cpuset: Option<&str>| {
         let case = Case::new(config);
-        let files = files::HostFiles { cpuset: cpuset.map(str::to_owned), ..case.files.clone() };
+        let files = host_files::HostFiles { cpuset: cpuset.map(str::to_owned), ..case.files.clone() };
         Case { files, ..case }
     };
     insta::assert_snapshot!(told([

@@ -9,7 +9,7 @@ use super::{
     Checked, Flaw,
     contents::{Contents, File},
 };
-use crate::{config::go_arch, image::reference::ImageReference};
+use crate::{config::go_arch, reference::ImageReference};
 
 const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";

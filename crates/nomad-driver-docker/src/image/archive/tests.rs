@@ -7,6 +7,7 @@ use super::{
     contents::{Contents, Hashed},
     *,
 };
+use crate::reference::ImageReference;
 
 const MOST: u64 = 16 << 20;
 

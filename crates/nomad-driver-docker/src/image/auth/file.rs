@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{super::reference::HUB, AuthError, HUB_KEY, host, server_address};
+use super::{AuthError, HUB_KEY, host, server_address};
+use crate::reference::HUB;
 use engine::Credentials;
 
 /// The parts of a `config.json` that say something of credentials.

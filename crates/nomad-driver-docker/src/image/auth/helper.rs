@@ -12,7 +12,8 @@ use tokio::{
     time::sleep,
 };
 
-use super::{super::reference::HUB, AuthError, HUB_KEY, server_address};
+use super::{AuthError, HUB_KEY, server_address};
+use crate::reference::HUB;
 use engine::Credentials;
 
 /// How long a helper may take: it may ask a cloud's metadata service, but no person.

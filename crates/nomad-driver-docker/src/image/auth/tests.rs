@@ -1,6 +1,7 @@
 //! Where credentials come from, without a helper that runs: those are in the end-to-end tests.
 
 use super::*;
+use crate::reference::ImageReference;
 
 fn image(name: &str) -> ImageReference {
     ImageReference::parse(name).unwrap()

@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use super::*;
 use crate::config::{BindOptions, MountKind, MountOptions, Volume};
+use crate::container::sources::Source;
 
 struct Allocation {
     _directory: tempfile::TempDir,
@@ -32,9 +33,10 @@ impl Allocation {
     }
 
     fn look_as(&self, options: &TaskOptions, plugin: &PluginConfig) -> Result<HostPaths, ContainerError> {
-        let mut refusals = Refusals::default();
-        let paths = HostPaths::look(&self.task, options, plugin, &mut Way::ByName(&self.writable), &mut refusals);
-        refusals.or(paths)
+        let mut rejections = Rejections::default();
+        let paths =
+            HostPaths::look(&self.task, options, plugin, &mut HandoverMode::ByName(&self.writable), &mut rejections);
+        rejections.or(paths)
     }
 }
 
@@ -137,10 +139,11 @@ fn by_its_name_nothing_that_has_the_logs_in_it_is_writable() {
         assert!(allocation.look(&bind(source)).unwrap_err().0.ends_with(&words), "{source}");
         let writable = format!("{source}:/in:z");
         assert!(allocation.look(&volume(&writable)).unwrap_err().0.ends_with("not read-only"), "{source}");
-        let read_only = allocation.look(&volume(&format!("{source}:/in:z,ro"))).map(drop).map_err(|refusal| refusal.0);
+        let read_only =
+            allocation.look(&volume(&format!("{source}:/in:z,ro"))).map(drop).map_err(|rejection| rejection.0);
         let others = || format!("\"{source}:/in:z,ro\": it has the directories of other tasks in it");
         assert!(
-            read_only.map_or_else(|refusal| refusal.ends_with(&others()), |()| source.ends_with("alloc")),
+            read_only.map_or_else(|rejection| rejection.ends_with(&others()), |()| source.ends_with("alloc")),
             "{source}"
         );
     }
@@ -161,8 +164,8 @@ fn by_its_name_nothing_is_mounted_that_a_running_task_can_put_a_link_in_the_plac
     let words = "a running task of the allocation can change what is there";
     let refused = |allocation: &Allocation, source: &str| match allocation.look(&bind(source)) {
         Ok(_) => false,
-        Err(ContainerError(refusal)) => {
-            assert!(refusal.contains(words), "{refusal}");
+        Err(ContainerError(rejection)) => {
+            assert!(rejection.contains(words), "{rejection}");
             true
         }
     };

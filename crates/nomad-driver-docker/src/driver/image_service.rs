@@ -13,10 +13,11 @@ use tokio::{
     time::{Instant, interval},
 };
 
+use crate::reference::ImageReference;
 use crate::{
     config::TaskOptions,
     container,
-    image::{Freshness, ImageReference, ImageRequest, Images, LocalImage, PullState},
+    image::{Freshness, ImageRequest, Images, LocalImage, PullState},
     session::Session,
     settings::CurrentSettings,
     task::TaskStore,

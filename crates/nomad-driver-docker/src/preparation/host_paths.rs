@@ -17,40 +17,25 @@ use beneath::{Beneath, Links, Trace};
 use nomad_plugin::driver::TaskConfig;
 use rustix::fs::Mode;
 
-use super::{
-    ContainerError, binds,
-    log_guard::{self, Place},
-    refusals::Refusals,
-};
+use super::stage::{Logs, Shape, Stage};
 use crate::{
+    alloc_paths::{LOGS, clean, own_directories},
     config::{PluginConfig, TaskOptions},
-    stage::{Logs, Shape, Stage},
+    container::{
+        ContainerError,
+        log_guard::{self, Place},
+        rejections::Rejections,
+        sources::{Access, HostPath, HostPaths, LookedAt, Origin, host_paths},
+    },
 };
 use logs::view;
 
 /// The mode of a directory that a volume names and that is not there, as the engine makes it.
 const MADE: Mode = Mode::from_raw_mode(0o755);
 
-/// A path that must stay beneath the allocation's directory, and the words in which it is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HostPath {
-    pub(super) path: PathBuf,
-    pub(super) origin: Origin,
-    pub(super) refusal: String,
-    /// Whether the container can write to it.
-    pub(super) access: Access,
-}
-
-/// What a container can do with a source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    Read,
-    Write,
-}
-
 /// How sources come to the engine.
 #[derive(Debug)]
-pub enum Way<'a> {
+pub enum HandoverMode<'a> {
     /// Opened, and mounted in a stage.
     Staged(&'a mut Stage),
     /// By their names. What is below one of these paths can be changed by another task.
@@ -59,64 +44,26 @@ pub enum Way<'a> {
     Trusted,
 }
 
-/// Where a path comes from, and with it what may be on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// Nomad or the driver made it, without links.
-    Allocation,
-    /// A `mount` of the job.
-    Mount,
-    /// The job's `volumes`: texts in which a colon ends the path.
-    Volume,
-}
-
-/// Paths that were looked at, each with where it leads. What is not among them is handed to the engine as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostPaths {
-    alloc_dir: PathBuf,
-    task: String,
-    looked_at: Vec<LookedAt>,
-    /// The directories beside the logs, where they are handed over apart from the one that they are all in.
-    beside_logs: Option<Vec<PathBuf>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct LookedAt {
-    path: HostPath,
-    leads_to: PathBuf,
-    /// Where it is staged.
-    staged: Option<PathBuf>,
-    is_of_logs: bool,
-}
-
-/// What the engine is handed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Source<'a> {
-    pub(super) path: &'a Path,
-    /// It is the logs, or in them.
-    pub(super) is_of_logs: bool,
-}
-
 impl HostPaths {
     /// Looks at the allocation's own directories, and where volumes are not enabled at all that the task mounts.
     pub(super) fn look(
         task: &TaskConfig,
         options: &TaskOptions,
         plugin: &PluginConfig,
-        way: &mut Way<'_>,
-        refusals: &mut Refusals,
+        mode: &mut HandoverMode<'_>,
+        rejections: &mut Rejections,
     ) -> Self {
-        let alloc_dir = binds::clean(Path::new(&task.alloc_dir));
+        let alloc_dir = clean(Path::new(&task.alloc_dir));
         let mut paths = Self { alloc_dir, task: task.name.clone(), ..Self::default() };
-        let chosen = if plugin.volumes.enabled { Vec::new() } else { binds::host_paths(task, options) };
-        for path in chosen.into_iter().chain(binds::own_directories(task).iter().map(|path| Self::own(path))) {
-            refusals.or_nothing(paths.add(path, way));
+        let chosen = if plugin.volumes.enabled { Vec::new() } else { host_paths(task, options) };
+        for path in chosen.into_iter().chain(own_directories(task).iter().map(|path| Self::own(path))) {
+            rejections.or_nothing(paths.add(path, mode));
         }
-        if let Way::ByName(_) = way {
-            // That the allocation has none is among the refusals already.
+        if let HandoverMode::ByName(_) = mode {
+            // That the allocation has none is among the rejections already.
             let beside_logs = paths.find_beside_logs().unwrap_or_default();
             for path in &beside_logs {
-                refusals.or_nothing(paths.add(Self::own(path), way));
+                rejections.or_nothing(paths.add(Self::own(path), mode));
             }
             paths.beside_logs = Some(beside_logs);
         }
@@ -124,34 +71,15 @@ impl HostPaths {
     }
 
     /// Adds a file that the driver made for the task.
-    pub(super) fn add_own(&mut self, path: &Path, way: &mut Way<'_>) -> Result<(), ContainerError> {
-        self.add(Self::own(path), way)
-    }
-
-    /// What the engine is handed for a path.
-    pub(super) fn source<'a>(&'a self, path: &'a Path) -> Source<'a> {
-        let found = self.looked_at.iter().find(|looked_at| looked_at.path.path == path);
-        found.map_or(Source { path, is_of_logs: false }, |found| Source {
-            path: found.staged.as_ref().unwrap_or(&found.leads_to),
-            is_of_logs: found.is_of_logs,
-        })
-    }
-
-    /// Whether the paths are staged.
-    pub(super) fn are_staged(&self) -> bool {
-        self.looked_at.iter().any(|looked_at| looked_at.staged.is_some())
-    }
-
-    /// The directories beside the logs, where they are mounted apart and the one that they are all in is read-only.
-    pub(super) fn beside_logs(&self) -> Option<&[PathBuf]> {
-        self.beside_logs.as_deref()
+    pub(super) fn add_own(&mut self, path: &Path, mode: &mut HandoverMode<'_>) -> Result<(), ContainerError> {
+        self.add(Self::own(path), mode)
     }
 
     /// Looks a second time at what is handed over by its name: fails where a path leads elsewhere by now.
     pub fn look_again(&self) -> Result<(), ContainerError> {
         for LookedAt { path, leads_to, .. } in self.looked_at.iter().filter(|looked_at| looked_at.staged.is_none()) {
             if self.trace(path)?.path != *leads_to {
-                let problem = format!("{}: it leads elsewhere since the container was made", path.refusal);
+                let problem = format!("{}: it leads elsewhere since the container was made", path.rejection);
                 return Err(ContainerError(problem));
             }
         }
@@ -159,25 +87,25 @@ impl HostPaths {
     }
 
     fn own(path: &Path) -> HostPath {
-        let path = binds::clean(path);
-        let refusal = format!("cannot mount {}: it is not the allocation's own any more", path.display());
-        HostPath { path, origin: Origin::Allocation, refusal, access: Access::Write }
+        let path = clean(path);
+        let rejection = format!("cannot mount {}: it is not the allocation's own any more", path.display());
+        HostPath { path, origin: Origin::Allocation, rejection, access: Access::Write }
     }
 
-    fn add(&mut self, path: HostPath, way: &mut Way<'_>) -> Result<(), ContainerError> {
+    fn add(&mut self, path: HostPath, mode: &mut HandoverMode<'_>) -> Result<(), ContainerError> {
         let Trace { path: leads_to, found } = self.trace(&path)?;
         self.check_owner(&path, &leads_to)?;
         let place = log_guard::place(&self.logs(), &leads_to);
         let is_of_logs = place == Place::Within;
-        let staged = match way {
-            Way::Trusted => None,
-            Way::ByName(writable) => {
+        let staged = match mode {
+            HandoverMode::Trusted => None,
+            HandoverMode::ByName(writable) => {
                 self.check_name(&path, &leads_to, &place, writable)?;
                 None
             }
             // The allocation's directory has them in it.
-            Way::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
-            Way::Staged(stage) => {
+            HandoverMode::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
+            HandoverMode::Staged(stage) => {
                 let found = found.map_or_else(|| self.make(stage, &path, &leads_to, &place), Ok)?;
                 // What is mounted once on the host can be in the container at any number of places.
                 let known = |known: &&LookedAt| known.leads_to == leads_to && known.path.access == path.access;
@@ -205,7 +133,7 @@ impl HostPaths {
         if owner == "alloc" || owner == self.task.as_str() || has_no_host_files() || is_file() {
             return Ok(());
         }
-        Err(ContainerError(format!("{}: it may have files of the host in it", path.refusal)))
+        Err(ContainerError(format!("{}: it may have files of the host in it", path.rejection)))
     }
 
     /// Refuses what another task can put a link in the place of, and what would make the logs writable.
@@ -219,10 +147,10 @@ impl HostPaths {
         let is_own = path.origin == Origin::Allocation;
         if !is_own && path.access == Access::Write && matches!(place, Place::Around(_)) {
             let problem = "it has the logs in it, and is not read-only";
-            return Err(ContainerError(format!("{}: {problem}", path.refusal)));
+            return Err(ContainerError(format!("{}: {problem}", path.rejection)));
         }
         if !is_own && leads_to == self.alloc_dir {
-            return Err(ContainerError(format!("{}: it has the directories of other tasks in it", path.refusal)));
+            return Err(ContainerError(format!("{}: it has the directories of other tasks in it", path.rejection)));
         }
         let alloc = self.alloc_dir.join("alloc");
         // Earlier versions of the driver gave every task all of it; a second look is taken at what is in it.
@@ -231,7 +159,7 @@ impl HostPaths {
         };
         if writable.iter().any(can_be_swapped) {
             let problem = "a running task of the allocation can change what is there";
-            return Err(ContainerError(format!("{}: {problem}", path.refusal)));
+            return Err(ContainerError(format!("{}: {problem}", path.rejection)));
         }
         Ok(())
     }
@@ -248,7 +176,7 @@ impl HostPaths {
     }
 
     fn logs(&self) -> PathBuf {
-        self.alloc_dir.join(binds::LOGS)
+        self.alloc_dir.join(LOGS)
     }
 
     fn stage(&self, stage: &mut Stage, found: &File, place: Place, access: Access) -> io::Result<PathBuf> {
@@ -264,10 +192,10 @@ impl HostPaths {
                 _ => Err(io::Error::other("it is no log file")),
             },
             Place::Around(path) => {
-                let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(binds::LOGS), MADE)?;
+                let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(LOGS), MADE)?;
                 let shown = view::open(&self.alloc_dir)?;
                 let mut logs = Logs { path, found: logs.into(), shown };
-                let is_all = logs.path == Path::new(binds::LOGS);
+                let is_all = logs.path == Path::new(LOGS);
                 if is_all {
                     logs.path = "logs".into();
                 }
@@ -319,7 +247,7 @@ impl HostPaths {
 
 fn refused(path: &HostPath, error: &io::Error) -> ContainerError {
     tracing::warn!(path = %path.path.display(), %error, "a host path is refused");
-    ContainerError(path.refusal.clone())
+    ContainerError(path.rejection.clone())
 }
 
 fn has_colon(path: &Path) -> bool {

@@ -36,7 +36,7 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
-use crate::{container::ALLOC_TARGET, labels::ALLOC_ID, settings::Settings};
+use crate::{alloc_paths::ALLOC_TARGET, labels::ALLOC_ID, settings::Settings};
 use engine::{Engine, EngineName, ListedContainer, MountPoint};
 
 /// How long the engine's socket may take to accept a connection.

@@ -18,7 +18,7 @@ use std::{
 use nomad_plugin::driver::TaskConfig;
 use tokio::sync::Notify;
 
-use crate::stats;
+use super::cgroup;
 use background::Background;
 
 /// What others than root cannot do.
@@ -80,7 +80,7 @@ impl Cpusets {
     /// Has a container follow its task's shared group, given its first process. Only root may write what that takes.
     pub fn follow(&self, task: &TaskConfig, container: &str, process: i64) -> Option<Follower> {
         let shared = shared_group(task).filter(|_| rustix::process::geteuid().is_root())?;
-        match stats::group_of(container, process, "cpuset") {
+        match cgroup::group_of(container, process, "cpuset") {
             Ok(group) => Some(self.follow_group(shared, group?)),
             Err(error) => {
                 tracing::debug!(%error, "a container has no control group for its processors");

@@ -1,11 +1,45 @@
 //! A container's control group on this host, of either version.
 
+mod v1;
+mod v2;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::{Counters, cgroup_v1, cgroup_v2};
+/// What the kernel has counted for a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Processor time.
+    pub total: Duration,
+    /// Of which in user mode.
+    pub user: Duration,
+    /// Of which in kernel mode.
+    pub system: Duration,
+    /// Periods in which the group was held back.
+    pub throttled_periods: u64,
+    /// How long it was held back.
+    pub throttled: Duration,
+    /// Memory.
+    pub memory: MemoryCounters,
+}
+
+/// Memory of a group, in bytes. `None` is not counted by this kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryCounters {
+    /// Anonymous memory.
+    pub anonymous: u64,
+    /// Page cache.
+    pub cache: u64,
+    /// Swap.
+    pub swap: Option<u64>,
+    /// All but the page cache that can be dropped at once.
+    pub working_set: u64,
+    /// The greatest use so far.
+    pub peak: Option<u64>,
+}
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
@@ -49,8 +83,8 @@ impl ControlGroup {
     /// What is counted now.
     pub fn read(&self) -> io::Result<Counters> {
         match self {
-            Self::V1 { cpuacct, cpu, memory } => cgroup_v1::read(cpuacct, cpu, memory),
-            Self::V2(group) => cgroup_v2::read(group),
+            Self::V1 { cpuacct, cpu, memory } => v1::read(cpuacct, cpu, memory),
+            Self::V2(group) => v2::read(group),
         }
     }
 }
@@ -80,7 +114,7 @@ fn is_of(container: &str, path: &str) -> bool {
 }
 
 /// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
-pub(super) fn has_ended(error: &io::Error) -> bool {
+pub fn has_ended(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let of_what_is_gone = [Errno::NOENT, Errno::SRCH, Errno::NODEV];
     Errno::from_io_error(error).is_some_and(|errno| of_what_is_gone.contains(&errno))

@@ -2,10 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use super::{
-    Counters, MemoryCounters,
-    cgroup::{field, number},
-};
+use super::{Counters, MemoryCounters, field, number};
 
 pub(super) fn read(group: &Path) -> io::Result<Counters> {
     let cpu = fs::read_to_string(group.join("cpu.stat"))?;

@@ -2,10 +2,7 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
-use super::{
-    Counters, MemoryCounters,
-    cgroup::{field, number},
-};
+use super::{Counters, MemoryCounters, field, number};
 
 /// `cpuacct.stat` counts in `USER_HZ`, which is 100 on every architecture that Linux's user space sees.
 const TICK: Duration = Duration::from_millis(10);
