@@ -18,7 +18,7 @@ use syn::{
 };
 
 /// Crates that are part of neither program, and `nomad-jobspec`, whose errors point into the job file.
-const LEFT_OUT: [&str; 5] = ["fake-engine", "log-holder", "nomad-jobspec", "pause", "wait"];
+const LEFT_OUT: [&str; 6] = ["fake-engine", "log-holder", "nomad-jobspec", "pause", "small-program", "wait"];
 
 /// What Docker says and the programs compare with, and what `longshore` prints of a job when nothing is wrong.
 const NO_MESSAGES: [&str; 18] = [

@@ -1,4 +1,4 @@
-//! The pages: each link leads somewhere, and each test that a page names exists.
+//! The pages: each link leads somewhere, and each file and each test that a page names exists.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -54,6 +54,22 @@ fn each_link_leads_to_a_file_and_a_heading_that_exist() {
     }
 
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn each_file_of_the_project_that_a_page_names_exists() {
+    let named = Regex::new(r"`((?:crates|conformance|bench|fuzz|tools|examples|docs)/[\w./-]+)`").unwrap();
+    let mut missing = Vec::new();
+
+    for (path, page) in pages() {
+        for name in named.captures_iter(&page).map(|found| found.get(1).unwrap().as_str()) {
+            if !root().join(name).exists() {
+                missing.push(format!("{}: no file {name}", path.display()));
+            }
+        }
+    }
+
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 /// All sources in Rust and Go below a directory.
