@@ -109,61 +109,38 @@ pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use tokio::{
-        io::copy_bidirectional,
-        net::{UnixListener, UnixStream},
-        task::JoinSet,
-    };
+    use fake_engine::FakeEngine;
 
     use super::*;
     use crate::{process::Process, settings::Settings};
-    use background::Background;
     use engine::Endpoint;
 
-    /// The machine's engine under another address; dropping this cuts every connection.
-    fn engine_at(socket: &Path) -> Background {
-        let _absent = std::fs::remove_file(socket);
-        let listener = UnixListener::bind(socket).unwrap();
-        Background::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                connections.spawn(async move {
-                    let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
-                    let _either_side_ended = copy_bidirectional(&mut client, &mut engine).await;
-                });
-            }
-        })
+    fn at(engine: &FakeEngine) -> Engine {
+        Engine::new(Endpoint { address: engine.address(), tls: None })
     }
 
-    fn endpoint(socket: &Path) -> Engine {
-        Engine::new(Endpoint { address: format!("unix://{}", socket.display()), tls: None })
-    }
-
-    fn session(socket: &Path) -> watch::Receiver<Arc<Session>> {
-        let endpoint = Endpoint { address: format!("unix://{}", socket.display()), tls: None };
+    fn session(engine: &FakeEngine) -> watch::Receiver<Arc<Session>> {
+        let endpoint = Endpoint { address: engine.address(), tls: None };
         let session = Session::new(endpoint, Settings::default().into(), &Process::default());
         watch::channel(Arc::new(session)).1
     }
 
     #[tokio::test]
     async fn health_follows_an_engine_that_comes_goes_and_comes_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("docker.sock");
+        let engine = FakeEngine::start();
+        engine.stop();
         let seen = Seen::default();
-        let stream = || every(Duration::from_millis(1), session(&socket), Settings::default().into(), seen.clone());
+        let stream = || every(Duration::from_millis(1), session(&engine), Settings::default().into(), seen.clone());
         let mut fingerprints = stream();
 
         let before = fingerprints.next().await.unwrap();
-        let engine = engine_at(&socket);
+        engine.serve();
         let with = fingerprints.next().await.unwrap();
-        drop(engine);
-        std::fs::remove_file(&socket).unwrap();
+        engine.stop();
         let without = fingerprints.next().await.unwrap();
         // As an agent that was started again asks.
         let asked_anew = stream().next().await.unwrap();
-        let _engine = engine_at(&socket);
+        engine.serve();
         let again = fingerprints.next().await.unwrap();
 
         assert_eq!(before.health, Health::Undetected);
@@ -180,14 +157,12 @@ mod tests {
 
     #[tokio::test]
     async fn attributes_tell_what_the_operator_allows_and_what_the_engine_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("docker.sock");
-        let _engine = engine_at(&socket);
+        let engine = FakeEngine::start();
         let mut plugin = PluginConfig { allow_privileged: true, pids_limit: Some(500), ..PluginConfig::default() };
         plugin.volumes.enabled = true;
 
-        let strict = take(&endpoint(&socket), &PluginConfig::default(), Health::Undetected).await.attributes;
-        let generous = take(&endpoint(&socket), &plugin, Health::Undetected).await.attributes;
+        let strict = take(&at(&engine), &PluginConfig::default(), Health::Undetected).await.attributes;
+        let generous = take(&at(&engine), &plugin, Health::Undetected).await.attributes;
 
         for only_where_allowed in ["privileged.enabled", "pids.limit", "volumes.enabled"] {
             assert_eq!(strict.get(&format!("driver.docker.{only_where_allowed}")), None);
