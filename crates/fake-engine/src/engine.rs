@@ -185,6 +185,17 @@ impl FakeEngine {
         self.world().images.clone()
     }
 
+    /// Somebody gives an image a name, which another image loses.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such image.
+    pub fn tag(&self, image: &str, name: &str) {
+        let mut world = self.world();
+        let image = world.image(image).cloned().expect(THERE);
+        world.name_image(&image, name);
+    }
+
     /// The engine has a network. Returns its id.
     pub fn add_network(&self, name: &str) -> String {
         let mut world = self.world();

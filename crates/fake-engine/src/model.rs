@@ -375,6 +375,18 @@ impl World {
         Ok(())
     }
 
+    /// Gives an image a name, which another one loses.
+    pub(crate) fn name_image(&mut self, image: &Image, name: &str) {
+        for other in &mut self.images {
+            other.tags.retain(|tag| tag != name);
+        }
+        match self.images.iter_mut().find(|known| known.id == image.id) {
+            Some(known) => known.tags.push(name.to_owned()),
+            None => self.images.push(Image { tags: vec![name.to_owned()], ..image.clone() }),
+        }
+        self.log.changed();
+    }
+
     /// Images that containers need.
     pub(crate) fn images_in_use(&self) -> BTreeSet<&str> {
         self.containers.iter().map(|container| container.image_id.as_str()).collect()

@@ -99,7 +99,7 @@ fn pull(world: &mut World, request: &Request) -> Answer {
     let image = found.ok_or_else(denied)?;
     let is_new = !world.images.iter().any(|known| known.id == image.id);
     let layer = image.id.trim_start_matches("sha256:")[..12].to_owned();
-    name_image(world, &image, &name);
+    world.name_image(&image, &name);
     let status = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
     Ok(messages(vec![
         json!({ "status": format!("Pulling from {repository}"), "id": tag }),
@@ -110,22 +110,10 @@ fn pull(world: &mut World, request: &Request) -> Answer {
     ]))
 }
 
-/// Gives an image a name, which another one loses.
-fn name_image(world: &mut World, image: &Image, name: &str) {
-    for other in &mut world.images {
-        other.tags.retain(|tag| tag != name);
-    }
-    match world.images.iter_mut().find(|known| known.id == image.id) {
-        Some(known) => known.tags.push(name.to_owned()),
-        None => world.images.push(Image { tags: vec![name.to_owned()], ..image.clone() }),
-    }
-    world.log.changed();
-}
-
 fn tag(world: &mut World, name: &str, request: &Request) -> Answer {
     let image = world.image(name).cloned().ok_or_else(|| no_image(name))?;
     let tag = Some(request.query("tag")).filter(|tag| !tag.is_empty()).unwrap_or("latest");
-    name_image(world, &image, &format!("{}:{tag}", familiar(request.query("repo"))));
+    world.name_image(&image, &format!("{}:{tag}", familiar(request.query("repo"))));
     Ok(answer::nothing(201))
 }
 
@@ -165,7 +153,7 @@ fn load(world: &mut World, archive: &[u8]) -> Response<Body> {
     let mut said = Vec::new();
     for image in images {
         for name in &image.tags {
-            name_image(world, &image, name);
+            world.name_image(&image, name);
             said.push(json!({ "stream": format!("Loaded image: {name}\n") }));
         }
         if image.tags.is_empty() {

@@ -42,6 +42,11 @@ impl Case {
 
     /// The same with options of the plugin.
     pub(crate) async fn with<const N: usize>(options: [(&str, Value); N]) -> Self {
+        Self::with_options(options.map(|(name, value)| (name.to_owned(), value)).into()).await
+    }
+
+    /// The same with any options of the plugin.
+    pub(crate) async fn with_options(options: BTreeMap<String, Value>) -> Self {
         let engine = FakeEngine::start();
         engine.add_image(Image::named(IMAGE));
         let directory = tempfile::tempdir().unwrap();
@@ -53,7 +58,7 @@ impl Case {
             // Sources of mounts are handed over by their names: no root is needed.
             ("volumes".to_owned(), object([("enabled", Value::Bool(true))])),
         ]);
-        plugin.extend(options.map(|(name, value)| (name.to_owned(), value)));
+        plugin.extend(options);
         let driver = configured(&plugin).await;
         Self { engine, driver, directory, plugin }
     }
@@ -76,6 +81,11 @@ impl Case {
 
     /// The same with options of the job's.
     pub(crate) fn task_with<const N: usize>(&self, name: &str, options: [(&str, Value); N]) -> TaskConfig {
+        self.task_with_options(name, options.map(|(name, value)| (name.to_owned(), value)).into())
+    }
+
+    /// The same with any options of the job's.
+    pub(crate) fn task_with_options(&self, name: &str, options: BTreeMap<String, Value>) -> TaskConfig {
         let alloc_dir = self.directory.path().join("allocs").join(ALLOC);
         for part in ["alloc/logs", "alloc/data", "alloc/tmp"] {
             fs::create_dir_all(alloc_dir.join(part)).unwrap();
@@ -84,7 +94,7 @@ impl Case {
             fs::create_dir_all(alloc_dir.join(name).join(part)).unwrap();
         }
         let mut all = BTreeMap::from([("image".to_owned(), text(IMAGE)), ("command".to_owned(), text("serve"))]);
-        all.extend(options.map(|(name, value)| (name.to_owned(), value)));
+        all.extend(options);
         let linux = LinuxResources {
             cpu_shares: 100,
             percent_ticks: 0.1,
@@ -153,10 +163,27 @@ impl Case {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
+    /// Time passes, and what it brings about is done.
+    pub(crate) async fn pass(&self, time: Duration) {
+        const SPAN: Duration = Duration::from_secs(20);
+        let mut left = time;
+        while !left.is_zero() {
+            let span = left.min(SPAN);
+            tokio::time::advance(span).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            left -= span;
+        }
+    }
+
     /// What owners of tasks see from now on.
     pub(crate) async fn task_events(&self) -> BoxStream<TaskEvent> {
         self.driver.task_events().await.unwrap()
     }
+}
+
+/// Runs a test of many cases on a paused clock.
+pub(crate) fn paused<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(test)
 }
 
 async fn configured(plugin: &BTreeMap<String, Value>) -> DockerDriver {

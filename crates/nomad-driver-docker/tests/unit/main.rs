@@ -7,8 +7,11 @@
 mod case;
 mod created;
 mod exits;
+mod images_in_use;
+mod privileges;
 mod recover;
 mod start;
 mod stop;
+mod stopped_for_good;
 mod store;
 mod watch_exit;
