@@ -18,6 +18,9 @@ pub(crate) const IMAGE: &str = "busybox:1";
 pub(crate) const ALLOC: &str = "5a3f0f4e-0000-4000-8000-00000000000a";
 pub(crate) const NODE: &str = "b5a5ec2f-0000-4000-8000-00000000000b";
 
+/// How long a test waits for what should happen.
+const DEADLINE: Duration = Duration::from_secs(600);
+
 /// A driver, its engine, and its host's directory.
 pub(crate) struct Case {
     pub(crate) engine: FakeEngine,
@@ -143,7 +146,8 @@ impl Case {
 
     /// How a task ended.
     pub(crate) async fn wait(&self, task: &TaskConfig) -> WaitResult {
-        self.driver.wait_task(task.id.clone()).await.unwrap()
+        let end = tokio::time::timeout(DEADLINE, self.driver.wait_task(task.id.clone())).await;
+        end.expect("the task ends").unwrap()
     }
 
     /// The names of all containers that there are.
@@ -209,7 +213,7 @@ pub(crate) async fn event(events: &mut BoxStream<TaskEvent>, part: &str) -> Task
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), found).await.expect(part)
+    tokio::time::timeout(DEADLINE, found).await.expect(part)
 }
 
 /// The error of a call that must fail.

@@ -7,6 +7,7 @@
 mod case;
 mod created;
 mod exits;
+mod healing;
 mod images_in_use;
 mod privileges;
 mod recover;
