@@ -5,6 +5,7 @@
 //! reattach ------------> connected
 //! ```
 
+mod in_process;
 mod process;
 mod stderr;
 
@@ -28,6 +29,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
+pub use self::in_process::InProcess;
 use crate::{
     Handshake, HandshakeError, HandshakeLine, TlsError,
     auto_mtls::{self, Identity},

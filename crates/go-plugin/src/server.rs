@@ -20,6 +20,7 @@ use tokio::{
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{service::Routes, transport::Server};
 
+pub(crate) use self::controller::Controller;
 pub use self::socket::SocketError;
 use crate::{
     Handshake, HandshakeLine, Multiplex, TlsError,
@@ -114,7 +115,7 @@ pub async fn serve(config: ServeConfig, services: Routes) -> Result<(), ServeErr
         .add_routes(
             services
                 .add_service(HealthServer::new(health::Serving))
-                .add_service(GrpcControllerServer::new(controller::Controller::new(shutdown)))
+                .add_service(GrpcControllerServer::new(Controller::new(shutdown)))
                 .add_service(GrpcBrokerServer::new(broker::Idle))
                 .add_service(GrpcStdioServer::new(stdio::Silent)),
         )

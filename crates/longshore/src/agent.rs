@@ -7,6 +7,9 @@
 //! Each part takes what it uses and no more: another job in this process needs a lock, a plan and a [`JobRunner`] of its
 //! own, and a clone of the same [`Driver`].
 
+#[cfg(test)]
+mod tests;
+
 use std::{fs::File, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
@@ -124,7 +127,7 @@ async fn place(loaded: &Loaded, driver: &Driver, record: &Arc<Record>, data: &Da
 fn outcome(phase: Phase, state: &JobState) -> Result<(), Failure> {
     if let Some(alloc) = state.allocs.iter().find(|alloc| alloc.network.is_some()) {
         let message = format!("failed to remove the network of allocation {}", report::short(&alloc.id));
-        return Err(Failure::Engine(format!("{message}\nhint: to try again: longshore stop {}", state.id)));
+        return Err(Failure::Engine(format!("{message}\nhint: longshore stop {}", state.id)));
     }
     if phase == Phase::Failed { Err(Failure::Task) } else { Ok(()) }
 }

@@ -76,12 +76,12 @@ impl Supervisor {
     }
 
     /// Leaves the process to others, who find it so.
-    pub(crate) async fn leave(self) -> Reattach {
+    pub(crate) async fn leave(mut self) -> Reattach {
         self.stop_supervising().await.reattach_config().clone()
     }
 
     /// Ends the process. No task runs any more.
-    pub(crate) async fn end(self) {
+    pub(crate) async fn end(mut self) {
         let client = self.stop_supervising().await;
         // One that does not let go in time is ended all the same.
         let _let_go = client.shutdown().await;
@@ -89,10 +89,16 @@ impl Supervisor {
     }
 
     /// From here on no process is started, and the last one is known.
-    async fn stop_supervising(self) -> Arc<DriverClient> {
+    async fn stop_supervising(&mut self) -> Arc<DriverClient> {
         self.work.abort();
-        let _aborted = self.work.await;
+        let _aborted = (&mut self.work).await;
         self.driver.current()
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.work.abort();
     }
 }
 

@@ -4,6 +4,9 @@
 //! network -> prestart -> main -> poststart ... -> leader, main, sidecars end -> poststop -> network removed
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use nomad_jobspec::job::{Group, Hook, Job, Lifecycle, Task};

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use nomad_jobspec::job::Job;
 use nomad_plugin::hclspec::Spec;
-use tokio::{signal::unix::Signal, sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     alloc::environment::alloc_name,
@@ -28,7 +31,7 @@ pub(crate) struct Asks {
     /// The whole job.
     pub(crate) job: watch::Receiver<Stop>,
     /// Allocations: the data directory has which.
-    pub(crate) allocs: Signal,
+    pub(crate) allocs: mpsc::Receiver<()>,
 }
 
 /// A job that is placed on this machine.

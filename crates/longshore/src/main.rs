@@ -16,6 +16,8 @@ mod data_dir;
 mod driver;
 mod driver_events;
 mod failure;
+#[cfg(test)]
+mod fake_driver;
 mod group_runner;
 mod job_dir;
 mod job_file;

@@ -4,6 +4,9 @@
 //! pending -> running -> (restart ->) complete | failed
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     path::Path,

@@ -5,7 +5,7 @@ use std::{convert::Infallible, ffi::OsString, path::PathBuf, time::Duration};
 use futures_util::{Stream, StreamExt, stream};
 use go_plugin::client::{AutoMtls, ClientError as ConnectError, LaunchConfig, Plugin};
 pub use go_plugin::{
-    client::{LogSink, Reattach},
+    client::{InProcess, LogSink, Reattach},
     hclog::Line as LogLine,
 };
 use tokio::sync::oneshot;
@@ -13,14 +13,14 @@ use tonic::{Status, transport::Channel};
 
 use crate::{
     driver::{
-        BoxStream, Capabilities, CreatedNetwork, DriverError, ExecEvent, ExecInput, ExecOutput, ExecSetup, Fingerprint,
-        Force, InspectedTask, NetworkIsolation, PluginInfo, SetConfig, StartedTask, TaskConfig, TaskEvent, TaskHandle,
-        TaskUsage, WaitResult,
+        BoxStream, Capabilities, CreatedNetwork, Driver, DriverError, ExecEvent, ExecInput, ExecOutput, ExecSetup,
+        Fingerprint, Force, InspectedTask, NetworkIsolation, PluginInfo, SetConfig, StartedTask, TaskConfig, TaskEvent,
+        TaskHandle, TaskUsage, WaitResult,
     },
     hclspec::{SchemaError, Spec},
     id::{AllocId, TaskId},
     proto::{base as base_wire, base::base_plugin_client::BasePluginClient, drivers as wire, drivers::driver_client},
-    server::{APP_VERSION, HANDSHAKE, MAX_MESSAGE},
+    server::{APP_VERSION, HANDSHAKE, MAX_MESSAGE, routes},
     wire::{Mirror, driver_error, events, to_duration},
 };
 
@@ -106,6 +106,12 @@ impl DriverClient {
     /// Connects to a driver that an earlier host started.
     pub async fn reattach(reattach: Reattach) -> Answer<Self> {
         Ok(Self { plugin: Plugin::reattach(reattach).await? })
+    }
+
+    /// Serves a driver in this process, and connects to it as to any other: for tests of a host.
+    pub async fn in_process(driver: impl Driver) -> Answer<(Self, InProcess)> {
+        let (plugin, process) = Plugin::in_process(routes(driver)).await?;
+        Ok((Self { plugin }, process))
     }
 
     /// What finds this driver again from another host process.

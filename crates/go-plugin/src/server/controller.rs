@@ -6,12 +6,12 @@ use tonic::{Request, Response, Status};
 use crate::proto::plugin::{Empty, grpc_controller_server::GrpcController};
 
 /// Passes the host's wish on to the server.
-pub(super) struct Controller {
+pub(crate) struct Controller {
     shutdown: watch::Sender<bool>,
 }
 
 impl Controller {
-    pub(super) fn new(shutdown: watch::Sender<bool>) -> Self {
+    pub(crate) fn new(shutdown: watch::Sender<bool>) -> Self {
         Self { shutdown }
     }
 }

@@ -5,7 +5,7 @@ mod detached;
 pub(super) use detached::detached;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
@@ -39,8 +39,14 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
     let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
-    let allocs = signal(SignalKind::user_defined1()).map_err(failed)?;
+    let mut wakes = signal(SignalKind::user_defined1()).map_err(failed)?;
+    let (wake, allocs) = mpsc::channel(1);
     let mut listening = JoinSet::new();
+    listening.spawn(async move {
+        while wakes.recv().await.is_some() {
+            let _one_is_pending_already = wake.try_send(());
+        }
+    });
     listening.spawn(async move {
         loop {
             tokio::select! {

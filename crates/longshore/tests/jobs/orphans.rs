@@ -229,7 +229,8 @@ fn a_network_that_cannot_be_removed_is_told_until_it_can() {
     machine.ok(&["-config", &config, "stop", "away"]);
 
     assert_eq!((code, left), (Some(3), true), "{said}");
-    assert!(said.contains("could not be removed\nhint: longshore stop away"), "{said}");
+    assert!(said.contains("Error: failed to remove the network of allocation "), "{said}");
+    assert!(said.ends_with("\nhint: longshore stop away\n"), "{said}");
     assert!(!Path::new(&namespace).exists(), "the namespace is left");
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
 }
