@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// It does not serve this service: another driver, or an older one.
-    #[error("the driver tells nothing of its images")]
+    #[error("the driver does not report its images")]
     Unserved,
     /// What it was asked for is a mistake.
     #[error("{0}")]

@@ -167,7 +167,7 @@ impl From<wire::PrefetchResponse> for Prefetched {
                 Came::Failed(error) => Outcome::Failed(error),
             }),
             Some(Event::Outcome(wire::Outcome { outcome: None })) | None => {
-                Step::Ended(Outcome::Failed("the driver told an outcome that is not known here".to_owned()))
+                Step::Ended(Outcome::Failed("the driver reported an unknown outcome".to_owned()))
             }
         };
         Self { image, step }

@@ -107,14 +107,14 @@ fn options(client: &Body) -> Vec<Older> {
 /// Puts an older option where it belongs. What the `plugin` block says itself stands.
 fn add(config: &mut Body, older: &Older) -> Result<(), String> {
     let Some((_, holds, path)) = OLDER.into_iter().find(|(name, ..)| *name == older.name) else {
-        report::note(&format!("the client option {:?} is not known and ignored", older.name));
+        report::note(&format!("unknown client option {:?} is ignored", older.name));
         return Ok(());
     };
     let text = match &older.value {
         Value::String(text) => text.clone(),
         Value::Bool(truth) => truth.to_string(),
         Value::Number(number) => number.to_string(),
-        _ => return Err(format!("{:?} needs a text", older.name)),
+        _ => return Err(format!("{:?} needs a string", older.name)),
     };
     let value = match holds {
         Holds::Text => Value::String(text),

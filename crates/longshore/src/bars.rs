@@ -54,8 +54,8 @@ impl Bars {
             OfImage { head, layers: BTreeMap::new() }
         });
         drawn.head.set_message(match pull.place {
-            Some(place) => format!("waits, place {place} in the queue"),
-            None => "is pulled".to_owned(),
+            Some(place) => format!("queued at position {place}"),
+            None => "pulling".to_owned(),
         });
         for layer in &pull.layers {
             let last = drawn.layers.values().last().unwrap_or(&drawn.head).clone();

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Runs a Nomad job file on one machine, without Nomad.
+use crate::report::Verbosity;
+
+/// Run a Nomad job file on one machine, without Nomad.
 #[derive(Debug, Parser)]
-#[command(name = "longshore", version, about, propagate_version = true)]
+#[command(name = "longshore", version, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 fine, 1 a task failed or an image cannot be had, 2 wrong command line or job file, \
-    3 no driver or engine.\n\
-    Flags may be written with one dash or two: -var, --var."
+    after_help = "Exit codes: 0 success, 1 a task failed or an image is unavailable, 2 wrong command line or job file, \
+    3 the driver or Docker does not respond.\n\
+    Long flags take one dash or two: -var, --var.\n\
+    LONGSHORE_LOG selects what the driver logs, by level and module, for example debug or info,hyper=warn; \
+    the default is info. Without -v only its warnings and errors are printed."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -22,151 +26,169 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Where jobs, allocations and logs are kept
+    /// Directory of jobs, allocations and logs
     #[arg(long, global = true, env = "LONGSHORE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The driver's program [default: nomad-driver-docker beside this program]
+    /// Driver program [default: nomad-driver-docker beside this program]
     #[arg(long, global = true, env = "LONGSHORE_PLUGIN", value_name = "PATH")]
     pub(crate) plugin: Option<PathBuf>,
-    /// An agent's configuration file; its `plugin "docker"` block, and the older client options, configure the driver
+    /// Nomad agent configuration file; its `plugin "docker"` block and the older client options configure the driver
     #[arg(long, global = true, env = "LONGSHORE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Answers for programs instead of people
+    /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Print the driver's info messages too; -vv: its debug messages
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+    /// Print errors only, no notes and no events
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+impl Options {
+    /// How much is printed to standard error.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Info,
+            (false, _) => Verbosity::Debug,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Runs a job until it ends; Ctrl-C stops it, a second Ctrl-C kills it
+    /// Run a job until it ends; Ctrl-C stops it, a second Ctrl-C kills it
     Run {
         #[command(flatten)]
         file: JobFile,
-        /// Goes on in the background once the job runs
+        /// Return once the job runs; its agent continues in the background
         #[arg(long)]
         detach: bool,
     },
-    /// Shows jobs, or one job with its tasks
+    /// Show all jobs, or one job with its tasks
     Status {
-        /// A job or an allocation, or the beginning of one's id
+        /// Job or allocation, by its id or a prefix of it
         target: Option<String>,
     },
-    /// Prints what a task wrote
+    /// Print the output of a task
     Logs {
         #[command(flatten)]
         task: TaskOf,
-        /// Goes on as more is written
+        /// Follow the output
         #[arg(short, long)]
         follow: bool,
-        /// Standard output, which is what is shown if nothing is said
+        /// Print standard output (the default)
         #[arg(long, conflicts_with = "stderr")]
         stdout: bool,
-        /// Standard error instead of standard output
+        /// Print standard error
         #[arg(long)]
         stderr: bool,
         #[command(flatten)]
         tail: Tail,
-        /// Any of the job's allocations will do
+        /// Use any allocation of the job
         #[arg(long)]
         job: bool,
     },
-    /// Runs a command inside a task
+    /// Run a command inside a task
     Exec {
-        /// Passes standard input on
+        /// Pass standard input to the command
         #[arg(short, long)]
         interactive: bool,
-        /// Gives the command a terminal
+        /// Allocate a terminal
         #[arg(short, long)]
         tty: bool,
-        /// The task's name, where there are more than one
+        /// Task name; required if there are several tasks
         #[arg(long)]
         task: Option<String>,
-        /// Any of the job's allocations will do
+        /// Use any allocation of the job
         #[arg(long)]
         job: bool,
-        /// A job or an allocation
+        /// Job or allocation, by its id or a prefix of it
         target: String,
-        /// The command and its arguments
+        /// Command and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Sends a signal to a job's tasks
+    /// Send a signal to the tasks of a job
     Signal {
-        /// The signal's name
+        /// Signal name
         #[arg(short, long, default_value = "SIGKILL")]
         signal: String,
         #[command(flatten)]
         task: TaskOf,
     },
-    /// Stops a job, or one of its allocations alone
+    /// Stop a job, or one of its allocations
     Stop {
-        /// A job or an allocation, or the beginning of one's id
+        /// Job or allocation, by its id or a prefix of it
         target: String,
-        /// Forgets the job, with its logs and directories; asks first unless the job's whole id is given
+        /// Also delete the job's state, logs and directories; asks for confirmation unless the full job id is given
         #[arg(long)]
         purge: bool,
-        /// Answers yes to that question
+        /// Skip the confirmation
         #[arg(long, requires = "purge")]
         yes: bool,
     },
-    /// Shows what tasks use
+    /// Show the resource usage of tasks
     Stats {
         #[command(flatten)]
         task: TaskOf,
-        /// Goes on, one line a task and second
+        /// Print a line per task every second
         #[arg(short, long)]
         follow: bool,
     },
-    /// Shows what happened to a job's tasks
+    /// Show the events of a job's tasks
     Events {
-        /// A job or an allocation
+        /// Job or allocation, by its id or a prefix of it
         target: String,
-        /// Goes on as more happens
+        /// Follow new events
         #[arg(short, long)]
         follow: bool,
     },
-    /// Checks a job file against the driver's schema; runs nothing
+    /// Check a job file against the driver's schema, without running it
     Validate {
         #[command(flatten)]
         file: JobFile,
     },
-    /// Shows the images that tasks use or that drivers brought: who uses them, and when they go
+    /// List images that tasks use or that drivers pulled: who uses them, and when they are removed
     Images,
-    /// Fetches images before a task needs them; they are kept until they are forgotten
+    /// Pull images before a task needs them, and pin them: drivers do not remove them
     Prefetch {
-        /// An image, or a job file: - for standard input, a path from / or ., or a name that ends in .hcl, .nomad or .json
+        /// Image, or job file: - for standard input, a path that starts with / or ., or a name that ends in .hcl, .nomad or .json
         #[arg(value_name = "IMAGE|FILE")]
         target: String,
-        /// A variable's value
+        /// Set a variable
         #[arg(long = "var", value_name = "NAME=VALUE")]
         variables: Vec<String>,
-        /// A file of variables
+        /// Read variables from a file
         #[arg(long = "var-file", value_name = "FILE")]
         variable_files: Vec<PathBuf>,
-        /// What `${env.NAME}` is in the job file
+        /// Set `${env.NAME}` in the job file
         #[arg(long = "env", value_name = "NAME[=VALUE]")]
         environment: Vec<String>,
-        /// Keeps them no longer; removes nothing by itself
+        /// Unpin the images; drivers remove them as usual
         #[arg(long)]
         forget: bool,
     },
-    /// Shows what the driver says of this machine
+    /// Show the driver's fingerprint of this machine
     Fingerprint,
 }
 
 /// A job file with its variables.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct JobFile {
-    /// The job file; - is standard input
+    /// Job file; - for standard input
     #[arg(value_name = "FILE")]
     pub(crate) path: PathBuf,
-    /// A variable's value
+    /// Set a variable
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub(crate) variables: Vec<String>,
-    /// A file of variables
+    /// Read variables from a file
     #[arg(long = "var-file", value_name = "FILE")]
     pub(crate) variable_files: Vec<PathBuf>,
-    /// What `${env.NAME}` is in the job file where its task has no such variable; without a value, that of this command
+    /// Set `${env.NAME}` in the job file, unless the task has a variable of that name; without a value, it is taken from this environment
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub(crate) environment: Vec<String>,
 }
@@ -181,12 +203,12 @@ impl JobFile {
 /// Tasks of a job.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TaskOf {
-    /// A job or an allocation, or the beginning of one's id
+    /// Job or allocation, by its id or a prefix of it
     pub(crate) target: String,
-    /// The task's name, where there are more than one
+    /// Task name; required if there are several tasks
     #[arg(conflicts_with = "flag")]
     task: Option<String>,
-    /// The same as TASK
+    /// Same as TASK
     #[arg(long = "task", id = "flag", value_name = "NAME")]
     flag: Option<String>,
 }
@@ -201,13 +223,13 @@ impl TaskOf {
 /// The end of a log.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Tail {
-    /// The last lines only
+    /// Print the last lines only
     #[arg(long = "tail", id = "tail")]
     from_end: bool,
-    /// How many lines from the end [default with -tail: 10]
+    /// Number of lines from the end [default with -tail: 10]
     #[arg(short = 'n', value_name = "LINES", conflicts_with = "bytes")]
     lines: Option<u64>,
-    /// How many bytes from the end
+    /// Number of bytes from the end
     #[arg(short = 'c', value_name = "BYTES")]
     bytes: Option<u64>,
 }
@@ -238,9 +260,11 @@ impl Tail {
 
 /// Nomad writes long flags with one dash.
 pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
-    const SWITCHES: [&str; 14] = [
+    const SWITCHES: [&str; 16] = [
         "detach",
         "json",
+        "verbose",
+        "quiet",
         "stdout",
         "stderr",
         "follow",
@@ -315,6 +339,21 @@ mod tests {
         };
         assert_eq!((task.as_deref(), tty, options.json), (Some("t"), true, false));
         assert_eq!(command, ["ls", "-json"]);
+    }
+
+    #[test]
+    fn the_verbosity_is_given_in_either_form_and_one_way_only() {
+        for (line, expected) in [
+            ("longshore status", Verbosity::Normal),
+            ("longshore -v status", Verbosity::Info),
+            ("longshore status -vv", Verbosity::Debug),
+            ("longshore run -verbose j.hcl", Verbosity::Info),
+            ("longshore run j.hcl -q", Verbosity::Quiet),
+            ("longshore -quiet run j.hcl", Verbosity::Quiet),
+        ] {
+            assert_eq!(parse(line).options.verbosity(), expected, "{line}");
+        }
+        assert!(Cli::try_parse_from(["longshore", "-v", "-q", "status"]).is_err());
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn unmet(constraint: &Constraint, resolve: &dyn Fn(&str) -> Option<St
     match holds(*operator, left.as_deref(), &right) {
         Ok(true) => None,
         Ok(false) => {
-            let found = left.map_or_else(|| "not known here".to_owned(), |left| format!("{left:?} here"));
+            let found = left.map_or_else(|| "unknown".to_owned(), |left| format!("{left:?} here"));
             Some(format!("{} is not met: it is {found}", asked()))
         }
         Err(error) => Some(format!("{}: {error}", asked())),
@@ -65,7 +65,7 @@ fn holds(operator: Operator, left: Option<&str>, right: &str) -> Result<bool, St
 /// Nomad's expressions are RE2's, whose classes are ASCII.
 fn regexp(pattern: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(pattern).unicode(false).build();
-    built.map_err(|error| format!("no regular expression: {error}"))
+    built.map_err(|error| format!("invalid regular expression: {error}"))
 }
 
 /// Numbers by size, all else by letters.
@@ -120,14 +120,17 @@ mod tests {
         assert!(!holds("${attr.gpu}", "=", "x") && !holds("${attr.gpu}", "is_set", ""));
         assert!(!holds("${attr.gpu}", "regexp", ".*") && !holds("${attr.gpu}", "version", "> 0"));
         let told = unmet(&constraint("${attr.gpu}", "==", "x"), &|_| None).unwrap();
-        assert_eq!(told, "constraint ${attr.gpu} = \"x\" is not met: it is not known here");
+        assert_eq!(told, "constraint ${attr.gpu} = \"x\" is not met: it is unknown");
     }
 
     #[test]
     fn what_cannot_be_read_is_told_before_a_machine_is_asked() {
         let told = |operator, value| malformed(&constraint("${attr.x}", operator, value)).unwrap_or_default();
-        assert!(told("regexp", "(").contains("constraint ${attr.x} regexp \"(\": no regular expression"));
-        assert_eq!(told("version", "about 3"), "constraint ${attr.x} version \"about 3\": \"about 3\" is no version");
+        assert!(told("regexp", "(").contains("constraint ${attr.x} regexp \"(\": invalid regular expression"));
+        assert_eq!(
+            told("version", "about 3"),
+            "constraint ${attr.x} version \"about 3\": \"about 3\" is not a version"
+        );
         assert_eq!((told("version", ">= 3").as_str(), told("=", "about 3").as_str()), ("", ""));
     }
 }

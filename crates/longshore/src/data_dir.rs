@@ -156,7 +156,7 @@ impl DataDir {
     pub(crate) fn lock(&self, id: &str) -> io::Result<Option<File>> {
         let directory = self.make_job(id)?;
         if let Some(other) = read(&directory)?.map(|state| state.id).filter(|other| other != id) {
-            let message = format!("an earlier version has kept job {other:?} where {id:?} belongs");
+            let message = format!("job {other:?} of an earlier version is stored where {id:?} belongs");
             return Err(io::Error::other(format!("{message}\nhint: longshore stop -purge {other}")));
         }
         let file = open_lock(&directory.join("lock"))?;
@@ -266,7 +266,7 @@ mod tests {
         let refused = data.lock("c_d").unwrap_err().to_string();
         assert_eq!(
             refused,
-            "an earlier version has kept job \"c/d\" where \"c_d\" belongs\nhint: longshore stop -purge c/d"
+            "job \"c/d\" of an earlier version is stored where \"c_d\" belongs\nhint: longshore stop -purge c/d"
         );
         data.purge("c/d").unwrap();
         assert!(data.lock("c_d").unwrap().is_some() && data.lock("c/d").unwrap().is_some());

@@ -158,7 +158,7 @@ async fn find(reattach: Reattach) -> Result<Option<DriverClient>, Failure> {
         Ok(Err(_)) => Ok(None),
         Err(_) => {
             let message = format!("the job's driver, process {pid}, does not answer within {} s", PATIENCE.as_secs());
-            Err(Failure::Engine(format!("{message}\nhint: kill -9 {pid}; its tasks go on")))
+            Err(Failure::Engine(format!("{message}\nhint: kill -9 {pid}; its tasks keep running")))
         }
     }
 }
@@ -175,7 +175,7 @@ async fn first_fingerprint(driver: &DriverClient) -> Result<Option<Fingerprint>,
 
 fn judged(fingerprint: Result<Option<Fingerprint>, ClientError>) -> Result<Fingerprint, Failure> {
     let fingerprint = fingerprint.map_err(|error| Failure::Engine(error.to_string()))?;
-    let fingerprint = fingerprint.ok_or_else(|| Failure::Engine("the driver told no fingerprint".to_owned()))?;
+    let fingerprint = fingerprint.ok_or_else(|| Failure::Engine("the driver sent no fingerprint".to_owned()))?;
     if fingerprint.health == nomad_plugin::driver::Health::Healthy {
         return Ok(fingerprint);
     }
@@ -202,7 +202,7 @@ async fn supervise(
         let client = current.borrow().clone();
         client.exited().await;
         drop(client);
-        report::note("the driver's process has ended; starting another, tasks go on");
+        report::note("the driver exited; restarting it, tasks keep running");
         let mut pause = FIRST_PAUSE;
         let client = loop {
             match launcher.launch().await {
@@ -215,7 +215,7 @@ async fn supervise(
         on_new(client.reattach_config());
         let handles = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
         while let Err(error) = take_over(&client, &handles).await {
-            report::note(&format!("tasks are taken over once that is possible: {error}"));
+            report::note(&format!("cannot recover tasks yet, retrying: {error}"));
             tokio::select! {
                 () = client.exited() => break,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -237,7 +237,7 @@ async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>
             Err(ClientError::Driver(error)) if error.recoverability == Recoverability::Recoverable => {
                 result = Err(error);
             }
-            Err(error) => report::note(&format!("failed to take over {id}: {error}")),
+            Err(error) => report::note(&format!("failed to recover {id}: {error}")),
         }
     }
     result

@@ -53,10 +53,10 @@ impl GroupRunner {
             // A network that is there already needs no time.
             biased;
             connected = self.connect() => connected.map_err(|error| {
-                (Phase::Failed, "Setup Failure", format!("failed to make the group's network: {error}"))
+                (Phase::Failed, "Setup Failure", format!("failed to create the group's network: {error}"))
             }),
             () = asked(&mut stop, Stop::Gently) => {
-                Err((Phase::Complete, "Killed", "stopped before the group's network was made".to_owned()))
+                Err((Phase::Complete, "Killed", "stopped before the group's network was created".to_owned()))
             }
         };
         let phase = match connected {

@@ -128,14 +128,14 @@ impl JobRunner {
 
     fn asked_to_stop(&self) -> Vec<String> {
         self.data.asked_to_stop(&self.job.id).unwrap_or_else(|error| {
-            report::note(&format!("failed to read which allocations are to end: {error}"));
+            report::note(&format!("failed to read which allocations to stop: {error}"));
             Vec::new()
         })
     }
 
     fn has_stopped(&self, alloc: &str) {
         if let Err(error) = self.data.has_stopped(&self.job.id, alloc) {
-            report::note(&format!("failed to forget that an allocation was to end: {error}"));
+            report::note(&format!("failed to delete an allocation's stop request: {error}"));
         }
     }
 }

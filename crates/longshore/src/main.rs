@@ -50,6 +50,7 @@ use self::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse_from(cli::normalised(std::env::args()));
+    report::set_verbosity(cli.options.verbosity());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

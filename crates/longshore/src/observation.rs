@@ -124,7 +124,7 @@ async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Answer {
     if task.phase.is_over() || task.run.is_empty() {
         return Answer::NotKnown;
     }
-    let Some(driver) = driver else { return Answer::None("its driver does not run".to_owned()) };
+    let Some(driver) = driver else { return Answer::None("its driver is not running".to_owned()) };
     match timeout(PATIENCE, driver.inspect_task(task.run.as_str().into())).await {
         Ok(Ok(inspected)) if inspected.state == Inspected::Running => Answer::Runs,
         Ok(Ok(_)) => Answer::Ended,
@@ -142,14 +142,12 @@ fn judge(task: &TaskState, has_agent: bool, answer: &Answer) -> Seen {
         (Phase::Failed, _) => (Status::Failed, task.reason()),
         (Phase::Pending | Phase::Running, Answer::Runs) => (Status::Running, None),
         (Phase::Pending, _) if has_agent => (Status::Pending, task.waits_for()),
-        (Phase::Pending, _) => lost("it waits to be started, and its agent is gone"),
+        (Phase::Pending, _) => lost("waiting to start, but its agent is not running"),
         (Phase::Running, Answer::None(why)) => unknown(why),
         (Phase::Running, Answer::NotKnown) if has_agent => unknown("its driver does not know it"),
-        (Phase::Running, Answer::NotKnown) => lost("its agent is gone, and its driver does not know it"),
-        (Phase::Running, Answer::Ended) if has_agent => {
-            lost("its container has ended, which its agent has not noticed")
-        }
-        (Phase::Running, Answer::Ended) => lost("its container has ended, and its agent is gone"),
+        (Phase::Running, Answer::NotKnown) => lost("its agent is not running and its driver does not know it"),
+        (Phase::Running, Answer::Ended) if has_agent => lost("its container has exited, but its agent has not noticed"),
+        (Phase::Running, Answer::Ended) => lost("its container has exited and its agent is not running"),
     };
     Seen { status, why }
 }
@@ -171,12 +169,12 @@ impl Observation {
         let of = |status| self.job.allocs.iter().filter(move |alloc| self.alloc(alloc) == status);
         match Status::together(self.job.allocs.iter().map(|alloc| self.alloc(alloc))) {
             Status::Running | Status::Pending if !self.has_agent => {
-                Seen { status: Status::Lost, why: Some("its agent is gone".to_owned()) }
+                Seen { status: Status::Lost, why: Some("its agent is not running".to_owned()) }
             }
             Status::Failed => {
                 let runs = of(Status::Running).count();
                 let why =
-                    format!("{} of {} allocations failed, {runs} run", of(Status::Failed).count(), self.seen.len());
+                    format!("{} of {} allocations failed, {runs} running", of(Status::Failed).count(), self.seen.len());
                 Seen { status: Status::Failed, why: Some(why).filter(|_| runs > 0) }
             }
             status => {
@@ -241,7 +239,7 @@ mod tests {
         let ended = |phase| (phase, Answer::NotKnown);
 
         let both = status(true, &[&[runs()], &[ended(Phase::Failed)]]);
-        assert_eq!(both, (Status::Failed, Some("1 of 2 allocations failed, 1 run".into())));
+        assert_eq!(both, (Status::Failed, Some("1 of 2 allocations failed, 1 running".into())));
         assert_eq!(status(true, &[&[ended(Phase::Failed)]]), (Status::Failed, None));
         assert_eq!(status(true, &[&[runs(), ended(Phase::Pending)]]), (Status::Running, None));
         assert_eq!(status(true, &[&[runs()], &[ended(Phase::Complete)]]), (Status::Running, None));
@@ -289,7 +287,7 @@ mod tests {
         let seen = judge(&waiting, true, &Answer::NotKnown);
 
         assert_eq!(seen.status, Status::Pending);
-        assert_eq!(seen.why.as_deref(), Some("Exit Code: 3; it is started again in 10s"));
+        assert_eq!(seen.why.as_deref(), Some("Exit Code: 3; restarts in 10s"));
     }
 
     #[test]

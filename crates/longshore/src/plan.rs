@@ -43,7 +43,7 @@ impl Plan {
             over = std::mem::take(&mut state.allocs);
         } else {
             continues(&state, job)?;
-            notes.push(format!("taking over {} allocation(s) that an earlier agent left", state.allocs.len()));
+            notes.push(format!("recovering {} allocation(s) of an earlier agent", state.allocs.len()));
             if state.source_digest != digest {
                 notes.push(
                     "the job file has changed: running tasks are not updated; stop the job to apply the change".into(),
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(plan.handles().into_keys().collect::<Vec<_>>(), ["a/t/1".into()]);
         assert_eq!((&plan.state.allocs, plan.over.len(), plan.state.placed), (&before.allocs, 0, false));
         assert!(plan.takes_over(&before.allocs[0]));
-        assert_eq!(plan.notes[0], "taking over 1 allocation(s) that an earlier agent left");
+        assert_eq!(plan.notes[0], "recovering 1 allocation(s) of an earlier agent");
         assert!(plan.notes[1].starts_with("the job file has changed: "), "{:?}", plan.notes);
     }
 

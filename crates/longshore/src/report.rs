@@ -1,8 +1,9 @@
-//! What is told to the person: answers on standard output, everything else on standard error.
+//! What is printed: answers on standard output, everything else on standard error.
 
 use std::{
     fmt::Write as _,
     io::Write as _,
+    sync::atomic::{AtomicU8, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -10,6 +11,33 @@ use nomad_plugin::text::is_harmless;
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::{bars::aside, state::Event};
+
+/// How much is printed to standard error beside errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Verbosity {
+    /// Nothing.
+    Quiet,
+    /// Notes, events of tasks, warnings of the driver.
+    Normal,
+    /// Also what the driver logs at the level info, or what `LONGSHORE_LOG` selects.
+    Info,
+    /// Also what it logs at the level debug.
+    Debug,
+}
+
+/// The verbosity of the command; unit tests print nothing.
+static VERBOSITY: AtomicU8 = AtomicU8::new(if cfg!(test) { Verbosity::Quiet } else { Verbosity::Normal } as u8);
+
+/// Sets the verbosity of this process.
+pub(crate) fn set_verbosity(verbosity: Verbosity) {
+    VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
+}
+
+/// Whether the command prints that much.
+pub(crate) fn is_at_least(verbosity: Verbosity) -> bool {
+    VERBOSITY.load(Ordering::Relaxed) >= verbosity as u8
+}
 
 /// A line of an answer. A reader that is gone ends nothing.
 pub(crate) fn line(text: &str) {
@@ -32,6 +60,9 @@ pub(crate) fn bytes(bytes: &[u8]) -> std::io::Result<()> {
 
 /// A remark.
 pub(crate) fn note(text: &str) {
+    if !is_at_least(Verbosity::Normal) {
+        return;
+    }
     let text = without_commands(text);
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "==> {text}"));
 }
@@ -68,6 +99,9 @@ pub(crate) fn error(text: &str) {
 
 /// Something that happened to a task.
 pub(crate) fn event(alloc: &str, task: &str, event: &Event) {
+    if !is_at_least(Verbosity::Normal) {
+        return;
+    }
     let Event { at, kind, message } = event;
     let line = harmless(&format!("    {} {} {task}: {kind}: {message}", clock(*at), short(alloc)));
     let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "{line}"));

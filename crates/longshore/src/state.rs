@@ -156,7 +156,7 @@ impl TaskState {
         let Some(at) = self.restarts_at else { return self.reason() };
         let time = at.duration_since(SystemTime::now()).unwrap_or_default().as_millis().div_ceil(1000);
         let reason = self.reason().map(|reason| format!("{reason}; ")).unwrap_or_default();
-        Some(format!("{reason}it is started again in {time}s"))
+        Some(format!("{reason}restarts in {time}s"))
     }
 }
 

@@ -260,7 +260,7 @@ impl TaskRunner {
             async move { client.destroy_task(id, Force::Yes).await }
         });
         if let Err(error) = destroyed.await {
-            report::note(&format!("failed to remove what is left of a task: {error}"));
+            report::note(&format!("failed to clean up a task: {error}"));
         }
         outcome
     }
@@ -290,9 +290,9 @@ impl TaskRunner {
         };
         let Err(error) = asked.await else { return };
         // A signal that there is not, for example: nothing else would end the task.
-        self.event("Killing", &format!("failed to stop, so it is killed: {error}"));
+        self.event("Killing", &format!("failed to stop; killing it: {error}"));
         let Err(error) = kill().await else { return };
-        self.event("Killing", &format!("failed to kill, which is tried until it ends: {error}"));
+        self.event("Killing", &format!("failed to kill; retrying until it ends: {error}"));
         // The engine is away. It must not go on with the task when it is back.
         while kill().await.is_err_and(|error| !error.is_task_not_found()) {
             tokio::time::sleep(KILL_AGAIN).await;

@@ -24,8 +24,7 @@ pub(crate) fn validate(
     for (group, task) in job.groups.iter().flat_map(|group| group.tasks.iter().map(move |task| (group, task))) {
         problems.extend(task.templates.iter().flat_map(|each| template::misplaced(each, &task.name, directory)));
         if task.driver != "docker" {
-            let message =
-                format!("task {:?} needs the driver {:?}; there is the driver docker here", task.name, task.driver);
+            let message = format!("task {:?} needs the driver {:?}; only docker is available", task.name, task.driver);
             problems.push(nomad_jobspec::Problem::new(message));
             continue;
         }

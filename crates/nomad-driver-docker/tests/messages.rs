@@ -209,7 +209,11 @@ fn each_text_has_its_row_and_each_row_its_text() {
     for path in files {
         let mut texts = Texts::default();
         texts.visit_file(&syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap());
-        let below = if path.ends_with("lib.rs") { path.with_file_name("") } else { path.with_extension("") };
+        let below = if path.ends_with("lib.rs") || path.ends_with("main.rs") {
+            path.with_file_name("")
+        } else {
+            path.with_extension("")
+        };
         of_tests.extend(texts.test_modules.iter().map(|module| below.join(module).with_extension("rs")));
         found.insert(path, texts.found);
     }

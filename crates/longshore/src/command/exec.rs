@@ -51,7 +51,7 @@ pub(super) async fn exec(
     match code {
         Some(0) => Ok(()),
         Some(code) => Err(Failure::Code(u8::try_from(code).unwrap_or(u8::MAX))),
-        None => Err(Failure::Engine("the command's end was not told".to_owned())),
+        None => Err(Failure::Engine("the driver did not report how the command ended".to_owned())),
     }
 }
 

@@ -56,13 +56,13 @@ async fn gather(options: &Options, data: &DataDir) -> Result<BTreeMap<String, Kn
     for (job, driver) in &drivers {
         match ImageClient::new(driver.channel()).list(&[]).await {
             Ok(listed) => listed.into_iter().for_each(|listed| add(&mut known, listed.image, None)),
-            Err(error) => report::note(&format!("images of job {job:?} are not shown: {error}")),
+            Err(error) => report::note(&format!("cannot list the images of job {job:?}: {error}")),
         }
     }
     let alone: BTreeMap<PathBuf, &JobState> =
         jobs.iter().filter(|job| !drivers.contains_key(&job.id)).map(|job| (state_dir(data, &job.id), job)).collect();
     for job in alone.values().filter(|job| !job.phase().is_over()) {
-        report::note(&format!("job {:?} has no agent: what its tasks use is not known", job.id));
+        report::note(&format!("job {:?} has no running agent: images used by its tasks are unknown", job.id));
     }
     let driver = Launcher::new(options)?.standalone(data).launch().await?;
     let state_dirs: Vec<PathBuf> = alone.keys().cloned().collect();
@@ -108,12 +108,12 @@ fn show(known: Vec<Known>) {
     if known.is_empty() {
         return report::line("No images");
     }
-    let mut rows = vec![["ID", "Size", "Names", "Used by", "Goes"].map(str::to_owned)];
+    let mut rows = vec![["ID", "Size", "Names", "Used by", "Removed"].map(str::to_owned)];
     for Known { image, unattended } in known {
         let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
         let by: Vec<String> = image.tasks.iter().map(user).collect();
         let by = match (by.is_empty(), image.used) {
-            (true, true) => "a start or a network".to_owned(),
+            (true, true) => "a starting task or a network".to_owned(),
             (true, false) => "-".to_owned(),
             (false, _) => by.join(", "),
         };
@@ -137,12 +137,12 @@ fn goes(image: &Image, unattended: &BTreeSet<String>) -> String {
         Fate::GoesAfter(_) | Fate::GoesIn(_) if image.used => "in use".to_owned(),
         Fate::GoesAfter(time) | Fate::GoesIn(time) => format!("in {}", duration(time)),
         Fate::Kept(Kept::Prefetched) => "kept: prefetched".to_owned(),
-        Fate::Kept(Kept::Found) => "kept: was here before".to_owned(),
+        Fate::Kept(Kept::Found) => "kept: already present".to_owned(),
         Fate::Kept(Kept::CleanupOff) => "kept: gc.image is off".to_owned(),
-        Fate::Kept(Kept::Unattended) if unattended.is_empty() => "kept: its driver does not run".to_owned(),
+        Fate::Kept(Kept::Unattended) if unattended.is_empty() => "kept: its driver is not running".to_owned(),
         Fate::Kept(Kept::Unattended) => {
             let jobs: Vec<&str> = unattended.iter().map(String::as_str).collect();
-            format!("kept: {} does not run", jobs.join(", "))
+            format!("kept: {} is not running", jobs.join(", "))
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(together(&[(brought.clone(), None)]), "in 2m30s");
         assert_eq!(together(&[(found.clone(), None), (brought.clone(), None)]), "in use");
         assert_eq!(together(&[(brought, None), (kept, None)]), "kept: prefetched");
-        assert_eq!(together(&[(left.clone(), Some("a")), (left.clone(), Some("b"))]), "kept: a, b does not run");
-        assert_eq!(together(&[(found, None), (left, Some("a"))]), "kept: a does not run");
+        assert_eq!(together(&[(left.clone(), Some("a")), (left.clone(), Some("b"))]), "kept: a, b is not running");
+        assert_eq!(together(&[(found, None), (left, Some("a"))]), "kept: a is not running");
     }
 }

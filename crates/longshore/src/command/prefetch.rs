@@ -55,12 +55,12 @@ pub(super) async fn forget(target: &JobFile, options: &Options, data: &DataDir) 
     let kept = prefetched::read(data).map_err(|error| data.failed(&error))?;
     if let Some(other) = names.iter().find(|name| !kept.contains(*name)) {
         let kept: Vec<String> = kept.into_iter().collect();
-        let kept = if kept.is_empty() { "nothing".to_owned() } else { kept.join(", ") };
-        return Err(Failure::Usage(format!("{other} is not kept\nhint: kept is {kept}")));
+        let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
+        return Err(Failure::Usage(format!("{other} is not pinned\nhint: pinned images: {kept}")));
     }
     keep(data, |kept| kept.retain(|name| !names.contains(name))).await?;
     for name in names {
-        report::line(&format!("{name}: kept no longer"));
+        report::line(&format!("{name}: unpinned"));
     }
     Ok(())
 }
@@ -180,7 +180,7 @@ async fn follow(
     options: &Options,
     missing: &mut BTreeSet<String>,
 ) -> Result<(), Failure> {
-    let unheard = |error: std::io::Error| Failure::Usage(format!("failed to take over signals: {error}"));
+    let unheard = |error: std::io::Error| Failure::Usage(format!("failed to install signal handlers: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(unheard)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(unheard)?;
     let mut failed = BTreeSet::new();
@@ -188,8 +188,8 @@ async fn follow(
     loop {
         let step = tokio::select! {
             step = steps.next() => step,
-            _ = interrupts.recv() => break report::note("interrupted: what is not here yet is given up"),
-            _ = terminations.recv() => break report::note("ended: what is not here yet is given up"),
+            _ = interrupts.recv() => break report::note("interrupted: the remaining images are not fetched"),
+            _ = terminations.recv() => break report::note("ended: the remaining images are not fetched"),
         };
         match step {
             None => break,
@@ -226,7 +226,7 @@ fn told(outcome: &Outcome) -> String {
         // An engine with images in containerd's store does not tell the size of what comes at once.
         Outcome::Pulled { bytes: 0, took } => format!("pulled in {:.1} s", took.as_secs_f64()),
         Outcome::Pulled { bytes, took } => format!("pulled {} in {:.1} s", report::mib(*bytes), took.as_secs_f64()),
-        Outcome::Archived => "comes from an archive when the task starts".to_owned(),
+        Outcome::Archived => "loaded from an archive when the task starts".to_owned(),
         Outcome::Failed(error) => error.clone(),
     }
 }
@@ -250,7 +250,9 @@ async fn keep(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>)) -> Res
     for (job, driver) in images::running(&data.all().map_err(unread)?).await {
         match ImageClient::new(driver.channel()).keep(kept.clone()).await {
             Ok(()) | Err(ImageError::Unserved) => {}
-            Err(error) => report::note(&format!("the driver of job {job:?} does not know what is kept: {error}")),
+            Err(error) => {
+                report::note(&format!("cannot update the pinned images of the driver of job {job:?}: {error}"));
+            }
         }
     }
     Ok(())
@@ -295,9 +297,9 @@ impl Shown {
         let sum = |bytes: fn(&image_service::Layer) -> u64| pull.layers.iter().map(bytes).sum();
         let (bytes, total) = (sum(|layer| layer.bytes), sum(|layer| layer.total));
         let state = match pull.place {
-            Some(place) => format!("waits, place {place} in the queue"),
-            None if total == 0 => "is pulled".to_owned(),
-            None => format!("is pulled, {} of {}", report::mib(bytes), report::mib(total)),
+            Some(place) => format!("queued at position {place}"),
+            None if total == 0 => "pulling".to_owned(),
+            None => format!("pulling, {} of {}", report::mib(bytes), report::mib(total)),
         };
         report::note(&format!("{image}: {state}"));
         last.insert(image.to_owned(), now);

@@ -29,13 +29,14 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
     let detached = std::env::var_os(DETACHED).is_some();
     let mut file = file.clone();
     if detached {
-        (file.variables, file.environment) =
-            handed_over().map_err(|error| Failure::Usage(format!("no variables are handed over: {error}")))?;
+        (file.variables, file.environment) = handed_over().map_err(|error| {
+            Failure::Usage(format!("failed to read the variables for the background process: {error}"))
+        })?;
     }
     let loaded = job_file::load(&file)?;
     let launcher = Launcher::new(options)?.for_job(&data, &loaded.parsed.job.id);
     let (stop, stopping) = watch::channel(Stop::No);
-    let failed = |error: std::io::Error| Failure::Usage(format!("failed to take over signals: {error}"));
+    let failed = |error: std::io::Error| Failure::Usage(format!("failed to install signal handlers: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
     let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
@@ -58,7 +59,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
                 *stop = if *stop == Stop::No { Stop::Gently } else { Stop::Now };
                 report::note(match stop {
                     Stop::Now => "killing the job",
-                    _ => "stopping the job; once more to kill it",
+                    _ => "stopping the job; interrupt again to kill it",
                 });
             });
         }

@@ -10,7 +10,7 @@ pub(super) async fn signal(of: &TaskOf, signal: &str, data: &DataDir) -> Result<
     for found in &found {
         let answer = driver.signal_task(found.id(), signal.to_owned()).await;
         answer.map_err(|error| Failure::Usage(error.to_string()))?;
-        report::line(&format!("{signal} was sent to {} {}", report::short(&found.alloc.id), found.task));
+        report::line(&format!("sent {signal} to {} {}", report::short(&found.alloc.id), found.task));
     }
     Ok(())
 }

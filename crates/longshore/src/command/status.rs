@@ -53,7 +53,9 @@ fn show(observation: &Observation) {
         (true, _) => {}
         (false, true) => report::line(&format!("Agent       = process {}", job.agent.pid)),
         (false, false) => {
-            report::line("Agent       = gone; `longshore run FILE` takes its tasks over, `stop` ends them");
+            report::line(
+                "Agent       = not running; `longshore run FILE` recovers its tasks, `longshore stop` ends them",
+            );
         }
     }
     for alloc in &job.allocs {

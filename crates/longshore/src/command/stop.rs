@@ -65,7 +65,7 @@ pub(super) async fn purge(target: &str, confirm: Confirm, options: &Options, dat
     let job = match target::named(target, data)? {
         Named::Job(job) => job,
         Named::Prefix(job) if confirm == Confirm::Given || is_wanted(&job.id)? => job,
-        Named::Prefix(job) => return Err(Failure::Usage(format!("job {:?} is left as it is", job.id))),
+        Named::Prefix(job) => return Err(Failure::Usage(format!("job {:?} was not changed", job.id))),
         Named::Alloc(job) => {
             let message = format!("{target:?} is an allocation of job {:?}, and only jobs can be purged", job.id);
             return Err(Failure::Usage(format!("{message}\nhint: longshore stop -purge {}", job.id)));
@@ -77,7 +77,7 @@ pub(super) async fn purge(target: &str, confirm: Confirm, options: &Options, dat
         AllocDir::new(data.path(), &alloc.id).remove().map_err(failed)?;
     }
     data.purge(&job.id).map_err(failed)?;
-    report::line(&format!("job {:?} is stopped and forgotten", job.id));
+    report::line(&format!("job {:?} is stopped and purged", job.id));
     Ok(())
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn purge(target: &str, confirm: Confirm, options: &Options, dat
 fn is_wanted(job: &str) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        let message = format!("to purge job {job:?}, its whole id must be given, or -yes");
+        let message = format!("to purge job {job:?}, give its full id, or -yes");
         return Err(Failure::Usage(format!("{message}\nhint: longshore stop -purge {job}")));
     }
     let mut answer = String::new();
@@ -157,7 +157,7 @@ async fn end(job: &str, part: Part<'_>, options: &Options, data: &DataDir) -> Re
             asked = agent;
         }
         wait.judge(&state, agent, Instant::now())
-            .map_err(|why| Failure::Engine(format!("job {job:?} is not stopped: {why}")))?;
+            .map_err(|why| Failure::Engine(format!("failed to stop job {job:?}: {why}")))?;
         sleep(PERIOD).await;
     }
 }
@@ -181,7 +181,8 @@ impl Wait {
         };
         let silence = now.duration_since(since);
         let Some(agent) = agent else {
-            let message = "another process holds it, which is not its agent\nhint: try again when that has ended";
+            let message =
+                "another process, which is not its agent, holds its lock\nhint: try again when that process has exited";
             return if silence < HANDOVER { Ok(()) } else { Err(message.to_owned()) };
         };
         let tasks = || state.allocs.iter().flat_map(|alloc| alloc.tasks.values()).filter(|task| !task.phase.is_over());
@@ -194,7 +195,7 @@ impl Wait {
             return Ok(());
         }
         let Process { pid, .. } = agent;
-        let message = format!("its agent, process {pid}, has done nothing for {} s", silence.as_secs());
+        let message = format!("its agent, process {pid}, has made no progress for {} s", silence.as_secs());
         Err(format!("{message}\nhint: kill -9 {pid}, and stop the job again"))
     }
 }
@@ -208,7 +209,7 @@ async fn end_what_is_left(
     if part.is_over(&state) {
         return Ok(());
     }
-    report::note("the job's agent is gone; its tasks are stopped from here");
+    report::note("the job's agent is not running; stopping its tasks directly");
     let left = state.allocs.iter().flat_map(|alloc| left_running(&alloc.tasks));
     let handles = left.map(|(_, handle)| (handle.config.id.clone(), handle)).collect();
     let launcher = Launcher::new(options)?.for_job(data, &state.id);
@@ -253,7 +254,7 @@ async fn end_tasks(alloc: &mut AllocState, driver: &Driver) -> Result<(), Unende
 enum Unended {
     #[error(transparent)]
     Refused(#[from] ClientError),
-    #[error("the driver has not ended {0} in time")]
+    #[error("the driver did not stop {0} in time")]
     Late(String),
 }
 
@@ -281,7 +282,7 @@ async fn ended(task: &TaskState, given: Duration, driver: &Driver) -> Result<Opt
         if let Err(error) = &stopped
             && !error.is_task_not_found()
         {
-            report::note(&format!("failed to stop {id}, so it is killed: {error}"));
+            report::note(&format!("failed to stop {id}; killing it: {error}"));
             stopped = stop(Duration::ZERO, KILL).await;
         }
         match stopped {
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(
             why,
             format!(
-                "its agent, process {pid}, has done nothing for 180 s\nhint: kill -9 {pid}, and stop the job again"
+                "its agent, process {pid}, has made no progress for 180 s\nhint: kill -9 {pid}, and stop the job again"
             )
         );
         // News are that it does something.
@@ -357,6 +358,9 @@ mod tests {
         let judged = [begin, begin + HANDOVER].map(|now| wait.judge(&state, None, now));
 
         assert_eq!(judged[0], Ok(()));
-        assert!(judged[1].as_ref().unwrap_err().starts_with("another process holds it"), "{judged:?}");
+        assert!(
+            judged[1].as_ref().unwrap_err().starts_with("another process, which is not its agent, holds its lock"),
+            "{judged:?}"
+        );
     }
 }

@@ -77,10 +77,10 @@ pub(super) fn named(target: &str, data: &DataDir) -> Result<Named, Failure> {
     }
     match found.len() {
         1 => Ok(found.remove(0).1),
-        0 => Err(Failure::Usage(format!("no job or allocation is called {target:?}\nhint: longshore status"))),
+        0 => Err(Failure::Usage(format!("no job or allocation matches {target:?}\nhint: longshore status"))),
         _ => {
             let names: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
-            Err(Failure::Usage(format!("{target:?} may be one of several: {}", names.join(", "))))
+            Err(Failure::Usage(format!("{target:?} is ambiguous: {}", names.join(", "))))
         }
     }
 }
@@ -123,7 +123,7 @@ pub(super) async fn running<'a>(
         format!("task {:?} of allocation {} is {}{why}", found.task, report::short(&found.alloc.id), status.name())
     };
     let how: Vec<String> = others.iter().map(how).collect();
-    Err(Failure::Usage(format!("nothing that is meant runs: {}", how.join(", "))))
+    Err(Failure::Usage(format!("no matching task is running: {}", how.join(", "))))
 }
 
 /// The one that is meant.
@@ -136,8 +136,8 @@ pub(super) fn one(mut found: Vec<Found<'_>>, alloc: Which) -> Result<Found<'_>, 
     }
     let names = found.iter().map(|found| format!("{} {}", report::short(&found.alloc.id), found.task));
     let names: Vec<String> = names.collect();
-    let hint = if tasks.len() > 1 { "name the allocation and the task" } else { "name the allocation, or say -job" };
-    Err(Failure::Usage(format!("which task is meant? {}\nhint: {hint}", names.join(", "))))
+    let hint = if tasks.len() > 1 { "name the allocation and the task" } else { "name the allocation, or use -job" };
+    Err(Failure::Usage(format!("several tasks match: {}\nhint: {hint}", names.join(", "))))
 }
 
 impl Found<'_> {
@@ -149,9 +149,8 @@ impl Found<'_> {
 /// The driver that runs a job's tasks.
 pub(super) async fn driver(job: &JobState) -> Result<DriverClient, Failure> {
     let hint =
-        if job.agent.runs() { "" } else { "\nhint: its agent is gone; `longshore run FILE` takes its tasks over" };
-    let failed =
-        |error: &str| Failure::Engine(format!("the driver of job {:?} cannot be asked: {error}{hint}", job.id));
-    let reattach = job.driver.clone().ok_or_else(|| failed("it does not run"))?;
+        if job.agent.runs() { "" } else { "\nhint: its agent is not running; `longshore run FILE` recovers its tasks" };
+    let failed = |error: &str| Failure::Engine(format!("cannot reach the driver of job {:?}: {error}{hint}", job.id));
+    let reattach = job.driver.clone().ok_or_else(|| failed("it is not running"))?;
     DriverClient::reattach(reattach).await.map_err(|error| failed(&error.to_string()))
 }

@@ -16,7 +16,8 @@ pub(super) fn meets(version: &str, asked: &str, prereleases: Prereleases) -> Res
     let mut met = true;
     for part in asked.split(',').map(str::trim) {
         let operator = part.trim_end_matches(|c: char| !matches!(c, '<' | '>' | '=' | '~' | '!'));
-        let wanted = Version::parse(part[operator.len()..].trim()).ok_or_else(|| format!("{part:?} is no version"))?;
+        let wanted =
+            Version::parse(part[operator.len()..].trim()).ok_or_else(|| format!("{part:?} is not a version"))?;
         let known = match operator {
             "" | "=" | "!=" | ">" | ">=" | "<" | "<=" => true,
             "~>" => prereleases == Prereleases::OnlyWhereNamed,

@@ -1,6 +1,7 @@
 //! Starts the driver's program, configured for a job or for none.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 use image_service::{ImageClient, ImageError};
 use nomad_jobspec::{body::Body, decode::decode};
 use nomad_plugin::{
-    client::{ClientError, DriverClient, LaunchOptions},
+    client::{ClientError, DriverClient, LaunchOptions, LogLine},
     driver::SetConfig,
     hclspec::Spec,
     msgpack::{Value, encode},
@@ -24,7 +25,8 @@ use crate::{
     agent_file::{self, STATE_DIR},
     cli::Options,
     data_dir::DataDir,
-    prefetched, report,
+    prefetched,
+    report::{self, Verbosity},
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,7 +112,7 @@ impl Launch for Launcher {
         let options = LaunchOptions {
             program: self.program.clone(),
             args: Vec::new(),
-            env: Vec::new(),
+            env: driver_environment(),
             socket_dir: self.data.as_ref().and_then(socket_dir),
             start_timeout: START_TIMEOUT,
             log: Arc::new(log),
@@ -162,13 +164,52 @@ pub(crate) fn state_dir(data: &DataDir, job: &str) -> PathBuf {
     data.job(job).join("driver")
 }
 
-/// The driver's own log: errors and warnings are for the person.
-fn log(line: nomad_plugin::client::LogLine) {
-    use nomad_plugin::client::LogLine;
+/// The filter of the driver's log.
+const FILTER: &str = "LONGSHORE_LOG";
+
+/// Has the driver log at the level debug where that is to be printed and no filter is set.
+fn driver_environment() -> Vec<(OsString, OsString)> {
+    let wants_debug = report::is_at_least(Verbosity::Debug) && std::env::var_os(FILTER).is_none();
+    wants_debug.then(|| (FILTER.into(), "debug".into())).into_iter().collect()
+}
+
+/// Prints a line of the driver's log, where it is to be printed.
+fn log(line: LogLine) {
     if let LogLine::Entry { level, message, fields } = line
-        && matches!(level.as_str(), "warn" | "error")
+        && is_printed(&level, report::is_at_least)
     {
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        report::note(&format!("driver: {message} {}", fields.join(" ")));
+        let text = format!("driver: {message} {}", fields.join(" "));
+        if level == "error" && !report::is_at_least(Verbosity::Normal) {
+            report::error(&text);
+        } else {
+            report::note(&text);
+        }
+    }
+}
+
+/// Whether a line of a level is printed. From -v on that is all that the driver writes: `LONGSHORE_LOG` selects it.
+fn is_printed(level: &str, is_at_least: impl Fn(Verbosity) -> bool) -> bool {
+    match level {
+        "error" => true,
+        "warn" => is_at_least(Verbosity::Normal),
+        _ => is_at_least(Verbosity::Info),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_drivers_log_is_printed_by_level() {
+        let printed = |verbosity: Verbosity| {
+            ["error", "warn", "info", "debug"].map(|level| is_printed(level, |least| verbosity >= least))
+        };
+
+        assert_eq!(printed(Verbosity::Quiet), [true, false, false, false]);
+        assert_eq!(printed(Verbosity::Normal), [true, true, false, false]);
+        assert_eq!(printed(Verbosity::Info), [true; 4]);
+        assert_eq!(printed(Verbosity::Debug), [true; 4]);
     }
 }

@@ -75,7 +75,7 @@ pub(super) async fn connect(alloc: &AllocState, network: &mut NetworkState, reco
     }
     let result = &network.connected;
     let address = result["ips"][0]["address"].as_str().and_then(|address| address.split('/').next());
-    network.address = Some(address.ok_or_else(|| format!("the CNI plugins told no address: {result}"))?.to_owned());
+    network.address = Some(address.ok_or_else(|| format!("the CNI plugins reported no address: {result}"))?.to_owned());
     Ok(())
 }
 

@@ -87,7 +87,7 @@ fn text(args: &[Value], index: usize) -> Result<String, FuncError> {
 
 fn int(args: &[Value], index: usize) -> Result<i64, FuncError> {
     let text = text(args, index)?;
-    text.trim().parse().map_err(|_| wrong(format!("{text:?} is no whole number")))
+    text.trim().parse().map_err(|_| wrong(format!("{text:?} is not a whole number")))
 }
 
 fn stripped(args: &[Value], strip: impl Fn(&str, &str) -> Option<String>) -> Answer {

@@ -62,7 +62,7 @@ impl OnTerminal {
     fn bar(&self, image: &str) {
         let drawn = |line: &str| line.contains(" downloading [") && line.contains("iB/2.00 MiB");
         wait_until("a bar", || self.seen().split(['\n', '\r']).any(drawn));
-        assert!(self.seen().contains(&format!("{image} is pulled")), "{}", self.seen());
+        assert!(self.seen().contains(&format!("{image} pulling")), "{}", self.seen());
         assert!(!self.seen().contains("0/0"), "a bar of nothing is drawn: {}", self.seen());
     }
 }

@@ -95,7 +95,7 @@ fn a_tasks_last_lines_are_shown_whichever_way_it_is_named() {
     assert_eq!(machine.ok(&["exec", "-job", "many", "echo", "any"]), "any\n");
     let which = machine.run(&["logs", "many"]);
     assert_eq!(which.status.code(), Some(2));
-    assert!(text(&which.stderr).ends_with("hint: name the allocation, or say -job\n"), "{}", text(&which.stderr));
+    assert!(text(&which.stderr).ends_with("hint: name the allocation, or use -job\n"), "{}", text(&which.stderr));
     let usage = machine.ok(&["stats", "-json", "many", "t"]);
     let order: Vec<Value> = usage.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
@@ -133,7 +133,11 @@ fn a_jobs_status_tells_that_its_agent_is_gone_and_keeps_secrets() {
     machine.kill_agent("quiet");
 
     assert_eq!((&running["status"], &running["allocs"][0]["name"]), (&"running".into(), &"quiet.g[0]".into()));
-    assert!(machine.ok(&["status", "quiet"]).contains("Agent       = gone; `longshore run FILE` takes its tasks over"));
+    assert!(
+        machine
+            .ok(&["status", "quiet"])
+            .contains("Agent       = not running; `longshore run FILE` takes its tasks over")
+    );
     assert!(!machine.ok(&["status", "-json"]).contains("hunter2"));
 }
 

@@ -74,7 +74,7 @@ fn a_task_that_is_started_again_is_waited_for_until_it_runs_or_has_failed() {
 
     let said = text(&second.stderr);
     assert_eq!(second.status.code(), Some(0), "{said}");
-    assert!(said.contains("Exit Code: 3") && said.contains("it is started again in 1s\n"), "{said}");
+    assert!(said.contains("Exit Code: 3") && said.contains("restarts in 1s\n"), "{said}");
     let state = machine.state("second");
     let task = Machine::task(&state, "t");
     assert_eq!((task["status"].as_str(), task["restarts"].as_i64()), (Some("running"), Some(1)));
@@ -119,12 +119,12 @@ fn a_group_that_fails_is_an_error_though_others_run_and_is_told_ever_after() {
 
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the job's other allocations go on; `longshore stop two` ends them"), "{said}");
+    assert!(said.contains("the job's other allocations keep running; `longshore stop two` ends them"), "{said}");
     let runs = || machine.state("two")["allocs"][1]["status"] == "running";
     wait_until("the other group", runs);
     let state = machine.state("two");
     assert_eq!((&state["status"], &state["allocs"][0]["status"]), (&"failed".into(), &"failed".into()));
-    assert_eq!(state["why"], "1 of 2 allocations failed, 1 run");
+    assert_eq!(state["why"], "1 of 2 allocations failed, 1 running");
     assert!(machine.ok(&["status"]).lines().any(|line| line.starts_with("two ") && line.contains("failed")));
     assert_eq!(machine.containers().len(), 1);
     machine.ok(&["stop", "two"]);
@@ -144,6 +144,6 @@ fn an_agent_that_dies_before_the_job_runs_is_an_error_that_says_so() {
     let output = run.wait_with_output().unwrap();
 
     assert_eq!(output.status.code(), Some(3));
-    assert!(text(&output.stderr).contains("the job's agent was ended by signal 9\n"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the job's agent was killed by signal 9\n"), "{}", text(&output.stderr));
     machine.stop_orphan("early", &[]);
 }

@@ -111,7 +111,7 @@ fn a_prefetched_image_is_kept_by_the_driver_that_brought_it_and_by_the_next() {
     kill([killed.try_into().unwrap()]);
     wait_until("another driver", || driver() != killed);
     assert!(is_local(&wanted));
-    assert_eq!(machine.ok(&["prefetch", "-forget", &wanted]), format!("{wanted}: kept no longer\n"));
+    assert_eq!(machine.ok(&["prefetch", "-forget", &wanted]), format!("{wanted}: unpinned\n"));
     wait_until("the forgotten image is gone", || !is_local(&wanted));
     assert_eq!(machine.run(&["prefetch", "-forget", &wanted]).status.code(), Some(2));
 }
@@ -147,7 +147,7 @@ fn a_job_files_images_are_fetched_with_their_credentials_and_what_cannot_be_had_
     let pulled = if has_containerd_store() { "" } else { "1.0 MiB in " };
     assert!(said.contains(&format!("{wanted}: pulled {pulled}")), "{said}");
     assert!(said.contains(&format!("{}: already present\n", image())), "{said}");
-    assert!(said.contains("longshore-test/archived:1: comes from an archive when the task starts\n"), "{said}");
+    assert!(said.contains("longshore-test/archived:1: loaded from an archive when the task starts\n"), "{said}");
     assert!(errors.contains(&format!("Error: Failed to pull `{missing}`: ")), "{errors}");
     assert!(errors.contains(if has_containerd_store() { "not found" } else { "manifest unknown" }), "{errors}");
     assert!(errors.ends_with(&format!("Error: not fetched: {missing}\n")), "{errors}");
@@ -161,7 +161,7 @@ fn a_job_files_images_are_fetched_with_their_credentials_and_what_cannot_be_had_
     assert_eq!((result(&wanted), result(&missing)), ("present".into(), "failed".into()));
     let kept = machine.run(&["prefetch", "-forget", &missing]);
     assert_eq!((kept.status.code(), text(&kept.stdout)), (Some(2), String::new()), "what is not here is not kept");
-    assert!(text(&kept.stderr).contains(&format!("{missing} is not kept")), "{}", text(&kept.stderr));
+    assert!(text(&kept.stderr).contains(&format!("{missing} is not pinned")), "{}", text(&kept.stderr));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn what_cannot_be_prefetched_is_one_clear_error() {
         (machine.run(&["prefetch", "-var", "a=b", &image()]), 2, "-var, -var-file and -env are for job files"),
         (machine.run(&["prefetch", "missing.nomad.hcl"]), 2, "failed to read missing.nomad.hcl"),
         (machine.run(&["prefetch", "No Name"]), 2, "does not match registry specification"),
-        (machine.run(&["prefetch", "-forget", "app:1"]), 2, "app:1 is not kept\nhint: kept is nothing"),
+        (machine.run(&["prefetch", "-forget", "app:1"]), 2, "app:1 is not pinned\nhint: pinned images: none"),
         (away(&["prefetch", &image()]), 3, "hint: start dockerd, or set DOCKER_HOST"),
         (away(&["images"]), 3, "hint: start dockerd, or set DOCKER_HOST"),
     ] {

@@ -141,7 +141,7 @@ fn an_interrupt_stops_a_foreground_job_within_its_time_and_says_so() {
     let (code, said) = foreground.end();
 
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("stopping the job; once more to kill it"), "{said}");
+    assert!(said.contains("stopping the job; interrupt again to kill it"), "{said}");
     assert!(said.contains("t: Killed: Exit Code: 0"), "{said}");
     assert_eq!(machine.containers(), Vec::<String>::new());
 }

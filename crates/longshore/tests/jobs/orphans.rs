@@ -248,7 +248,7 @@ fn an_interrupt_gives_up_a_network_whose_pause_image_does_not_come() {
     let (code, said) = agent.end();
 
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("t: Killed: stopped before the group's network was made"), "{said}");
+    assert!(said.contains("t: Killed: stopped before the group's network was created"), "{said}");
     assert_eq!((machine.state("waiting")["status"].as_str(), machine.containers()), (Some("complete"), Vec::new()));
 }
 
@@ -286,7 +286,7 @@ fn a_cni_plugin_that_fails_is_an_error_in_its_own_words() {
 
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("Setup Failure: failed to make the group's network: CNI plugin portmap: no room\n"),
+        said.contains("Setup Failure: failed to create the group's network: CNI plugin portmap: no room\n"),
         "{said}"
     );
     assert_eq!((machine.state("failing")["status"].as_str(), pause.containers()), (Some("failed"), String::new()));

@@ -25,12 +25,12 @@ fn a_job_whose_agent_is_gone_is_lost_and_so_are_its_containers_when_they_go() {
     assert_eq!(with_agent, ("running".into(), "running".into()));
     assert_eq!(without_agent, ("lost".into(), "running".into()));
     assert!(
-        said.contains("Status      = lost: its agent is gone\nAgent       = gone;")
+        said.contains("Status      = lost: its agent is not running\nAgent       = not running;")
             || said.contains("Status      = lost: its container has ended"),
         "{said}"
     );
     assert_eq!(exec.status.code(), Some(2));
-    assert!(text(&exec.stderr).contains("is lost (its container has ended, and its agent is gone)"), "{exec:?}");
+    assert!(text(&exec.stderr).contains("is lost (its container has exited and its agent is not running)"), "{exec:?}");
 }
 
 #[test]
@@ -40,13 +40,13 @@ fn a_job_of_which_nobody_can_be_asked_is_unknown() {
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
 
     machine.kill_agent_and_driver("silent");
-    wait_until("the ends", || machine.state("silent")["why"] == "its driver does not run");
+    wait_until("the ends", || machine.state("silent")["why"] == "its driver is not running");
     let state = machine.state("silent");
     let exec = machine.run(&["exec", "silent", "true"]);
 
     assert_eq!((&state["status"], &Machine::task(&state, "t")["status"]), (&"unknown".into(), &"unknown".into()));
     assert_eq!(exec.status.code(), Some(2));
-    assert!(text(&exec.stderr).contains("is unknown (its driver does not run)"), "{exec:?}");
+    assert!(text(&exec.stderr).contains("is unknown (its driver is not running)"), "{exec:?}");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn exec_says_how_the_tasks_are_that_are_meant_and_finds_the_one_that_runs() {
     let other = machine.run(&["exec", "-task", "short", "mixed", "true"]);
 
     assert_eq!(other.status.code(), Some(2));
-    let expected = format!("nothing that is meant runs: task \"short\" of allocation {alloc} is complete\n");
+    let expected = format!("no matching task is running: task \"short\" of allocation {alloc} is complete\n");
     assert!(text(&other.stderr).ends_with(&expected), "{}", text(&other.stderr));
     assert_eq!(machine.ok(&["exec", "mixed", "echo", "here"]), "here\n");
 }

@@ -187,7 +187,11 @@ fn a_process_that_has_the_number_of_an_agent_of_old_is_left_alone_and_nobody_wai
     machine.ok(&["stop", "stale"]);
 
     assert_eq!(held.status.code(), Some(3));
-    assert!(text(&held.stderr).contains("another process holds it, which is not its agent"), "{}", text(&held.stderr));
+    assert!(
+        text(&held.stderr).contains("another process, which is not its agent, holds its lock"),
+        "{}",
+        text(&held.stderr)
+    );
     assert_eq!(before, (serde_json::Value::Null, 1));
     assert_eq!((stranger.try_wait().unwrap(), machine.containers()), (None, Vec::new()));
     stranger.kill().unwrap();

@@ -53,7 +53,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
     // What another agent says must not be lost. It is asked again by the new process, which keeps the lock.
     drop(agent::lock(data, job)?);
     let log = data.job(job).join("agent.log");
-    let failed = |error: std::io::Error| Failure::Usage(format!("failed to go on in the background: {error}"));
+    let failed = |error: std::io::Error| Failure::Usage(format!("failed to continue in the background: {error}"));
     let mut agent = spawn(file, &loaded, options, data, &log).map_err(failed)?;
     let mut notes = Notes::of(&log).map_err(failed)?;
     let mut told = BTreeMap::new();
@@ -63,7 +63,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
         notes.pass_on().map_err(failed)?;
         let state = data.load(job).map_err(failed)?.filter(|state| state.agent.pid == agent.id() && state.placed);
         if let Some(status) = ended {
-            report::note(&format!("what the agent said: {}", log.display()));
+            report::note(&format!("the agent's log: {}", log.display()));
             return outcome(status, state.as_ref(), data, &std::fs::read_to_string(&log).unwrap_or_default());
         }
         if let Some(state) = state {
@@ -74,7 +74,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
                     // It has ended meanwhile, which the agent is about to record.
                     Status::Failed | Status::Lost | Status::Pending => {}
                     Status::Unknown => {
-                        let why = "its driver cannot say whether it runs\nhint: longshore status";
+                        let why = "its driver does not report whether it is running\nhint: longshore status";
                         return Err(Failure::Engine(format!("job {job:?} was started, and {why} {job}")));
                     }
                     Status::Running | Status::Complete => {
@@ -85,12 +85,14 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
                 Verdict::Failed => {
                     if state.allocs.iter().any(|alloc| alloc.is_live() && !has_failed(alloc)) {
                         tell_failures(&state, data);
-                        report::note(&format!("the job's other allocations go on; `longshore stop {job}` ends them"));
+                        report::note(&format!(
+                            "the job's other allocations keep running; `longshore stop {job}` ends them"
+                        ));
                         return Err(Failure::Task);
                     }
                     if !ends(&mut agent).await.map_err(failed)? {
                         tell_failures(&data.load(job).map_err(failed)?.unwrap_or(state), data);
-                        report::note(&format!("the job goes on; `longshore stop {job}` ends it"));
+                        report::note(&format!("the job keeps running; `longshore stop {job}` ends it"));
                         return Err(Failure::Task);
                     }
                 }
@@ -108,6 +110,9 @@ fn spawn(file: &JobFile, loaded: &Loaded, options: &Options, data: &DataDir, log
         if let Some(path) = path {
             command.arg(flag).arg(std::path::absolute(path)?);
         }
+    }
+    for _ in 0..options.verbose {
+        command.arg("-v");
     }
     command.arg("run").arg(&file.path);
     for path in &file.variable_files {
@@ -196,8 +201,8 @@ fn outcome(status: ExitStatus, state: Option<&JobState>, data: &DataDir, said: &
         Some(_) => Err(Failure::Usage(last_error(said))),
         None => {
             let signal = status.signal().unwrap_or_default();
-            let hint = "hint: `longshore run` takes over what it left, `longshore stop` ends it";
-            Err(Failure::Engine(format!("the job's agent was ended by signal {signal}\n{hint}")))
+            let hint = "hint: `longshore run` recovers its tasks, `longshore stop` ends them";
+            Err(Failure::Engine(format!("the job's agent was killed by signal {signal}\n{hint}")))
         }
     }
 }
