@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint, Server, server::Router};
 
 /// Tells what it is made of, and tells the test what it hears.
-struct Told {
+struct Fake {
     images: Vec<Listed>,
     steps: Vec<Prefetched>,
     pulls: Vec<Vec<Pull>>,
-    heard: mpsc::UnboundedSender<String>,
+    called: mpsc::UnboundedSender<String>,
 }
 
-impl ImageService for Told {
+impl ImageService for Fake {
     async fn list(&self, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, String> {
         match state_dirs.as_slice() {
             [] => Err("no engine".to_owned()),
@@ -30,11 +30,11 @@ impl ImageService for Told {
     }
 
     async fn keep(&self, names: Vec<String>) {
-        self.heard.send(format!("keep {names:?}")).unwrap();
+        self.called.send(format!("keep {names:?}")).unwrap();
     }
 
     fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String> {
-        self.heard.send(format!("prefetch {configs:?}")).unwrap();
+        self.called.send(format!("prefetch {configs:?}")).unwrap();
         if configs.is_empty() { Err("nothing".to_owned()) } else { Ok(stream::iter(self.steps.clone()).boxed()) }
     }
 
@@ -78,22 +78,22 @@ async fn all_that_a_driver_tells_is_heard() {
     ];
     let steps = [Step::Pulling(pull())].into_iter().chain(ends.map(Step::Ended));
     let queued = Pull { image: "app:2".into(), place: Some(1), layers: Vec::new() };
-    let (heard, mut calls) = mpsc::unbounded_channel();
-    let told = || Told {
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let fake = || Fake {
         images: fates.into_iter().chain(kept).map(image).collect(),
         steps: steps.clone().map(|step| Prefetched { image: "app:1".into(), step }).collect(),
         pulls: vec![vec![queued.clone(), pull()], Vec::new()],
-        heard: heard.clone(),
+        called: called.clone(),
     };
-    let mut client = ImageClient::new(connected(Server::builder().add_service(service(told()))).await);
+    let mut client = ImageClient::new(connected(Server::builder().add_service(service(fake()))).await);
 
-    assert_eq!(client.list(&["/jobs/web".into()]).await, Ok(told().images));
+    assert_eq!(client.list(&["/jobs/web".into()]).await, Ok(fake().images));
     assert_eq!(client.list(&[]).await, Err(ImageError::Failed("no engine".into())));
     let steps: Vec<_> = client.prefetch(vec![b"x".into()]).await.unwrap().map(Result::unwrap).collect().await;
-    assert_eq!(steps, told().steps);
+    assert_eq!(steps, fake().steps);
     assert_eq!(client.prefetch(Vec::new()).await.err(), Some(ImageError::Refused("nothing".into())));
     let pulls: Vec<_> = client.watch().await.unwrap().map(Result::unwrap).collect().await;
-    assert_eq!(pulls, told().pulls);
+    assert_eq!(pulls, fake().pulls);
     client.keep(vec!["app:1".into()]).await.unwrap();
     let calls = [calls.recv().await, calls.recv().await, calls.recv().await].map(Option::unwrap);
     assert_eq!(calls, ["prefetch [[120]]", "prefetch []", "keep [\"app:1\"]"]);

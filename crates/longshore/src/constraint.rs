@@ -119,18 +119,18 @@ mod tests {
         assert!(holds("${attr.gpu}", "is_not_set", "") && holds("${attr.gpu}", "!=", "x"));
         assert!(!holds("${attr.gpu}", "=", "x") && !holds("${attr.gpu}", "is_set", ""));
         assert!(!holds("${attr.gpu}", "regexp", ".*") && !holds("${attr.gpu}", "version", "> 0"));
-        let told = unmet(&constraint("${attr.gpu}", "==", "x"), &|_| None).unwrap();
-        assert_eq!(told, "constraint ${attr.gpu} = \"x\" is not met: it is unknown");
+        let message = unmet(&constraint("${attr.gpu}", "==", "x"), &|_| None).unwrap();
+        assert_eq!(message, "constraint ${attr.gpu} = \"x\" is not met: it is unknown");
     }
 
     #[test]
     fn what_cannot_be_read_is_told_before_a_machine_is_asked() {
-        let told = |operator, value| malformed(&constraint("${attr.x}", operator, value)).unwrap_or_default();
-        assert!(told("regexp", "(").contains("constraint ${attr.x} regexp \"(\": invalid regular expression"));
+        let message = |operator, value| malformed(&constraint("${attr.x}", operator, value)).unwrap_or_default();
+        assert!(message("regexp", "(").contains("constraint ${attr.x} regexp \"(\": invalid regular expression"));
         assert_eq!(
-            told("version", "about 3"),
+            message("version", "about 3"),
             "constraint ${attr.x} version \"about 3\": \"about 3\" is not a version"
         );
-        assert_eq!((told("version", ">= 3").as_str(), told("=", "about 3").as_str()), ("", ""));
+        assert_eq!((message("version", ">= 3").as_str(), message("=", "about 3").as_str()), ("", ""));
     }
 }

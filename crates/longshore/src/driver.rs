@@ -222,7 +222,7 @@ async fn supervise(
             }
         }
         // From its first fingerprint on a driver looks after what others left: images, containers, ...
-        let _the_next_start_tells_what_is_wrong = first_fingerprint(&client).await;
+        let _the_next_start_reports_what_is_wrong = first_fingerprint(&client).await;
         current.send_replace(Arc::new(client));
     }
 }

@@ -388,14 +388,14 @@ mod tests {
         fs::File::create(host.at("web/local/huge")).unwrap().set_len(1 << 40).unwrap();
 
         for source in [secret.as_str(), "../secret", "sub/../../secret", "absolute", "relative"] {
-            let told = host.sourced(source).unwrap_err();
-            assert!(told.contains(" is outside of the job file's directory, "), "{source}: {told}");
-            assert!(told.ends_with(&host.misplaced(&sourced(source))[0]), "{source}");
+            let message = host.sourced(source).unwrap_err();
+            assert!(message.contains(" is outside of the job file's directory, "), "{source}: {message}");
+            assert!(message.ends_with(&host.misplaced(&sourced(source))[0]), "{source}");
         }
         for source in ["absolute", "relative", "others", "pipe", "huge"].map(|name| format!("local/{name}")) {
-            let told = host.sourced(&source).unwrap_err();
+            let message = host.sourced(&source).unwrap_err();
             let expected = ["it leads out of ", "it is no regular file", "it is larger than 16 MiB"];
-            assert!(expected.iter().any(|expected| told.contains(expected)), "{source}: {told}");
+            assert!(expected.iter().any(|expected| message.contains(expected)), "{source}: {message}");
         }
         assert!(host.sourced("/alloc/data/others").unwrap_err().contains("it leads out of "));
         assert!(!host.at("web/local/page").exists());

@@ -51,7 +51,7 @@ fn more_than_thirty_options_at_once_reach_docker_and_the_task() {
     let alloc = kitchen.run(&["run", "-detach", "-var", &image_variable, EXAMPLE]).trim().to_owned();
     let state: Value = serde_json::from_str(&kitchen.run(&["status", "-json", "kitchen-sink"])).unwrap();
     let port = &state["allocs"][0]["ports"][0]["value"];
-    let told = answer(format!("127.0.0.1:{port}"), "/index.html");
+    let page = answer(format!("127.0.0.1:{port}"), "/index.html");
     let container = inspect(containers(&alloc).trim());
     kitchen.run(&["stop", "kitchen-sink"]);
 
@@ -76,10 +76,10 @@ fn more_than_thirty_options_at_once_reach_docker_and_the_task() {
         "db: 10.0.0.9",
     ];
     for line in expected {
-        assert!(told.lines().any(|said| said == line), "{line:?} is not in {told}");
+        assert!(page.lines().any(|said| said == line), "{line:?} is not in {page}");
     }
     for setting in ["nameserver 10.1.1.1", "search corp", "options ndots:2"] {
-        assert!(told.contains(setting), "{setting:?} is not in {told}");
+        assert!(page.contains(setting), "{setting:?} is not in {page}");
     }
 
     let (config, host) = (&container["Config"], &container["HostConfig"]);

@@ -157,7 +157,7 @@ impl Driver for Echo {
         if setup.command.is_empty() {
             return Err(asked(&setup));
         }
-        let told = input.take_while(|input| std::future::ready(*input != ExecInput::StdinClosed)).map(|input| {
+        let echoed = input.take_while(|input| std::future::ready(*input != ExecInput::StdinClosed)).map(|input| {
             Ok(match input {
                 ExecInput::Heartbeat => ExecEvent::Stdout("heartbeat".into()),
                 ExecInput::Stdin(bytes) => ExecEvent::Stdout(bytes),
@@ -166,7 +166,7 @@ impl Driver for Echo {
         });
         let result = ExitResult { exit_code: 5, ..ExitResult::default() };
         let end = [ExecEvent::StdoutClosed, ExecEvent::StderrClosed, ExecEvent::Exited(result)];
-        Ok(told.chain(stream::iter(end.map(Ok))).boxed())
+        Ok(echoed.chain(stream::iter(end.map(Ok))).boxed())
     }
 
     async fn create_network(&self, alloc: AllocId, hostname: String) -> Answer<CreatedNetwork> {

@@ -31,7 +31,7 @@ async fn driver() -> (DriverClient, tempfile::TempDir) {
 }
 
 /// The echo driver answers these calls with an error that is what it was asked.
-fn told<T: Debug>(answer: Result<T, ClientError>) -> String {
+fn message<T: Debug>(answer: Result<T, ClientError>) -> String {
     match answer {
         Err(ClientError::Driver(error)) => error.message,
         other => panic!("no word from the driver: {other:?}"),
@@ -144,7 +144,7 @@ async fn a_configuration_arrives_whole_and_its_refusal_says_where_it_came_from()
     let nomad = NomadConfig { max_port: 32000, min_port: 20000, topology: Some(topology) };
     let config = SetConfig { msgpack: vec![0xc0], nomad: Some(nomad), api_version: "v0.1.0".into() };
 
-    let refused = told(driver.set_config(config.clone()).await);
+    let refused = message(driver.set_config(config.clone()).await);
     driver.set_config(SetConfig { nomad: None, ..config.clone() }).await.unwrap();
 
     assert_eq!(refused, format!("SetConfig failed: {config:?}"));
@@ -162,7 +162,7 @@ async fn a_task_starts_and_comes_back_with_every_field() {
     // As from an agent's disk.
     let config = TaskConfig { driver_config: Vec::new(), ..task() };
     let handle = TaskHandle { config, ..started.handle };
-    assert_eq!(told(driver.recover_task(handle.clone()).await), format!("{handle:?}"));
+    assert_eq!(message(driver.recover_task(handle.clone()).await), format!("{handle:?}"));
     driver.kill().await;
 }
 
@@ -171,7 +171,7 @@ async fn a_handle_without_an_id_does_not_reach_the_driver() {
     let (driver, _directory) = driver().await;
     let handle = TaskHandle { config: TaskConfig { id: "".into(), ..task() }, version: 1, ..TaskHandle::default() };
 
-    assert_eq!(told(driver.recover_task(handle).await), "the handle to recover from has no task id");
+    assert_eq!(message(driver.recover_task(handle).await), "the handle to recover from has no task id");
 
     driver.kill().await;
 }
@@ -197,10 +197,10 @@ async fn calls_about_a_task_arrive_with_their_arguments() {
     let waited = driver.wait_task(id()).await.unwrap();
     assert_eq!(waited.result, ExitResult { exit_code: 3, signal: 9, oom_killed: true });
     assert_eq!(waited.error, "waited for i");
-    let stopped = told(driver.stop_task(id(), Duration::from_millis(1500), "SIGHUP".into()).await);
+    let stopped = message(driver.stop_task(id(), Duration::from_millis(1500), "SIGHUP".into()).await);
     assert_eq!(stopped, r#"(TaskId("i"), 1.5s, "SIGHUP")"#);
-    assert_eq!(told(driver.destroy_task(id(), Force::Yes).await), r#"(TaskId("i"), Yes)"#);
-    assert_eq!(told(driver.signal_task(id(), "SIGUSR1".into()).await), r#"(TaskId("i"), "SIGUSR1")"#);
+    assert_eq!(message(driver.destroy_task(id(), Force::Yes).await), r#"(TaskId("i"), Yes)"#);
+    assert_eq!(message(driver.signal_task(id(), "SIGUSR1".into()).await), r#"(TaskId("i"), "SIGUSR1")"#);
     let inspected = driver.inspect_task(id()).await.unwrap();
     assert_eq!(inspected.started_at, Some(std::time::UNIX_EPOCH + Duration::from_millis(1500)));
     assert_eq!((inspected.completed_at, inspected.state), (None, TaskState::Running));
@@ -269,7 +269,7 @@ async fn networks_are_made_and_removed() {
     assert!(network.created);
     assert_eq!((network.isolation.mode, network.isolation.path.as_str()), (NetworkMode::Group, "/run/netns/a"));
     assert_eq!(network.isolation.labels["hostname"], "host");
-    let removed = told(driver.destroy_network("a".into(), Some(isolation())).await);
+    let removed = message(driver.destroy_network("a".into(), Some(isolation())).await);
     assert_eq!(removed, format!("(AllocId(\"a\"), Some({:?}))", isolation()));
     driver.kill().await;
 }

@@ -8,14 +8,14 @@ use crate::{Failure, data_dir::DataDir, report, state::Event};
 const PERIOD: Duration = Duration::from_millis(200);
 
 pub(super) async fn events(target: &str, follow: bool, data: &DataDir, json: bool) -> Result<(), Failure> {
-    let mut told: BTreeMap<(String, String), Event> = BTreeMap::new();
+    let mut printed: BTreeMap<(String, String), Event> = BTreeMap::new();
     loop {
         let job = target::job(target, data)?;
         let over = job.allocs.iter().all(|alloc| alloc.tasks.values().all(|task| task.phase.is_over()));
         let mut fresh = Vec::new();
         for found in target::tasks(&job, None)? {
             let key = (found.alloc.id.clone(), found.task.to_owned());
-            let last = told.get(&key).map(|event| event.at);
+            let last = printed.get(&key).map(|event| event.at);
             let new = found.state.events.iter().filter(|event| last.is_none_or(|last| event.at > last));
             fresh.extend(new.map(|event| (key.clone(), event.clone())));
         }
@@ -31,7 +31,7 @@ pub(super) async fn events(target: &str, follow: bool, data: &DataDir, json: boo
                 let message = report::harmless(message);
                 report::line(&format!("{} {} {task}: {kind}: {message}", report::clock(*at), report::short(alloc)));
             }
-            told.insert(key, event);
+            printed.insert(key, event);
         }
         if !follow || over {
             return Ok(());

@@ -207,7 +207,7 @@ async fn follow(
                         continue;
                     }
                     _ if options.json => {}
-                    fetched => report::line(&format!("{image}: {}", told(fetched))),
+                    fetched => report::line(&format!("{image}: {}", described(fetched))),
                 }
                 missing.remove(&image);
             }
@@ -219,7 +219,7 @@ async fn follow(
 }
 
 /// What came of fetching, for people.
-fn told(outcome: &Outcome) -> String {
+fn described(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Present { asked: false } => "already present".to_owned(),
         Outcome::Present { asked: true } => "already present, the registry has no other".to_owned(),
@@ -279,19 +279,19 @@ impl Shown {
             Self::Lines { layers, last } => (layers, last),
         };
         let now = Instant::now();
-        let mut tell = |text: &str| {
+        let mut print = |text: &str| {
             report::note(&format!("{image}: {text}"));
             last.insert(image.to_owned(), now);
         };
-        let mut told = false;
+        let mut printed = false;
         for layer in &pull.layers {
             let before = layers.insert((image.to_owned(), layer.id.clone()), layer.state);
             if before != Some(layer.state) && matches!(layer.state, LayerState::Done | LayerState::Present) {
-                tell(&format!("{} {}", layer.id, word(layer.state)));
-                told = true;
+                print(&format!("{} {}", layer.id, word(layer.state)));
+                printed = true;
             }
         }
-        if told || last.get(image).is_some_and(|last| now.duration_since(*last) < PERIOD) {
+        if printed || last.get(image).is_some_and(|last| now.duration_since(*last) < PERIOD) {
             return;
         }
         let sum = |bytes: fn(&image_service::Layer) -> u64| pull.layers.iter().map(bytes).sum();

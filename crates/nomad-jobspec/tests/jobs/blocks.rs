@@ -53,11 +53,11 @@ fn a_name_that_nothing_gives_a_value_is_an_error_where_it_stands() {
 
     read(&text(known, "env { OWN = 1 }"), &[], None).unwrap();
     read(&text(unknown, template), &[], None).unwrap();
-    let told = errors(&text(unknown, ""));
+    let message = errors(&text(unknown, ""));
 
-    assert!(told.contains("nothing gives \"unknown\" a value when the task runs"), "{told}");
-    assert!(told.contains("for the text `${unknown}` itself write `$${unknown}`"), "{told}");
-    assert!(told.contains("labels { a = \"x ${unknown.thing}\" }"), "{told}");
+    assert!(message.contains("nothing gives \"unknown\" a value when the task runs"), "{message}");
+    assert!(message.contains("for the text `${unknown}` itself write `$${unknown}`"), "{message}");
+    assert!(message.contains("labels { a = \"x ${unknown.thing}\" }"), "{message}");
 }
 
 #[test]
@@ -76,8 +76,8 @@ fn what_a_task_refers_to_is_found_whatever_way_it_came() {
     let job = read(&text, &given, Some("filed = \"${NOMAD_FILED}\"\n")).unwrap_or_else(|error| panic!("{error}")).job;
     let task = &job.groups[0].tasks[0];
 
-    let mut told: Vec<String> = task.unresolved(&|_| None, &[]).into_iter().map(|problem| problem.message).collect();
-    told.sort();
+    let mut message: Vec<String> = task.unresolved(&|_| None, &[]).into_iter().map(|problem| problem.message).collect();
+    message.sort();
 
     let names = [
         "NOMAD_FILED",
@@ -90,7 +90,7 @@ fn what_a_task_refers_to_is_found_whatever_way_it_came() {
         "meta.nested",
         "node.each",
     ];
-    assert_eq!(told, names.map(|name| format!("nothing gives {name:?} a value when the task runs")));
+    assert_eq!(message, names.map(|name| format!("nothing gives {name:?} a value when the task runs")));
     let known = |name: &str| name.starts_with("NOMAD_").then(String::new);
     let rest = task.unresolved(&known, &["attr.locale", "meta.other"]);
     let hint = |path: &str| rest.iter().find(|problem| problem.message.contains(path)).unwrap().hint.clone().unwrap();
@@ -139,8 +139,8 @@ fn a_task_asks_for_cores_or_for_their_speed() {
     let cores = resources("cores = 2").unwrap().job.groups[0].tasks[0].resources;
 
     assert_eq!(cores.cores, 2);
-    let told = resources("cores = 2\n cpu = 100").unwrap_err().to_string();
-    assert!(told.contains("cpu and cores exclude each other"), "{told}");
+    let message = resources("cores = 2\n cpu = 100").unwrap_err().to_string();
+    assert!(message.contains("cpu and cores exclude each other"), "{message}");
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn what_a_task_would_miss_is_an_error_and_not_ignored() {
         (task(artifact), "artifact", "in a prestart task"),
         (task(dynamic), "artifact", "in a prestart task"),
     ] {
-        let told = errors(&text);
-        assert!(told.contains(&format!("`{name}` is not honoured on one machine")), "{told}");
-        assert!(told.contains(instead) && told.contains("test.nomad.hcl:"), "{told}");
+        let message = errors(&text);
+        assert!(message.contains(&format!("`{name}` is not honoured on one machine")), "{message}");
+        assert!(message.contains(instead) && message.contains("test.nomad.hcl:"), "{message}");
     }
     let of_json = errors(json);
     assert!(of_json.contains("`volume` is not") && of_json.contains("`artifact` is not"), "{of_json}");

@@ -102,8 +102,8 @@ fn blocks_that_are_too_many_or_labelled_are_refused() {
         ("size = \"nan\"", "a number is needed, this is \"nan\""),
         ("args { a = 1 }", "args is an argument, not a block: write `args = ...`"),
     ] {
-        let told = decoded(&format!("image = \"x\"\n{config}")).unwrap_err();
-        assert!(told.contains(expected), "{told}");
+        let message = decoded(&format!("image = \"x\"\n{config}")).unwrap_err();
+        assert!(message.contains(expected), "{message}");
     }
 }
 

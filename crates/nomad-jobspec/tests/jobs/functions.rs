@@ -88,9 +88,9 @@ fn a_function_that_cannot_answer_says_why_at_its_call() {
         ("nothing()", "undefined function `nothing`"),
         ("parseint(\"12\", 1)", "a base is from 2 to 36"),
     ] {
-        let told = errors(&task(&format!("env {{\n A = [\"x\", {call}][1]\n }}")));
-        assert!(told.contains(expected), "{told}");
-        assert!(told.contains("test.nomad.hcl:6:12"), "{told}");
+        let message = errors(&task(&format!("env {{\n A = [\"x\", {call}][1]\n }}")));
+        assert!(message.contains(expected), "{message}");
+        assert!(message.contains("test.nomad.hcl:6:12"), "{message}");
     }
 }
 

@@ -216,7 +216,7 @@ fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
             "   kill_timout = \"5s\"\n   resources { cpu = \"many\" }\n   env { A = [1, nothing] }\n   user = var.usr\n"
         )
     );
-    let told = errors(&text);
+    let message = errors(&text);
 
     for expected in [
         "variable \"unset\" has no value",
@@ -229,16 +229,16 @@ fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
         "cpu: a whole number from 1 to 10000000 is needed, this is \"many\"",
         "kill_timout = \"5s\"\n",
     ] {
-        assert!(told.contains(expected), "{expected} is not in {told}");
+        assert!(message.contains(expected), "{expected} is not in {message}");
     }
 }
 
 #[test]
 fn a_value_that_failed_is_not_told_to_be_missing_too() {
-    let told = errors("job \"j\" {\n group \"g\" {\n  task \"t\" { driver = var.driver }\n }\n}\n");
+    let message = errors("job \"j\" {\n group \"g\" {\n  task \"t\" { driver = var.driver }\n }\n}\n");
 
-    assert!(told.contains("no variable \"driver\" is declared in this file"), "{told}");
-    assert!(!told.contains("a task needs a driver"), "{told}");
+    assert!(message.contains("no variable \"driver\" is declared in this file"), "{message}");
+    assert!(!message.contains("a task needs a driver"), "{message}");
 }
 
 #[test]

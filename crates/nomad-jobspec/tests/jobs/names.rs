@@ -44,9 +44,9 @@ fn a_task_whose_name_would_be_another_path_or_no_containers_is_told_where_it_sta
         (&"t".repeat(201), "is too long"),
         ("", "the name of this task is empty"),
     ] {
-        let told = errors(&job("j", "g", name, ""));
-        assert!(told.contains(why) && told.contains("test.nomad.hcl:4:5"), "{name}: {told}");
-        assert_eq!(told.matches("test.nomad.hcl:").count(), 1, "{name}: {told}");
+        let message = errors(&job("j", "g", name, ""));
+        assert!(message.contains(why) && message.contains("test.nomad.hcl:4:5"), "{name}: {message}");
+        assert_eq!(message.matches("test.nomad.hcl:").count(), 1, "{name}: {message}");
     }
     let bridge = "network {\n mode = \"bridge\"\n }";
     assert!(errors(&job("j", "g", "hosts", bridge)).contains("task name \"hosts\" is taken"));
@@ -69,9 +69,9 @@ fn other_names_have_nomads_rules() {
         (job("j", "g", "t", "network {\n port \"\" {}\n }"), "the name of this port is empty"),
         (job("j", "g", "t", "network {\n port \"a\\u001b\" {}\n }"), "port name \"a\\u{1b}\" has a control character"),
     ] {
-        let told = errors(&text);
-        assert!(told.contains(why) && told.contains("test.nomad.hcl:"), "{why}: {told}");
-        assert_eq!(told.matches("test.nomad.hcl:").count(), 1, "{told}");
+        let message = errors(&text);
+        assert!(message.contains(why) && message.contains("test.nomad.hcl:"), "{why}: {message}");
+        assert_eq!(message.matches("test.nomad.hcl:").count(), 1, "{message}");
     }
     for (line, why) in [
         ("id = \"..\"", "job id \"..\" is a step in a path"),
@@ -81,8 +81,8 @@ fn other_names_have_nomads_rules() {
         ("datacenters = [\"dc1\", \"a\\u0000\"]", "datacenter \"a\\0\" has a control character"),
         ("namespace = \"a/b\"", "namespace \"a/b\" is not 1 to 128 letters"),
     ] {
-        let told = errors(&job("j", "g", "t", "").replace("{\n  group", &format!("{{\n  {line}\n  group")));
+        let message = errors(&job("j", "g", "t", "").replace("{\n  group", &format!("{{\n  {line}\n  group")));
         // With a pointer to the value.
-        assert!(told.contains(why) && told.contains("test.nomad.hcl:2:"), "{line}: {told}");
+        assert!(message.contains(why) && message.contains("test.nomad.hcl:2:"), "{line}: {message}");
     }
 }

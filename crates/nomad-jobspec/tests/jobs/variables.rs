@@ -36,8 +36,8 @@ fn a_variables_value_is_converted_to_its_type_or_refused() {
         ("tuple([string])", "[]", "variable \"v\": a list of 1 elements is needed"),
         ("list(thing)", "[]", "unknown type of variable \"v\""),
     ] {
-        let told = errors(&text(ty, value));
-        assert!(told.contains(expected), "{told}");
+        let message = errors(&text(ty, value));
+        assert!(message.contains(expected), "{message}");
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
     let failed = |error: std::io::Error| Failure::Usage(format!("failed to continue in the background: {error}"));
     let mut agent = spawn(file, &loaded, options, data, &log).map_err(failed)?;
     let mut notes = Notes::of(&log).map_err(failed)?;
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     loop {
         // Asked before reading: what was said until the end is read after it.
         let ended = agent.try_wait().map_err(failed)?;
@@ -67,7 +67,7 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
             return outcome(status, state.as_ref(), data, &std::fs::read_to_string(&log).unwrap_or_default());
         }
         if let Some(state) = state {
-            tell_restarts(&state, &mut told);
+            report_restarts(&state, &mut reported);
             match verdict(&state, SystemTime::now()) {
                 Verdict::Open => {}
                 Verdict::Started => match observe(state.clone(), data).await.job().status {
@@ -84,14 +84,14 @@ pub(crate) async fn detached(file: &JobFile, options: &Options, data: &DataDir) 
                 },
                 Verdict::Failed => {
                     if state.allocs.iter().any(|alloc| alloc.is_live() && !has_failed(alloc)) {
-                        tell_failures(&state, data);
+                        report_failures(&state, data);
                         report::note(&format!(
                             "the job's other allocations keep running; `longshore stop {job}` ends them"
                         ));
                         return Err(Failure::Task);
                     }
                     if !ends(&mut agent).await.map_err(failed)? {
-                        tell_failures(&data.load(job).map_err(failed)?.unwrap_or(state), data);
+                        report_failures(&data.load(job).map_err(failed)?.unwrap_or(state), data);
                         report::note(&format!("the job keeps running; `longshore stop {job}` ends it"));
                         return Err(Failure::Task);
                     }
@@ -193,7 +193,7 @@ fn outcome(status: ExitStatus, state: Option<&JobState>, data: &DataDir, said: &
         }
         Some(1) => {
             if let Some(state) = state {
-                tell_failures(state, data);
+                report_failures(state, data);
             }
             Err(Failure::Task)
         }
@@ -212,7 +212,7 @@ fn last_error(said: &str) -> String {
 }
 
 /// Says of each task that has failed why, and how its standard error ends.
-fn tell_failures(state: &JobState, data: &DataDir) {
+fn report_failures(state: &JobState, data: &DataDir) {
     for (alloc, name, task) in tasks(state).filter(|(_, _, task)| fails(task, SystemTime::now())) {
         let why = report::harmless(&task.waits_for().unwrap_or_default());
         report::note(&format!("task {name:?} of allocation {} failed: {why}", report::short(&alloc.id)));
@@ -225,9 +225,9 @@ fn tell_failures(state: &JobState, data: &DataDir) {
 }
 
 /// Says of each task that is started again why, once.
-fn tell_restarts(state: &JobState, told: &mut BTreeMap<(String, String), u32>) {
+fn report_restarts(state: &JobState, reported: &mut BTreeMap<(String, String), u32>) {
     for (alloc, name, task) in tasks(state).filter(|(_, _, task)| task.restarts_at.is_some()) {
-        let times = told.entry((alloc.id.clone(), name.clone())).or_default();
+        let times = reported.entry((alloc.id.clone(), name.clone())).or_default();
         if std::mem::replace(times, task.restarts) < task.restarts {
             let why = report::harmless(&task.waits_for().unwrap_or_default());
             report::note(&format!("task {name:?} of allocation {}: {why}", report::short(&alloc.id)));
