@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn standard_output_and_error_are_told_apart_by_their_channel() {
+    fn standard_output_and_error_are_distinguished_by_their_channel() {
         is_written_as(&StdioData { channel: Channel::Stdout.into(), data: b"out".to_vec() }, b"\x08\x01\x12\x03out");
         is_written_as(&StdioData { channel: Channel::Stderr.into(), data: b"er\n".to_vec() }, b"\x08\x02\x12\x03er\n");
     }

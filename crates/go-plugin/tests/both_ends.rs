@@ -124,7 +124,7 @@ async fn a_plugin_that_does_not_answer_is_forced_to_end() {
 }
 
 #[tokio::test]
-async fn an_end_before_the_handshake_tells_what_the_plugin_said() {
+async fn an_end_before_the_handshake_says_what_the_plugin_printed() {
     let directory = tempfile::tempdir().unwrap();
     let (mut config, _lines) = config(directory.path());
     config.app_versions = vec![9];
@@ -150,7 +150,7 @@ async fn a_silent_program_is_given_up_when_its_time_is_over() {
 }
 
 #[test]
-fn a_person_who_starts_a_plugin_is_told_what_it_is() {
+fn a_person_who_starts_a_plugin_reads_what_it_is() {
     let output = Command::new(example()).stdin(Stdio::null()).output().unwrap();
 
     assert_eq!(output.status.code(), Some(1));
@@ -250,7 +250,7 @@ fn the_handshake_line_is_what_hosts_of_any_make_read() {
 }
 
 #[test]
-fn a_host_that_can_multiplex_is_told_that_the_plugin_does_not() {
+fn a_host_that_can_multiplex_learns_that_the_plugin_does_not() {
     let directory = tempfile::tempdir().unwrap();
 
     let plugin = Bare::start(directory.path(), &[("PLUGIN_MULTIPLEX_GRPC", "true")]);

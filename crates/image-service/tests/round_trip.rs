@@ -67,7 +67,7 @@ fn pull() -> Pull {
 }
 
 #[tokio::test]
-async fn all_that_a_driver_tells_is_heard() {
+async fn all_that_a_driver_reports_arrives() {
     let fates = [Fate::GoesAfter(Duration::from_secs(180)), Fate::GoesIn(Duration::ZERO)];
     let kept = [Kept::Prefetched, Kept::Found, Kept::CleanupOff, Kept::Unattended].map(Fate::Kept);
     let ends = [
@@ -100,7 +100,7 @@ async fn all_that_a_driver_tells_is_heard() {
 }
 
 #[tokio::test]
-async fn a_driver_without_the_service_is_told_from_one_that_fails() {
+async fn a_driver_without_the_service_is_distinguished_from_one_that_fails() {
     let server = Server::builder().add_routes(tonic::service::Routes::default());
     let mut client = ImageClient::new(connected(server).await);
 

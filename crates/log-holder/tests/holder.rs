@@ -101,7 +101,7 @@ fn is_at_end(reader: &File) -> bool {
 }
 
 #[test]
-fn a_pipe_stays_open_over_a_drivers_death_and_is_given_to_the_next_one() {
+fn a_pipe_is_held_open_over_a_drivers_death_and_is_given_to_the_next_one() {
     let mut holder = Holder::start(600);
     let end = End::new("c1", 0);
     let mut reader = holder.held(end, "pipe");
@@ -132,7 +132,7 @@ fn a_released_pipe_has_its_end_at_once() {
 }
 
 #[test]
-fn a_pipe_whose_reader_has_gone_is_held_for_the_grace_and_then_let_go() {
+fn a_pipe_without_a_reader_is_held_for_the_grace_and_then_closed() {
     let holder = Holder::start(1);
     let end = End::new("c1", 0);
     let reader = holder.held(end, "pipe");

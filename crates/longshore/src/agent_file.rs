@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newer_of_two_older_names_goes_before() {
+    fn the_newer_of_two_older_names_has_precedence() {
         let agent = "client {\n  options {\n    \"docker.caps.whitelist\" = \"KILL\"\n    \"docker.caps.allowlist\" = \
                      \"CHOWN\"\n  }\n}\n";
 
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_told_with_its_place() {
+    fn what_cannot_be_meant_is_reported_with_its_place() {
         let error = loaded("client {\n  options {\n    \"docker.cleanup.image\" = \"yes\"\n  }\n}\n").unwrap_err();
 
         assert!(error.contains("\"docker.cleanup.image\" needs \"true\" or \"false\", this is \"yes\""), "{error}");

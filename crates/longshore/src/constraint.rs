@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_before_a_machine_is_asked() {
+    fn what_cannot_be_read_is_reported_before_a_machine_is_asked() {
         let message = |operator, value| malformed(&constraint("${attr.x}", operator, value)).unwrap_or_default();
         assert!(message("regexp", "(").contains("constraint ${attr.x} regexp \"(\": invalid regular expression"));
         assert_eq!(

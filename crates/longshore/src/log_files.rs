@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_is_kept_and_the_oldest_files_go() {
+    async fn what_comes_is_kept_and_the_oldest_files_are_removed() {
         let host = Host::new();
         let text = lines();
 
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_new_agent_goes_on_where_the_old_one_was() {
+    async fn a_new_agent_continues_where_the_old_one_was() {
         let host = Host::new();
 
         for line in ["one\n", "two\n"] {

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_agent_is_gone_is_lost_whatever_runs_of_it() {
+    fn a_job_without_an_agent_is_lost_whatever_runs_of_it() {
         for (phase, answer, of_task) in [
             (Phase::Running, Answer::Runs, Status::Running),
             (Phase::Running, Answer::Ended, Status::Lost),

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_which_only_the_exit_code_is_left_is_gone() {
+    fn a_process_of_which_only_the_exit_code_is_left_has_ended() {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let process = Process { pid: child.id(), started: started(child.id()).unwrap() };
 

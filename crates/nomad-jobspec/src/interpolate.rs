@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_references_are_replaced_and_others_stay() {
+    fn known_references_are_replaced_and_others_are_unchanged() {
         let resolve = |name: &str| match name {
             "NOMAD_PORT_http" => Some("8080".to_owned()),
             "env.HOME" => Some("/root".to_owned()),

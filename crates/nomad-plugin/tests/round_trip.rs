@@ -137,7 +137,7 @@ async fn what_a_plugin_says_of_itself_arrives() {
 }
 
 #[tokio::test]
-async fn a_configuration_arrives_whole_and_its_refusal_says_where_it_came_from() {
+async fn a_configuration_arrives_whole_and_its_rejection_says_where_it_came_from() {
     let (driver, _directory) = driver().await;
     let core = TopologyCore { core_id: 1, efficiency: true, max_speed: 3000, ..TopologyCore::default() };
     let topology = Topology { node_ids: vec![0], cores: vec![core], override_total_compute: 9, ..Topology::default() };
@@ -275,7 +275,7 @@ async fn networks_are_made_and_removed() {
 }
 
 #[tokio::test]
-async fn a_driver_that_ended_is_told_apart_from_one_that_refuses() {
+async fn a_driver_that_ended_is_distinguished_from_one_that_refuses() {
     let (driver, _directory) = driver().await;
     let pid = pid_of(&driver);
 

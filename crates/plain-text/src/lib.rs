@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_stays_and_what_is_long_keeps_both_ends() {
+    fn what_is_short_is_unchanged_and_what_is_long_has_both_ends() {
         let long = format!("began {} ended", "x".repeat(1 << 20));
 
         assert_eq!(short("cannot start\nhint:\ttry again"), "cannot start\nhint:\ttry again");

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_is_in_a_directory_of_its_own_that_goes_with_it() {
+    fn the_socket_is_in_a_directory_of_its_own_that_is_removed_with_it() {
         let parent = tempfile::tempdir().unwrap();
         let own = fs::metadata(parent.path()).unwrap().gid().to_string();
 

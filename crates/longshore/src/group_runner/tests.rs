@@ -110,7 +110,7 @@ async fn a_task_that_fails_for_good_ends_the_others_and_fails_the_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prestart_task_that_fails_keeps_the_main_task_from_starting_and_poststop_tasks_run() {
+async fn a_main_task_is_not_started_after_a_prestart_task_that_failed_and_poststop_tasks_run() {
     let machine = Machine::new();
     machine.driver.runs("first", [exits(1, 1)]);
     machine.driver.runs("last", [exits(1, 0)]);

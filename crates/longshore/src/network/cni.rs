@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_that_fails_before_it_reads_its_configuration_is_heard() {
+    async fn a_plugin_that_fails_before_it_reads_its_configuration_is_quoted() {
         let mut failing = Command::new("sh");
         failing.args(["-c", "echo why >&2; exit 1"]);
         let larger_than_a_pipe = " ".repeat(1 << 20);

@@ -99,7 +99,7 @@ fn a_prefetch_on_a_terminal_draws_a_bar_for_each_layer() {
 }
 
 #[test]
-fn a_job_in_the_foreground_of_a_terminal_draws_its_pulls_and_tells_its_events_beside() {
+fn a_job_in_the_foreground_of_a_terminal_draws_its_pulls_and_prints_its_events_beside() {
     let (machine, (_registry, front, image)) = (Machine::new(), held());
     let job = crate::job("drawn", "exit 0", "").replace(&conformance::image(), &image);
     let file = machine.file("job.hcl", &job.replace("group", "type = \"batch\"\n group"));
@@ -131,7 +131,7 @@ fn a_job_that_is_stopped_while_it_waits_for_its_image_gives_the_pull_up() {
 }
 
 #[test]
-fn a_prefetch_that_is_interrupted_gives_up_and_leaves_no_driver() {
+fn a_prefetch_that_is_interrupted_ends_and_leaves_no_driver() {
     let (machine, (_registry, front, image)) = (Machine::new(), held());
     let mut prefetch = OnTerminal::start(&machine, &["prefetch", &image]);
     prefetch.bar(&image);

@@ -26,7 +26,7 @@ fn a_job_is_validated_and_the_machine_is_fingerprinted() {
 }
 
 #[test]
-fn a_command_ends_while_its_input_stays_open() {
+fn a_command_ends_while_its_input_is_open() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("shell", "exec sleep 1000", "kill_timeout = \"1ms\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);
@@ -123,7 +123,7 @@ fn a_purged_job_leaves_nothing() {
 }
 
 #[test]
-fn a_jobs_status_tells_that_its_agent_is_gone_and_keeps_secrets() {
+fn a_jobs_status_says_that_its_agent_is_not_running_and_shows_no_secrets() {
     let machine = Machine::new();
     let more = "kill_timeout = \"1ms\"\n env { TOKEN = \"hunter2\" }";
     let file = machine.file("job.hcl", &job("quiet", "exec sleep 1000", more));
@@ -158,7 +158,7 @@ fn the_drivers_older_options_in_an_agents_file_hold() {
 }
 
 #[test]
-fn a_jobs_driver_keeps_its_state_with_the_job() {
+fn a_jobs_driver_has_its_state_with_the_job() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("kept", "sleep 60", ""));
 

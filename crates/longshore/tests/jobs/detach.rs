@@ -104,7 +104,7 @@ fn what_a_job_needs_and_cannot_get_is_the_same_error_as_in_the_foreground() {
 }
 
 #[test]
-fn a_group_that_fails_is_an_error_though_others_run_and_is_told_ever_after() {
+fn a_group_that_fails_is_an_error_though_others_run_and_is_reported_ever_after() {
     let machine = Machine::new();
     let group = |name: &str, script: &str| {
         let text =

@@ -152,7 +152,7 @@ fn what_runs_once_beside_the_main_tasks_may_end_after_them_and_sidecars_wait_for
 }
 
 #[test]
-fn a_prestart_that_fails_keeps_the_main_task_from_running() {
+fn a_main_task_does_not_run_after_a_prestart_that_failed() {
     let machine = Machine::new();
     let tasks = [
         task("first", "exit 3", &lifecycle("prestart", false)),

@@ -93,7 +93,7 @@ fn images_are_shown_with_who_uses_them_and_when_they_go() {
 }
 
 #[test]
-fn a_prefetched_image_is_kept_by_the_driver_that_brought_it_and_by_the_next() {
+fn a_prefetched_image_is_kept_by_the_driver_that_pulled_it_and_by_the_next() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (wanted, other) = (registry.push_anew("wanted:1"), registry.push_anew("other:1"));
     machine.run_with_delay("1s", &waiting("web", &[("a", &wanted), ("b", &other)]));
@@ -117,7 +117,7 @@ fn a_prefetched_image_is_kept_by_the_driver_that_brought_it_and_by_the_next() {
 }
 
 #[test]
-fn a_job_files_images_are_fetched_with_their_credentials_and_what_cannot_be_had_is_told() {
+fn a_job_files_images_are_fetched_with_their_credentials_and_those_unavailable_are_reported() {
     let (mut registry, machine) = (Registry::start(Access::Password), Machine::new());
     let wanted = registry.push_with_layer("wanted:1", 1 << 20);
     let missing = wanted.replace("wanted", "missing");

@@ -214,7 +214,7 @@ fn a_killed_driver_is_started_again_and_the_log_has_no_gap() {
 }
 
 #[test]
-fn a_killed_agent_finds_its_tasks_again_and_loses_nothing() {
+fn a_killed_agent_finds_its_tasks_again_and_misses_nothing() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("steady", STEADY, ""));
     let path = file.to_str().unwrap();

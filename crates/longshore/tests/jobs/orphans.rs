@@ -212,7 +212,7 @@ fn a_half_connected_network_leaves_no_rule_when_its_job_is_stopped() {
 }
 
 #[test]
-fn a_network_that_cannot_be_removed_is_told_until_it_can() {
+fn a_network_that_cannot_be_removed_is_reported_until_it_can() {
     let mut engine = Dockerd::start();
     let machine = Machine::new();
     let config = with_engine(&machine, &engine);
@@ -236,7 +236,7 @@ fn a_network_that_cannot_be_removed_is_told_until_it_can() {
 }
 
 #[test]
-fn an_interrupt_gives_up_a_network_whose_pause_image_does_not_come() {
+fn an_interrupt_cancels_a_network_whose_pause_image_does_not_come() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (registry, pause) = stalling(&mut registry);
     let config = with_pause_image(&machine, &pause);
@@ -253,7 +253,7 @@ fn an_interrupt_gives_up_a_network_whose_pause_image_does_not_come() {
 }
 
 #[test]
-fn an_interrupt_gives_up_a_cni_plugin_that_hangs_and_undoes_what_the_others_did() {
+fn an_interrupt_kills_a_cni_plugin_that_hangs_and_undoes_what_the_others_did() {
     let machine = Machine::new();
     let (pause, config) = Pause::make(&machine, "hangs");
     let plugins = Plugins::with(&machine, "portmap", "exec sleep 1000");

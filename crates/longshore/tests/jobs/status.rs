@@ -5,7 +5,7 @@ use conformance::{docker::docker, dockerd::Dockerd};
 use crate::{Machine, job, orphans::with_engine, text, wait_until};
 
 #[test]
-fn a_job_whose_agent_is_gone_is_lost_and_so_are_its_containers_when_they_go() {
+fn a_job_without_an_agent_is_lost_and_so_are_its_containers_when_they_end() {
     let machine = Machine::new();
     let file = machine.file("job.hcl", &job("left", "exec sleep 1000", "kill_timeout = \"1ms\""));
     machine.ok(&["run", "-detach", file.to_str().unwrap()]);

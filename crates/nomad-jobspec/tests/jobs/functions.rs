@@ -47,7 +47,7 @@ fn functions_give_what_their_names_promise() {
 }
 
 #[test]
-fn further_functions_give_what_their_names_promise() {
+fn additional_functions_give_what_their_names_promise() {
     let env = env(&task(
         r#"env {
           A = jsonencode([slice(["a", "b", "c"], 1, 3), index(["a", "b"], "b"), pow(2, 10), parseint("ff", 16)])

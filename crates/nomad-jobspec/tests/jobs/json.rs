@@ -88,7 +88,7 @@ fn a_json_file_is_read_as_the_native_form_is() {
 }
 
 #[test]
-fn what_is_wrong_in_a_json_file_is_told_with_its_line() {
+fn what_is_wrong_in_a_json_file_is_reported_with_its_line() {
     let invalid = errors("{\n \"job\": {,}\n}");
     assert!(invalid.contains("invalid JSON"), "{invalid}");
     assert!(invalid.contains("test.nomad.hcl:2:10"), "{invalid}");

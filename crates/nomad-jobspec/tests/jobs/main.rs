@@ -209,7 +209,7 @@ fn a_dynamic_block_reads_a_file_for_each_of_a_set() {
 }
 
 #[test]
-fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
+fn every_error_is_reported_at_once_with_its_line_and_a_pointer() {
     let text = format!(
         "variable \"unset\" {{}}\n{}",
         task(
@@ -234,7 +234,7 @@ fn every_error_is_told_at_once_with_its_line_and_a_pointer() {
 }
 
 #[test]
-fn a_value_that_failed_is_not_told_to_be_missing_too() {
+fn a_value_that_failed_is_not_reported_as_missing_too() {
     let message = errors("job \"j\" {\n group \"g\" {\n  task \"t\" { driver = var.driver }\n }\n}\n");
 
     assert!(message.contains("no variable \"driver\" is declared in this file"), "{message}");
@@ -279,7 +279,7 @@ fn a_port_to_minus_one_is_the_hosts_own() {
 }
 
 #[test]
-fn maps_are_gone_through_by_their_keys_order() {
+fn maps_are_visited_by_their_keys_order() {
     let text = format!(
         "locals {{ map = {{ b = 2, a = 1 }} }}\n{}",
         task(
@@ -291,7 +291,7 @@ fn maps_are_gone_through_by_their_keys_order() {
 }
 
 #[test]
-fn what_is_no_job_is_told_so() {
+fn what_is_no_job_is_reported_as_such() {
     assert!(errors("").contains("the file holds no job"));
     assert!(errors("job \"a\" {").contains("syntax error"));
     assert!(errors("job \"a\" {}").contains("a job needs a group with a task"));

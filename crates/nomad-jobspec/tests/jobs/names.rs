@@ -25,7 +25,7 @@ fn names_that_agents_and_engines_take_are_taken() {
 }
 
 #[test]
-fn a_task_whose_name_would_be_another_path_or_no_containers_is_told_where_it_stands() {
+fn a_task_whose_name_would_be_another_path_or_no_containers_is_reported_where_it_stands() {
     for (name, why) in [
         ("../../evil", "has a slash"),
         ("a/b", "has a slash"),
