@@ -125,7 +125,7 @@ pub enum ClientError {
     Version(u32),
     /// The process to find again is gone.
     #[error("no plugin process {0}")]
-    Gone(i32),
+    NoProcess(i32),
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -215,7 +215,7 @@ impl Plugin {
     /// Connects to a plugin that an earlier host started.
     pub async fn reattach(reattach: Reattach) -> Result<Self, ClientError> {
         let mut readers = JoinSet::new();
-        let exited = process::watch_stranger(reattach.pid, &mut readers).ok_or(ClientError::Gone(reattach.pid))?;
+        let exited = process::watch_stranger(reattach.pid, &mut readers).ok_or(ClientError::NoProcess(reattach.pid))?;
         let channel = connect(&reattach, None).await?;
         Ok(Self { channel, reattach, exited, _readers: readers })
     }
@@ -241,7 +241,7 @@ impl Plugin {
     /// Waits until the process has ended.
     pub async fn exited(&self) {
         let mut exited = self.exited.clone();
-        let _sender_gone_is_the_end_too = exited.wait_for(|exited| *exited).await;
+        let _closed_is_the_end_too = exited.wait_for(|exited| *exited).await;
     }
 
     /// Asks the plugin to end, and forces it after 2 s. Its socket file is gone afterwards. One that hangs in the kernel is

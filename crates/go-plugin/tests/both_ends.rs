@@ -105,7 +105,7 @@ async fn a_plugin_survives_its_host_and_an_interrupt_and_is_found_again() {
     let second = Plugin::reattach(reattach.clone()).await.unwrap();
     timeout(DEADLINE, second.kill()).await.unwrap();
 
-    assert!(matches!(Plugin::reattach(reattach).await, Err(ClientError::Gone(_) | ClientError::Connect { .. })));
+    assert!(matches!(Plugin::reattach(reattach).await, Err(ClientError::NoProcess(_) | ClientError::Connect { .. })));
     assert!(is_empty(directory.path()));
 }
 

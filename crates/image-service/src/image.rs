@@ -104,8 +104,8 @@ impl From<wire::Image> for Listed {
 }
 
 impl From<Kept> for wire::Kept {
-    fn from(kept: Kept) -> Self {
-        match kept {
+    fn from(reason: Kept) -> Self {
+        match reason {
             Kept::Prefetched => Self::Prefetched,
             Kept::Found => Self::Found,
             Kept::CleanupOff => Self::CleanupOff,
@@ -115,8 +115,8 @@ impl From<Kept> for wire::Kept {
 }
 
 impl From<wire::Kept> for Kept {
-    fn from(kept: wire::Kept) -> Self {
-        match kept {
+    fn from(reason: wire::Kept) -> Self {
+        match reason {
             wire::Kept::Prefetched => Self::Prefetched,
             wire::Kept::Unspecified | wire::Kept::Found => Self::Found,
             wire::Kept::CleanupOff => Self::CleanupOff,

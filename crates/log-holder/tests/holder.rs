@@ -149,11 +149,11 @@ fn a_pipe_whose_reader_comes_back_is_held_on() {
     let holder = Holder::start(3);
     let (end, other) = (End::new("c1", 0), End::new("c1", 1));
     let reader = holder.held(end, "pipe");
-    let gone = holder.held(other, "other");
+    let closed = holder.held(other, "other");
 
     drop(reader);
     let _again = nonblocking().read(true).open(holder.path("pipe")).unwrap();
-    drop(gone);
+    drop(closed);
     holder.until_let_go(other);
 
     assert!(holder.holds(end));

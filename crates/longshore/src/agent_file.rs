@@ -159,9 +159,9 @@ fn set(body: &mut Body, path: &[&str], value: Value, span: &Range<usize>) -> boo
         }
         [name, rest @ ..] => {
             let at = body.blocks.iter().position(|block| block.name == *name).unwrap_or_else(|| {
-                let body_of_none = Body { span: span.clone(), ..Body::default() };
+                let empty_body = Body { span: span.clone(), ..Body::default() };
                 let block =
-                    Block { name: (*name).to_owned(), labels: Vec::new(), body: body_of_none, span: span.clone() };
+                    Block { name: (*name).to_owned(), labels: Vec::new(), body: empty_body, span: span.clone() };
                 body.blocks.push(block);
                 body.blocks.len() - 1
             });

@@ -147,7 +147,7 @@ impl FakeDriver {
     }
 
     /// Removes a task behind the driver's back.
-    pub(crate) fn lose(&self, task: &str) {
+    pub(crate) fn remove_task(&self, task: &str) {
         self.lock().tasks.retain(|id, _| name(id) != task);
     }
 

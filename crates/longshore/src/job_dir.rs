@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// File systems take 255 bytes; what stands beside it in a path needs room as well.
 const LONGEST: usize = 200;
 /// So much of a longer one is kept to be read.
-const KEPT: usize = 100;
+const PREFIX: usize = 100;
 
 /// A name that no other id has: what could be more than a plain name is written as `%2F`. An id too long for a file
 /// system goes on with `+` and its digest; no short one has a `+`.
@@ -22,7 +22,7 @@ pub(crate) fn name(id: &str) -> String {
         }
     }
     if name.len() > LONGEST {
-        name.truncate(KEPT);
+        name.truncate(PREFIX);
         name.push('+');
         for byte in Sha256::digest(id) {
             let _a_string_takes_all = write!(name, "{byte:02x}");

@@ -235,7 +235,7 @@ mod tests {
             collection.finish().await.unwrap();
         }
 
-        fn kept(&self, stream: Stream) -> Vec<(u64, Vec<u8>)> {
+        fn files_and_texts(&self, stream: Stream) -> Vec<(u64, Vec<u8>)> {
             let files = self.files(stream);
             let file =
                 |number| files.first([number]).map(|(number, file)| (number, io::read_to_string(file).unwrap().into()));
@@ -254,9 +254,9 @@ mod tests {
 
         host.collect(Stream::Stdout, &text).await;
 
-        let kept = host.kept(Stream::Stdout);
-        assert_eq!(kept.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
-        assert_eq!(kept.into_iter().flat_map(|(_, text)| text).collect::<Vec<_>>(), text[2 << 20..]);
+        let files_and_texts = host.files_and_texts(Stream::Stdout);
+        assert_eq!(files_and_texts.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(files_and_texts.into_iter().flat_map(|(_, text)| text).collect::<Vec<_>>(), text[2 << 20..]);
     }
 
     #[tokio::test]
@@ -267,7 +267,7 @@ mod tests {
             host.collect(Stream::Stderr, line.as_bytes()).await;
         }
 
-        assert_eq!(host.kept(Stream::Stderr), [(0, b"one\ntwo\n".to_vec())]);
+        assert_eq!(host.files_and_texts(Stream::Stderr), [(0, b"one\ntwo\n".to_vec())]);
     }
 
     #[tokio::test]
@@ -287,8 +287,9 @@ mod tests {
 
         assert_eq!(std::fs::read_to_string(host.secret()).unwrap(), "theirs");
         assert!(!host.0.path().join("made").exists());
-        let kept: Vec<u8> = host.kept(Stream::Stdout).into_iter().flat_map(|(_, text)| text).collect();
-        assert_eq!(kept, text[2 << 20..]);
+        let files_and_texts: Vec<u8> =
+            host.files_and_texts(Stream::Stdout).into_iter().flat_map(|(_, text)| text).collect();
+        assert_eq!(files_and_texts, text[2 << 20..]);
     }
 
     #[tokio::test]
@@ -312,7 +313,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(host.secret()).unwrap(), "theirs");
         assert!(!host.0.path().join("made").exists());
         assert_eq!(rotation.number, 6);
-        assert_eq!(host.kept(Stream::Stdout).iter().filter(|(_, text)| text == b"ours").count(), 3);
+        assert_eq!(host.files_and_texts(Stream::Stdout).iter().filter(|(_, text)| text == b"ours").count(), 3);
     }
 
     #[test]
@@ -324,6 +325,6 @@ mod tests {
         std::fs::write(host.at("web.stdout.3"), "mine").unwrap();
         symlink("web.stdout.3", host.at("web.stdout.4")).unwrap();
 
-        assert_eq!(host.kept(Stream::Stdout), [(3, b"mine".to_vec())]);
+        assert_eq!(host.files_and_texts(Stream::Stdout), [(3, b"mine".to_vec())]);
     }
 }

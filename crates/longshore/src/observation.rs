@@ -59,7 +59,7 @@ impl Status {
 
 /// How a task is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct Observed {
     pub(crate) status: Status,
     /// Why it does not run, where there is more to say.
     pub(crate) why: Option<String>,
@@ -72,7 +72,7 @@ pub(crate) struct Observation {
     /// Whether its agent runs.
     pub(crate) has_agent: bool,
     /// The tasks of each allocation.
-    seen: BTreeMap<String, BTreeMap<String, Seen>>,
+    observed: BTreeMap<String, BTreeMap<String, Observed>>,
 }
 
 /// Looks at a job, or at those of its allocations that the state has.
@@ -84,7 +84,7 @@ pub(crate) async fn observe(job: JobState, data: &DataDir) -> Observation {
         }
         sleep(BETWEEN_LOOKS).await;
         let Ok(Some(mut fresh)) = data.load(&observation.job.id) else { break };
-        fresh.allocs.retain(|alloc| observation.seen.contains_key(&alloc.id));
+        fresh.allocs.retain(|alloc| observation.observed.contains_key(&alloc.id));
         observation = look(fresh).await;
     }
     observation
@@ -102,11 +102,11 @@ async fn look(job: JobState) -> Observation {
         let answer = ask(driver, task).await;
         (alloc.id.clone(), name.clone(), judge(task, has_agent, &answer))
     });
-    let mut seen: BTreeMap<String, BTreeMap<String, Seen>> = BTreeMap::new();
+    let mut observed: BTreeMap<String, BTreeMap<String, Observed>> = BTreeMap::new();
     for (alloc, task, how) in join_all(asked).await {
-        seen.entry(alloc).or_default().insert(task, how);
+        observed.entry(alloc).or_default().insert(task, how);
     }
-    Observation { job, has_agent, seen }
+    Observation { job, has_agent, observed }
 }
 
 /// What a driver answers of a task.
@@ -134,7 +134,7 @@ async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Answer {
     }
 }
 
-fn judge(task: &TaskState, has_agent: bool, answer: &Answer) -> Seen {
+fn judge(task: &TaskState, has_agent: bool, answer: &Answer) -> Observed {
     let lost = |why: &str| (Status::Lost, Some(why.to_owned()));
     let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
     let (status, why) = match (task.phase, answer) {
@@ -149,38 +149,43 @@ fn judge(task: &TaskState, has_agent: bool, answer: &Answer) -> Seen {
         (Phase::Running, Answer::Ended) if has_agent => lost("its container has exited, but its agent has not noticed"),
         (Phase::Running, Answer::Ended) => lost("its container has exited and its agent is not running"),
     };
-    Seen { status, why }
+    Observed { status, why }
 }
 
 impl Observation {
     /// How a task of an allocation is.
-    pub(crate) fn task(&self, alloc: &str, task: &str) -> Seen {
-        let seen = self.seen.get(alloc).and_then(|tasks| tasks.get(task));
-        seen.cloned().unwrap_or(Seen { status: Status::Unknown, why: None })
+    pub(crate) fn task(&self, alloc: &str, task: &str) -> Observed {
+        let observed = self.observed.get(alloc).and_then(|tasks| tasks.get(task));
+        observed.cloned().unwrap_or(Observed { status: Status::Unknown, why: None })
     }
 
     /// How an allocation is.
     pub(crate) fn alloc(&self, alloc: &AllocState) -> Status {
-        Status::together(self.seen.get(&alloc.id).into_iter().flat_map(BTreeMap::values).map(|seen| seen.status))
+        Status::together(
+            self.observed.get(&alloc.id).into_iter().flat_map(BTreeMap::values).map(|observed| observed.status),
+        )
     }
 
     /// How the job is, and why it is not as it should be.
-    pub(crate) fn job(&self) -> Seen {
+    pub(crate) fn job(&self) -> Observed {
         let of = |status| self.job.allocs.iter().filter(move |alloc| self.alloc(alloc) == status);
         match Status::together(self.job.allocs.iter().map(|alloc| self.alloc(alloc))) {
             Status::Running | Status::Pending if !self.has_agent => {
-                Seen { status: Status::Lost, why: Some("its agent is not running".to_owned()) }
+                Observed { status: Status::Lost, why: Some("its agent is not running".to_owned()) }
             }
             Status::Failed => {
                 let runs = of(Status::Running).count();
-                let why =
-                    format!("{} of {} allocations failed, {runs} running", of(Status::Failed).count(), self.seen.len());
-                Seen { status: Status::Failed, why: Some(why).filter(|_| runs > 0) }
+                let why = format!(
+                    "{} of {} allocations failed, {runs} running",
+                    of(Status::Failed).count(),
+                    self.observed.len()
+                );
+                Observed { status: Status::Failed, why: Some(why).filter(|_| runs > 0) }
             }
             status => {
-                let tasks = self.seen.values().flat_map(BTreeMap::values);
-                let why = tasks.filter(|seen| seen.status == status).find_map(|seen| seen.why.clone());
-                Seen { status, why: why.filter(|_| matches!(status, Status::Lost | Status::Unknown)) }
+                let tasks = self.observed.values().flat_map(BTreeMap::values);
+                let why = tasks.filter(|observed| observed.status == status).find_map(|observed| observed.why.clone());
+                Observed { status, why: why.filter(|_| matches!(status, Status::Lost | Status::Unknown)) }
             }
         }
     }
@@ -189,8 +194,8 @@ impl Observation {
     fn is_behind(&self) -> bool {
         let phase = |alloc: &AllocState, task: &str| alloc.tasks.get(task).map(|task| task.phase);
         let is_behind = |alloc: &AllocState| {
-            self.seen.get(&alloc.id).into_iter().flatten().any(|(task, seen)| {
-                phase(alloc, task) == Some(Phase::Running) && matches!(seen.status, Status::Lost | Status::Unknown)
+            self.observed.get(&alloc.id).into_iter().flatten().any(|(task, observed)| {
+                phase(alloc, task) == Some(Phase::Running) && matches!(observed.status, Status::Lost | Status::Unknown)
             })
         };
         self.has_agent && self.job.allocs.iter().any(is_behind)
@@ -210,12 +215,12 @@ mod tests {
 
     fn observation(has_agent: bool, allocs: &[&[(Phase, Answer)]]) -> Observation {
         let mut job = JobState { id: "job".into(), agent: Process::default(), ..JobState::default() };
-        let mut seen = BTreeMap::new();
+        let mut observed = BTreeMap::new();
         for (index, tasks) in allocs.iter().enumerate() {
             let names = (0..tasks.len()).map(|number| number.to_string());
             let states = tasks.iter().map(|(phase, _)| task(*phase));
             let judged = tasks.iter().map(|(phase, answer)| judge(&task(*phase), has_agent, answer));
-            seen.insert(index.to_string(), names.clone().zip(judged).collect());
+            observed.insert(index.to_string(), names.clone().zip(judged).collect());
             job.allocs.push(AllocState {
                 id: index.to_string(),
                 group: "g".into(),
@@ -225,11 +230,11 @@ mod tests {
                 tasks: names.zip(states).collect(),
             });
         }
-        Observation { job, has_agent, seen }
+        Observation { job, has_agent, observed }
     }
 
     fn status(has_agent: bool, allocs: &[&[(Phase, Answer)]]) -> (Status, Option<String>) {
-        let Seen { status, why } = observation(has_agent, allocs).job();
+        let Observed { status, why } = observation(has_agent, allocs).job();
         (status, why)
     }
 
@@ -284,10 +289,10 @@ mod tests {
             ..task(Phase::Pending)
         };
 
-        let seen = judge(&waiting, true, &Answer::NotKnown);
+        let observed = judge(&waiting, true, &Answer::NotKnown);
 
-        assert_eq!(seen.status, Status::Pending);
-        assert_eq!(seen.why.as_deref(), Some("Exit Code: 3; restarts in 10s"));
+        assert_eq!(observed.status, Status::Pending);
+        assert_eq!(observed.why.as_deref(), Some("Exit Code: 3; restarts in 10s"));
     }
 
     #[test]

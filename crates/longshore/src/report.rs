@@ -42,13 +42,13 @@ pub(crate) fn is_at_least(verbosity: Verbosity) -> bool {
 /// A line of an answer. A reader that is gone ends nothing.
 pub(crate) fn line(text: &str) {
     let text = without_commands(text);
-    let _reader_gone = aside(|| writeln!(std::io::stdout().lock(), "{text}"));
+    let _no_reader = aside(|| writeln!(std::io::stdout().lock(), "{text}"));
 }
 
 /// A value for a program.
 pub(crate) fn json(value: &impl serde::Serialize) {
     let mut out = std::io::stdout().lock();
-    let _reader_gone = serde_json::to_string(value).map(|text| writeln!(out, "{}", escaped(&text)));
+    let _no_reader = serde_json::to_string(value).map(|text| writeln!(out, "{}", escaped(&text)));
 }
 
 /// Bytes as they are.
@@ -64,7 +64,7 @@ pub(crate) fn note(text: &str) {
         return;
     }
     let text = without_commands(text);
-    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "==> {text}"));
+    let _no_reader = aside(|| writeln!(std::io::stderr().lock(), "==> {text}"));
 }
 
 /// A text of strangers on one line, without what a terminal would obey.
@@ -94,7 +94,7 @@ fn escaped(json: &str) -> String {
 /// Why it did not work.
 pub(crate) fn error(text: &str) {
     let text = without_commands(text.trim_end());
-    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "Error: {text}"));
+    let _no_reader = aside(|| writeln!(std::io::stderr().lock(), "Error: {text}"));
 }
 
 /// Something that happened to a task.
@@ -104,7 +104,7 @@ pub(crate) fn event(alloc: &str, task: &str, event: &Event) {
     }
     let Event { at, kind, message } = event;
     let line = harmless(&format!("    {} {} {task}: {kind}: {message}", clock(*at), short(alloc)));
-    let _reader_gone = aside(|| writeln!(std::io::stderr().lock(), "{line}"));
+    let _no_reader = aside(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
 /// The first part of an id, as Nomad shows it.

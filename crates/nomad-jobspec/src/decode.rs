@@ -193,8 +193,8 @@ impl Decoder<'_> {
         }
         if max > 0 && count > max {
             let message = format!("Too many {name} blocks; No more than {max} {name:?} blocks are allowed.");
-            let further = usize::try_from(max).ok().and_then(|max| bodies.get(max));
-            self.problem(further.map_or(&body.span, |(_, span)| span), message);
+            let additional = usize::try_from(max).ok().and_then(|max| bodies.get(max));
+            self.problem(additional.map_or(&body.span, |(_, span)| span), message);
         }
         let list = bodies.into_iter().map(|(inner, _)| {
             self.unknown(&inner, nested);
@@ -277,14 +277,14 @@ impl Decoder<'_> {
                 msgpack::Value::List(items.iter().map(|value| self.convert(value, item, span)).collect())
             }
             (Type::Set(item), Value::Array(items)) => {
-                let mut kept = Vec::new();
+                let mut distinct = Vec::new();
                 for value in items {
                     let value = self.convert(value, item, span);
-                    if !kept.contains(&value) {
-                        kept.push(value);
+                    if !distinct.contains(&value) {
+                        distinct.push(value);
                     }
                 }
-                msgpack::Value::List(kept)
+                msgpack::Value::List(distinct)
             }
             // One map stands for a list of one.
             (Type::List(item) | Type::Set(item), Value::Object(_)) if matches!(**item, Type::Map(_)) => {

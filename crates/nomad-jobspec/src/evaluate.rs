@@ -137,8 +137,8 @@ impl Evaluator<'_> {
         let value = self.value(&attribute.value);
         let value_span = attribute.value.span().unwrap_or_default();
         let mut references = std::mem::take(&mut self.references);
-        let brought = references::within(&value, &self.carried).into_iter();
-        references.extend(brought.map(|carried| carried.at(&value_span)));
+        let carried = references::within(&value, &self.carried).into_iter();
+        references.extend(carried.map(|carried| carried.at(&value_span)));
         Attribute {
             name: attribute.key.to_string(),
             value,

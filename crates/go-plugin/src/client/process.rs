@@ -67,6 +67,6 @@ pub(super) fn watch_stranger(pid: i32, readers: &mut JoinSet<()>) -> Option<watc
 /// Ends the process at once; one that is gone is fine.
 pub(super) fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
-        let _gone_already = kill_process(pid, Signal::KILL);
+        let _has_ended_already = kill_process(pid, Signal::KILL);
     }
 }

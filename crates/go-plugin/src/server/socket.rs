@@ -123,8 +123,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _gone_already = fs::remove_file(&self.path);
-        let _gone_already = fs::remove_dir(&self.directory);
+        let _removed_already = fs::remove_file(&self.path);
+        let _removed_already = fs::remove_dir(&self.directory);
     }
 }
 

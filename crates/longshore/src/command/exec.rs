@@ -41,7 +41,7 @@ pub(super) async fn exec(
                 }
             }
             ExecEvent::Stderr(bytes) => {
-                let _reader_gone = std::io::Write::write_all(&mut std::io::stderr().lock(), &bytes);
+                let _no_reader = std::io::Write::write_all(&mut std::io::stderr().lock(), &bytes);
             }
             ExecEvent::StdoutClosed | ExecEvent::StderrClosed => {}
             ExecEvent::Exited(result) => code = Some(result.exit_code),
@@ -111,6 +111,6 @@ impl RawMode {
 
 impl Drop for RawMode {
     fn drop(&mut self) {
-        let _terminal_gone = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+        let _no_terminal = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
     }
 }

@@ -117,13 +117,13 @@ fn show(known: Vec<Known>) {
             (true, false) => "-".to_owned(),
             (false, _) => by.join(", "),
         };
-        rows.push([id, report::mib(image.size), image.names.join(", "), by, goes(&image, &unattended)]);
+        rows.push([id, report::mib(image.size), image.names.join(", "), by, removal(&image, &unattended)]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths = [width(0), width(1), width(2), width(3)];
-    for [id, size, names, by, goes] in &rows {
+    for [id, size, names, by, removal] in &rows {
         let [w0, w1, w2, w3] = widths;
-        report::line(&format!("{id:<w0$}  {size:>w1$}  {names:<w2$}  {by:<w3$}  {goes}"));
+        report::line(&format!("{id:<w0$}  {size:>w1$}  {names:<w2$}  {by:<w3$}  {removal}"));
     }
 }
 
@@ -132,7 +132,7 @@ fn user(TaskOf { job, alloc, name }: &TaskOf) -> String {
 }
 
 /// When an image goes.
-fn goes(image: &Image, unattended: &BTreeSet<String>) -> String {
+fn removal(image: &Image, unattended: &BTreeSet<String>) -> String {
     match image.fate {
         Fate::GoesAfter(_) | Fate::GoesIn(_) if image.used => "in use".to_owned(),
         Fate::GoesAfter(time) | Fate::GoesIn(time) => format!("in {}", duration(time)),
@@ -159,7 +159,7 @@ fn duration(time: Duration) -> String {
 /// An image as programs see it.
 fn value(Known { image, unattended }: &Known) -> Value {
     let seconds = |time: Duration| time.as_secs_f64();
-    let (after, within, kept) = match image.fate {
+    let (after, within, reason) = match image.fate {
         Fate::GoesAfter(time) => (Some(seconds(time)), None, None),
         Fate::GoesIn(time) => (None, Some(seconds(time)).filter(|_| !image.used), None),
         Fate::Kept(Kept::Prefetched) => (None, None, Some("prefetched")),
@@ -174,7 +174,7 @@ fn value(Known { image, unattended }: &Known) -> Value {
         "size": image.size,
         "used": image.used,
         "used_by": image.tasks.iter().map(user).collect::<Vec<_>>(),
-        "kept": kept,
+        "kept": reason,
         "goes_after_seconds": after,
         "goes_in_seconds": within,
         "jobs_that_do_not_run": unattended,
@@ -197,19 +197,19 @@ mod tests {
             add(&mut known, image.clone(), job.map(str::to_owned));
         }
         let Known { image, unattended } = &known["sha256:1"];
-        goes(image, unattended)
+        removal(image, unattended)
     }
 
     #[test]
     fn what_drivers_know_of_one_image_is_one_answer() {
-        let brought = image(false, Fate::GoesIn(Duration::from_secs(150)));
+        let pulled = image(false, Fate::GoesIn(Duration::from_secs(150)));
         let found = image(true, Fate::Kept(Kept::Found));
-        let kept = image(false, Fate::Kept(Kept::Prefetched));
+        let prefetched = image(false, Fate::Kept(Kept::Prefetched));
         let left = image(false, Fate::Kept(Kept::Unattended));
 
-        assert_eq!(together(&[(brought.clone(), None)]), "in 2m30s");
-        assert_eq!(together(&[(found.clone(), None), (brought.clone(), None)]), "in use");
-        assert_eq!(together(&[(brought, None), (kept, None)]), "kept: prefetched");
+        assert_eq!(together(&[(pulled.clone(), None)]), "in 2m30s");
+        assert_eq!(together(&[(found.clone(), None), (pulled.clone(), None)]), "in use");
+        assert_eq!(together(&[(pulled, None), (prefetched, None)]), "kept: prefetched");
         assert_eq!(together(&[(left.clone(), Some("a")), (left.clone(), Some("b"))]), "kept: a, b is not running");
         assert_eq!(together(&[(found, None), (left, Some("a"))]), "kept: a is not running");
     }

@@ -52,13 +52,13 @@ pub(super) async fn forget(target: &JobFile, options: &Options, data: &DataDir) 
     let wanted = wanted(&driver, target, job.as_ref()).await;
     driver.kill().await;
     let names: BTreeSet<String> = wanted?.into_keys().collect();
-    let kept = prefetched::read(data).map_err(|error| data.failed(&error))?;
-    if let Some(other) = names.iter().find(|name| !kept.contains(*name)) {
-        let kept: Vec<String> = kept.into_iter().collect();
-        let kept = if kept.is_empty() { "none".to_owned() } else { kept.join(", ") };
-        return Err(Failure::Usage(format!("{other} is not pinned\nhint: pinned images: {kept}")));
+    let pinned = prefetched::read(data).map_err(|error| data.failed(&error))?;
+    if let Some(other) = names.iter().find(|name| !pinned.contains(*name)) {
+        let pinned: Vec<String> = pinned.into_iter().collect();
+        let pinned = if pinned.is_empty() { "none".to_owned() } else { pinned.join(", ") };
+        return Err(Failure::Usage(format!("{other} is not pinned\nhint: pinned images: {pinned}")));
     }
-    keep(data, |kept| kept.retain(|name| !names.contains(name))).await?;
+    change_pinned(data, |pinned| pinned.retain(|name| !names.contains(name))).await?;
     for name in names {
         report::line(&format!("{name}: unpinned"));
     }
@@ -161,7 +161,7 @@ async fn fetch(
     let mut missing: BTreeSet<String> = wanted.keys().cloned().collect();
     let before = prefetched::read(data).map_err(|error| data.failed(&error))?;
     // First of all: a driver that brought one of them must not remove it meanwhile.
-    keep(data, |kept| kept.extend(missing.iter().cloned())).await?;
+    change_pinned(data, |pinned| pinned.extend(missing.iter().cloned())).await?;
 
     let steps = images.prefetch(wanted.into_values().flatten().collect()).await.map_err(failed);
     let ended = match steps {
@@ -169,7 +169,7 @@ async fn fetch(
         Err(failure) => Err(failure),
     };
     if !missing.is_empty() {
-        keep(data, |kept| kept.retain(|name| before.contains(name) || !missing.contains(name))).await?;
+        change_pinned(data, |pinned| pinned.retain(|name| before.contains(name) || !missing.contains(name))).await?;
     }
     ended.map(|()| missing)
 }
@@ -244,11 +244,11 @@ fn value(image: &str, outcome: &Outcome) -> serde_json::Value {
 }
 
 /// Changes which images are kept, and tells it to the drivers that run.
-async fn keep(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), Failure> {
+async fn change_pinned(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), Failure> {
     let unread = |error: std::io::Error| data.failed(&error);
-    let kept: Vec<String> = prefetched::change(data, change).map_err(unread)?.into_iter().collect();
+    let pinned: Vec<String> = prefetched::change(data, change).map_err(unread)?.into_iter().collect();
     for (job, driver) in images::running(&data.all().map_err(unread)?).await {
-        match ImageClient::new(driver.channel()).keep(kept.clone()).await {
+        match ImageClient::new(driver.channel()).keep(pinned.clone()).await {
             Ok(()) | Err(ImageError::Unserved) => {}
             Err(error) => {
                 report::note(&format!("cannot update the pinned images of the driver of job {job:?}: {error}"));

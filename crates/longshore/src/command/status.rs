@@ -10,7 +10,7 @@ use crate::{
     Failure,
     alloc::environment::alloc_name,
     data_dir::DataDir,
-    observation::{Observation, Seen, observe},
+    observation::{Observation, Observed, observe},
     report,
     state::{AllocState, Event, TaskState},
 };
@@ -41,7 +41,7 @@ fn list(jobs: &[Observation]) {
 }
 
 /// How something is, and why.
-fn described(Seen { status, why }: &Seen) -> String {
+fn described(Observed { status, why }: &Observed) -> String {
     let why = why.as_ref().map(|why| format!(": {}", report::harmless(why))).unwrap_or_default();
     format!("{}{why}", status.name())
 }
@@ -66,7 +66,7 @@ fn show(observation: &Observation) {
             report::line(&format!("Port        = {} {}:{}", port.label, port.host_ip, port.value));
         }
         for (name, task) in &alloc.tasks {
-            let Seen { status, why } = observation.task(&alloc.id, name);
+            let Observed { status, why } = observation.task(&alloc.id, name);
             let code = task.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
             let why = why.map(|why| format!(": {}", report::harmless(&why))).unwrap_or_default();
             let status = status.name();
@@ -82,7 +82,7 @@ fn show(observation: &Observation) {
 /// A job as programs see it. What a task was told, its environment, is left out: there may be secrets in it.
 fn value(observation: &Observation) -> Value {
     let job = &observation.job;
-    let Seen { status, why } = observation.job();
+    let Observed { status, why } = observation.job();
     json!({
         "id": job.id,
         "status": status,
@@ -106,7 +106,7 @@ fn of_alloc(observation: &Observation, alloc: &AllocState) -> Value {
     })
 }
 
-fn of_task(task: &TaskState, Seen { status, why }: &Seen) -> Value {
+fn of_task(task: &TaskState, Observed { status, why }: &Observed) -> Value {
     json!({
         "status": status,
         "why": why,

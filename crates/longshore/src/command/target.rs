@@ -5,7 +5,7 @@ use nomad_plugin::{client::DriverClient, id::TaskId};
 use crate::{
     Failure,
     data_dir::DataDir,
-    observation::{Seen, Status, observe},
+    observation::{Observed, Status, observe},
     report,
     state::{AllocState, JobState, TaskState},
 };
@@ -118,7 +118,7 @@ pub(super) async fn running<'a>(
         return Ok(running);
     }
     let how = |found: &Found<'_>| {
-        let Seen { status, why } = seen(found);
+        let Observed { status, why } = seen(found);
         let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
         format!("task {:?} of allocation {} is {}{why}", found.task, report::short(&found.alloc.id), status.name())
     };

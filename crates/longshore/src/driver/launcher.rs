@@ -96,11 +96,11 @@ impl Launcher {
         driver.init().await.map_err(failed)?;
         // Before the first fingerprint, from which on the driver removes images.
         let Some(data) = &self.data else { return Ok(()) };
-        let kept = prefetched::read(data).map_err(|error| data.failed(&error))?;
-        if kept.is_empty() {
+        let pinned = prefetched::read(data).map_err(|error| data.failed(&error))?;
+        if pinned.is_empty() {
             return Ok(());
         }
-        match ImageClient::new(driver.channel()).keep(kept.into_iter().collect()).await {
+        match ImageClient::new(driver.channel()).keep(pinned.into_iter().collect()).await {
             Ok(()) | Err(ImageError::Unserved) => Ok(()),
             Err(error) => Err(Failure::Engine(error.to_string())),
         }

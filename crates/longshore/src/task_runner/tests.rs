@@ -155,7 +155,7 @@ async fn a_task_that_the_driver_lost_has_failed_and_is_started_again() {
     let agent = machine.begin("batch", &restarting(policy));
     machine.called("start t", 1).await;
 
-    machine.driver.lose("t");
+    machine.driver.remove_task("t");
     machine.driver.kill_process();
     let ended = agent.end().await;
 

@@ -236,7 +236,7 @@ fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
     let machine = Machine::new();
     let (pause, config) = Pause::make(&machine, "crowd");
     let file = machine.file("job.hcl", &CROWD.replace("IMAGE", &image())).display().to_string();
-    let kept = |alloc: &String| Path::new("/run/netns").join(format!("longshore-{alloc}")).exists();
+    let has_namespace = |alloc: &String| Path::new("/run/netns").join(format!("longshore-{alloc}")).exists();
 
     machine.ok(&["-config", &config, "run", "-detach", &file]);
     let running = || {
@@ -250,7 +250,7 @@ fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
     let allocs = machine.allocs();
     let of: Vec<&str> = allocs.iter().map(String::as_str).collect();
     let lent: BTreeSet<String> = allocs.iter().flat_map(|alloc| leases(alloc)).collect();
-    let before = (allocs.iter().filter(|alloc| kept(alloc)).count(), lent.len());
+    let before = (allocs.iter().filter(|alloc| has_namespace(alloc)).count(), lent.len());
     let mapped = rules(&of).len();
     let state = machine.noted("crowd");
     let answers = state["allocs"].as_array().unwrap().iter().map(|alloc| &alloc["network"]["connected"]["interfaces"]);
@@ -263,7 +263,8 @@ fn fifty_groups_come_and_go_at_once_and_leave_nothing() {
     assert_eq!(before, ((50, 50), 50));
     assert_eq!(veths.iter().filter(is_there).count(), 0);
     assert!(mapped >= 50, "{mapped}");
-    let traces: Vec<&String> = allocs.iter().filter(|alloc| kept(alloc) || !leases(alloc).is_empty()).collect();
+    let traces: Vec<&String> =
+        allocs.iter().filter(|alloc| has_namespace(alloc) || !leases(alloc).is_empty()).collect();
     assert_eq!((traces, rules(&of)), (Vec::new(), Vec::new()));
     assert_eq!((pause.containers(), machine.containers()), (String::new(), Vec::new()));
 }

@@ -159,9 +159,13 @@ fn a_job_files_images_are_fetched_with_their_credentials_and_those_unavailable_a
     let result = |name: &str| results.iter().find(|result| result["image"] == name).unwrap()["result"].clone();
     assert_eq!((again.status.code(), results.len()), (Some(1), 4));
     assert_eq!((result(&wanted), result(&missing)), ("present".into(), "failed".into()));
-    let kept = machine.run(&["prefetch", "-forget", &missing]);
-    assert_eq!((kept.status.code(), text(&kept.stdout)), (Some(2), String::new()), "what is not here is not kept");
-    assert!(text(&kept.stderr).contains(&format!("{missing} is not pinned")), "{}", text(&kept.stderr));
+    let unpinned = machine.run(&["prefetch", "-forget", &missing]);
+    assert_eq!(
+        (unpinned.status.code(), text(&unpinned.stdout)),
+        (Some(2), String::new()),
+        "what is not here is not kept"
+    );
+    assert!(text(&unpinned.stderr).contains(&format!("{missing} is not pinned")), "{}", text(&unpinned.stderr));
 }
 
 #[test]

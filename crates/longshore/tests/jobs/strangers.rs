@@ -39,8 +39,8 @@ fn only_what_names_the_jobs_own_node_is_ever_removed_whatever_the_agents_file_sa
     let agents = || engine.run(&["ps", "--all", "--quiet", "--filter", "name=6cf1"]).lines().count();
     let all = agents();
     make(run, "lost-6cf", &[ALLOC.trim_end_matches('1'), &node(jobs("data"))]);
-    let is_gone = || engine.run(&["ps", "--all", "--quiet", "--filter", "name=lost"]).is_empty();
-    wait_within(GRACE + *DEADLINE, "what the job has lost is gone", is_gone);
+    let is_removed = || engine.run(&["ps", "--all", "--quiet", "--filter", "name=lost"]).is_empty();
+    wait_within(GRACE + *DEADLINE, "what the job has lost is gone", is_removed);
 
     assert_eq!((all, agents()), (5, 5));
     assert!(machine.ok(&["status", "web"]).contains("is running"));

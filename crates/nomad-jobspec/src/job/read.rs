@@ -140,7 +140,7 @@ fn job(block: &Block, findings: &Findings) -> Job {
         }
     };
     let mut groups: Vec<Group> = reader.blocks("group").into_iter().map(|block| group(block, kind, findings)).collect();
-    groups.extend(reader.blocks("task").into_iter().map(|task| group(&around(task), kind, findings)));
+    groups.extend(reader.blocks("task").into_iter().map(|task| group(&enclosing_group(task), kind, findings)));
     if groups.is_empty() {
         findings.problem(&block.span, "a job needs a group with a task");
     }
@@ -184,7 +184,7 @@ fn unique<'a>(span: &std::ops::Range<usize>, what: &str, names: impl Iterator<It
 }
 
 /// A task that stands in the job itself is a group of its name.
-fn around(task: &Block) -> Block {
+fn enclosing_group(task: &Block) -> Block {
     let body = Body { attributes: Vec::new(), blocks: vec![task.clone()], span: task.span.clone() };
     Block { name: "group".to_owned(), labels: task.labels.clone(), body, span: task.span.clone() }
 }

@@ -23,8 +23,8 @@ pub(super) fn declare(context: &mut Context<'_>) {
         ("sort", |args| Ok(Value::Array(sorted(list(&args, 0)?)))),
         ("reverse", |args| Ok(Value::Array(list(&args, 0)?.iter().rev().cloned().collect()))),
         ("compact", |args| {
-            let kept = list(&args, 0)?.iter().filter(|item| !item.is_null() && item.as_str() != Some(""));
-            Ok(Value::Array(kept.cloned().collect()))
+            let items = list(&args, 0)?.iter().filter(|item| !item.is_null() && item.as_str() != Some(""));
+            Ok(Value::Array(items.cloned().collect()))
         }),
         ("alltrue", |args| Ok(list(&args, 0)?.iter().all(|item| item.as_bool() == Some(true)).into())),
         ("anytrue", |args| Ok(list(&args, 0)?.iter().any(|item| item.as_bool() == Some(true)).into())),
@@ -49,8 +49,8 @@ pub(super) fn declare(context: &mut Context<'_>) {
         }),
         ("setsubtract", |args| {
             let without = list(&args, 1)?;
-            let kept = sorted(list(&args, 0)?).into_iter().filter(|item| !without.contains(item)).collect();
-            Ok(Value::Array(distinct(kept)))
+            let items = sorted(list(&args, 0)?).into_iter().filter(|item| !without.contains(item)).collect();
+            Ok(Value::Array(distinct(items)))
         }),
     ];
     for (name, func) in binary {
@@ -78,12 +78,12 @@ pub(super) fn declare(context: &mut Context<'_>) {
             Ok(Value::Array(distinct(sorted(&sets.concat()))))
         }),
         ("setintersection", |args| {
-            let mut kept = sorted(list(&args, 0)?);
+            let mut items = sorted(list(&args, 0)?);
             for index in 1..args.len() {
                 let other = list(&args, index)?;
-                kept.retain(|item| other.contains(item));
+                items.retain(|item| other.contains(item));
             }
-            Ok(Value::Array(distinct(kept)))
+            Ok(Value::Array(distinct(items)))
         }),
         ("slice", |args| {
             let (items, range) = (list(&args, 0)?, (usize::try_from(int(&args, 1)?), usize::try_from(int(&args, 2)?)));
@@ -130,13 +130,13 @@ fn flatten(items: &[Value]) -> Vec<Value> {
 }
 
 fn distinct(items: Vec<Value>) -> Vec<Value> {
-    let mut kept: Vec<Value> = Vec::new();
+    let mut first: Vec<Value> = Vec::new();
     for item in items {
-        if !kept.contains(&item) {
-            kept.push(item);
+        if !first.contains(&item) {
+            first.push(item);
         }
     }
-    kept
+    first
 }
 
 fn sorted(items: &[Value]) -> Vec<Value> {

@@ -92,14 +92,14 @@ impl Variable {
                 Ok(Value::Array(items.into_iter().map(|item| of.convert(item)).collect::<Result<_, _>>()?))
             }
             (Self::Set(of), Value::Array(items)) => {
-                let mut kept: Vec<Value> = Vec::new();
+                let mut distinct: Vec<Value> = Vec::new();
                 for item in items {
                     let item = of.convert(item)?;
-                    if !kept.contains(&item) {
-                        kept.push(item);
+                    if !distinct.contains(&item) {
+                        distinct.push(item);
                     }
                 }
-                Ok(Value::Array(kept))
+                Ok(Value::Array(distinct))
             }
             (Self::Optional(of), value) => of.convert(value),
             (Self::Tuple(of), Value::Array(items)) if items.len() == of.len() => {
