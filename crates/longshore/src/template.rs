@@ -1,22 +1,21 @@
 //! Files made of templates before a task starts.
 
 mod functions;
+mod in_task;
 
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
-    path::{Component, Path, PathBuf},
+    path::Path,
 };
 
 use beneath::{Beneath, Links};
 use nomad_jobspec::{Problem, interpolate, job::Template};
 use rustix::fs::Mode;
 
-use crate::alloc::{
-    dir::{AllocDir, SHARED},
-    environment::{ALLOC_DIR, SECRETS_DIR, TASK_DIR},
-};
+use self::in_task::InTask;
+use crate::alloc::dir::AllocDir;
 
 /// More than any template's text has.
 const MAX_SOURCE: u64 = 16 << 20;
@@ -30,14 +29,6 @@ pub(crate) struct Places<'a> {
     pub(crate) task: &'a str,
     /// The job file's directory.
     pub(crate) job_dir: &'a Path,
-}
-
-/// A path as the task sees it.
-struct InTask {
-    /// The directory that it may not lead out of, beneath the allocation's.
-    bound: PathBuf,
-    /// The rest.
-    path: PathBuf,
 }
 
 /// Makes a template's file, and returns the variables that it adds to the environment.
@@ -120,39 +111,6 @@ fn text_of(file: File) -> io::Result<String> {
     Ok(text)
 }
 
-impl InTask {
-    /// `None` where the path leads outside.
-    fn new(task: &str, path: &str) -> Option<Self> {
-        let under =
-            |directory: &str| path.strip_prefix(directory).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let task = Path::new(task);
-        let (bound, below, rest) = if let Some(rest) = under(ALLOC_DIR) {
-            (Path::new(SHARED), "", rest)
-        } else if let Some(rest) = under(TASK_DIR) {
-            (task, "local", rest)
-        } else if let Some(rest) = under(SECRETS_DIR) {
-            (task, "secrets", rest)
-        } else if path.starts_with('/') {
-            return None;
-        } else {
-            (task, "", path)
-        };
-        let rest = Path::new(rest.trim_start_matches('/'));
-        let plain = rest.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        plain.then(|| Self { bound: bound.to_owned(), path: Path::new(below).join(rest) })
-    }
-
-    /// Nothing is followed on the way: the task, or another one of its group, may have put links there.
-    fn write(&self, alloc: &Beneath, text: &str, mode: Mode) -> io::Result<()> {
-        let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else {
-            return Err(io::ErrorKind::IsADirectory.into());
-        };
-        let bound = alloc.below(&self.bound)?;
-        let parent = bound.make_dirs(parent, Mode::from_raw_mode(0o755))?;
-        parent.write(Path::new(name), text.as_bytes(), mode)
-    }
-}
-
 /// The text with the usual delimiters.
 fn delimited(text: &str, template: &Template) -> String {
     let (left, right) = (template.left_delimiter.as_str(), template.right_delimiter.as_str());
@@ -186,6 +144,7 @@ mod tests {
     use std::{
         fs,
         os::unix::fs::{PermissionsExt, symlink},
+        path::PathBuf,
     };
 
     use super::*;

@@ -4,9 +4,8 @@ use nomad_jobspec::decode::decode;
 
 use crate::{decode::schema, errors, read, task};
 
-#[test]
-fn a_json_file_is_read_as_the_native_form_is() {
-    let json = r#"
+/// A job in both forms.
+const JSON: &str = r#"
     {
       "variable": { "image": { "type": "string", "default": "busybox:1" } },
       "locals": { "who": "${upper(\"me\")}!" },
@@ -31,7 +30,7 @@ fn a_json_file_is_read_as_the_native_form_is() {
       } }
     }
     "#;
-    let native = r#"
+const NATIVE: &str = r#"
       variable "image" {
         type    = string
         default = "busybox:1"
@@ -72,8 +71,11 @@ fn a_json_file_is_read_as_the_native_form_is() {
           }
         }
       }"#;
+
+#[test]
+fn a_json_file_is_read_as_the_native_form_is() {
     let [mut from_json, mut from_native] =
-        [json, native].map(|text| read(text, &[], None).unwrap_or_else(|error| panic!("{error}")));
+        [JSON, NATIVE].map(|text| read(text, &[], None).unwrap_or_else(|error| panic!("{error}")));
     let [config_json, config_native] = [&mut from_json, &mut from_native].map(|parsed| {
         for template in &mut parsed.job.groups[0].tasks[0].templates {
             (template.source_span, template.destination_span) = (0..0, 0..0);

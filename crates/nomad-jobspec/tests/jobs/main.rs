@@ -74,9 +74,8 @@ fn what_a_job_does_not_say_is_nomads_default() {
     assert_eq!((task.kill_timeout, task.logs.max_files, task.logs.max_file_size), (Duration::from_secs(5), 10, 10));
 }
 
-#[test]
-fn a_job_with_everything_is_read_whole() {
-    let text = r#"
+/// A job with every block that is known.
+const EVERYTHING: &str = r#"
         variable "image" {
           type    = string
           default = "busybox:1"
@@ -141,7 +140,10 @@ fn a_job_with_everything_is_read_whole() {
           }
         }
     "#;
-    let Parsed { job, ignored } = read(text, &[("copies", "2")], None).unwrap_or_else(|error| panic!("{error}"));
+
+#[test]
+fn a_job_with_everything_is_read_whole() {
+    let Parsed { job, ignored } = read(EVERYTHING, &[("copies", "2")], None).unwrap_or_else(|error| panic!("{error}"));
     let (group, task) = (&job.groups[0], &job.groups[0].tasks[0]);
 
     assert_eq!(ignored, ["service", "update"]);

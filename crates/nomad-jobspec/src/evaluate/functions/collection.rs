@@ -10,8 +10,15 @@ use hcl::{
 use super::{Answer, Named, int, list, object, text, tostring};
 use crate::body::Value;
 
+/// Makes the functions callable.
 pub(super) fn declare(context: &mut Context<'_>) {
-    let unary: &[Named] = &[
+    declare_of_one(context);
+    declare_of_two(context);
+    declare_of_many(context);
+}
+
+fn declare_of_one(context: &mut Context<'_>) {
+    let functions: &[Named] = &[
         ("length", length),
         ("keys", |args| Ok(in_order(&args)?.map(|(key, _)| Value::from(key.as_str())).collect())),
         ("values", |args| Ok(in_order(&args)?.map(|(_, value)| value.clone()).collect())),
@@ -29,10 +36,13 @@ pub(super) fn declare(context: &mut Context<'_>) {
         ("alltrue", |args| Ok(list(&args, 0)?.iter().all(|item| item.as_bool() == Some(true)).into())),
         ("anytrue", |args| Ok(list(&args, 0)?.iter().any(|item| item.as_bool() == Some(true)).into())),
     ];
-    for (name, func) in unary {
+    for (name, func) in functions {
         context.declare_func(*name, FuncDef::new(*func, [P::Any]));
     }
-    let binary: &[Named] = &[
+}
+
+fn declare_of_two(context: &mut Context<'_>) {
+    let functions: &[Named] = &[
         ("element", |args| {
             let items = list(&args, 0)?;
             let index = int(&args, 1)?.rem_euclid(i64::try_from(items.len().max(1)).unwrap_or(1));
@@ -53,10 +63,13 @@ pub(super) fn declare(context: &mut Context<'_>) {
             Ok(Value::Array(distinct(items)))
         }),
     ];
-    for (name, func) in binary {
+    for (name, func) in functions {
         context.declare_func(*name, FuncDef::new(*func, [P::Any, P::Any]));
     }
-    let variadic: &[Named] = &[
+}
+
+fn declare_of_many(context: &mut Context<'_>) {
+    let functions: &[Named] = &[
         ("lookup", lookup),
         ("concat", |args| {
             let lists = (0..args.len()).map(|index| list(&args, index).cloned()).collect::<Result<Vec<_>, _>>()?;
@@ -92,7 +105,7 @@ pub(super) fn declare(context: &mut Context<'_>) {
             slice.ok_or_else(|| format!("the list has only {} items", items.len()))
         }),
     ];
-    for (name, func) in variadic {
+    for (name, func) in functions {
         context.declare_func(*name, FuncDef::builder().variadic_param(P::Any).build(*func));
     }
 }
