@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::{
@@ -116,15 +116,10 @@ impl Collected {
 
     /// Waits until what came satisfies a condition, not longer than `patience`.
     pub fn wait_within(&self, patience: Duration, what: &str, condition: impl Fn(&[u8]) -> bool) {
-        let deadline = Instant::now() + patience;
         let (came, changed) = &*self.0.came;
-        let mut came = lock(came);
-        while !condition(&came.bytes) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let (count, ended) = (came.bytes.len(), came.ended);
-            assert!(!left.is_zero(), "{what} did not come; {count} bytes did (ended: {ended}): {}", tail(&came.bytes));
-            came = changed.wait_timeout(came, left).unwrap().0;
-        }
+        let (came, time) = changed.wait_timeout_while(lock(came), patience, |came| !condition(&came.bytes)).unwrap();
+        let (count, ended) = (came.bytes.len(), came.ended);
+        assert!(!time.timed_out(), "{what} did not come; {count} bytes did (ended: {ended}): {}", tail(&came.bytes));
     }
 
     /// Waits until a text came.

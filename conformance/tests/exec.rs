@@ -2,15 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
 use conformance::{DEADLINE, Fixture, Started, docker::docker, until};
 use futures_util::{Stream, StreamExt, stream};
 use nomad_plugin::driver::{BoxStream, ExecEvent, ExecInput, ExecSetup, TerminalSize};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_stream::wrappers::IntervalStream;
 
 struct Output {

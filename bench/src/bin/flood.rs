@@ -1,16 +1,14 @@
 //! How much of 100 MB that a task writes at full speed, with the default logging, is collected: ten runs on an idle
 //! machine, ten with all processors busy.
 
-use std::{
-    process::{Child, Command, Stdio},
-    time::Instant,
-};
+use std::process::{Child, Command, Stdio};
 
 use bench::row;
 use conformance::{
     Fixture,
     lines::{Judgement, flood, judge, last_number},
 };
+use tokio::time::Instant;
 
 const RUNS: u32 = 10;
 const WIDTH: usize = 100;

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bench::{post, pss, row};
@@ -23,6 +23,7 @@ use conformance::{
     text,
 };
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 const TASKS_OF_ONE_IMAGE: usize = 50;
 const IMAGES: usize = 20;
@@ -54,6 +55,7 @@ async fn main() {
             let mut most = 0_f64;
             while !over.load(Ordering::SeqCst) {
                 most = most.max(pss(&pid));
+                #[expect(clippy::disallowed_methods, reason = "it measures at a pace, and waits for nothing")]
                 thread::sleep(Duration::from_millis(20));
             }
             most

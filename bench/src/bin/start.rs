@@ -1,10 +1,11 @@
 //! How long a start takes beside the same work done by hand on the engine's socket, in turns.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bench::{median_ms, post, row};
 use conformance::{Fixture, LABEL, docker::docker, image, text};
 use nomad_plugin::driver::Force;
+use tokio::time::Instant;
 
 const RUNS: usize = 15;
 

@@ -101,6 +101,7 @@ pub struct Cleanup(TaskTracker);
 impl Cleanup {
     /// Starts the work.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        #[expect(clippy::disallowed_methods, reason = "the one home of work that outlives its starter")]
         let _tracked = self.0.spawn(work);
     }
 

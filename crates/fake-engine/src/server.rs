@@ -34,6 +34,7 @@ impl Tasks {
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
+        #[expect(clippy::disallowed_methods, reason = "the one home of spawning")]
         tasks.spawn(work);
     }
 

@@ -168,6 +168,7 @@ impl Plugin {
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
         let tail = stderr::Tail::default();
         if let Some(pipe) = child.stderr.take() {
+            #[expect(clippy::disallowed_methods, reason = "the plugin holds the set, and it ends with it")]
             readers.spawn(stderr::read(pipe, config.log.clone(), tail.clone()));
         }
         let stdout = child.stdout.take();
@@ -191,6 +192,7 @@ impl Plugin {
                 return Err(ClientError::Version(line.app_version));
             }
             // A plugin must never block on a full pipe.
+            #[expect(clippy::disallowed_methods, reason = "the plugin holds the set, and it ends with it")]
             readers.spawn(async move {
                 let _until_its_end = tokio::io::copy(&mut stdout, &mut tokio::io::sink()).await;
             });

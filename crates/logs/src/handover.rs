@@ -57,6 +57,7 @@ impl Arrived {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "it runs on a thread of its own, where blocking is right")]
 fn arrived_through(alloc_dir: &Path, pipe: &Path) -> io::Result<Vec<u8>> {
     let alloc_dir = Beneath::open(alloc_dir)?;
     let found = alloc_dir.find(pipe, Links::Refused)?;

@@ -116,6 +116,7 @@ impl GroupRunner {
         let mut running = JoinSet::new();
         for task in last {
             let handle = left.remove(&task.name);
+            #[expect(clippy::disallowed_methods, reason = "all are joined below")]
             running.spawn(self.runner(task, watched.clone()).run(handle));
         }
         let mut stop = self.stop.clone();
@@ -149,6 +150,7 @@ impl GroupRunner {
             let (leads, gate) = (task.leader, self.gate(&task));
             let (record, alloc, mut stop) = (self.record.clone(), self.alloc.id.clone(), asks[index].subscribe());
             let runner = self.runner(task, asks[index].subscribe());
+            #[expect(clippy::disallowed_methods, reason = "all are joined below")]
             running.spawn(async move {
                 if handle.is_none() {
                     tokio::select! {

@@ -86,11 +86,14 @@ impl JobRunner {
                 record: self.record.clone(),
                 stop: asked,
             };
+            #[expect(clippy::disallowed_methods, reason = "all are joined below")]
             allocs.spawn(async move { (id, runner.run(running).await) });
         }
         let mut events = JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "they end with the job")]
         events.spawn(record_events(self.driver.clone(), self.record.clone()));
         if bars::are_shown() {
+            #[expect(clippy::disallowed_methods, reason = "they end with the job")]
             events.spawn(draw_pulls(self.driver.clone()));
         }
         loop {

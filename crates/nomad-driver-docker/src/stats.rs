@@ -2,12 +2,12 @@
 
 use std::{
     io,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{BoxStream, CpuUsage, DriverError, MemoryUsage, TaskUsage};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     host::cgroup::{self, ControlGroup, Counters},
@@ -85,7 +85,7 @@ pub fn stream(
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> BoxStream<Result<TaskUsage, DriverError>> {
     let interval = interval.max(Duration::from_millis(10));
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     stream::unfold((sampler, ticks), |(mut sampler, mut ticks)| async move {
         ticks.tick().await;

@@ -77,6 +77,7 @@ pub mod blocking {
     }
 
     /// Waits for a value, for a caller that has more to say than its name when none comes.
+    #[expect(clippy::disallowed_methods, reason = "this is how a thread waits, and it has no other clock")]
     pub fn look_within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
         let (deadline, mut pause) = (Instant::now() + time, PAUSE);
         loop {

@@ -170,6 +170,7 @@ async fn whatever_a_name_is_the_request_goes_to_the_verbs_own_path_or_nowhere() 
         let mut connections = JoinSet::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let noted = noted.clone();
+            #[expect(clippy::disallowed_methods, reason = "the set ends with the server")]
             connections.spawn(async move {
                 let Some(head) = head(&mut stream).await else { return };
                 let line = head.lines().next().unwrap().to_owned();

@@ -40,6 +40,7 @@ pub(super) fn spawn(config: &LaunchConfig, identity: Option<&Identity>) -> std::
 /// Becomes true when the child has ended.
 pub(super) fn watch_child(mut child: Child, readers: &mut JoinSet<()>) -> watch::Receiver<bool> {
     let (exited, watched) = watch::channel(false);
+    #[expect(clippy::disallowed_methods, reason = "the plugin holds the set, and it ends with it")]
     readers.spawn(async move {
         let _status = child.wait().await;
         exited.send_replace(true);
@@ -56,6 +57,7 @@ pub(super) fn watch_stranger(pid: i32, readers: &mut JoinSet<()>) -> Option<watc
     )]
     let descriptor = AsyncFd::new(descriptor).ok()?;
     let (exited, watched) = watch::channel(false);
+    #[expect(clippy::disallowed_methods, reason = "the plugin holds the set, and it ends with it")]
     readers.spawn(async move {
         // A pid descriptor becomes readable at the process's end (pidfd_open(2)).
         let _readable = descriptor.readable().await;

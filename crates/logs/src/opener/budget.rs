@@ -1,5 +1,7 @@
 //! How much time of a processor the real-time thread may take, and who takes the most of it.
 
+#![expect(clippy::disallowed_methods, reason = "the thread has no runtime, and no other clock")]
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

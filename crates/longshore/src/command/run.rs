@@ -43,6 +43,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
     let mut wakes = signal(SignalKind::user_defined1()).map_err(failed)?;
     let (wake, allocs) = mpsc::channel(1);
     let mut listening = JoinSet::new();
+    #[expect(clippy::disallowed_methods, reason = "it listens until the command ends")]
     listening.spawn(async move {
         while wakes.recv().await.is_some() {
             let _one_is_pending_already = wake.try_send(());

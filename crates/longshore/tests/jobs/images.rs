@@ -62,7 +62,7 @@ fn images_are_shown_with_who_uses_them_and_when_they_go() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (first, second) = (registry.push_anew("first:1"), registry.push_anew("second:1"));
     machine.run_with_delay("1h", &waiting("web", &[("a", &first), ("b", &second)]));
-    let idle_since = std::time::Instant::now();
+    let idle_since = tokio::time::Instant::now();
     machine.let_end("web", "b");
     let alloc = machine.state("web")["allocs"][0]["id"].clone();
 
