@@ -4,8 +4,9 @@ use std::{path::PathBuf, sync::LazyLock};
 
 use nomad_driver_docker::{
     config::{PluginConfig, TaskOptions},
-    container::{Machine, Request, create_request, files::prepare, paths::Way},
+    container::{Request, create_request, files::prepare, paths::Way},
     engine::ApiVersion,
+    machine::Machine,
 };
 use nomad_plugin::driver::{AllocatedResources, LinuxResources, Resources, TaskConfig};
 
