@@ -10,7 +10,7 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    player::{Answers, Exchange, distinct},
+    answers::{Answers, Exchange, distinct},
     recording::Ending,
     substitution::Substitution,
     terminal,

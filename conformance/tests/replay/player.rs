@@ -14,34 +14,16 @@ use prost_reflect::{DynamicMessage, ReflectMessage};
 use serde_json::{Value, json};
 
 use crate::{
+    answers::{Answers, Exchange, distinct},
     call::{Answered, Call},
     process::Process,
-    recording::{Ending, Event, Recording, Request, Stream, What},
+    recording::{Event, Recording, Request, Stream, What},
     stage::{Pipes, Stage},
     terminal,
 };
 
 /// What an agent gives `Driver.Shutdown`, and no other call.
 const SHUTDOWN: Duration = Duration::from_secs(2);
-
-/// What the driver answered, beside what was recorded.
-#[derive(Default)]
-pub(crate) struct Answers {
-    pub(crate) calls: BTreeMap<Stream, Exchange>,
-    /// Handshakes and ends of processes: as recorded, and ours.
-    pub(crate) processes: Vec<(String, String, String)>,
-}
-
-/// A call: as recorded, and ours.
-pub(crate) struct Exchange {
-    pub(crate) call: String,
-    /// The first message, as it was sent to the driver.
-    pub(crate) request: Value,
-    /// Whether it starts a task that the agent stops later.
-    pub(crate) is_stopped: bool,
-    pub(crate) recorded: (Vec<Value>, Option<Ending>),
-    pub(crate) ours: (Vec<Value>, Option<Ending>),
-}
 
 struct Player<'a> {
     recording: &'a Recording,
@@ -372,13 +354,6 @@ impl Player<'_> {
 fn container(id: &str) -> String {
     let parts: Vec<_> = id.split('/').collect();
     format!("{}-{}", parts[1], parts[0])
-}
-
-/// Answers without those that say the same as the one before.
-pub(crate) fn distinct<T: PartialEq + Clone>(answers: &[T]) -> Vec<T> {
-    let mut answers = answers.to_vec();
-    answers.dedup();
-    answers
 }
 
 fn part<'a>(message: &'a mut DynamicMessage, field: &str) -> &'a mut DynamicMessage {
