@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use engine::{EngineEvent, Line, Lines, read_event};
+use libfuzzer_sys::fuzz_target;
 
 const MOST: usize = 256;
 

@@ -2,8 +2,8 @@
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use engine::Segment;
+use libfuzzer_sys::fuzz_target;
 
 /// A path that a text was put in ends where it did and climbs nowhere, whichever parser reads it.
 fn check(before: &str, encoded: &str, text: &str) {

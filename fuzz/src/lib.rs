@@ -2,10 +2,10 @@
 
 use std::{path::PathBuf, sync::LazyLock};
 
+use engine::ApiVersion;
 use nomad_driver_docker::{
     config::{PluginConfig, TaskOptions},
     container::{Request, create_request, files::prepare, paths::Way},
-    engine::ApiVersion,
     machine::Machine,
 };
 use nomad_plugin::driver::{AllocatedResources, LinuxResources, Resources, TaskConfig};
