@@ -201,7 +201,7 @@ async fn a_registry_token_is_shown_to_the_registry_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_task_that_may_goes_on_without_credentials_and_its_owner_is_told_why() {
+async fn a_task_that_may_continues_without_credentials_and_the_reason_is_reported() {
     let mut scene = Scene::of(Access::Anonymous).await;
     let why = format!(
         "docker-credential-longshore-file with input {:?} failed with stderr: no answer is written\n",

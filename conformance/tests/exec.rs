@@ -75,7 +75,7 @@ async fn started_family(
 }
 
 #[tokio::test]
-async fn a_command_whose_caller_goes_is_ended_with_all_that_it_started() {
+async fn a_command_whose_caller_leaves_is_ended_with_all_that_it_started() {
     let (fixture, started) = sleeper().await;
     let other = started_family(&fixture, &started, 2001, false, stream::empty()).await;
 
@@ -182,7 +182,7 @@ async fn a_terminals_bytes_come_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_terminal_whose_input_ends_tells_all_its_output() {
+async fn a_terminal_whose_input_ends_delivers_all_its_output() {
     let (fixture, started) = sleeper().await;
     let closed = stream::iter([ExecInput::StdinClosed]);
     let half_a_line = stream::iter([ExecInput::Stdin("one\ntwo".into()), ExecInput::StdinClosed]);
@@ -197,7 +197,7 @@ async fn a_terminal_whose_input_ends_tells_all_its_output() {
 }
 
 #[tokio::test]
-async fn a_command_without_streams_keeps_its_code_and_its_time_limit() {
+async fn a_command_without_streams_has_its_code_and_its_time_limit() {
     let (fixture, started) = sleeper().await;
     let run = |command: &[&str], limit| {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
@@ -222,7 +222,7 @@ async fn a_command_without_streams_keeps_its_code_and_its_time_limit() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_is_told_with_dockers_code() {
+async fn a_missing_command_ends_with_dockers_code() {
     let fixture = Fixture::start().await;
     let task = fixture.task("sleeper", "exec sleep 1000");
     let started = fixture.run(&task).await;

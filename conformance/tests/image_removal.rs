@@ -57,7 +57,7 @@ async fn until_another_is_gone(fixture: &Fixture, registry: &mut Registry, name:
 }
 
 #[tokio::test]
-async fn a_pulled_image_goes_with_its_last_task() {
+async fn a_pulled_image_is_removed_with_its_last_task() {
     let mut registry = Registry::start(Access::Anonymous);
     let image = registry.push_anew("app:1");
     let fixture = driver("1s").await;
@@ -74,7 +74,7 @@ async fn a_pulled_image_goes_with_its_last_task() {
 }
 
 #[tokio::test]
-async fn a_pulled_image_goes_when_its_task_fails_to_start() {
+async fn a_pulled_image_is_removed_when_its_task_fails_to_start() {
     let mut registry = Registry::start(Access::Anonymous);
     let image = registry.push_anew("app:1");
     let fixture = driver("1s").await;
@@ -87,7 +87,7 @@ async fn a_pulled_image_goes_when_its_task_fails_to_start() {
 }
 
 #[tokio::test]
-async fn an_image_that_was_there_before_stays() {
+async fn an_image_that_was_there_before_is_not_removed() {
     let mut registry = Registry::start(Access::Anonymous);
     let (image, latest) = (registry.push_anew("app:1"), registry.push_anew("app:latest"));
     docker(&["pull", "--quiet", &image]);
@@ -106,7 +106,7 @@ async fn an_image_that_was_there_before_stays() {
 }
 
 #[tokio::test]
-async fn an_image_that_a_person_pulled_by_digest_stays() {
+async fn an_image_that_a_person_pulled_by_digest_is_not_removed() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = ["before:1", "meanwhile:1"].map(|name| registry.push_anew(name));
     let [before, meanwhile] = [0, 1].map(|number| registry.pinned(&pushed[number]));
@@ -131,7 +131,7 @@ async fn an_image_that_a_person_pulled_by_digest_stays() {
 }
 
 #[tokio::test]
-async fn a_persons_tag_stays_beside_the_drivers_digest_and_his_digest_where_the_engine_tells_it() {
+async fn a_persons_tag_outlives_the_drivers_digest_and_so_does_his_digest_where_the_engine_reports_it() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = ["tag:1", "digest:1"].map(|name| registry.push_anew(name));
     let pinned = [0, 1].map(|number| registry.pinned(&pushed[number]));
@@ -156,7 +156,7 @@ async fn a_persons_tag_stays_beside_the_drivers_digest_and_his_digest_where_the_
 }
 
 #[tokio::test]
-async fn another_name_and_another_container_keep_what_they_need() {
+async fn another_name_and_another_container_retain_what_they_need() {
     let mut registry = Registry::start(Access::Anonymous);
     let (named, used) = (registry.push_anew("named:1"), registry.push_anew("used:1"));
     let fixture = driver("1s").await;
@@ -183,7 +183,7 @@ async fn another_name_and_another_container_keep_what_they_need() {
 }
 
 #[tokio::test]
-async fn a_new_process_of_the_driver_knows_what_the_old_one_brought() {
+async fn a_new_process_of_the_driver_knows_what_the_old_one_pulled() {
     let mut registry = Registry::start(Access::Anonymous);
     let (ended, running) = (registry.push_anew("ended:1"), registry.push_anew("running:1"));
     let mut fixture = driver("2s").await;
@@ -204,7 +204,7 @@ async fn a_new_process_of_the_driver_knows_what_the_old_one_brought() {
 }
 
 #[tokio::test]
-async fn a_loaded_image_goes_as_a_pulled_one_does() {
+async fn a_loaded_image_is_removed_as_a_pulled_one_is() {
     let mut registry = Registry::start(Access::Anonymous);
     let name = registry.also(format!("longshore-test/archived-{}:1", std::process::id()));
     let fixture = driver("1s").await;
@@ -260,7 +260,7 @@ fn archive(archive: &Path, images: &[&str]) {
 }
 
 #[tokio::test]
-async fn an_idle_image_stays_while_its_name_is_pulled_or_loaded_anew() {
+async fn an_idle_image_is_not_removed_while_its_name_is_pulled_or_loaded_again() {
     let mut registry = Registry::start(Access::Anonymous);
     let pulled = registry.push_anew("app:latest");
     let loaded = registry.also(format!("longshore-test/anew-{}:latest", std::process::id()));
@@ -303,7 +303,7 @@ async fn an_idle_image_stays_while_its_name_is_pulled_or_loaded_anew() {
 }
 
 #[tokio::test]
-async fn an_operator_who_keeps_images_keeps_them() {
+async fn an_operator_who_switches_image_removal_off_retains_images() {
     let mut registry = Registry::start(Access::Anonymous);
     let image = registry.push_anew("app:1");
     let gc = object(&[("image", Value::Bool(false)), ("image_delay", text("0s"))]);
@@ -317,7 +317,7 @@ async fn an_operator_who_keeps_images_keeps_them() {
 }
 
 #[tokio::test]
-async fn what_was_brought_into_one_engine_is_somebody_elses_in_another_of_the_same_id() {
+async fn what_was_loaded_into_one_engine_is_somebody_elses_in_another_of_the_same_id() {
     let mut registry = Registry::start(Access::Anonymous);
     let [brought, other] = ["brought", "other"].map(|name| {
         let name = registry.also(format!("longshore-test/{name}-{}:1", std::process::id()));

@@ -198,7 +198,7 @@ async fn with_live_restore_nothing_happens_to_what_lives_on() {
 }
 
 #[tokio::test]
-async fn a_pause_container_that_is_paused_keeps_the_network_and_is_removed() {
+async fn a_pause_container_that_is_paused_holds_the_network_and_is_removed() {
     let engine = Dockerd::start();
     let fixture = driver(&engine).await;
     let group = Group::make(&fixture).await;
@@ -215,7 +215,7 @@ async fn a_pause_container_that_is_paused_keeps_the_network_and_is_removed() {
 }
 
 #[tokio::test]
-async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_gone_when_it_is_back() {
+async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_removed_when_it_is_back() {
     let mut engine = Dockerd::start();
     let fixture = driver(&engine).await;
     let group = Group::make(&fixture).await;
@@ -320,7 +320,7 @@ async fn a_network_whose_plugin_died_is_removed_once_its_allocation_is_over_and_
 }
 
 #[tokio::test]
-async fn not_root_a_task_whose_network_is_lost_fails_at_once_and_is_told_why() {
+async fn non_root_a_task_whose_network_is_lost_fails_at_once_and_the_reason_is_reported() {
     let engine = Dockerd::start();
     for (path, mode) in [(engine.directory().to_owned(), 0o711), (engine.directory().join("docker.sock"), 0o666)] {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -351,7 +351,7 @@ async fn not_root_a_task_whose_network_is_lost_fails_at_once_and_is_told_why() {
 }
 
 #[tokio::test]
-async fn a_network_whose_namespace_a_reboot_took_is_made_anew() {
+async fn a_network_whose_namespace_a_reboot_took_is_made_again() {
     let engine = Dockerd::start();
     let fixture = driver(&engine).await;
     let group = Group::make(&fixture).await;

@@ -77,7 +77,7 @@ async fn a_task_whose_log_pipe_is_not_there_does_not_start() {
 const GREED: &str = "tail /dev/zero";
 
 #[tokio::test]
-async fn a_task_that_the_kernel_kills_for_its_memory_is_told_as_that() {
+async fn a_task_that_the_kernel_kills_for_its_memory_is_reported_as_that() {
     let fixture = Fixture::start().await;
     let task = fixture.task("greedy", &format!("exec {GREED}"));
 

@@ -273,7 +273,7 @@ async fn a_driver_killed_in_a_flood_leaves_no_gap_and_repeats_no_line() {
 }
 
 #[tokio::test]
-async fn standard_error_goes_its_own_way_and_a_terminal_has_one_stream() {
+async fn standard_error_has_its_own_pipe_and_a_terminal_has_one_stream() {
     let fixture = Fixture::start().await;
     let apart = fixture.task("apart", "echo out; echo err >&2");
     let terminal =

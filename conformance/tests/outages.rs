@@ -46,7 +46,7 @@ async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_lin
 }
 
 #[tokio::test]
-async fn an_end_during_an_outage_is_told_with_its_code_when_the_engine_is_back() {
+async fn an_end_during_an_outage_is_reported_with_its_code_when_the_engine_is_back() {
     let mut engine = Dockerd::start();
     let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
     let task = fixture.task("brief", "until [ -e /local/go ]; do sleep 0.05; done; echo last; exit 5");
@@ -71,7 +71,7 @@ async fn an_end_during_an_outage_is_told_with_its_code_when_the_engine_is_back()
 }
 
 #[tokio::test]
-async fn a_missing_engine_is_told_and_its_start_as_well() {
+async fn a_missing_engine_is_reported_and_its_start_as_well() {
     let mut engine = Dockerd::start();
     engine.stop();
     let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
@@ -97,7 +97,7 @@ async fn a_missing_engine_is_told_and_its_start_as_well() {
 }
 
 #[tokio::test]
-async fn an_end_is_told_though_all_connections_to_a_remote_engine_fell_silent_without_an_end() {
+async fn an_end_is_reported_though_all_connections_to_a_remote_engine_fell_silent_without_an_end() {
     let wire = Wire::start();
     let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &wire.address())]).await;
     let script = "echo first; until [ -e /local/go ]; do sleep 0.05; done; echo last; exit 5";

@@ -60,7 +60,7 @@ async fn ten_tasks_of_one_image_are_one_pull() {
 }
 
 #[tokio::test]
-async fn a_pull_too_many_waits_for_its_turn_and_its_owner_hears_the_place() {
+async fn a_pull_too_many_waits_for_its_turn_and_its_place_is_reported() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = ["first:1", "second:1", "third:1"].map(|name| registry.push_with_layer(name, LAYER));
     let proxy = FaultyRegistry::start(&registry, slow_layers);
@@ -150,7 +150,7 @@ async fn a_task_that_is_stopped_while_it_waits_for_its_image_gives_up() {
 }
 
 #[tokio::test]
-async fn the_owner_of_a_slow_pull_hears_of_layers_and_bytes_and_it_comes_to_its_end() {
+async fn the_layers_and_bytes_of_a_slow_pull_are_reported_and_it_comes_to_its_end() {
     let mut registry = Registry::start(Access::Anonymous);
     // Of less than half a MiB more containerd says nothing.
     let pushed = registry.push_with_layer("app:1", 4 << 20);
@@ -183,7 +183,7 @@ async fn the_owner_of_a_slow_pull_hears_of_layers_and_bytes_and_it_comes_to_its_
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_registrys_words_and_another_attempt_may_help() {
+async fn a_rejection_is_reported_in_the_registrys_words_and_another_attempt_may_help() {
     let mut registry = Registry::start(Access::Anonymous);
     let names = ["denied:1", "toomany:1", "broken:1", "unavailable:1"];
     let pushed = names.map(|name| registry.push(name));

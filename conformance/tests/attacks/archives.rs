@@ -105,7 +105,7 @@ async fn an_archive_with_the_names_of_others_brings_nothing_and_takes_no_name_aw
 
 /// Its own name an archive may take: that of `latest` is loaded at each start.
 #[tokio::test]
-async fn a_name_that_an_archive_took_is_given_back_when_its_image_goes() {
+async fn a_name_that_an_archive_took_is_given_back_when_its_image_is_removed() {
     let (_names, [wanted]) = Names::of(["given-back"]);
     let wanted = wanted.replace(":1", ":latest");
     let _names = Names(vec![wanted.clone()]);

@@ -207,7 +207,7 @@ async fn a_link_swapped_in_while_the_container_is_made_is_not_what_is_mounted() 
 }
 
 #[tokio::test]
-async fn a_link_swapped_in_while_the_container_is_made_keeps_it_from_starting_where_nothing_can_be_mounted() {
+async fn a_link_swapped_in_while_the_container_is_made_fails_its_start_where_nothing_can_be_mounted() {
     let directory = tempfile::tempdir().unwrap();
     let (relay, swapped) = swapping(directory.path(), to_etc);
     let user = User::of_group_docker();

@@ -10,7 +10,7 @@ use nomad_plugin::msgpack::Value;
 const NOMADS: &str = "com.hashicorp.nomad.";
 
 #[tokio::test]
-async fn a_job_sets_no_label_of_nomads_and_hears_of_it() {
+async fn a_job_sets_no_label_of_nomads_and_its_owner_is_warned() {
     let fixture = Fixture::start().await;
     let mut events = fixture.driver.task_events().await.unwrap();
     let task = fixture.task("web", "exec sleep 1000");

@@ -50,7 +50,7 @@ impl Drop for Other {
 }
 
 #[tokio::test]
-async fn a_container_of_the_tasks_name_that_lacks_one_sign_of_being_its_own_is_neither_adopted_nor_removed() {
+async fn a_container_of_the_tasks_name_without_one_sign_of_being_its_own_is_neither_adopted_nor_removed() {
     let fixture = fixture().await;
     let other = Other::make();
     let task = fixture.task("web", "exec sleep 1000");

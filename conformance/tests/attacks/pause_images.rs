@@ -57,7 +57,7 @@ async fn no_job_brings_an_image_under_the_name_of_one_of_pause_containers() {
 }
 
 #[tokio::test]
-async fn what_a_job_brought_before_the_operator_chose_its_name_is_no_image_of_pause_containers() {
+async fn what_a_job_loaded_before_the_operator_chose_its_name_is_no_image_of_pause_containers() {
     let engine = Dockerd::start();
     let mut fixture = driver(&engine, "localhost:1/longshore-test/pause:0").await;
     fixture.run(&bringing(&engine, &fixture, INFRA)).await;
@@ -80,7 +80,7 @@ async fn what_a_job_brought_before_the_operator_chose_its_name_is_no_image_of_pa
 }
 
 #[tokio::test]
-async fn the_container_with_sys_admin_is_made_of_the_drivers_image_whoever_has_its_name() {
+async fn the_container_with_sys_admin_is_made_of_the_drivers_image_even_if_another_has_its_name() {
     let engine = Dockerd::start();
     let fixture = driver(&engine, INFRA).await;
     let strange = evil(&engine, BUILT_IN);

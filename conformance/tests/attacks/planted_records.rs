@@ -212,7 +212,7 @@ async fn whatever_is_planted_under_a_task_it_is_recovered_and_ends() {
 }
 
 #[tokio::test]
-async fn a_directory_of_logs_without_end_keeps_no_task_from_its_recovery() {
+async fn a_directory_of_logs_without_end_prevents_no_recovery() {
     let mut fixture = Fixture::start().await;
     let task = fixture.task("web", "while :; do echo line; sleep 0.1; done");
     let mut started = fixture.run(&task).await;
@@ -234,7 +234,7 @@ async fn a_directory_of_logs_without_end_keeps_no_task_from_its_recovery() {
 }
 
 #[tokio::test]
-async fn the_record_of_an_earlier_version_is_taken_along_and_goes_with_the_task() {
+async fn the_record_of_an_earlier_version_is_adopted_and_removed_with_the_task() {
     let mut fixture = Fixture::start().await;
     let task = fixture.task("web", &conformance::lines::flood("a", 5_000, 40));
     let started = fixture.run(&task).await;

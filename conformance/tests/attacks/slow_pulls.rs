@@ -26,7 +26,7 @@ fn task(fixture: &Fixture, job: &str, image: &str) -> Task {
 }
 
 #[tokio::test]
-async fn a_job_whose_pulls_never_end_keeps_no_other_job_and_no_network_waiting() {
+async fn a_job_whose_pulls_never_end_delays_no_other_job_and_no_network() {
     let mut registry = Registry::start(Access::Anonymous);
     let pushed = ["slow-a:1", "slow-b:1", "slow-c:1", "quick:1", "pause:1"];
     let pushed = pushed.map(|name| registry.push_with_layer(name, LAYER));

@@ -37,7 +37,7 @@ async fn end(driver: DriverClient) {
 }
 
 #[tokio::test]
-async fn what_others_make_in_the_temporary_directory_keeps_no_driver_from_its_start() {
+async fn what_others_make_in_the_temporary_directory_prevents_no_start_of_a_driver() {
     let shared = tempfile::tempdir().unwrap();
     fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     // The driver's process is one of the next ones.

@@ -157,7 +157,7 @@ async fn the_mounts_of_a_running_task_outlive_the_driver_and_go_with_the_task() 
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_container_that_is_gone_is_removed_when_the_driver_comes_back() {
+async fn what_is_left_of_a_container_that_was_removed_is_removed_when_the_driver_is_back() {
     let mut fixture = Fixture::start().await;
     let (gone, running) = (fixture.task("web", "exec sleep 1000"), fixture.task("other", "exec sleep 1000"));
     plant(&gone);

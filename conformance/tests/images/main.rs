@@ -28,7 +28,7 @@ fn never_said(fixture: &Fixture, secret: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_image_is_pulled_once_and_its_owner_told() {
+async fn an_image_is_pulled_once_and_reported() {
     let mut registry = Registry::start(Access::Anonymous);
     let image = registry.push("app:1");
     let fixture = Fixture::start().await;
@@ -139,7 +139,7 @@ async fn a_name_that_is_none_is_refused_before_anything_is_asked() {
 }
 
 #[tokio::test]
-async fn a_tasks_own_password_opens_the_registry_and_is_never_told() {
+async fn a_tasks_own_password_opens_the_registry_and_is_never_disclosed() {
     let mut registry = Registry::start(Access::Password);
     let image = registry.push("app:1");
     let fixture = Fixture::start().await;
@@ -179,7 +179,7 @@ async fn the_operators_file_opens_the_registry() {
 }
 
 #[tokio::test]
-async fn the_operators_helper_opens_the_registry_and_what_it_says_of_another_is_told() {
+async fn the_operators_helper_opens_the_registry_and_what_it_says_of_another_is_reported() {
     let mut registry = Registry::start(Access::Password);
     let image = registry.push("app:1");
     let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");

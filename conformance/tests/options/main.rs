@@ -47,7 +47,7 @@ async fn what_the_operator_does_not_allow_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_the_engine_refuses_is_told_in_its_words_and_leaves_nothing() {
+async fn what_the_engine_refuses_is_reported_in_its_words_and_leaves_nothing() {
     let fixture = Fixture::start().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = i32::from(listener.local_addr().unwrap().port());
@@ -72,7 +72,7 @@ async fn what_the_engine_refuses_is_told_in_its_words_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_start_of_a_task_is_refused_and_the_first_goes_on() {
+async fn a_second_start_of_a_task_is_refused_and_the_first_continues() {
     let fixture = Fixture::start().await;
     let task = fixture.task("web", "exec sleep 1000");
     let started = fixture.run(&task).await;

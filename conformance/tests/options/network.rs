@@ -105,7 +105,7 @@ async fn a_task_is_in_each_of_its_networks_and_advertises_the_one_that_it_prefer
 }
 
 #[tokio::test]
-async fn a_task_whose_further_network_is_missing_leaves_no_container() {
+async fn a_task_whose_additional_network_is_missing_leaves_no_container() {
     let network = Network::make(4);
     let fixture = Fixture::start().await;
     let config = format!("network_mode = \"{}\"\nnetworks {{\n  name = \"longshore-test-nowhere\"\n}}", network.name);
@@ -139,7 +139,7 @@ async fn a_task_joins_the_network_of_another_task_of_its_group_once_that_runs() 
 }
 
 #[tokio::test]
-async fn a_task_that_joins_a_container_that_has_ended_is_not_told_to_have_started() {
+async fn a_task_that_joins_a_container_that_has_ended_is_not_reported_as_started() {
     let fixture = Fixture::start().await;
     let ended = fixture.task("ended", "true");
     let started = fixture.run(&ended).await;

@@ -11,7 +11,7 @@ use nomad_plugin::{
 };
 
 #[tokio::test]
-async fn a_container_that_is_to_stay_stays() {
+async fn a_container_that_is_not_to_be_removed_is_not() {
     let fixture = Fixture::configured("gc {\n  container = false\n}").await;
     let task = fixture.job("web", "echo done", "").await;
     let started = fixture.run(&task).await;
@@ -72,7 +72,7 @@ async fn a_pull_has_the_time_that_it_is_given() {
 }
 
 #[tokio::test]
-async fn every_mistake_of_the_operator_is_told_at_once_and_the_old_configuration_stays() {
+async fn all_mistakes_of_the_operator_are_reported_at_once_and_the_old_configuration_applies() {
     let mut fixture = Fixture::configured("pids_limit = 7").await;
     let wrong = r#"
         image_pull_timeout        = "1d"

@@ -35,7 +35,7 @@ async fn a_task_has_the_capabilities_that_it_asks_for_and_may_have() {
 }
 
 #[tokio::test]
-async fn a_privileged_task_runs_or_the_host_lacks_the_rights_to_give() {
+async fn a_privileged_task_runs_or_the_host_has_no_such_rights_to_give() {
     let fixture = Fixture::configured("allow_privileged = true").await;
     let task = fixture.job("web", "exec sleep 1000", "privileged = true").await;
 
