@@ -9,7 +9,7 @@ use std::{
 
 /// Prints a line of a bench's table.
 pub fn row(what: &str, figure: &str) {
-    let _reader_gone = writeln!(std::io::stdout().lock(), "| {what} | {figure} |");
+    let _no_reader = writeln!(std::io::stdout().lock(), "| {what} | {figure} |");
 }
 
 /// The middle of some durations, in milliseconds.

@@ -162,7 +162,7 @@ impl Dockerd {
         }
         if how == "KILL" {
             // What dockerd removes itself when it ends in order.
-            let _gone = fs::remove_file(self.path("dockerd.pid"));
+            let _absent = fs::remove_file(self.path("dockerd.pid"));
         }
     }
 
@@ -206,7 +206,7 @@ impl Trust {
 
 impl Drop for Trust {
     fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
+        let _absent = fs::remove_dir_all(&self.0);
         // Others may have theirs beside it.
         let _in_use = self.0.parent().map(fs::remove_dir);
     }
@@ -217,7 +217,7 @@ impl Drop for Dockerd {
         let all = format!("docker --host {0} ps --all --quiet | xargs -r docker --host {0} rm --force", self.address());
         let _engine_gone = Command::new("sh").args(["-c", &all]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         self.end("TERM");
-        let _gone_already = self.containerd.kill();
+        let _absent_already = self.containerd.kill();
         let _reaped = self.containerd.wait();
         // Mounts of containers that could not be removed in order.
         let left = format!("grep -o '{}[^ ]*' /proc/mounts | sort -r | xargs -r umount", self.directory().display());

@@ -59,7 +59,7 @@ struct Shared {
     fault: Box<dyn Fn(&Asked) -> Fault + Send + Sync>,
     asked: Mutex<Vec<String>>,
     holding: AtomicUsize,
-    gone: AtomicUsize,
+    hung_up: AtomicUsize,
     released: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl FaultyRegistry {
             fault: Box::new(fault),
             asked: Mutex::default(),
             holding: AtomicUsize::default(),
-            gone: AtomicUsize::default(),
+            hung_up: AtomicUsize::default(),
             released: AtomicBool::default(),
         });
         let registry = Self { address, shared };
@@ -121,8 +121,8 @@ impl FaultyRegistry {
     }
 
     /// How many connections the engine broke off while their answer was held back.
-    pub fn gone(&self) -> usize {
-        self.shared.gone.load(Ordering::SeqCst)
+    pub fn hung_up(&self) -> usize {
+        self.shared.hung_up.load(Ordering::SeqCst)
     }
 
     /// From now on holds nothing back.
@@ -173,7 +173,7 @@ impl Shared {
                 let rest = self.hold(&mut client, &body[half..], fault);
                 self.holding.fetch_sub(1, Ordering::SeqCst);
                 if rest.is_err() {
-                    self.gone.fetch_add(1, Ordering::SeqCst);
+                    self.hung_up.fetch_add(1, Ordering::SeqCst);
                 }
                 client.write_all(rest?)?;
             }

@@ -270,7 +270,7 @@ impl Fixture {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
         for task in tasks {
             // A test may have destroyed it.
-            let _gone = self.driver.destroy_task(task, Force::Yes).await;
+            let _absent = self.driver.destroy_task(task, Force::Yes).await;
         }
         self.driver.shutdown().await.unwrap();
         self.driver.kill().await;

@@ -43,6 +43,6 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // What a test that fails leaves has ended it already.
-        let _gone = unmount(&self.0, UnmountFlags::DETACH);
+        let _absent = unmount(&self.0, UnmountFlags::DETACH);
     }
 }

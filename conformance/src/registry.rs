@@ -153,7 +153,7 @@ impl Registry {
     }
 
     /// Pushes an image that no other name stands for: the test image with a label of its own.
-    pub fn push_anew(&mut self, name: &str) -> String {
+    pub fn push_new(&mut self, name: &str) -> String {
         let full = format!("{}/longshore-test/{name}", self.address);
         let label = format!("LABEL {}={full}", crate::LABEL);
         let script = format!(

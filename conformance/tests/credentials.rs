@@ -92,7 +92,7 @@ impl Scene {
     }
 
     /// The next event about credentials.
-    async fn told(&mut self) -> TaskEvent {
+    async fn reported(&mut self) -> TaskEvent {
         let next = async {
             loop {
                 let event = self.events.next().await.unwrap().unwrap();
@@ -105,7 +105,7 @@ impl Scene {
     }
 
     /// What the engine was told in the last pull.
-    fn told_the_engine(&self) -> Json {
+    fn sent_to_the_engine(&self) -> Json {
         let sent = self.sent.lock().unwrap().last().expect("nothing was sent").clone();
         serde_json::from_slice(&URL_SAFE.decode(sent).unwrap()).unwrap()
     }
@@ -150,12 +150,12 @@ async fn the_first_source_that_knows_the_registry_is_taken_and_named_to_the_task
             scene.fixture.run(&scene.task().option("force_pull", Value::Bool(false))).await;
         }
         scene.fixture.run(&task).await;
-        let event = scene.told().await;
+        let event = scene.reported().await;
 
         assert_eq!(event.message, format!("Registry credentials for {address:?} taken from {source}"));
         assert_eq!((event.task_id, &event.annotations["image"]), (task.config.id.clone(), &scene.image));
         let expected = json!({ "username": USERNAME, "password": PASSWORD, "serveraddress": address });
-        assert_eq!(scene.told_the_engine(), expected, "{source}");
+        assert_eq!(scene.sent_to_the_engine(), expected, "{source}");
     }
     scene.fixture.end().await;
 }
@@ -168,18 +168,18 @@ async fn an_identity_token_from_a_file_or_a_helper_opens_a_registry_that_gives_t
 
     scene.entry(&json!({ "identitytoken": IDENTITY_TOKEN }));
     scene.fixture.run(&scene.task()).await;
-    let (of_file, by_file) = (scene.told().await.message, scene.told_the_engine());
+    let (of_file, by_file) = (scene.reported().await.message, scene.sent_to_the_engine());
     scene.config(&json!({}));
     scene.answer("<token>", "of-somebody-else");
-    let refusal = scene.fixture.refused(&scene.task()).await;
-    scene.told().await;
+    let rejection = scene.fixture.refused(&scene.task()).await;
+    scene.reported().await;
     scene.answer("<token>", IDENTITY_TOKEN);
     scene.fixture.run(&scene.task()).await;
-    let (of_helper, by_helper) = (scene.told().await.message, scene.told_the_engine());
+    let (of_helper, by_helper) = (scene.reported().await.message, scene.sent_to_the_engine());
 
     assert!(of_file.contains(" taken from the config file "), "{of_file}");
     assert!(of_helper.contains(" taken from the credential helper "), "{of_helper}");
-    assert!(refusal.message.starts_with(&format!("Failed to pull `{}`: ", scene.image)), "{}", refusal.message);
+    assert!(rejection.message.starts_with(&format!("Failed to pull `{}`: ", scene.image)), "{}", rejection.message);
     assert_eq!((by_file, by_helper), (expected.clone(), expected));
     scene.fixture.end().await;
 }
@@ -191,12 +191,12 @@ async fn a_registry_token_is_shown_to_the_registry_as_it_is() {
 
     scene.entry(&json!({ "registrytoken": token }));
     scene.fixture.run(&scene.task()).await;
-    let sent = scene.told_the_engine();
+    let sent = scene.sent_to_the_engine();
     scene.entry(&json!({ "registrytoken": scene.registry.token("another:1") }));
-    let refusal = scene.fixture.refused(&scene.task()).await;
+    let rejection = scene.fixture.refused(&scene.task()).await;
 
     assert_eq!(sent, json!({ "registrytoken": token, "serveraddress": scene.registry.address }));
-    assert!(refusal.message.starts_with(&format!("Failed to pull `{}`: ", scene.image)), "{}", refusal.message);
+    assert!(rejection.message.starts_with(&format!("Failed to pull `{}`: ", scene.image)), "{}", rejection.message);
     scene.fixture.end().await;
 }
 
@@ -210,7 +210,7 @@ async fn a_task_that_may_continues_without_credentials_and_the_reason_is_reporte
 
     let strict = scene.fixture.refused(&scene.task()).await;
     scene.fixture.run(&scene.task().option("auth_soft_fail", Value::Bool(true))).await;
-    let event = scene.told().await;
+    let event = scene.reported().await;
 
     let repository = scene.image.trim_end_matches(":1");
     assert_eq!(strict.message, format!("Failed to find docker auth for repo {repository:?}: {why}"));
@@ -230,13 +230,13 @@ async fn a_registrys_own_authority_is_trusted_as_soon_as_the_engine_has_its_cert
     let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
     let task = || fixture.task("web", "sleep 60").option("image", text(&image));
 
-    let refusal = fixture.refused(&task()).await;
+    let rejection = fixture.refused(&task()).await;
     let _trust = Trust::begin(&address, &authority);
     let trusted = task();
     fixture.run(&trusted).await;
 
-    assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
-    assert!(refusal.message.contains("certificate signed by unknown authority"), "{}", refusal.message);
+    assert!(rejection.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", rejection.message);
+    assert!(rejection.message.contains("certificate signed by unknown authority"), "{}", rejection.message);
     assert_eq!(engine.run(&["inspect", "--format", "{{.Config.Image}}", &trusted.container()]).trim(), image);
     fixture.end().await;
 }
@@ -292,19 +292,19 @@ async fn no_secret_is_in_any_log_event_error_state_or_container() {
     let is_logged = |words: &str| log.lock().unwrap().iter().any(|line| line.contains(words));
     until("the log has the finest lines", || is_logged("asking without credentials")).await;
 
-    let mut told = vec![container, String::from_utf8_lossy(&started.handle.driver_state).into_owned()];
-    told.extend(errors.iter().map(|error| format!("{error:?}")));
-    told.extend(events.iter().map(|event| format!("{event:?}")));
-    told.extend(texts_below(scene.fixture.directory()));
+    let mut reported = vec![container, String::from_utf8_lossy(&started.handle.driver_state).into_owned()];
+    reported.extend(errors.iter().map(|error| format!("{error:?}")));
+    reported.extend(events.iter().map(|event| format!("{event:?}")));
+    reported.extend(texts_below(scene.fixture.directory()));
     scene.fixture.end().await;
-    told.extend(log.lock().unwrap().iter().cloned());
+    reported.extend(log.lock().unwrap().iter().cloned());
     let sent = scene.sent.lock().unwrap().clone();
     assert_eq!((errors.len(), sent.len()), (9, 6));
     let in_base64 =
         ["sailor:hunter2-of-the-file".to_owned(), format!("{USERNAME}:{PASSWORD}")].map(|login| STANDARD.encode(login));
     let secrets = ["hunter2", PASSWORD].map(str::to_owned).into_iter().chain(in_base64).chain(sent);
     for secret in secrets {
-        let shown: Vec<_> = told.iter().filter(|text| text.contains(&secret)).collect();
+        let shown: Vec<_> = reported.iter().filter(|text| text.contains(&secret)).collect();
         assert!(shown.is_empty(), "{secret} is in {shown:?}");
     }
 }

@@ -61,7 +61,7 @@ async fn network_of_an_ended_task(fixture: &Fixture) -> Task {
     task
 }
 
-fn kept(task: &Task) -> PathBuf {
+fn namespace(task: &Task) -> PathBuf {
     PathBuf::from(format!("/run/netns/longshore-{}", task.config.alloc_id))
 }
 
@@ -111,16 +111,16 @@ async fn dangling_containers_go_and_everyone_elses_stay() {
         &task.container(),
     ];
     expected.sort_unstable();
-    let is_gone = |task: &Task| !kept(task).exists();
+    let is_removed = |task: &Task| !namespace(task).exists();
     until_within(patience(), "the dangling ones are gone", || {
-        names(&engine) == expected && is_gone(&ended) && is_gone(&failed)
+        names(&engine) == expected && is_removed(&ended) && is_removed(&failed)
     })
     .await;
 
-    assert!(!is_gone(&waiting));
+    assert!(!is_removed(&waiting));
     let network = waiting.config.network_isolation.clone();
     fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
-    assert!(!kept(&waiting).exists());
+    assert!(!namespace(&waiting).exists());
     fixture.end().await;
 }
 
@@ -152,10 +152,10 @@ async fn after_a_crash_in_the_midst_of_starts_nothing_of_them_is_left() {
 
     let pause = format!("nomad_init_{}", waiting.config.alloc_id);
     let expected = [pause.as_str(), "other-agents-6cf1", "unlabelled-6cf1"];
-    let is_gone = |task: &Task| !kept(task).exists();
-    until_within(patience(), "what the crash left is gone", || names(&engine) == expected && is_gone(&over)).await;
+    let is_removed = |task: &Task| !namespace(task).exists();
+    until_within(patience(), "what the crash left is gone", || names(&engine) == expected && is_removed(&over)).await;
 
-    assert!(!is_gone(&waiting));
+    assert!(!is_removed(&waiting));
     let network = waiting.config.network_isolation.clone();
     fixture.driver.destroy_network(waiting.config.alloc_id.clone(), network).await.expect("it is destroyed");
     fixture.end().await;

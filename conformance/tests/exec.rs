@@ -99,12 +99,12 @@ async fn a_command_whose_clients_heartbeats_stay_away_is_ended_with_all_that_it_
     let beating = started_family(&fixture, &started, 2003, false, beats).await;
     let beatless = started_family(&fixture, &started, 2004, false, stream::empty()).await;
 
-    let gone = started_family(&fixture, &started, 2005, true, stream::iter([ExecInput::Heartbeat])).await;
-    let mut told: Vec<_> = timeout(*DEADLINE, gone.collect()).await.unwrap();
+    let silent = started_family(&fixture, &started, 2005, true, stream::iter([ExecInput::Heartbeat])).await;
+    let mut events_of_silent: Vec<_> = timeout(*DEADLINE, silent.collect()).await.unwrap();
     let after = began.elapsed();
     until("the family's end", || sleepers(&started, 2005) == 0).await;
 
-    let error = told.pop().unwrap().unwrap_err().to_string();
+    let error = events_of_silent.pop().unwrap().unwrap_err().to_string();
     assert_eq!(error, "nothing came from the command's client for 30 s: it was killed");
     assert!(after > Duration::from_secs(30), "{after:?}");
     assert_eq!((sleepers(&started, 2003), sleepers(&started, 2004)), (4, 4), "after {:?}", began.elapsed());

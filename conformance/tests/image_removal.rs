@@ -49,8 +49,8 @@ async fn destroy(fixture: &Fixture, task: &Started) {
 }
 
 /// Waits until another image has come and gone: by then the driver has looked at all.
-async fn until_another_is_gone(fixture: &Fixture, registry: &mut Registry, name: &str) {
-    let other = registry.push_anew(name);
+async fn until_another_is_removed(fixture: &Fixture, registry: &mut Registry, name: &str) {
+    let other = registry.push_new(name);
     let started = fixture.run(&task(fixture, &other)).await;
     destroy(fixture, &started).await;
     until("the other image is gone", || !is_local(&other)).await;
@@ -59,13 +59,13 @@ async fn until_another_is_gone(fixture: &Fixture, registry: &mut Registry, name:
 #[tokio::test]
 async fn a_pulled_image_is_removed_with_its_last_task() {
     let mut registry = Registry::start(Access::Anonymous);
-    let image = registry.push_anew("app:1");
+    let image = registry.push_new("app:1");
     let fixture = driver("1s").await;
     let first = fixture.run(&task(&fixture, &image)).await;
     let second = fixture.run(&task(&fixture, &image)).await;
 
     destroy(&fixture, &first).await;
-    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    until_another_is_removed(&fixture, &mut registry, "other:1").await;
     assert!(is_local(&image), "the second task uses it");
     destroy(&fixture, &second).await;
     until("the image is gone", || !is_local(&image)).await;
@@ -76,7 +76,7 @@ async fn a_pulled_image_is_removed_with_its_last_task() {
 #[tokio::test]
 async fn a_pulled_image_is_removed_when_its_task_fails_to_start() {
     let mut registry = Registry::start(Access::Anonymous);
-    let image = registry.push_anew("app:1");
+    let image = registry.push_new("app:1");
     let fixture = driver("1s").await;
 
     let task = task(&fixture, &image).option("command", text("/no/such/program"));
@@ -89,7 +89,7 @@ async fn a_pulled_image_is_removed_when_its_task_fails_to_start() {
 #[tokio::test]
 async fn an_image_that_was_there_before_is_not_removed() {
     let mut registry = Registry::start(Access::Anonymous);
-    let (image, latest) = (registry.push_anew("app:1"), registry.push_anew("app:latest"));
+    let (image, latest) = (registry.push_new("app:1"), registry.push_new("app:latest"));
     docker(&["pull", "--quiet", &image]);
     docker(&["pull", "--quiet", &latest]);
     let fixture = driver("1s").await;
@@ -99,7 +99,7 @@ async fn an_image_that_was_there_before_is_not_removed() {
         let started = fixture.run(&task(&fixture, image)).await;
         destroy(&fixture, &started).await;
     }
-    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    until_another_is_removed(&fixture, &mut registry, "other:1").await;
 
     assert!(is_local(&image) && is_local(&latest));
     fixture.end().await;
@@ -108,7 +108,7 @@ async fn an_image_that_was_there_before_is_not_removed() {
 #[tokio::test]
 async fn an_image_that_a_person_pulled_by_digest_is_not_removed() {
     let mut registry = Registry::start(Access::Anonymous);
-    let pushed = ["before:1", "meanwhile:1"].map(|name| registry.push_anew(name));
+    let pushed = ["before:1", "meanwhile:1"].map(|name| registry.push_new(name));
     let [before, meanwhile] = [0, 1].map(|number| registry.pinned(&pushed[number]));
     // The same registry by another name.
     let meanwhile = registry.also(meanwhile.replace("127.0.0.1", "localhost"));
@@ -124,7 +124,7 @@ async fn an_image_that_a_person_pulled_by_digest_is_not_removed() {
         destroy(&fixture, task).await;
     }
     until("the driver's own name is gone", || !is_local(&pushed[1])).await;
-    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    until_another_is_removed(&fixture, &mut registry, "other:1").await;
 
     assert!(is_local(&before) && is_local(&meanwhile));
     fixture.end().await;
@@ -133,7 +133,7 @@ async fn an_image_that_a_person_pulled_by_digest_is_not_removed() {
 #[tokio::test]
 async fn a_persons_tag_outlives_the_drivers_digest_and_so_does_his_digest_where_the_engine_reports_it() {
     let mut registry = Registry::start(Access::Anonymous);
-    let pushed = ["tag:1", "digest:1"].map(|name| registry.push_anew(name));
+    let pushed = ["tag:1", "digest:1"].map(|name| registry.push_new(name));
     let pinned = [0, 1].map(|number| registry.pinned(&pushed[number]));
     let fixture = driver("1s").await;
     let (drivers, persons) = ([&pinned[0], &pushed[1]], [&pushed[0], &pinned[1]]);
@@ -148,7 +148,7 @@ async fn a_persons_tag_outlives_the_drivers_digest_and_so_does_his_digest_where_
     for task in &tasks {
         destroy(&fixture, task).await;
     }
-    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    until_another_is_removed(&fixture, &mut registry, "other:1").await;
 
     assert!(is_local(persons[0]));
     assert_eq!(is_local(persons[1]), has_containerd_store());
@@ -158,7 +158,7 @@ async fn a_persons_tag_outlives_the_drivers_digest_and_so_does_his_digest_where_
 #[tokio::test]
 async fn another_name_and_another_container_retain_what_they_need() {
     let mut registry = Registry::start(Access::Anonymous);
-    let (named, used) = (registry.push_anew("named:1"), registry.push_anew("used:1"));
+    let (named, used) = (registry.push_new("named:1"), registry.push_new("used:1"));
     let fixture = driver("1s").await;
     let mut tasks = Vec::new();
     for image in [&named, &used] {
@@ -173,7 +173,7 @@ async fn another_name_and_another_container_retain_what_they_need() {
         destroy(&fixture, task).await;
     }
     until("the driver's own name is gone", || !is_local(&named)).await;
-    until_another_is_gone(&fixture, &mut registry, "other:1").await;
+    until_another_is_removed(&fixture, &mut registry, "other:1").await;
     assert!(is_local(&mine), "it has a name of somebody else's");
     assert!(is_local(&used), "a container of somebody else's uses it");
 
@@ -185,19 +185,19 @@ async fn another_name_and_another_container_retain_what_they_need() {
 #[tokio::test]
 async fn a_new_process_of_the_driver_knows_what_the_old_one_pulled() {
     let mut registry = Registry::start(Access::Anonymous);
-    let (ended, running) = (registry.push_anew("ended:1"), registry.push_anew("running:1"));
+    let (ended, running) = (registry.push_new("ended:1"), registry.push_new("running:1"));
     let mut fixture = driver("2s").await;
-    let gone = task(&fixture, &ended);
-    fixture.run(&gone).await;
-    let kept = fixture.run(&task(&fixture, &running)).await;
+    let ending = task(&fixture, &ended);
+    fixture.run(&ending).await;
+    let continuing = fixture.run(&task(&fixture, &running)).await;
 
-    docker(&["rm", "--force", &gone.container()]);
+    docker(&["rm", "--force", &ending.container()]);
     fixture.kill_and_start_again().await;
-    fixture.driver.recover_task(kept.handle.clone()).await.expect("it is recovered");
+    fixture.driver.recover_task(continuing.handle.clone()).await.expect("it is recovered");
     let fixture = fixture.looked_at().await;
     until("the ended task's image is gone", || !is_local(&ended)).await;
     assert!(is_local(&running), "its task runs");
-    destroy(&fixture, &kept).await;
+    destroy(&fixture, &continuing).await;
     until("the other is gone as well", || !is_local(&running)).await;
 
     fixture.end().await;
@@ -262,7 +262,7 @@ fn archive(archive: &Path, images: &[&str]) {
 #[tokio::test]
 async fn an_idle_image_is_not_removed_while_its_name_is_pulled_or_loaded_again() {
     let mut registry = Registry::start(Access::Anonymous);
-    let pulled = registry.push_anew("app:latest");
+    let pulled = registry.push_new("app:latest");
     let loaded = registry.also(format!("longshore-test/anew-{}:latest", std::process::id()));
     let directory = tempfile::tempdir().expect("a directory");
     build_with_layer(&loaded, 1);
@@ -288,7 +288,7 @@ async fn an_idle_image_is_not_removed_while_its_name_is_pulled_or_loaded_again()
         let second = make(image);
         let meanwhile = async {
             until("the engine is about to be asked", || gate.waiting.load(Ordering::SeqCst) == 1).await;
-            until_another_is_gone(&fixture, &mut registry, "other:1").await;
+            until_another_is_removed(&fixture, &mut registry, "other:1").await;
             let stayed = is_local(image);
             gate.let_one_through();
             stayed
@@ -305,7 +305,7 @@ async fn an_idle_image_is_not_removed_while_its_name_is_pulled_or_loaded_again()
 #[tokio::test]
 async fn an_operator_who_switches_image_removal_off_retains_images() {
     let mut registry = Registry::start(Access::Anonymous);
-    let image = registry.push_anew("app:1");
+    let image = registry.push_new("app:1");
     let gc = object(&[("image", Value::Bool(false)), ("image_delay", text("0s"))]);
     let fixture = Fixture::with(object(&[("gc", gc)]), &[]).await.looked_at().await;
     let started = fixture.run(&task(&fixture, &image)).await;
@@ -319,14 +319,14 @@ async fn an_operator_who_switches_image_removal_off_retains_images() {
 #[tokio::test]
 async fn what_was_loaded_into_one_engine_is_somebody_elses_in_another_of_the_same_id() {
     let mut registry = Registry::start(Access::Anonymous);
-    let [brought, other] = ["brought", "other"].map(|name| {
+    let [loaded, other] = ["brought", "other"].map(|name| {
         let name = registry.also(format!("longshore-test/{name}-{}:1", std::process::id()));
         build_with_layer(&name, 1);
         name
     });
     let directory = tempfile::tempdir().expect("a directory");
-    let [of_brought, of_other] = ["brought.tar", "other.tar"].map(|name| directory.path().join(name));
-    archive(&of_brought, &[&brought]);
+    let [of_loaded, of_other] = ["brought.tar", "other.tar"].map(|name| directory.path().join(name));
+    archive(&of_loaded, &[&loaded]);
     archive(&of_other, &[&other]);
     let engine = Dockerd::start();
     let twin = engine.twin();
@@ -343,18 +343,18 @@ async fn what_was_loaded_into_one_engine_is_somebody_elses_in_another_of_the_sam
     let has = |engine: &Dockerd, image: &str| !engine.run(&["images", "--quiet", image]).is_empty();
 
     let fixture = driver(&engine, "1h").await;
-    fixture.run(&loading(&fixture, &brought, &of_brought)).await;
+    fixture.run(&loading(&fixture, &loaded, &of_loaded)).await;
     fixture.end().await;
     // Somebody loads the same one into the other engine, where the driver looks at all that it has brought.
-    twin.run(&["load", "--quiet", "--input", &of_brought.display().to_string()]);
+    twin.run(&["load", "--quiet", "--input", &of_loaded.display().to_string()]);
     let fixture = driver(&twin, "1s").await;
     let started = fixture.run(&loading(&fixture, &other, &of_other)).await;
     destroy(&fixture, &started).await;
     until("the other image is gone", || !has(&twin, &other)).await;
     fixture.end().await;
-    assert!(has(&twin, &brought), "it is somebody else's there");
+    assert!(has(&twin, &loaded), "it is somebody else's there");
 
     let fixture = driver(&engine, "1s").await;
-    until("the image is gone where the driver brought it", || !has(&engine, &brought)).await;
+    until("the image is gone where the driver brought it", || !has(&engine, &loaded)).await;
     fixture.end().await;
 }

@@ -21,8 +21,8 @@ async fn a_task_runs_ends_with_its_code_and_is_removed() {
 
     assert_eq!(ended.result, ExitResult { exit_code: 3, ..ExitResult::default() });
     assert_eq!(ended.error, "Docker container exited with non-zero exit code: 3");
-    let gone = fixture.driver.wait_task(started.id).await.unwrap_err();
-    assert_eq!(gone.to_string(), "task not found for given id");
+    let missing = fixture.driver.wait_task(started.id).await.unwrap_err();
+    assert_eq!(missing.to_string(), "task not found for given id");
     fixture.end().await;
 }
 
@@ -100,12 +100,12 @@ async fn a_child_that_the_kernel_kills_is_an_event_and_does_not_colour_a_later_s
     });
 
     let started = fixture.run(&task).await;
-    let told = tokio::time::timeout(*DEADLINE, Box::pin(killed).next()).await.expect("the kill is told");
+    let event = tokio::time::timeout(*DEADLINE, Box::pin(killed).next()).await.expect("the kill is told");
     task.pipes.stdout.wait_for_text("later");
     fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();
     let ended = fixture.driver.wait_task(started.id).await.unwrap();
 
-    assert_eq!(told.unwrap().unwrap().message, "The kernel killed a process of the task: out of memory");
+    assert_eq!(event.unwrap().unwrap().message, "The kernel killed a process of the task: out of memory");
     assert_eq!(ended.result, ExitResult { exit_code: 137, signal: 0, oom_killed: false });
     assert_eq!(ended.error, "Docker container exited with non-zero exit code: 137");
     fixture.end().await;

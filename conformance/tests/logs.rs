@@ -173,11 +173,11 @@ async fn a_reader_that_found_the_end_of_file_is_reported_and_the_next_one_misses
     steady.fixture.start_again().await;
     let mut events = steady.fixture.driver.task_events().await.unwrap();
     steady.fixture.driver.recover_task(steady.started.handle.clone()).await.unwrap();
-    let told = event_that(&mut events, "nobody reads", |event| event.message.contains("nobody has read")).await;
+    let report = event_that(&mut events, "nobody reads", |event| event.message.contains("nobody has read")).await;
     steady.task.pipes.stdout.read();
     steady.read_on("lines after a new reader came", 100);
 
-    assert_eq!(told.task_id, steady.started.id);
+    assert_eq!(report.task_id, steady.started.id);
     assert_eq!(steady.judged().await, Judgement::default());
 }
 

@@ -69,7 +69,7 @@ fn pause_containers(alloc: &AllocId) -> String {
 }
 
 /// How many of the allocations have something under `/run/netns`.
-fn kept_namespaces(allocs: &[AllocId]) -> usize {
+fn namespaces_of(allocs: &[AllocId]) -> usize {
     let names = std::fs::read_dir("/run/netns").unwrap().map(|entry| entry.unwrap().file_name());
     let names: HashSet<String> = names.map(|name| name.into_string().unwrap()).collect();
     allocs.iter().filter(|alloc| names.contains(&format!("longshore-{alloc}"))).count()
@@ -151,16 +151,16 @@ async fn fifty_networks_are_made_and_removed_at_once() {
     let made = join_all(allocs.iter().map(|alloc| fixture.driver.create_network(alloc.clone(), String::new()))).await;
     let made: Vec<_> = made.into_iter().map(|made| made.unwrap().isolation).collect();
     let ran = pause.containers();
-    let kept = kept_namespaces(&allocs);
+    let namespaces = namespaces_of(&allocs);
     let destroy = |(alloc, made): (&AllocId, &NetworkIsolation)| {
         fixture.driver.destroy_network(alloc.clone(), Some(made.clone()))
     };
     let destroyed = join_all(allocs.iter().zip(&made).map(destroy)).await;
 
     let paths: HashSet<&str> = made.iter().map(|made| made.path.as_str()).collect();
-    assert_eq!((paths.len(), ran.lines().count(), kept), (50, 50, 50));
+    assert_eq!((paths.len(), ran.lines().count(), namespaces), (50, 50, 50));
     assert!(destroyed.iter().all(Result::is_ok), "{destroyed:?}");
-    assert_eq!((pause.containers().as_str(), kept_namespaces(&allocs)), ("", 0));
+    assert_eq!((pause.containers().as_str(), namespaces_of(&allocs)), ("", 0));
     fixture.end().await;
 }
 
@@ -246,14 +246,14 @@ async fn a_network_that_was_being_made_when_the_engine_died_is_made_when_it_is_b
     engine.begin();
     let left = engine.run(&["ps", "--all", "--format", "{{.Names}} {{.State}}"]);
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
-    let kept = kept_namespaces(std::slice::from_ref(&alloc));
+    let namespaces = namespaces_of(std::slice::from_ref(&alloc));
     fixture.driver.destroy_network(alloc.clone(), Some(made.isolation.clone())).await.unwrap();
 
     let Err(ClientError::Driver(error)) = failed else { panic!("{failed:?}") };
     assert_eq!(error.recoverability, Recoverability::Recoverable, "{error}");
     assert_eq!(left, format!("nomad_init_{alloc} created\n"));
     assert!(made.created);
-    assert_eq!((kept, kept_namespaces(&[alloc]), noted(&fixture)), (1, 0, 0));
+    assert_eq!((namespaces, namespaces_of(&[alloc]), noted(&fixture)), (1, 0, 0));
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
     fixture.end().await;
 }
@@ -275,7 +275,7 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     task.config.network_isolation = Some(made.isolation.clone());
     let started = fixture.run(&task).await;
-    let told = event_that(&mut events, "built-in", |event| event.message.contains("built-in image")).await;
+    let report = event_that(&mut events, "built-in", |event| event.message.contains("built-in image")).await;
     let facts =
         engine.run(&["inspect", "--format", "{{.Config.Image}} {{.Config.Hostname}} {{.State.Running}}", &pause]);
     let size = engine.run(&["image", "inspect", "--format", "{{.Size}}", built_in]);
@@ -292,8 +292,8 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     let expected = format!(
         "The network is kept by the built-in image {built_in}: unable to pull infra docker image {wanted:?}: Failed to pull "
     );
-    assert!(told.message.starts_with(&expected), "{}", told.message);
-    assert_eq!(told.task_name, "web");
+    assert!(report.message.starts_with(&expected), "{}", report.message);
+    assert_eq!(report.task_name, "web");
     assert_eq!(facts.trim(), format!("{} web-1 true", id.trim()));
     assert!(size.trim().parse::<u64>().unwrap() < 1 << 20, "{size}");
     assert_eq!(code.trim(), "0", "it ends by the signal and is not killed");

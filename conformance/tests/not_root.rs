@@ -89,10 +89,10 @@ async fn a_task_runs_is_measured_entered_and_stopped_and_what_is_missing_is_said
     let fixture = &driver.fixture;
     let fingerprint = fixture.driver.fingerprint().await.unwrap().next().await.unwrap().unwrap();
     let events = fixture.driver.task_events().await.unwrap();
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let kept = heard.clone();
+    let received: Arc<Mutex<Vec<String>>> = Arc::default();
+    let sink = received.clone();
     let listening = events.for_each(move |event| {
-        kept.lock().unwrap().push(event.unwrap().message);
+        sink.lock().unwrap().push(event.unwrap().message);
         std::future::ready(())
     });
     let life = async {
@@ -131,7 +131,7 @@ async fn a_task_runs_is_measured_entered_and_stopped_and_what_is_missing_is_said
     assert_eq!(fingerprint.health, Health::Healthy);
     assert_eq!(fingerprint.description, format!("Healthy; {limitation}"));
     assert_eq!(fingerprint.attributes["driver.docker.cpuset_management.disabled"], Attribute::Bool(true));
-    assert_eq!(*heard.lock().unwrap(), [limitation]);
+    assert_eq!(*received.lock().unwrap(), [limitation]);
     assert_eq!(driver.failures(), Vec::<String>::new());
     driver.fixture.end().await;
 }

@@ -24,14 +24,14 @@ async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_lin
     let before = container(fixture.driver.inspect_task(started.id.clone()).await.unwrap());
     let mut waiting = Box::pin(fixture.driver.wait_task(started.id.clone()));
     let lines = || last_number(&task.pipes.stdout.bytes(), "a");
-    let goes_on = |from: u64| task.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "a") >= from + 200);
+    let continues = |from: u64| task.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "a") >= from + 200);
 
-    goes_on(0);
+    continues(0);
     for outage in [Dockerd::stop, Dockerd::kill, Dockerd::kill] {
         outage(&mut engine);
         assert!(waiting.as_mut().now_or_never().is_none(), "an end was told while the engine was away");
         engine.begin();
-        goes_on(lines());
+        continues(lines());
         assert!(waiting.as_mut().now_or_never().is_none(), "an end was told after the engine came back");
     }
     let after = container(fixture.driver.inspect_task(started.id.clone()).await.unwrap());

@@ -119,7 +119,7 @@ async fn a_pull_that_nobody_waits_for_is_broken_off_at_the_registry() {
         }
     }
     drop(starts);
-    until("the engine hangs up", || proxy.gone() > 0 && proxy.holding() == 0).await;
+    until("the engine hangs up", || proxy.hung_up() > 0 && proxy.holding() == 0).await;
 
     assert!(!is_local(&image));
     fixture.end().await;
@@ -138,13 +138,13 @@ async fn a_task_that_is_stopped_while_it_waits_for_its_image_gives_up() {
         until("the layer is on its way", || proxy.holding() == 1).await;
         fixture.driver.stop_task(task.config.id.clone(), Duration::ZERO, String::new()).await
     };
-    let (refusal, stopped) = tokio::join!(fixture.refused(&task), stop);
-    until("the engine hangs up", || proxy.gone() > 0).await;
+    let (rejection, stopped) = tokio::join!(fixture.refused(&task), stop);
+    until("the engine hangs up", || proxy.hung_up() > 0).await;
     proxy.release();
     fixture.run(&task).await;
 
-    assert_eq!(refusal.message, "the task was stopped while it waited for its image");
-    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert_eq!(rejection.message, "the task was stopped while it waited for its image");
+    assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     assert!(stopped.is_ok());
     fixture.end().await;
 }
@@ -160,7 +160,7 @@ async fn the_layers_and_bytes_of_a_slow_pull_are_reported_and_it_comes_to_its_en
     let mut events = fixture.driver.task_events().await.unwrap();
     let task = task(&fixture, "web", &image);
 
-    let told = async {
+    let reports = async {
         // The layer of the test image itself is here already; containerd does not speak of it.
         let layers = if has_containerd_store() { "0/1" } else { "1/2" };
         let begin = format!("Docker image pull progress: Pulled {layers} (");
@@ -174,7 +174,7 @@ async fn the_layers_and_bytes_of_a_slow_pull_are_reported_and_it_comes_to_its_en
         proxy.release();
         progress
     };
-    let (_, progress) = tokio::join!(fixture.run(&task), told);
+    let (_, progress) = tokio::join!(fixture.run(&task), reports);
 
     assert!(progress.message.ends_with("s remaining"), "{}", progress.message);
     assert_eq!(progress.annotations["image"], image);
@@ -216,12 +216,12 @@ async fn a_rejection_is_reported_in_the_registrys_words_and_another_attempt_may_
         ["manifest unknown", "not found"],
     ];
     for (image, expected) in images.iter().zip(expected) {
-        let refusal = fixture.refused(&task(&fixture, "web", image)).await;
+        let rejection = fixture.refused(&task(&fixture, "web", image)).await;
 
         let expected = expected[if has_containerd_store() { status } else { said }];
-        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
-        assert!(refusal.message.contains(expected), "{expected}: {}", refusal.message);
-        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+        assert!(rejection.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", rejection.message);
+        assert!(rejection.message.contains(expected), "{expected}: {}", rejection.message);
+        assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     }
     fixture.end().await;
 }
@@ -258,13 +258,13 @@ async fn a_pull_whose_time_is_over_says_how_far_it_was_and_another_attempt_may_h
     // containerd asks for the rest of what was cut off, again and again, until it has all.
     for image in &images[..if has_containerd_store() { 2 } else { 3 }] {
         let task = task(&fixture, "web", image).option("image_pull_timeout", text("3s"));
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
         let expected = format!("Failed to pull `{image}`: not finished within 3 s: ");
-        let state = refusal.message.strip_prefix(&expected).unwrap_or_else(|| panic!("{}", refusal.message));
+        let state = rejection.message.strip_prefix(&expected).unwrap_or_else(|| panic!("{}", rejection.message));
         // How far it comes in that time is the machine's affair.
         assert!(state == "No progress" || state.starts_with("Pulled "), "{state}");
-        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+        assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     }
     proxy.release();
     for image in &images[..2] {
@@ -285,13 +285,13 @@ async fn a_registry_that_falls_silent_is_given_up_long_before_the_pulls_time_is_
     let task = task(&fixture, "web", &image).option("image_pull_timeout", text("10h"));
 
     let silence = Duration::from_secs(60);
-    let refusal = timeout(silence + *DEADLINE, fixture.refused(&task)).await.expect("it is given up");
+    let rejection = timeout(silence + *DEADLINE, fixture.refused(&task)).await.expect("it is given up");
     proxy.release();
     fixture.run(&task).await;
 
     let expected = format!("Failed to pull `{image}`: aborted after 60 s without progress: ");
-    assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
-    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert!(rejection.message.starts_with(&expected), "{}", rejection.message);
+    assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     fixture.end().await;
 }
 
@@ -337,18 +337,18 @@ async fn a_pull_in_whose_midst_dockerd_dies_may_be_tried_again_and_then_works() 
 
     let mut starts = Box::pin(fixture.refused(&task));
     tokio::select! {
-        refusal = &mut starts => panic!("its layers are slow: {refusal}"),
+        rejection = &mut starts => panic!("its layers are slow: {rejection}"),
         () = until("a layer is on its way", || proxy.holding() > 0) => engine.kill(),
     }
-    let refusal = timeout(*DEADLINE, starts).await.expect("it does not hang");
+    let rejection = timeout(*DEADLINE, starts).await.expect("it does not hang");
     engine.begin();
     proxy.listen_beside(&engine);
     proxy.release();
     let output = timeout(*DEADLINE, fixture.output(&task)).await.unwrap();
 
     let expected = format!("Failed to pull `{image}`: the connection to the Docker daemon broke: ");
-    assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
-    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert!(rejection.message.starts_with(&expected), "{}", rejection.message);
+    assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     assert_eq!(output.trim(), LAYER.to_string());
     fixture.end().await;
 }

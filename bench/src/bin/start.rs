@@ -22,7 +22,7 @@ async fn main() {
             let begin = Instant::now();
             let started = fixture.run(&task).await;
             ours.push(begin.elapsed());
-            let _gone = fixture.driver.destroy_task(started.id, Force::Yes).await;
+            let _absent = fixture.driver.destroy_task(started.id, Force::Yes).await;
         }
         let (bare, ours) = (median_ms(bare), median_ms(ours));
         row(network, &format!("{bare:.0}, {ours:.0}, {:.2}", ours / bare));

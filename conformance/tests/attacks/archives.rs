@@ -91,10 +91,10 @@ async fn an_archive_with_the_names_of_others_brings_nothing_and_takes_no_name_aw
         fs::write(&path, &honest).unwrap();
         doctored(&path, &script);
 
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
-        assert!(refusal.message.contains(&words), "{words:?} is not in {:?}", refusal.message);
-        assert_ne!(refusal.recoverability, Recoverability::Recoverable, "{refusal}");
+        assert!(rejection.message.contains(&words), "{words:?} is not in {:?}", rejection.message);
+        assert_ne!(rejection.recoverability, Recoverability::Recoverable, "{rejection}");
         assert!(!is_local(&wanted), "{script}");
         assert_eq!(id(&victim), before, "{script}");
     }
@@ -179,9 +179,9 @@ async fn an_archive_without_its_layers_does_not_give_out_another_ones_image() {
         fs::write(&path, &honest).unwrap();
         doctored(&path, script);
 
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
-        assert!(refusal.message.contains("is not in it as its image names it"), "{script}: {refusal}");
+        assert!(rejection.message.contains("is not in it as its image names it"), "{script}: {rejection}");
         assert!(!is_local(&stolen), "{script}");
     }
     fs::write(&path, &honest).unwrap();
@@ -218,10 +218,10 @@ async fn an_archive_that_takes_more_than_it_may_is_not_given_to_the_engine() {
     ] {
         make(script);
 
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
-        assert!(refusal.message.starts_with("unable to load image archive "), "{script}: {refusal}");
-        assert!(refusal.message.contains(words), "{script}: {refusal}");
+        assert!(rejection.message.starts_with("unable to load image archive "), "{script}: {rejection}");
+        assert!(rejection.message.contains(words), "{script}: {rejection}");
         make("rm -f huge layer layer.tar image.tar");
     }
     fixture.end().await;
@@ -247,10 +247,10 @@ async fn many_archives_that_are_loaded_at_once_take_no_more_of_the_drivers_memor
         })
         .collect();
 
-    let refusals = join_all(tasks.iter().chain([&first]).map(|task| fixture.refused(task))).await;
+    let rejections = join_all(tasks.iter().chain([&first]).map(|task| fixture.refused(task))).await;
 
-    for refusal in refusals {
-        assert!(refusal.message.contains("it has neither manifest.json nor index.json"), "{refusal}");
+    for rejection in rejections {
+        assert!(rejection.message.contains("it has neither manifest.json nor index.json"), "{rejection}");
     }
     let status = fs::read_to_string(format!("/proc/{}/status", fixture.driver.reattach_config().pid)).unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

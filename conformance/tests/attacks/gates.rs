@@ -66,9 +66,9 @@ async fn no_spelling_gets_past_a_gate_and_nothing_is_made() {
         }
     }
     for (task, words) in attempts {
-        let refusal = fixture.refused(&task).await;
-        assert!(refusal.message.contains(&words), "{words:?} is not in {:?}", refusal.message);
-        assert_eq!(refusal.recoverability, Recoverability::Unsaid, "{words}");
+        let rejection = fixture.refused(&task).await;
+        assert!(rejection.message.contains(&words), "{words:?} is not in {:?}", rejection.message);
+        assert_eq!(rejection.recoverability, Recoverability::Unsaid, "{words}");
     }
 
     assert_eq!(containers_of(fixture.directory()), [neighbour.container()]);
@@ -102,9 +102,9 @@ async fn what_the_operator_allows_reaches_docker_in_its_own_spelling_and_no_more
         assert_eq!(host[mode], format!("container:{id}"), "{mode}");
     }
     let outside = fixture.task("web", "exit 0").option("network_mode", text("host"));
-    let refusal = fixture.refused(&outside).await;
+    let rejection = fixture.refused(&outside).await;
     let words = "network_mode \"host\" is not allowed by the plugin option allowed_modes.network";
-    assert!(refusal.message.ends_with(words), "{refusal}");
+    assert!(rejection.message.ends_with(words), "{rejection}");
     fixture.end().await;
 }
 
@@ -141,9 +141,9 @@ async fn with_volumes_off_no_path_leads_out_of_the_allocation() {
             (task().option("mount", Value::List(vec![bind(source, "/in")])), source),
             (task().option("mounts", Value::List(vec![bind(source, "/in")])), source),
         ] {
-            let refusal = fixture.refused(&task).await;
+            let rejection = fixture.refused(&task).await;
             let words = format!(": volumes are not enabled; cannot mount host path: {quoted:?}");
-            assert!(refusal.message.ends_with(&words), "{words:?} is not in {:?}", refusal.message);
+            assert!(rejection.message.ends_with(&words), "{words:?} is not in {:?}", rejection.message);
         }
     }
     let cut = fixture.refused(&task().option("volumes", texts(&["local/colon:/in"]))).await;
@@ -194,8 +194,8 @@ async fn a_link_swapped_in_while_the_container_is_made_is_not_what_is_mounted() 
 
         // A log that has lost its directory is collected no more.
         if moved {
-            let refusal = fixture.refused(&task).await;
-            assert!(refusal.message.starts_with("failed to collect the task's log: "), "{refusal}");
+            let rejection = fixture.refused(&task).await;
+            assert!(rejection.message.starts_with("failed to collect the task's log: "), "{rejection}");
         } else {
             fixture.run(&task).await;
             task.pipes.stdout.wait_for_text("done\n");
@@ -220,11 +220,11 @@ async fn a_link_swapped_in_while_the_container_is_made_fails_its_start_where_not
         fs::create_dir_all(task.alloc_dir().join("web/local/in")).unwrap();
         *swapped.lock().unwrap() = Some(task.alloc_dir().join(own));
 
-        let refusal = fixture.refused(&task.option("mount", Value::List(vec![bind("local/in", "/in")]))).await;
+        let rejection = fixture.refused(&task.option("mount", Value::List(vec![bind("local/in", "/in")]))).await;
 
         // A log that has lost its directory is told first.
-        let log_is_gone = own == "alloc/logs" && refusal.message.starts_with("failed to collect the task's log: ");
-        assert!(refusal.message.contains(words) || log_is_gone, "{words:?} is not in {:?}", refusal.message);
+        let log_is_absent = own == "alloc/logs" && rejection.message.starts_with("failed to collect the task's log: ");
+        assert!(rejection.message.contains(words) || log_is_absent, "{words:?} is not in {:?}", rejection.message);
     }
     assert_eq!(containers_of(fixture.directory()), Vec::<String>::new());
     fixture.end().await;
@@ -277,9 +277,9 @@ async fn a_pipe_that_was_swapped_for_a_link_is_not_written_to() {
     task.pipes.stdout.wait_for("the log goes on through the pipe that is held", |bytes| bytes.len() > came + 100);
     let other = fixture.task("other", "echo secret");
     swap(&other);
-    let refusal = fixture.refused(&other).await.message;
+    let rejection = fixture.refused(&other).await.message;
 
-    assert!(refusal.starts_with("failed to collect the task's log: failed to open "), "{refusal}");
+    assert!(rejection.starts_with("failed to collect the task's log: failed to open "), "{rejection}");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     fixture.end().await;
 }
@@ -299,9 +299,9 @@ async fn an_archive_is_loaded_from_the_tasks_own_directory_only() {
         symlink(&outside, local.join("link.tar")).unwrap();
         symlink("../../..", local.join("up")).unwrap();
 
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
-        assert!(refusal.message.starts_with("unable to open image archive: open "), "{load}: {refusal}");
+        assert!(rejection.message.starts_with("unable to open image archive: open "), "{load}: {rejection}");
     }
     fixture.end().await;
 }
@@ -338,9 +338,9 @@ async fn a_seccomp_profile_is_read_only_where_the_operator_allows_it_and_has_its
     for path in
         [at("beside.json"), at("allowed/../beside.json"), "local/link.json".to_owned(), "/etc/shadow".to_owned()]
     {
-        let refusal = fixture.refused(&task(&path)).await;
+        let rejection = fixture.refused(&task(&path)).await;
         let words = format!("failed to parse security_opt configuration: opening seccomp profile ({path}) failed: ");
-        assert!(refusal.message.contains(&words), "{refusal}");
+        assert!(rejection.message.contains(&words), "{rejection}");
     }
     fixture.end().await;
 }
@@ -362,7 +362,7 @@ async fn lists_in_the_agents_file_open_close_and_are_absent() {
     fixture.run(&task(&fixture, "unset")).await;
     let empty = "allow_devices = []\nallow_logging = []\nallow_security_opt = []\nallow_sysctls = []\nallowed_modes {\n  network = []\n}";
     fixture.configure(empty).await.unwrap();
-    let refusal = fixture.refused(&task(&fixture, "empty")).await;
+    let rejection = fixture.refused(&task(&fixture, "empty")).await;
     fixture.configure("allow_images = [\"registry.example/*\"]").await.unwrap();
     let other_image = fixture.refused(&task(&fixture, "other-image")).await;
     let lists = "allow_images = [\"*/longshore-test/*\"]\nallow_logging = [\"lo*\"]\nallow_devices = [\"/dev/nu*\"]\nallow_security_opt = [\"no-new-*\"]\nallow_sysctls = [\"net.*\"]";
@@ -377,7 +377,7 @@ async fn lists_in_the_agents_file_open_close_and_are_absent() {
         "sysctl \"net.core.somaxconn\" is not allowed by the plugin option allow_sysctls",
         "logging \"local\" is not allowed by the plugin option allow_logging",
     ] {
-        assert!(refusal.message.contains(words), "{refusal}");
+        assert!(rejection.message.contains(words), "{rejection}");
     }
     assert!(other_image.message.contains("is not allowed by the plugin option allow_images"), "{other_image}");
     let host = inspect(&allowed.container())["HostConfig"].clone();

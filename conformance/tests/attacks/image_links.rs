@@ -24,7 +24,7 @@ impl Linked {
 impl Drop for Linked {
     fn drop(&mut self) {
         // A test that fails leaves a container of it for a moment.
-        let _gone = Command::new("docker").args(["rmi", "--force", &self.0]).output();
+        let _absent = Command::new("docker").args(["rmi", "--force", &self.0]).output();
     }
 }
 
@@ -134,9 +134,9 @@ async fn what_has_the_logs_in_it_is_not_writable_where_nothing_can_be_mounted() 
     let fixture = Fixture::as_user(User::of_group_docker(), &[]).await;
     for source in ["..", "../alloc"] {
         let task = fixture.task("web", "exit 0").option("mount", Value::List(vec![bind(source, "/q", false)]));
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
         let words = format!("cannot mount host path: {source:?}: it has the logs in it, and is not read-only");
-        assert!(refusal.message.ends_with(&words), "{refusal}");
+        assert!(rejection.message.ends_with(&words), "{rejection}");
     }
     let script =
         "for at in /alloc/data /alloc/tmp /local /secrets; do touch $at/made; done; touch /alloc/logs/x /alloc/x";
@@ -168,9 +168,9 @@ async fn the_engine_makes_nothing_among_the_logs_for_a_mount_or_a_device() {
         for task in tasks {
             let before = logs(&task);
 
-            let refusal = fixture.refused(&task).await;
+            let rejection = fixture.refused(&task).await;
 
-            assert!(refusal.message.to_lowercase().contains("read-only file system"), "{refusal}");
+            assert!(rejection.message.to_lowercase().contains("read-only file system"), "{rejection}");
             assert_eq!(logs(&task), before, "{at}");
         }
     }
@@ -190,9 +190,9 @@ async fn the_engine_makes_nothing_among_the_logs_where_nothing_can_be_mounted() 
     for task in tasks {
         let before = logs(&task);
 
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
-        assert!(refusal.message.to_lowercase().contains("read-only file system"), "{refusal}");
+        assert!(rejection.message.to_lowercase().contains("read-only file system"), "{rejection}");
         assert_eq!(logs(&task), before);
     }
     fixture.end().await;

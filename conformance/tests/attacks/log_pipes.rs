@@ -51,8 +51,8 @@ async fn no_task_writes_into_a_log_but_by_what_its_container_says() {
         assert_eq!(task.pipes.stderr.text(), "");
     }
     let pipe = fixture.task("pipe", "exit 0").option("volumes", texts(&["../alloc/logs/.pipe.stdout.fifo:/p"]));
-    let refusal = fixture.refused(&pipe).await.message;
-    assert!(refusal.contains("it is no log file"), "{refusal}");
+    let rejection = fixture.refused(&pipe).await.message;
+    assert!(rejection.contains("it is no log file"), "{rejection}");
     fixture.end().await;
 }
 

@@ -51,18 +51,18 @@ impl Variant {
 
 impl Drop for Variant {
     fn drop(&mut self) {
-        let _gone = Command::new("docker").args(["rmi", "--force", &self.0]).stdout(Stdio::null()).status();
+        let _absent = Command::new("docker").args(["rmi", "--force", &self.0]).stdout(Stdio::null()).status();
     }
 }
 
 /// A task that is refused; the words are few, and who waited for another task on the same connection still waits.
 async fn refused(fixture: &Fixture, task: &Task) -> DriverError {
-    let refusal = fixture.refused(task).await;
-    let length = refusal.message.len();
-    assert!(length > 10 && length < SHORT, "{length} bytes: {refusal}");
-    let controls = refusal.message.chars().filter(|char| char.is_control() && *char != '\n').count();
-    assert_eq!(controls, 0, "{refusal}");
-    refusal
+    let rejection = fixture.refused(task).await;
+    let length = rejection.message.len();
+    assert!(length > 10 && length < SHORT, "{length} bytes: {rejection}");
+    let controls = rejection.message.chars().filter(|char| char.is_control() && *char != '\n').count();
+    assert_eq!(controls, 0, "{rejection}");
+    rejection
 }
 
 /// Runs attacks while a caller waits for a task that nobody attacks.
@@ -93,11 +93,11 @@ async fn a_long_text_in_an_image_comes_back_short_and_no_other_call_breaks() {
     let (small, middle, large) = (user("user-1", 300 << 10), user("user-2", 2 << 20), user("user-3", 17 << 20));
 
     beside_a_waiting_task(&fixture, async || {
-        let refusal = refused(&fixture, &of_image(&small)).await;
-        assert!(refusal.message.contains(" bytes left out) "), "{refusal}");
+        let rejection = refused(&fixture, &of_image(&small)).await;
+        assert!(rejection.message.contains(" bytes left out) "), "{rejection}");
         refused(&fixture, &of_image(&middle)).await;
-        let refusal = refused(&fixture, &of_image(&large)).await;
-        assert!(refusal.message.ends_with("its configuration is larger than 4 MiB"), "{refusal}");
+        let rejection = refused(&fixture, &of_image(&large)).await;
+        assert!(rejection.message.ends_with("its configuration is larger than 4 MiB"), "{rejection}");
     })
     .await;
 

@@ -45,7 +45,7 @@ impl Other {
 
 impl Drop for Other {
     fn drop(&mut self) {
-        let _gone = Command::new("docker").args(["rmi", "--force", &self.0]).output();
+        let _absent = Command::new("docker").args(["rmi", "--force", &self.0]).output();
     }
 }
 
@@ -70,11 +70,11 @@ async fn a_container_of_the_tasks_name_without_one_sign_of_being_its_own_is_neit
         for how in [RUN, CREATE] {
             let strange = namesake(&fixture, &task, how, image, &labels);
 
-            let refusal = fixture.refused(&task).await;
+            let rejection = fixture.refused(&task).await;
 
-            assert!(refusal.message.starts_with("failed to create container: "), "{what}: {refusal}");
-            assert!(refusal.message.contains("is already in use by container"), "{what}: {refusal}");
-            assert_eq!(refusal.recoverability, Recoverability::Fatal, "{what}");
+            assert!(rejection.message.starts_with("failed to create container: "), "{what}: {rejection}");
+            assert!(rejection.message.contains("is already in use by container"), "{what}: {rejection}");
+            assert_eq!(rejection.recoverability, Recoverability::Fatal, "{what}");
             let left = inspect(&task.container());
             assert_eq!(left["Id"], strange.as_str(), "{what}");
             assert_eq!(left["State"]["Running"], how == RUN, "{what}");
@@ -137,10 +137,10 @@ async fn a_task_joins_no_stranger_that_has_the_name_of_its_groups_task() {
     let mut second = fixture.task("second", "exec sleep 1000").option("network_mode", text("task:first"));
     second.config.alloc_id = first.config.alloc_id.clone();
 
-    let refusal = fixture.refused(&second).await;
+    let rejection = fixture.refused(&second).await;
 
     let words = format!("there is no running container {}", first.container());
-    assert!(refusal.message.ends_with(&words), "{refusal}");
+    assert!(rejection.message.ends_with(&words), "{rejection}");
     docker(&["rm", "--force", &strange]);
     fixture.run(&first).await;
     fixture.run(&second).await;

@@ -52,8 +52,11 @@ async fn the_hosts_files_in_the_directory_of_another_drivers_task_are_not_mounte
                 let mounted = task().option("mount", Value::List(vec![mount(source, read_only)]));
                 let volume = format!("{source}:/x{}", if read_only { ":ro" } else { "" });
                 for task in [mounted, task().option("volumes", texts(&[&volume]))] {
-                    let refusal = fixture.refused(&task).await;
-                    assert!(refusal.message.contains(": it may have files of the host in it"), "{source}: {refusal}");
+                    let rejection = fixture.refused(&task).await;
+                    assert!(
+                        rejection.message.contains(": it may have files of the host in it"),
+                        "{source}: {rejection}"
+                    );
                     assert!(!task.alloc_dir().join("late").exists());
                 }
             }
@@ -99,10 +102,10 @@ async fn a_job_takes_few_mounts_of_the_host_however_often_it_mounts_something() 
     let started = fixture.run(&same).await;
     let taken = mounts::below(&fixture.directory().join("state")).len();
     fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
-    let refusal = fixture.refused(&many(&|number| format!("local/{number}"))).await;
+    let rejection = fixture.refused(&many(&|number| format!("local/{number}"))).await;
 
     assert_eq!(taken, 5);
-    assert!(refusal.message.contains("more than 256 different sources"), "{refusal}");
+    assert!(rejection.message.contains("more than 256 different sources"), "{rejection}");
     assert_eq!(mounts::below(&fixture.directory().join("state")), Vec::<PathBuf>::new());
     fixture.end().await;
 }

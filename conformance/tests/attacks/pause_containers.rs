@@ -80,7 +80,7 @@ async fn a_stranger_in_the_place_of_a_pause_container_that_died_is_left_alone_an
     let fixture = driver(&engine).await;
     let task = task_with_network(&fixture, "web").await;
     let alloc = task.config.alloc_id.clone();
-    let kept = format!("/run/netns/longshore-{alloc}");
+    let namespace = format!("/run/netns/longshore-{alloc}");
     let pause = format!("nomad_init_{alloc}");
     let label = format!("--label=com.hashicorp.nomad.alloc_id={alloc}");
     let volume = format!("--volume={}:/alloc", fixture.directory().display());
@@ -94,10 +94,10 @@ async fn a_stranger_in_the_place_of_a_pause_container_that_died_is_left_alone_an
     let strange = engine.run(&["inspect", "--format", "{{.Id}}", &pause]);
 
     assert!(!mode.contains(strange.trim()), "{mode}");
-    assert!(Path::new(&kept).exists());
+    assert!(Path::new(&namespace).exists());
     fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
     fixture.driver.destroy_network(alloc, task.config.network_isolation.clone()).await.unwrap();
-    assert!(!Path::new(&kept).exists());
+    assert!(!Path::new(&namespace).exists());
     assert_eq!(names(&engine), [pause]);
     fixture.end().await;
 }

@@ -45,10 +45,10 @@ async fn no_job_brings_an_image_under_the_name_of_one_of_pause_containers() {
     let fixture = driver(&engine, INFRA).await;
 
     for name in [INFRA, BUILT_IN, "docker.io/longshore/pause:other", "index.docker.io/longshore/pause"] {
-        let refusal = fixture.refused(&bringing(&engine, &fixture, name)).await;
+        let rejection = fixture.refused(&bringing(&engine, &fixture, name)).await;
 
         let words = format!("image {name:?} is one of pause containers: no job brings it");
-        assert_eq!(refusal.message, words);
+        assert_eq!(rejection.message, words);
         assert_eq!(engine.run(&["images", "--quiet", name]), "");
     }
     let pulled = fixture.task("web", "true").option("image", text("longshore/pause:other"));
@@ -61,7 +61,7 @@ async fn what_a_job_loaded_before_the_operator_chose_its_name_is_no_image_of_pau
     let engine = Dockerd::start();
     let mut fixture = driver(&engine, "localhost:1/longshore-test/pause:0").await;
     fixture.run(&bringing(&engine, &fixture, INFRA)).await;
-    let brought = engine.run(&["image", "inspect", "--format", "{{.Id}}", INFRA]);
+    let loaded = engine.run(&["image", "inspect", "--format", "{{.Id}}", INFRA]);
     let state = fixture.directory().join("state/images");
     let noted = || {
         let files = std::fs::read_dir(&state).into_iter().flatten().flatten();
@@ -75,7 +75,7 @@ async fn what_a_job_loaded_before_the_operator_chose_its_name_is_no_image_of_pau
     let of = engine.run(&["inspect", "--format", "{{.Image}}", &format!("nomad_init_{alloc}")]);
     fixture.driver.destroy_network(alloc, Some(made.isolation)).await.unwrap();
 
-    assert_ne!(of, brought);
+    assert_ne!(of, loaded);
     fixture.end().await;
 }
 

@@ -159,7 +159,7 @@ async fn whatever_is_planted_before_its_start_a_task_starts_and_ends() {
             if place == Place::HostLog {
                 task.pipes.stdout.end();
             }
-            let _kept = thing.plant(&place.of(&task));
+            let _planted = thing.plant(&place.of(&task));
 
             let started = in_time(&format!("{what}: start"), fixture.run(&task)).await;
 
@@ -186,7 +186,7 @@ async fn whatever_is_planted_under_a_task_it_is_recovered_and_ends() {
     });
     let mut tasks = join_all(begun).await;
     fixture.kill();
-    let mut kept = Vec::new();
+    let mut planted = Vec::new();
     for ((thing, (place, before)), (task, started)) in cases.iter().zip(&mut tasks) {
         if *before == Before::BuiltIn || *place == Place::FormerPosition {
             let id = inspect(&task.container())["Id"].as_str().unwrap().to_owned();
@@ -195,7 +195,7 @@ async fn whatever_is_planted_under_a_task_it_is_recovered_and_ends() {
         if *before == Before::BuiltIn {
             started.handle.driver_state = with_logger(&started.handle.driver_state);
         }
-        kept.push(thing.plant(&place.of(task)));
+        planted.push(thing.plant(&place.of(task)));
     }
     fixture.start_again().await;
 

@@ -47,8 +47,8 @@ async fn with_volumes_off_no_spelling_of_shared_is_taken() {
     }
 
     for (task, words) in attempts {
-        let refusal = fixture.refused(&task).await;
-        assert!(refusal.message.contains(&words), "{words:?} is not in {:?}", refusal.message);
+        let rejection = fixture.refused(&task).await;
+        assert!(rejection.message.contains(&words), "{words:?} is not in {:?}", rejection.message);
     }
     assert_eq!(containers_of(fixture.directory()), Vec::<String>::new());
     fixture.end().await;

@@ -40,11 +40,11 @@ async fn a_storm_of_rotations_is_followed_at_an_ordinary_priority_and_takes_no_l
     let messages = Arc::new(Mutex::new(Vec::new()));
     let mut events = fixture.driver.task_events().await.unwrap();
     let mut all = fixture.driver.task_events().await.unwrap();
-    let heard = messages.clone();
+    let received = messages.clone();
     let mut listener = tokio::task::JoinSet::new();
     listener.spawn(async move {
         while let Some(Ok(event)) = all.next().await {
-            heard.lock().unwrap().push((event.task_name, event.message));
+            received.lock().unwrap().push((event.task_name, event.message));
         }
     });
     let storm = logging(fixture.task("storm", "exec yes a line of a flood that nobody wants to read"), "1k");

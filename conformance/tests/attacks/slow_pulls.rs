@@ -66,10 +66,10 @@ async fn a_job_has_no_more_time_for_a_pull_than_the_operator_gives() {
     let image = registry.also(proxy.name(&pushed));
     let fixture = Fixture::configured("image_pull_timeout_max = \"1s\"").await;
 
-    let refusal = fixture.refused(&task(&fixture, "slow", &image)).await;
+    let rejection = fixture.refused(&task(&fixture, "slow", &image)).await;
 
-    assert!(refusal.message.contains("not finished within 1 s: "), "{refusal}");
-    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert!(rejection.message.contains("not finished within 1 s: "), "{rejection}");
+    assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     proxy.release();
     fixture.end().await;
 }

@@ -159,14 +159,14 @@ async fn the_mounts_of_a_running_task_outlive_the_driver_and_go_with_the_task() 
 #[tokio::test]
 async fn what_is_left_of_a_container_that_was_removed_is_removed_when_the_driver_is_back() {
     let mut fixture = Fixture::start().await;
-    let (gone, running) = (fixture.task("web", "exec sleep 1000"), fixture.task("other", "exec sleep 1000"));
-    plant(&gone);
-    fixture.run(&gone).await;
+    let (removed, running) = (fixture.task("web", "exec sleep 1000"), fixture.task("other", "exec sleep 1000"));
+    plant(&removed);
+    fixture.run(&removed).await;
     fixture.run(&running).await;
     let both = mounts::below(fixture.directory());
 
     fixture.kill();
-    docker(&["rm", "--force", &gone.container()]);
+    docker(&["rm", "--force", &removed.container()]);
     fixture.start_again().await;
     // Only a process that serves looks for what is left.
     let _stream = fixture.driver.fingerprint().await.unwrap();
@@ -178,7 +178,7 @@ async fn what_is_left_of_a_container_that_was_removed_is_removed_when_the_driver
     let source = inspect(&running.container())["HostConfig"]["Mounts"][0]["Source"].as_str().unwrap().to_owned();
     assert!(mounts::below(fixture.directory()).contains(&PathBuf::from(source)));
     assert_eq!(stages(&fixture).len(), 1);
-    assert_untouched(&gone);
+    assert_untouched(&removed);
     fixture.end().await;
 }
 
@@ -192,9 +192,9 @@ async fn a_start_that_fails_leaves_no_mount() {
         (fixture.task("web", "exit 0").option("mount", Value::List(vec![bind])), "bind source path does not exist: "),
     ] {
         plant(&task);
-        let refusal = fixture.refused(&task).await;
+        let rejection = fixture.refused(&task).await;
 
-        assert!(refusal.message.contains(words), "{refusal}");
+        assert!(rejection.message.contains(words), "{rejection}");
         assert_eq!((mounts::below(fixture.directory()), stages(&fixture)), (Vec::new(), Vec::new()));
         assert_untouched(&task);
     }

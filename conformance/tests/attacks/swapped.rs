@@ -100,10 +100,10 @@ async fn what_a_running_task_can_swap_is_refused_where_nothing_can_be_mounted() 
     };
 
     for (name, source) in [("one", "../alloc/data/p"), ("two", "../first/local/x"), ("three", "../alloc/tmp/not-yet")] {
-        let refusal = fixture.refused(&second(name, source)).await;
+        let rejection = fixture.refused(&second(name, source)).await;
         let words = "a running task of the allocation can change what is there";
         let words = format!("volumes are not enabled; cannot mount host path: \"{source}:/p\": {words}");
-        assert!(refusal.message.ends_with(&words), "{refusal}");
+        assert!(rejection.message.ends_with(&words), "{rejection}");
     }
     // Nobody can put something in the place of what it has mounted itself.
     fixture.run(&second("four", "../alloc/data")).await;

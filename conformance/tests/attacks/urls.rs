@@ -37,11 +37,11 @@ async fn no_name_of_a_network_becomes_a_call_about_another_tasks_container() {
     for config in ["", "allowed_modes {\n  network = [\"front*\", \"..*\", \"*\"]\n}"] {
         fixture.configure(config).await.unwrap();
         for name in spellings(&container) {
-            let refusal = fixture.refused(&fixture.task("web", "exit 0").option("networks", network(&name))).await;
-            assert!(refusal.message.contains("networks[0].name: must be a name"), "{name:?}: {refusal}");
+            let rejection = fixture.refused(&fixture.task("web", "exit 0").option("networks", network(&name))).await;
+            assert!(rejection.message.contains("networks[0].name: must be a name"), "{name:?}: {rejection}");
             let beside = fixture.task("web", "exit 0").option("network_mode", text("bridge"));
-            let refusal = fixture.refused(&beside.option("networks", network(&name))).await;
-            assert!(refusal.message.contains("networks[0].name: must be a name"), "{name:?}: {refusal}");
+            let rejection = fixture.refused(&beside.option("networks", network(&name))).await;
+            assert!(rejection.message.contains("networks[0].name: must be a name"), "{name:?}: {rejection}");
             let joins = fixture.task("web", "exit 0").option("network_mode", text(&format!("task:{name}")));
             fixture.refused(&joins).await;
         }

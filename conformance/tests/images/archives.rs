@@ -69,16 +69,16 @@ async fn an_image_is_loaded_from_a_directory_of_the_host_that_the_operator_allow
     let allowed = texts(&[&at("images").display().to_string()]);
     let open = Fixture::with(object(&[("load_dirs", allowed)]), &[]).await;
 
-    let mut refusals = vec![closed.refused(&task(&closed, "images/app.tar")).await];
+    let mut rejections = vec![closed.refused(&task(&closed, "images/app.tar")).await];
     for outside in ["beside.tar", "images/../beside.tar", "images/link.tar", "images"] {
-        refusals.push(open.refused(&task(&open, outside)).await);
+        rejections.push(open.refused(&task(&open, outside)).await);
     }
     assert!(!is_local(&archive.image));
     let loaded = task(&open, "images/app.tar");
     open.run(&loaded).await;
 
-    for refusal in refusals {
-        assert!(refusal.message.starts_with("unable to open image archive: open "), "{}", refusal.message);
+    for rejection in rejections {
+        assert!(rejection.message.starts_with("unable to open image archive: open "), "{}", rejection.message);
     }
     assert_eq!(inspect(&loaded.container())["Config"]["Image"], archive.image.as_str());
     closed.end().await;
@@ -115,13 +115,13 @@ async fn an_archive_without_the_image_is_refused_with_what_it_has() {
     let path = task.alloc_dir().join("web/local/image.tar");
     std::fs::write(&path, &archive.bytes).expect("it is written");
 
-    let refusal = fixture.refused(&task).await;
+    let rejection = fixture.refused(&task).await;
 
     let expected = format!(
         "the image archive {} has no image \"longshore-test/wanted:1\"; it has {}",
         path.display(),
         archive.image
     );
-    assert_eq!(refusal, DriverError::fatal(expected));
+    assert_eq!(rejection, DriverError::fatal(expected));
     fixture.end().await;
 }

@@ -86,9 +86,9 @@ async fn the_latest_image_and_a_forced_pull_ask_the_registry_each_time() {
     let of_latest = fixture.refused(&task(&fixture, &latest)).await;
     let of_forced = fixture.refused(&task(&fixture, &forced).option("force_pull", Value::Bool(true))).await;
 
-    for (refusal, image) in [(of_latest, latest), (of_forced, forced)] {
-        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
-        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    for (rejection, image) in [(of_latest, latest), (of_forced, forced)] {
+        assert!(rejection.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", rejection.message);
+        assert_eq!(rejection.recoverability, Recoverability::Recoverable);
         assert!(is_local(&image));
     }
     fixture.end().await;
@@ -118,12 +118,12 @@ async fn an_image_that_the_registry_does_not_have_may_be_there_later() {
     let fixture = Fixture::start().await;
     let image = format!("{}/longshore-test/absent:1", registry.address);
 
-    let refusal = fixture.refused(&task(&fixture, &image)).await;
+    let rejection = fixture.refused(&task(&fixture, &image)).await;
 
-    assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
+    assert!(rejection.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", rejection.message);
     let said = if has_containerd_store() { "not found" } else { "manifest" };
-    assert!(refusal.message.contains(said), "{}", refusal.message);
-    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert!(rejection.message.contains(said), "{}", rejection.message);
+    assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     fixture.end().await;
 }
 
@@ -131,10 +131,10 @@ async fn an_image_that_the_registry_does_not_have_may_be_there_later() {
 async fn a_name_that_is_none_is_refused_before_anything_is_asked() {
     let fixture = Fixture::start().await;
 
-    let refusal = fixture.refused(&task(&fixture, "No Image")).await;
+    let rejection = fixture.refused(&task(&fixture, "No Image")).await;
 
     let expected = "unable to create local docker image \"No Image\": does not match registry specification";
-    assert_eq!(refusal, DriverError::new(expected));
+    assert_eq!(rejection, DriverError::new(expected));
     fixture.end().await;
 }
 
@@ -157,9 +157,9 @@ async fn a_tasks_own_password_opens_the_registry_and_is_never_disclosed() {
     let wrong = fixture.refused(&with("sword-of-damocles")).await;
     fixture.run(&with(PASSWORD)).await;
 
-    for refusal in [without, wrong] {
-        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", refusal.message);
-        assert!(!refusal.message.contains("sword"), "{}", refusal.message);
+    for rejection in [without, wrong] {
+        assert!(rejection.message.starts_with(&format!("Failed to pull `{image}`: ")), "{}", rejection.message);
+        assert!(!rejection.message.contains("sword"), "{}", rejection.message);
     }
     assert!(never_said(&fixture, "sword"));
     fixture.end().await;

@@ -22,7 +22,7 @@ struct Private {
 impl Private {
     async fn start(config: &str) -> Self {
         let mut registry = Registry::start(Access::Password);
-        let image = registry.push_anew("private:1");
+        let image = registry.push_new("private:1");
         let fixture = Fixture::configured(config).await;
         let private = Self { fixture, registry, image };
         private.fixture.run(&private.with(PASSWORD)).await;
@@ -52,16 +52,16 @@ async fn a_private_image_on_disk_is_for_those_to_whom_the_registry_gives_it() {
     private.registry.stop();
     let unreachable = private.fixture.refused(&private.with(PASSWORD)).await;
 
-    for (refusal, image) in [
+    for (rejection, image) in [
         (&without, private.image.as_str()),
         (&wrong, private.image.as_str()),
         (&by_id, id.trim()),
         (&by_another_name, renamed.as_str()),
     ] {
         let expected = format!("no access to image `{image}`, which is on this node: its registry ");
-        assert!(refusal.message.starts_with(&expected), "{}", refusal.message);
-        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
-        assert!(!refusal.message.contains("sword"), "{}", refusal.message);
+        assert!(rejection.message.starts_with(&expected), "{}", rejection.message);
+        assert_eq!(rejection.recoverability, Recoverability::Recoverable);
+        assert!(!rejection.message.contains("sword"), "{}", rejection.message);
     }
     assert!(wrong.message.contains("its registry refuses it to this task: "), "{}", wrong.message);
     let said = ["its registry does not confirm that this task may use it: ", "connection refused"];
@@ -74,7 +74,7 @@ async fn a_private_image_on_disk_is_for_those_to_whom_the_registry_gives_it() {
 #[tokio::test]
 async fn the_operators_credentials_and_images_of_no_registry_pass_where_access_is_verified() {
     let mut registry = Registry::start(Access::Password);
-    let private = registry.push_anew("private:1");
+    let private = registry.push_new("private:1");
     let auth = format!("auth {{\n  config = {:?}\n}}", registry.auth_config());
     let fixture = Fixture::configured(&format!("verify_cached_image_access = true\n{auth}")).await;
     let built = format!("longshore-test/built:{}", std::process::id());

@@ -42,13 +42,13 @@ async fn a_hard_limit_of_the_processor_is_a_quota_in_its_period() {
     fixture.run(&limited).await;
     fixture.run(&weighted).await;
 
-    let told = |container: &str| {
+    let given = |container: &str| {
         let host = inspect(container)["HostConfig"].clone();
         ["CpuShares", "CpuPeriod", "CpuQuota"].map(|name| host[name].as_i64().unwrap_or_default())
     };
     // A tenth of all processors.
-    assert_eq!(told(&limited.container()), [100, 50_000, 5_000 * processors]);
-    assert_eq!(told(&weighted.container()), [100, 0, 0]);
+    assert_eq!(given(&limited.container()), [100, 50_000, 5_000 * processors]);
+    assert_eq!(given(&weighted.container()), [100, 0, 0]);
     fixture.end().await;
 }
 
@@ -170,10 +170,10 @@ async fn a_name_that_is_taken_is_tried_as_often_as_the_task_says_or_else_the_plu
     let own = fixture.job("own", "exec sleep 1000", "container_exists_attempts = 2").await;
     let in_the_way = [make(&plugins), make(&own)];
 
-    let refusal = fixture.refused(&plugins).await.message;
+    let rejection = fixture.refused(&plugins).await.message;
     fixture.run(&own).await;
 
-    assert!(refusal.contains("is already in use"), "{refusal}");
+    assert!(rejection.contains("is already in use"), "{rejection}");
     assert_ne!(inspect(&own.container())["Id"], in_the_way[1].trim());
     docker(&["rm", in_the_way[0].trim()]);
     fixture.end().await;

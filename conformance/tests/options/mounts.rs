@@ -75,13 +75,13 @@ async fn volumes_of_every_form_are_there_where_they_are_enabled() {
     assert_eq!(fixture.output(&task).await, "1024\n/host-etc/passwd\n");
     assert_eq!(fixture.output(&by_driver).await, "kept\n");
 
-    let told = inspect(&task.container());
-    assert_eq!(told["HostConfig"]["Binds"][4], "/etc:/host-etc:ro,z");
-    let mount = &told["HostConfig"]["Mounts"][0]["VolumeOptions"];
+    let inspected = inspect(&task.container());
+    assert_eq!(inspected["HostConfig"]["Binds"][4], "/etc:/host-etc:ro,z");
+    let mount = &inspected["HostConfig"]["Mounts"][0]["VolumeOptions"];
     assert_eq!((&mount["NoCopy"], &mount["Labels"]["team"]), (&json!(true), &json!("web")));
-    let told = inspect(&by_driver.container());
-    assert_eq!(told["HostConfig"]["VolumeDriver"], "local");
-    let mounts = told["Mounts"].clone();
+    let inspected = inspect(&by_driver.container());
+    assert_eq!(inspected["HostConfig"]["VolumeDriver"], "local");
+    let mounts = inspected["Mounts"].clone();
     let found = mounts.as_array().unwrap().iter().any(|mount| mount["Name"] == driven.as_str());
     assert!(found, "{mounts}");
     let nobodys = format!("volume_driver = \"longshore-nobodys\"\nvolumes = [\"{driven}-2:/v\"]");

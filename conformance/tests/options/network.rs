@@ -111,9 +111,9 @@ async fn a_task_whose_additional_network_is_missing_leaves_no_container() {
     let config = format!("network_mode = \"{}\"\nnetworks {{\n  name = \"longshore-test-nowhere\"\n}}", network.name);
     let task = fixture.job("web", "exec sleep 1000", &config).await;
 
-    let refusal = fixture.refused(&task).await.message;
+    let rejection = fixture.refused(&task).await.message;
 
-    assert!(refusal.contains("network longshore-test-nowhere not found"), "{refusal}");
+    assert!(rejection.contains("network longshore-test-nowhere not found"), "{rejection}");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
     fixture.end().await;
 }
@@ -147,10 +147,10 @@ async fn a_task_that_joins_a_container_that_has_ended_is_not_reported_as_started
     let config = format!("network_mode = \"container:{}\"", ended.container());
     let task = fixture.job("web", "exec sleep 1000", &config).await;
 
-    let refusal = fixture.refused(&task).await.message;
+    let rejection = fixture.refused(&task).await.message;
 
     let words = ["network", "network namespace"].map(|what| format!("cannot join {what} of a non running container"));
-    assert!(words.iter().any(|words| refusal.contains(words)), "{refusal}");
+    assert!(words.iter().any(|words| rejection.contains(words)), "{rejection}");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
     fixture.end().await;
 }
@@ -202,12 +202,12 @@ async fn a_task_whose_network_was_taken_away_while_no_driver_looked_ends_and_say
     let task = fixture.job("web", "exec sleep 1000", &config).await;
     let other = fixture.job("other", "exec sleep 1000", &config).await;
     let started = fixture.run(&task).await;
-    let stays = fixture.run(&other).await;
+    let remaining = fixture.run(&other).await;
 
     fixture.kill_and_start_again().await;
     docker(&["network", "disconnect", &back.name, &task.container()]);
     fixture.driver.recover_task(started.handle).await.unwrap();
-    fixture.driver.recover_task(stays.handle).await.unwrap();
+    fixture.driver.recover_task(remaining.handle).await.unwrap();
     let ended = tokio::time::timeout(*DEADLINE, fixture.driver.wait_task(started.id)).await.unwrap().unwrap();
 
     let name = &back.name;
@@ -263,13 +263,13 @@ async fn a_task_whose_network_is_taken_away_ends_and_says_why_and_does_not_start
     docker(&["network", "rm", &front.name]);
     let ended = fixture.driver.wait_task(started.id.clone()).await.unwrap();
     fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
-    let refusal = fixture.refused(&task).await;
+    let rejection = fixture.refused(&task).await;
 
     let name = &front.name;
     assert_eq!(ended.error, format!("the container was disconnected from the network {name:?} while the task ran"));
-    let told = format!("The task is ended: its container was disconnected from the network {name:?}");
-    event_that(&mut events, &told, |event| event.message == told).await;
-    assert!(refusal.message.contains(&format!("network {name} not found")), "{refusal}");
+    let message = format!("The task is ended: its container was disconnected from the network {name:?}");
+    event_that(&mut events, &message, |event| event.message == message).await;
+    assert!(rejection.message.contains(&format!("network {name} not found")), "{rejection}");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");
     fixture.end().await;
 }

@@ -57,10 +57,10 @@ async fn a_pull_has_the_time_that_it_is_given() {
     fixture.driver.destroy_network(alloc, Some(network.isolation)).await.unwrap();
     docker(&["rmi", concat!("longshore/pause:", env!("CARGO_PKG_VERSION"))]);
 
-    for (refusal, time) in [(&plugins, "0.3"), (&own, "0.4")] {
-        assert!(refusal.message.starts_with(&format!("Failed to pull `{image}`: ")), "{refusal}");
-        assert!(refusal.message.contains(time), "{refusal}");
-        assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    for (rejection, time) in [(&plugins, "0.3"), (&own, "0.4")] {
+        assert!(rejection.message.starts_with(&format!("Failed to pull `{image}`: ")), "{rejection}");
+        assert!(rejection.message.contains(time), "{rejection}");
+        assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     }
     // The network has the built-in image, and the log says why.
     let why = ["unable to pull infra docker image", &image, "0.25"];
@@ -96,7 +96,7 @@ async fn all_mistakes_of_the_operator_are_reported_at_once_and_the_old_configura
         }
     "#;
 
-    let refusal = fixture.configure(wrong).await.unwrap_err();
+    let rejection = fixture.configure(wrong).await.unwrap_err();
 
     for expected in [
         "SetConfig failed: ",
@@ -114,7 +114,7 @@ async fn all_mistakes_of_the_operator_are_reported_at_once_and_the_old_configura
         "oom_score_adj: must be between -1000 and 1000, this is 2000",
         "container_exists_attempts: must be between 0 and 4294967295, this is -1",
     ] {
-        assert!(refusal.contains(expected), "{expected} is not in {refusal}");
+        assert!(rejection.contains(expected), "{expected} is not in {rejection}");
     }
     let task = fixture.job("web", "exec sleep 1000", "").await;
     fixture.run(&task).await;

@@ -112,11 +112,11 @@ async fn a_datagram_comes_through_a_published_port() {
     client.send(b"ask").unwrap();
     let mut buffer = [0; 16];
     let (asked, from) = server.recv_from(&mut buffer).unwrap();
-    let heard = buffer[..asked].to_vec();
+    let received = buffer[..asked].to_vec();
     server.send_to(b"answer", from).unwrap();
     let answered = client.recv(&mut buffer).unwrap();
 
-    assert_eq!((heard.as_slice(), &buffer[..answered]), (&b"ask"[..], &b"answer"[..]));
+    assert_eq!((received.as_slice(), &buffer[..answered]), (&b"ask"[..], &b"answer"[..]));
     fixture.end().await;
 }
 
@@ -152,8 +152,8 @@ async fn a_port_that_the_group_does_not_have_is_refused_in_any_network() {
     let fixture = Fixture::start().await;
     for mode in ["", "bridge", "host", "container:other"] {
         let task = fixture.job("web", "", &format!("network_mode = \"{mode}\"\nports = [\"typo\"]")).await;
-        let refusal = fixture.refused(&task.port("http", free_port(), 80)).await.message;
-        assert!(refusal.ends_with("Port \"typo\" not found, check network block"), "{mode}: {refusal}");
+        let rejection = fixture.refused(&task.port("http", free_port(), 80)).await.message;
+        assert!(rejection.ends_with("Port \"typo\" not found, check network block"), "{mode}: {rejection}");
     }
     fixture.end().await;
 }

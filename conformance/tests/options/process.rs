@@ -17,8 +17,8 @@ async fn what_the_job_says_of_the_process_reaches_docker() {
     task.config.user = "nobody".into();
     fixture.run(&task).await;
 
-    let told = inspect(&task.container());
-    let config = &told["Config"];
+    let inspected = inspect(&task.container());
+    let config = &inspected["Config"];
     assert_eq!((&config["Cmd"], &config["Entrypoint"]), (&json!(["sleep", "1000"]), &json!(["/bin/busybox"])));
     assert_eq!((&config["User"], &config["Healthcheck"]["Test"]), (&json!("nobody"), &json!(["NONE"])));
     let labels = &config["Labels"];
@@ -95,9 +95,9 @@ async fn logging_is_the_jobs_or_else_the_operators() {
 async fn an_isolation_mode_is_refused() {
     let fixture = Fixture::start().await;
 
-    let refusal = fixture.refused(&fixture.job("web", "", "isolation = \"process\"").await).await.message;
+    let rejection = fixture.refused(&fixture.job("web", "", "isolation = \"process\"").await).await.message;
 
     let expected = "Failed to create container configuration, cannot use isolation mode \"process\" on linux";
-    assert!(refusal.contains(expected), "{refusal}");
+    assert!(rejection.contains(expected), "{rejection}");
     fixture.end().await;
 }

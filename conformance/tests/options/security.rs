@@ -29,8 +29,9 @@ async fn a_task_has_the_capabilities_that_it_asks_for_and_may_have() {
     assert_eq!([CHOWN, NET_ADMIN, NET_RAW, MKNOD].map(&plain), [true, false, false, true]);
     assert_eq!([CHOWN, NET_ADMIN, NET_RAW, MKNOD].map(&more), [true, true, false, false]);
     assert!((0..64).all(|capability| !none(capability)));
-    let refusal = fixture.refused(&fixture.job("raw", "", "cap_add = [\"net_raw\", \"SYS_TIME\"]").await).await.message;
-    assert!(refusal.ends_with("driver does not allow the following capabilities: net_raw, sys_time"), "{refusal}");
+    let rejection =
+        fixture.refused(&fixture.job("raw", "", "cap_add = [\"net_raw\", \"SYS_TIME\"]").await).await.message;
+    assert!(rejection.ends_with("driver does not allow the following capabilities: net_raw, sys_time"), "{rejection}");
     fixture.end().await;
 }
 

@@ -86,13 +86,13 @@ async fn an_engine_behind_tls_is_reached_with_the_operators_certificates() {
     let task = fixture.job("web", "echo hello; exec sleep 1000", "").await;
 
     fixture.run(&task).await;
-    let refusal = stranger.refused(&stranger.job("web", "", "").await).await.message;
+    let rejection = stranger.refused(&stranger.job("web", "", "").await).await.message;
 
     let unreadable = mistyped.refused(&mistyped.job("web", "", "").await).await.message;
 
     task.pipes.stdout.wait_for_text("hello\n");
     assert_eq!(inspect(&task.container())["State"]["Running"], true);
-    assert!(refusal.starts_with("failed to fetch docker daemon info: "), "{refusal}");
+    assert!(rejection.starts_with("failed to fetch docker daemon info: "), "{rejection}");
     assert!(unreadable.contains("crt.pem"), "{unreadable}");
     fixture.end().await;
     stranger.end().await;

@@ -205,7 +205,7 @@ fn collect(value: &Value, path: String, fields: &mut BTreeMap<String, String>) {
 }
 
 /// What each engine and each run makes anew, and what stands for it.
-static ANEW: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+static NEW_EACH_TIME: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let patterns = [
         ("[0-9a-f]{64}", "<id>"),
         ("unix[|][^|]+", "unix|<socket>"),
@@ -216,7 +216,7 @@ static ANEW: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
 });
 
 fn steady(text: &str) -> String {
-    ANEW.iter().fold(text.to_owned(), |text, (pattern, mark)| pattern.replace_all(&text, *mark).into_owned())
+    NEW_EACH_TIME.iter().fold(text.to_owned(), |text, (pattern, mark)| pattern.replace_all(&text, *mark).into_owned())
 }
 
 fn compare(

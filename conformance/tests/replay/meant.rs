@@ -78,7 +78,7 @@ const CHECKS_PORTS: &str = "a label without a port is refused, instead of a task
 const CHECKS_DURATION: &str = "what is no duration is refused, also where nothing is to be pulled";
 const BUILT_IN_PAUSE: &str = "where the pause image cannot be had, the driver's own takes its place";
 const SAYS_WHAT: &str = "it says what failed";
-const NETWORK_STAYS: &str = "a group's network outlives its pause container, and this host's files were not lost";
+const NETWORK_REMAINS: &str = "a group's network outlives its pause container, and this host's files were not lost";
 const TRUE_CAPABILITIES: &str = "a driver that collects no logs says so, or the agent starts a collector for nothing";
 const MORE_MEASURED: &str = "more is measured";
 const ANNOUNCED: &str = "a killed process is an event";
@@ -110,7 +110,7 @@ pub(crate) const ALL: &[Meant] = &[
     always(&["05c"], "Driver.CreateNetwork", "answer*", NOTHING, "*", BUILT_IN_PAUSE),
     always(&["05c"], "Driver.CreateNetwork", "end", MESSAGE, NOTHING, BUILT_IN_PAUSE),
     always(&["05c"], "Driver.CreateNetwork", "end.text", "Error response from daemon: *", "Failed to start container <id>: Error response from daemon: *", SAYS_WHAT),
-    always(&["08b"], "Driver.CreateNetwork", "answer.created", "true", NOTHING, NETWORK_STAYS),
+    always(&["08b"], "Driver.CreateNetwork", "answer.created", "true", NOTHING, NETWORK_REMAINS),
 
     always(&["16b"], "Driver.Capabilities", "answer.capabilities.disable_log_collection", NOTHING, "true", TRUE_CAPABILITIES),
     always(&["13j", "16c"], "Driver.TaskEvents", "Image already present", MESSAGE, NOTHING, NO_EVENT),

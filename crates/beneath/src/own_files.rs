@@ -67,7 +67,7 @@ impl Beneath {
             Ok(renameat(&parent, &fresh, &parent, name)?)
         });
         if written.is_err() {
-            let _gone_already = unlinkat(&parent, &fresh, AtFlags::empty());
+            let _absent_already = unlinkat(&parent, &fresh, AtFlags::empty());
         }
         written
     }

@@ -122,7 +122,7 @@ fn a_job_that_is_stopped_while_it_waits_for_its_image_gives_the_pull_up() {
 
     machine.ok(&["stop", "early"]);
 
-    wait_until("the engine gives up", || front.gone() > 0);
+    wait_until("the engine gives up", || front.hung_up() > 0);
     run.child.wait().unwrap();
     wait_until("the last word", || run.seen().contains("==> the job has ended"));
     let said = run.seen();
@@ -139,7 +139,7 @@ fn a_prefetch_that_is_interrupted_ends_and_leaves_no_driver() {
     conformance::signal(i32::try_from(prefetch.child.id()).unwrap(), "INT");
 
     assert_eq!(prefetch.child.wait().unwrap().code(), Some(1), "{}", prefetch.seen());
-    wait_until("the engine gives up", || front.gone() > 0);
+    wait_until("the engine gives up", || front.hung_up() > 0);
     assert!(!is_local(&image));
     assert_eq!(machine.run(&["prefetch", "-forget", &image]).status.code(), Some(2), "it is not kept");
 }

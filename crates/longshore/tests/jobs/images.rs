@@ -60,7 +60,7 @@ impl Machine {
 #[test]
 fn images_are_shown_with_who_uses_them_and_when_they_go() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
-    let (first, second) = (registry.push_anew("first:1"), registry.push_anew("second:1"));
+    let (first, second) = (registry.push_new("first:1"), registry.push_new("second:1"));
     machine.run_with_delay("1h", &waiting("web", &[("a", &first), ("b", &second)]));
     let idle_since = tokio::time::Instant::now();
     machine.let_end("web", "b");
@@ -95,7 +95,7 @@ fn images_are_shown_with_who_uses_them_and_when_they_go() {
 #[test]
 fn a_prefetched_image_is_kept_by_the_driver_that_pulled_it_and_by_the_next() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
-    let (wanted, other) = (registry.push_anew("wanted:1"), registry.push_anew("other:1"));
+    let (wanted, other) = (registry.push_new("wanted:1"), registry.push_new("other:1"));
     machine.run_with_delay("1s", &waiting("web", &[("a", &wanted), ("b", &other)]));
 
     assert_eq!(machine.ok(&["prefetch", &wanted]), format!("{wanted}: already present\n"));
@@ -201,7 +201,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_registrys_password_is_in_no_file_of_a_job_and_in_no_argument_of_its_processes() {
     let (mut registry, machine) = (Registry::start(Access::Password), Machine::new());
-    let wanted = registry.push_anew("private:1");
+    let wanted = registry.push_new("private:1");
     let task = |name: &str, password: &str| {
         let auth = format!("auth {{\n username = \"{USERNAME}\"\n password = {password}\n }}");
         format!(

@@ -29,14 +29,14 @@ const ADDRESS: &str = "198.51.100.7";
 struct Group {
     alloc: AllocId,
     network: NetworkIsolation,
-    kept: PathBuf,
+    namespace: PathBuf,
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if self.kept.exists() {
-            let _gone = Command::new("umount").arg("--lazy").arg(&self.kept).status();
-            let _gone = std::fs::remove_file(&self.kept);
+        if self.namespace.exists() {
+            let _absent = Command::new("umount").arg("--lazy").arg(&self.namespace).status();
+            let _absent = std::fs::remove_file(&self.namespace);
         }
     }
 }
@@ -45,8 +45,8 @@ impl Group {
     async fn make(fixture: &Fixture) -> Self {
         let alloc = AllocId::from(uuid::Uuid::new_v4().to_string());
         let network = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap().isolation;
-        let kept = PathBuf::from(format!("/run/netns/longshore-{alloc}"));
-        let group = Self { alloc, network, kept };
+        let namespace = PathBuf::from(format!("/run/netns/longshore-{alloc}"));
+        let group = Self { alloc, network, namespace };
         for command in [
             "ip link add eth0 type veth peer name peer0",
             &format!("ip address add {ADDRESS}/24 dev eth0"),
@@ -61,7 +61,7 @@ impl Group {
 
     /// Runs a command in the kept namespace.
     fn inside(&self, command: &str) -> (bool, String) {
-        let namespace = format!("--net={}", self.kept.display());
+        let namespace = format!("--net={}", self.namespace.display());
         let output = Command::new("nsenter").arg(namespace).args(command.split(' ')).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     }
@@ -104,7 +104,7 @@ async fn driver_at(address: &str) -> Fixture {
 }
 
 /// Waits until the owner of a task is told.
-async fn told(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin), name: &str, what: &str) {
+async fn reported(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin), name: &str, what: &str) {
     event_that(events, what, |event| event.task_name == name && event.message == what).await;
 }
 
@@ -133,7 +133,7 @@ async fn a_group_answers_on_its_old_address_after_the_engine_was_killed() {
     assert!(!found.created);
     fixture.driver.destroy_task(again.id, Force::Yes).await.unwrap();
     fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
-    assert!(!group.kept.exists());
+    assert!(!group.namespace.exists());
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
     fixture.end().await;
 }
@@ -151,12 +151,12 @@ async fn a_pause_container_that_was_killed_or_removed_is_followed_by_another_at_
         let before = group.runs(&engine);
         engine.run(&how.split(' ').chain([group.pause().as_str()]).collect::<Vec<_>>());
         until("another one runs", || !["", &before].contains(&group.runs(&engine).as_str())).await;
-        told(&mut events, "server", HEALED).await;
+        reported(&mut events, "server", HEALED).await;
 
         let ask = texts(&["-c", &format!("wget -q -O - http://{ADDRESS}:8080/name")]);
         let said = fixture.output(&group.task(&fixture, name).option("args", ask)).await;
         assert!(said.starts_with("web-1\n"), "{name}: {said}");
-        told(&mut events, name, HEALED).await;
+        reported(&mut events, name, HEALED).await;
     }
     let rights = "{{.HostConfig.CapAdd}} {{.HostConfig.CapDrop}}";
     let rights = engine.run(&["inspect", "--format", rights, &group.pause()]);
@@ -171,7 +171,7 @@ async fn a_pause_container_that_was_killed_or_removed_is_followed_by_another_at_
     assert!(rights.contains("SYS_ADMIN") && rights.contains("ALL"), "{rights}");
     fixture.driver.destroy_task(server.id, Force::Yes).await.unwrap();
     fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
-    assert!(!group.kept.exists());
+    assert!(!group.namespace.exists());
     assert_eq!(engine.run(&["ps", "--all", "--quiet", "--filter", "name=nomad_init"]), "");
     fixture.end().await;
 }
@@ -209,7 +209,7 @@ async fn a_pause_container_that_is_paused_holds_the_network_and_is_removed() {
     fixture.driver.destroy_task(server.id, Force::Yes).await.unwrap();
     fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
 
-    assert!(!group.kept.exists());
+    assert!(!group.namespace.exists());
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
     fixture.end().await;
 }
@@ -230,7 +230,7 @@ async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_removed_wh
     let (destroyed, ()) = tokio::join!(destroy, back);
 
     assert!(destroyed.is_ok(), "{destroyed:?}");
-    assert!(!group.kept.exists());
+    assert!(!group.namespace.exists());
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
     fixture.end().await;
 }
@@ -255,13 +255,13 @@ async fn a_task_whose_network_cannot_be_healed_for_now_is_started_later() {
 
     *taken.lock().unwrap() = Some(group.pause());
     engine.run(&["kill", &group.pause()]);
-    let refusal = fixture.refused(&group.task(&fixture, "web")).await;
+    let rejection = fixture.refused(&group.task(&fixture, "web")).await;
     *taken.lock().unwrap() = None;
     fixture.run(&group.task(&fixture, "web")).await;
     until("the task answers", || !group.answer().is_empty()).await;
 
-    assert!(refusal.message.contains("is already in use by container"), "{refusal}");
-    assert_eq!(refusal.recoverability, Recoverability::Recoverable);
+    assert!(rejection.message.contains("is already in use by container"), "{rejection}");
+    assert_eq!(rejection.recoverability, Recoverability::Recoverable);
     fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
     fixture.end().await;
 }
@@ -301,20 +301,20 @@ async fn a_network_whose_plugin_died_is_removed_once_its_allocation_is_over_and_
         Command::new("rm").arg("-rf").arg(task.alloc_dir()).stderr(Stdio::null()).status().unwrap();
     }
     assert!(!over.1.alloc_dir().exists() && !joined.1.alloc_dir().exists());
-    let gone = |(group, ..): &(Group, Task, Started)| !group.kept.exists() && group.runs(&engine).is_empty();
-    until_within(Duration::from_secs(120) + *DEADLINE, "they are gone", || gone(over) && gone(died)).await;
+    let is_removed = |(group, ..): &(Group, Task, Started)| !group.namespace.exists() && group.runs(&engine).is_empty();
+    until_within(Duration::from_secs(120) + *DEADLINE, "they are gone", || is_removed(over) && is_removed(died)).await;
     for (group, task, _) in [joined, waiting, running] {
-        assert!(group.kept.exists() && !group.runs(&engine).is_empty(), "{}", task.config.name);
+        assert!(group.namespace.exists() && !group.runs(&engine).is_empty(), "{}", task.config.name);
     }
     engine.run(&["rm", "--force", "stranger"]);
-    until("nobody is in it any more", || gone(joined)).await;
+    until("nobody is in it any more", || is_removed(joined)).await;
 
     let again = fixture.run(&waiting.0.task(&fixture, "again")).await;
     until("the task answers", || !waiting.0.answer().is_empty()).await;
     for (group, id) in [(&waiting.0, &again.id), (&running.0, &running.2.id)] {
         fixture.driver.destroy_task(id.clone(), Force::Yes).await.unwrap();
         fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone())).await.unwrap();
-        assert!(!group.kept.exists());
+        assert!(!group.namespace.exists());
     }
     fixture.end().await;
 }
@@ -339,13 +339,13 @@ async fn non_root_a_task_whose_network_is_lost_fails_at_once_and_the_reason_is_r
 
     fixture.run(&task("before")).await;
     engine.run(&["restart", "--time", "1", &format!("nomad_init_{alloc}")]);
-    let refusal = fixture.refused(&task("after")).await;
+    let rejection = fixture.refused(&task("after")).await;
 
     let why = "the network of the group is lost with its pause container; not root: namespaces are not kept";
-    assert_eq!(refusal, DriverError::fatal(why));
+    assert_eq!(rejection, DriverError::fatal(why));
     // Its owner is told when the pause container dies, that of the other one when it is refused.
-    told(&mut of_before, "before", why).await;
-    told(&mut of_after, "after", why).await;
+    reported(&mut of_before, "before", why).await;
+    reported(&mut of_after, "after", why).await;
     fixture.driver.destroy_network(alloc, Some(made.isolation.clone())).await.unwrap();
     fixture.end().await;
 }
@@ -357,7 +357,7 @@ async fn a_network_whose_namespace_a_reboot_took_is_made_again() {
     let group = Group::make(&fixture).await;
 
     // What is mounted is gone after a reboot, and the engine of a container of the built-in driver has started it again.
-    assert!(Command::new("umount").arg(&group.kept).status().unwrap().success());
+    assert!(Command::new("umount").arg(&group.namespace).status().unwrap().success());
     engine.run(&["restart", "--time", "0", &group.pause()]);
     let again = fixture.driver.create_network(group.alloc.clone(), "web-1".into()).await.unwrap();
     let address = group.inside("ip address show").1;
@@ -369,6 +369,6 @@ async fn a_network_whose_namespace_a_reboot_took_is_made_again() {
     assert!(again.created, "who set its interfaces up does so again");
     assert_ne!(again.isolation.labels, group.network.labels);
     assert!(address.contains("lo:") && !address.contains(ADDRESS), "{address}");
-    assert!(!group.kept.exists());
+    assert!(!group.namespace.exists());
     fixture.end().await;
 }
