@@ -290,7 +290,7 @@ async fn no_secret_is_in_any_log_event_error_state_or_container() {
     }
     let log = scene.fixture.log.clone();
     let is_logged = |words: &str| log.lock().unwrap().iter().any(|line| line.contains(words));
-    until("the log has the finest lines", || is_logged("asking without credentials")).await;
+    until("the log has the finest lines", || is_logged("asking the registry without credentials")).await;
 
     let mut reported = vec![container, String::from_utf8_lossy(&started.handle.driver_state).into_owned()];
     reported.extend(errors.iter().map(|error| format!("{error:?}")));

@@ -66,7 +66,7 @@ fn namespace(task: &Task) -> PathBuf {
 }
 
 #[tokio::test]
-async fn dangling_containers_go_and_everyone_elses_stay() {
+async fn dangling_containers_are_removed_and_everyone_elses_remain() {
     let engine = Dockerd::start();
     let fixture = driver(&engine, ("enabled", true)).await;
     let task = fixture.task("web", "sleep 1000");

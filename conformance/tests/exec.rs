@@ -91,7 +91,7 @@ async fn a_command_whose_caller_leaves_is_ended_with_all_that_it_started() {
 }
 
 #[tokio::test]
-async fn a_command_whose_clients_heartbeats_stay_away_is_ended_with_all_that_it_started() {
+async fn a_command_whose_clients_heartbeats_stop_is_ended_with_all_that_it_started() {
     let (fixture, started) = sleeper().await;
     let began = Instant::now();
     // As an agent's client does it.

@@ -290,7 +290,7 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     fixture.driver.destroy_network(alloc, Some(made.isolation)).await.unwrap();
 
     let expected = format!(
-        "The network is kept by the built-in image {built_in}: unable to pull infra docker image {wanted:?}: Failed to pull "
+        "The network uses the built-in image {built_in}: unable to pull infra docker image {wanted:?}: Failed to pull "
     );
     assert!(report.message.starts_with(&expected), "{}", report.message);
     assert_eq!(report.task_name, "web");

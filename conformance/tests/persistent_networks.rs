@@ -108,7 +108,7 @@ async fn reported(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError
     event_that(events, what, |event| event.task_name == name && event.message == what).await;
 }
 
-const HEALED: &str = "The network's pause container had died; another one keeps the same network";
+const HEALED: &str = "The network's pause container died; another one holds the same network";
 
 #[tokio::test]
 async fn a_group_answers_on_its_old_address_after_the_engine_was_killed() {
@@ -223,7 +223,7 @@ async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_removed_wh
     engine.kill();
     let destroy = fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone()));
     let back = async {
-        let waits = |line: &String| line.contains("the engine is away") && line.contains(&group.pause());
+        let waits = |line: &String| line.contains("cannot reach Docker; retrying") && line.contains(&group.pause());
         until("the driver waits for the engine", || fixture.log.lock().unwrap().iter().any(waits)).await;
         engine.begin();
     };

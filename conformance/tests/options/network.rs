@@ -256,7 +256,7 @@ async fn a_task_whose_network_is_taken_away_ends_and_says_why_and_does_not_start
     // One that is connected again, as for another address, stays.
     connect("disconnect", &back);
     connect("connect", &back);
-    let said = "the container was disconnected from a network and is connected again";
+    let said = "the container is connected to its networks again";
     until("the driver has looked", || fixture.log.lock().unwrap().iter().any(|line| line.contains(said))).await;
     assert_eq!(inspect(&task.container())["State"]["Running"], true);
     connect("disconnect", &front);
@@ -267,7 +267,7 @@ async fn a_task_whose_network_is_taken_away_ends_and_says_why_and_does_not_start
 
     let name = &front.name;
     assert_eq!(ended.error, format!("the container was disconnected from the network {name:?} while the task ran"));
-    let message = format!("The task is ended: its container was disconnected from the network {name:?}");
+    let message = format!("The task is stopped: its container was disconnected from the network {name:?}");
     event_that(&mut events, &message, |event| event.message == message).await;
     assert!(rejection.message.contains(&format!("network {name} not found")), "{rejection}");
     assert_eq!(docker(&["ps", "--all", "--quiet", "--filter", &format!("name={}", task.container())]), "");

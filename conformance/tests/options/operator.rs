@@ -25,7 +25,7 @@ async fn a_container_that_is_not_to_be_removed_is_not() {
 }
 
 #[tokio::test]
-async fn logs_that_are_not_to_be_collected_stay_with_the_engine() {
+async fn logs_that_are_not_to_be_collected_remain_with_the_engine() {
     let fixture = Fixture::configured("disable_log_collection = true").await;
     let task = fixture.job("web", "echo hello", "").await;
 

@@ -64,7 +64,7 @@ pub async fn persevere<T, W: Future<Output = T>>(what: &'static str, mut work: i
         if began.elapsed() > PAUSE.1 {
             pause = PAUSE.0;
         }
-        tracing::error!(?pause, "{what} panicked, and is begun again");
+        tracing::error!(?pause, "{what} panicked; starting it again");
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
     }

@@ -42,7 +42,7 @@ impl Tree {
 }
 
 #[test]
-fn links_that_stay_beneath_are_followed_to_the_path_without_links() {
+fn links_that_remain_beneath_are_followed_to_the_path_without_links() {
     let tree = Tree::new();
     tree.link("local/../local", "web/chain");
     tree.link("../web/chain/file", "web/twice");

@@ -49,14 +49,14 @@ pub struct Tls {
 
 /// How to reach an engine.
 #[derive(Clone, Debug, PartialEq)]
-struct Way {
+struct Transport {
     address: String,
     tls: Option<Tls>,
     /// The newest version of the API to speak.
     newest: ClientVersion,
 }
 
-impl Way {
+impl Transport {
     /// To an endpoint; `variable` is of the environment.
     fn to(endpoint: Endpoint, variable: impl Fn(&str) -> Option<String>) -> Self {
         let Endpoint { address, tls } = endpoint;
@@ -71,7 +71,7 @@ impl Way {
         let newest = set("DOCKER_API_VERSION").and_then(|version| {
             let parsed = api_version(&version);
             if parsed.is_none() {
-                tracing::warn!(version, "DOCKER_API_VERSION is no version such as 1.43");
+                tracing::warn!(version, "DOCKER_API_VERSION is not a version such as 1.43");
             }
             parsed
         });
@@ -132,7 +132,7 @@ fn api_version(text: &str) -> Option<ClientVersion> {
 }
 
 pub(super) struct Connection {
-    way: Way,
+    way: Transport,
     /// Set while the engine is believed to answer.
     agreed: Mutex<Option<Client>>,
     facts: Mutex<Option<Arc<EngineFacts>>>,
@@ -142,7 +142,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        let way = Way::to(endpoint, |name| std::env::var(name).ok());
+        let way = Transport::to(endpoint, |name| std::env::var(name).ok());
         Self { way, agreed: Mutex::default(), facts: Mutex::default(), given_up: watch::Sender::default() }
     }
 
@@ -287,7 +287,7 @@ fn log(operation: &str, route: &Route, begun: Instant, error: Option<&EngineErro
     let (subject, duration) = (route.subject.as_str(), begun.elapsed());
     match error {
         None => tracing::debug!(operation, subject, ?duration, "called Docker"),
-        Some(error) => tracing::debug!(operation, subject, ?duration, %error, "a call of Docker failed"),
+        Some(error) => tracing::debug!(operation, subject, ?duration, %error, "a Docker call failed"),
     }
 }
 
@@ -295,12 +295,12 @@ fn log(operation: &str, route: &Route, begun: Instant, error: Option<&EngineErro
 mod tests {
     use super::*;
 
-    fn way(address: &str, tls: Option<Tls>, environment: &[(&str, &str)]) -> Way {
+    fn way(address: &str, tls: Option<Tls>, environment: &[(&str, &str)]) -> Transport {
         let variable = |name: &str| {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Way::to(Endpoint { address: address.to_owned(), tls }, variable)
+        Transport::to(Endpoint { address: address.to_owned(), tls }, variable)
     }
 
     #[test]
@@ -314,11 +314,11 @@ mod tests {
         let tls = Tls { cert: "/certs/cert.pem".into(), key: "/certs/key.pem".into(), ca: "/certs/ca.pem".into() };
         let v1_43 = ClientVersion { major_version: 1, minor_version: 43 };
 
-        let by_environment = Way { address: "tcp://127.0.0.1:2376".into(), tls: Some(tls), newest: v1_43 };
+        let by_environment = Transport { address: "tcp://127.0.0.1:2376".into(), tls: Some(tls), newest: v1_43 };
         assert_eq!(way("", None, &environment), by_environment);
-        let plain = Way { address: "tcp://127.0.0.1:1".into(), tls: None, newest: *API_DEFAULT_VERSION };
+        let plain = Transport { address: "tcp://127.0.0.1:1".into(), tls: None, newest: *API_DEFAULT_VERSION };
         assert_eq!(way("tcp://127.0.0.1:1", None, &environment), plain);
-        let usual = Way { address: DEFAULT_ADDRESS.into(), tls: None, newest: *API_DEFAULT_VERSION };
+        let usual = Transport { address: DEFAULT_ADDRESS.into(), tls: None, newest: *API_DEFAULT_VERSION };
         assert_eq!(way("", None, &[("DOCKER_HOST", ""), ("DOCKER_API_VERSION", "newest")]), usual);
     }
 

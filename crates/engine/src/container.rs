@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     ALIVE, Engine, EngineError, QUICK, SLOW,
     body::AtMost,
-    error::gone_is_fine,
+    error::absent_is_fine,
     inspected::Inspected,
     listed::ListedContainer,
     route::{Answer, Route},
@@ -59,7 +59,7 @@ impl Engine {
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
         let call = |docker: Docker, id: String| async move { docker.stop_container(&id, Some(options)).await };
         let route = about(id, "/stop", Answer::Short);
-        gone_is_fine(self.connection.call("stop container", route, grace.saturating_add(SLOW), call).await)
+        absent_is_fine(self.connection.call("stop container", route, grace.saturating_add(SLOW), call).await)
     }
 
     /// Sends a signal to the container's first process.
@@ -73,7 +73,7 @@ impl Engine {
     pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let call = |docker: Docker, id: String| async move { docker.remove_container(&id, Some(options)).await };
-        gone_is_fine(self.connection.call("remove container", about(id, "", Answer::Short), SLOW, call).await)
+        absent_is_fine(self.connection.call("remove container", about(id, "", Answer::Short), SLOW, call).await)
     }
 
     /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.
@@ -134,7 +134,7 @@ mod tests {
 
     // A real engine does so while it starts the container.
     #[tokio::test]
-    async fn an_engine_that_is_busy_with_a_container_may_take_as_long_to_tell_of_it() {
+    async fn an_engine_that_is_busy_with_a_container_may_take_as_long_to_answer_for_it() {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
         let address = format!("unix://{}/socket", directory.path().display());
@@ -148,8 +148,8 @@ mod tests {
             answer(asked, r#"{"Id":"busy"}"#).await;
         };
 
-        let (told, ()) = tokio::join!(engine.inspect_container("busy"), busy);
+        let (reported, ()) = tokio::join!(engine.inspect_container("busy"), busy);
 
-        assert_eq!(told.unwrap().id, "busy");
+        assert_eq!(reported.unwrap().id, "busy");
     }
 }

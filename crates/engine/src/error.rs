@@ -87,7 +87,7 @@ impl EngineError {
     }
 
     /// A registry that was asked for an image does not give it, or does not say that it has it.
-    pub fn is_refusal(&self) -> bool {
+    pub fn is_rejection(&self) -> bool {
         matches!(self.status(), Some(401 | 403 | 404))
     }
 
@@ -110,7 +110,7 @@ impl EngineError {
 }
 
 /// For a removal: what is not there need not be removed.
-pub(super) fn gone_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
+pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {
         Err(error) if error.is_not_found() => Ok(()),
         other => other,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     Engine, EngineError, QUICK, REGISTRY, SLOW,
     body::{self, AtMost, Whole},
-    error::{self, gone_is_fine},
+    error::{self, absent_is_fine},
     lines::Line,
     route::{Answer, Route},
 };
@@ -251,7 +251,7 @@ impl Engine {
     pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let route = about(image, "", Answer::Short);
         let request = authorized(Method::DELETE, None);
-        gone_is_fine(
+        absent_is_fine(
             self.connection.send("remove image", &route, &[("noprune", "true")], Some(SLOW), request).await.map(drop),
         )
     }
@@ -268,7 +268,7 @@ impl Engine {
         &self,
         archive: &str,
         content: S,
-        mut tell: impl FnMut(String),
+        mut report: impl FnMut(String),
     ) -> Result<(), EngineError>
     where
         S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
@@ -281,7 +281,7 @@ impl Engine {
         while let Some(message) = messages.next().await {
             let message: Loaded = message?;
             // The engine sends whole lines.
-            loaded(&message.stream.unwrap_or_default()).into_iter().for_each(&mut tell);
+            loaded(&message.stream.unwrap_or_default()).into_iter().for_each(&mut report);
         }
         Ok(())
     }
@@ -391,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_with_and_without_names_are_told() {
+    fn images_with_and_without_names_are_reported() {
         let said =
             "Loaded image: app:1\nThe image app:1 already exists, renaming the old one\nLoaded image ID: sha256:ab\n";
 

@@ -10,13 +10,16 @@ use super::EngineError;
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes a call again while the engine is away: a restart of it must not fail what is asked for only once.
-pub async fn persist<F: Future<Output = Result<(), EngineError>>>(call: impl Fn() -> F) -> Result<(), EngineError> {
+/// Retries a call about a container while the engine is away: a restart of it must not fail what is asked for only once.
+pub async fn persist<F: Future<Output = Result<(), EngineError>>>(
+    container: &str,
+    call: impl Fn() -> F,
+) -> Result<(), EngineError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call().await {
             Err(error) if error.is_transient() && Instant::now() < deadline => {
-                tracing::warn!(%error, "cannot reach Docker; retrying");
+                tracing::warn!(container, %error, "cannot reach Docker; retrying");
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             other => return other,

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_keeps_its_slashes_and_no_more() {
+    fn a_reference_has_its_slashes_and_no_more() {
         let encoded = |text: &str| Segment::of_reference(text).map(|segment| segment.0);
 
         assert_eq!(encoded("r.test:5000/a/b:1").unwrap(), "r.test:5000/a/b:1");

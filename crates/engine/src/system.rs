@@ -149,11 +149,11 @@ mod tests {
         let elsewhere = [name(&at(&socket), &other), name("tcp://one:2375", &root), name("tcp://two:2375", &root)];
         fs::rename(&root, &other).unwrap();
         fs::create_dir(&root).unwrap();
-        let made_anew = name(&at(&socket), &root);
+        let made_again = name(&at(&socket), &root);
 
         assert!(first.starts_with("AB-CD-") && first.len() == "AB-CD-".len() + 16, "{first}");
         assert_eq!(first, by_another_name);
-        let all: std::collections::BTreeSet<_> = elsewhere.into_iter().chain([first, made_anew]).collect();
+        let all: std::collections::BTreeSet<_> = elsewhere.into_iter().chain([first, made_again]).collect();
         assert_eq!(all.len(), 5, "{all:?}");
         assert_eq!(EngineName::new("AB:CD/..", "tcp://one:2375", &root).former, "AB-CD---");
     }

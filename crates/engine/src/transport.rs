@@ -75,7 +75,7 @@ impl Connector {
         let (mut sender, connection) = http1::handshake(TokioIo::new(bounded)).await?;
         // It ends with the answer's body, or when that is dropped.
         TokioExecutor::new().execute(async move {
-            let _told_by_the_answer = connection.with_upgrades().await;
+            let _reported_by_the_answer = connection.with_upgrades().await;
         });
         let response = sender.send_request(request).await?;
         if answer == Answer::Stream && (response.status().is_success() || response.status().is_informational()) {

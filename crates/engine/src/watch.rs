@@ -123,7 +123,7 @@ async fn subscribe(engine: Engine, subscribers: Arc<Subscribers>) {
     loop {
         match listen(&engine, &subscribers, &mut pause).await {
             Ok(()) => tracing::debug!("the subscription to the engine's events ended"),
-            Err(error) => tracing::debug!(%error, "no subscription to the engine's events"),
+            Err(error) => tracing::debug!(%error, "failed to subscribe to Docker's events"),
         }
         engine.was_away();
         tokio::time::sleep(pause).await;

@@ -52,7 +52,7 @@ impl ImageClient {
     }
 
     /// See [`crate::ImageService::keep`].
-    pub async fn keep(&mut self, names: Vec<String>) -> Result<(), ImageError> {
+    pub async fn pin(&mut self, names: Vec<String>) -> Result<(), ImageError> {
         self.0.keep(wire::KeepRequest { names }).await?;
         Ok(())
     }

@@ -23,7 +23,7 @@ pub trait ImageService: Send + Sync + 'static {
     fn list(&self, state_dirs: Vec<PathBuf>) -> impl Future<Output = Result<Vec<Listed>, String>> + Send;
 
     /// Removes no image from now on that goes by one of these names. Each call replaces the names of the last one.
-    fn keep(&self, names: Vec<String>) -> impl Future<Output = ()> + Send;
+    fn pin(&self, names: Vec<String>) -> impl Future<Output = ()> + Send;
 
     /// Gets the images of tasks, by the tasks' configurations in msgpack. The stream ends when each has its outcome;
     /// dropping it gives up what is under way.
@@ -51,7 +51,7 @@ impl<S: ImageService> images_server::Images for Served<S> {
     }
 
     async fn keep(&self, request: Request<wire::KeepRequest>) -> Answer<wire::KeepResponse> {
-        self.0.keep(request.into_inner().names).await;
+        self.0.pin(request.into_inner().names).await;
         Ok(Response::new(wire::KeepResponse {}))
     }
 

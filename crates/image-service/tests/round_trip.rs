@@ -29,8 +29,8 @@ impl ImageService for Fake {
         }
     }
 
-    async fn keep(&self, names: Vec<String>) {
-        self.called.send(format!("keep {names:?}")).unwrap();
+    async fn pin(&self, names: Vec<String>) {
+        self.called.send(format!("pin {names:?}")).unwrap();
     }
 
     fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String> {
@@ -94,9 +94,9 @@ async fn all_that_a_driver_reports_arrives() {
     assert_eq!(client.prefetch(Vec::new()).await.err(), Some(ImageError::Refused("nothing".into())));
     let pulls: Vec<_> = client.watch().await.unwrap().map(Result::unwrap).collect().await;
     assert_eq!(pulls, fake().pulls);
-    client.keep(vec!["app:1".into()]).await.unwrap();
+    client.pin(vec!["app:1".into()]).await.unwrap();
     let calls = [calls.recv().await, calls.recv().await, calls.recv().await].map(Option::unwrap);
-    assert_eq!(calls, ["prefetch [[120]]", "prefetch []", "keep [\"app:1\"]"]);
+    assert_eq!(calls, ["prefetch [[120]]", "prefetch []", "pin [\"app:1\"]"]);
 }
 
 #[tokio::test]

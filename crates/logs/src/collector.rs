@@ -156,7 +156,7 @@ fn resume_at(earlier: &Position, arrived: Option<&Arrived>, files: &LogFiles, re
     let untouched = matches!(earlier.place.source, Source::File { inode: 0, .. });
     let mut resumed = file_of(&earlier.place).map(|file| (file, earlier.clone()));
     if resumed.is_none() && !untouched {
-        report(LogReport::PositionGone);
+        report(LogReport::PositionLost);
     }
     if let (Some(_), Some(arrived), Some(read)) = (&resumed, arrived, &earlier.read)
         && let Some(begin) = file_of(&read.place)
@@ -183,7 +183,7 @@ fn begin_where_it_ends(start: &Position, files: &LogFiles, arrived: &Arrived) ->
 
 fn searched(found: io::Result<Option<(usize, Place)>>) -> Option<(usize, Place)> {
     found.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the log files cannot be searched");
+        tracing::warn!(%error, "failed to search the log files");
         None
     })
 }
@@ -208,6 +208,6 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(refused) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%refused, "the limit on open files stays as it is");
+        tracing::debug!(%refused, "failed to raise the limit on open files");
     }
 }

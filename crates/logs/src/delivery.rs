@@ -77,7 +77,7 @@ impl Ends {
         Ok(Self { container: container.to_owned(), outlets, has_unread })
     }
 
-    /// With the record of the position. Where none can be kept, the log is collected all the same.
+    /// With the record of the position. Where none can be kept, collected the whole log all the same.
     pub(super) fn at(self, records: &Records, report: &Report) -> Opened {
         let opened = records.open(&self.container).map(|file| PositionFile::new(Some(file)));
         let loaded = opened.and_then(|file| Ok((file.load(&self.container, &self.outlets)?, file)));
@@ -239,12 +239,12 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_se
 /// What is seen of the reader of the two pipes.
 #[derive(Default)]
 struct Reader {
-    pipes: [Option<Seen>; 2],
+    pipes: [Option<ReaderSeen>; 2],
 }
 
 /// A pipe in which something lies.
 #[derive(Clone, Copy)]
-struct Seen {
+struct ReaderSeen {
     /// How much was read of it in all.
     read: i64,
     since: Instant,
@@ -271,7 +271,7 @@ impl Reader {
                     continue;
                 }
                 waits = true;
-                let seen = pipe.get_or_insert_with(|| Seen { read, since: Instant::now(), reported: false });
+                let seen = pipe.get_or_insert_with(|| ReaderSeen { read, since: Instant::now(), reported: false });
                 if seen.since.elapsed() >= STALLED && !std::mem::replace(&mut seen.reported, true) {
                     control.report(LogReport::NobodyReads { waited: seen.since.elapsed(), bytes: unread[stream] });
                 }

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_keeps_a_pipes_bytes_in_numbered_files_of_which_the_end_is_read() {
+    fn the_host_writes_a_pipes_bytes_in_numbered_files_of_which_the_end_is_read() {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in [
             ("web.stdout.9", "nine\n"),

@@ -102,10 +102,10 @@ impl Work {
                     Some(ask) => self.serve(ask).await,
                     None => return,
                 },
-                () = gone(self.connection.as_ref()) => {
+                () = removed(self.connection.as_ref()) => {
                     self.connection = None;
                     if !self.held.is_empty() {
-                        tracing::warn!("the log holder died; another one is started");
+                        tracing::warn!("the log holder died; starting another one");
                         self.connected().await;
                     }
                 }
@@ -138,7 +138,7 @@ impl Work {
             }
             Ask::Release(end) => {
                 if self.held.remove(&end).is_some() && self.connection.is_some() {
-                    let _gone_with_its_holder = self.exchange(Request::Release(end)).await;
+                    let _closed_with_its_holder = self.exchange(Request::Release(end)).await;
                 }
                 if self.held.is_empty() {
                     // The holder ends by itself when nobody has anything for it.
@@ -169,7 +169,7 @@ impl Work {
             Err(error) => {
                 self.not_before = Some(Instant::now() + PAUSE);
                 let state_dir = self.state_dir.display();
-                tracing::warn!(%state_dir, %error, "no log holder: tasks' logs stand still if the driver dies");
+                tracing::warn!(%state_dir, %error, "failed to start the log holder; logs stop if the driver dies");
             }
         }
         self.connection.is_some()
@@ -178,7 +178,7 @@ impl Work {
     async fn hold(&mut self, end: End) {
         match self.exchange(Request::Hold(end)).await {
             Ok((Reply::Done, _)) => {}
-            Ok((reply, _)) => tracing::warn!(?reply, "the log holder does not hold a pipe"),
+            Ok((reply, _)) => tracing::warn!(?reply, "the log holder failed to hold a pipe"),
             Err(error) => tracing::warn!(%error, "the log holder does not answer"),
         }
     }
@@ -202,9 +202,9 @@ impl Work {
     }
 }
 
-async fn gone(connection: Option<&Connection>) {
+async fn removed(connection: Option<&Connection>) {
     match connection {
-        Some(connection) => connection.gone().await,
+        Some(connection) => connection.removed().await,
         None => std::future::pending().await,
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn instance() -> io::Result<OwnedFd> {
     })?;
     let made = of_nobody.join();
     if let Ok(dumpable) = dumpable {
-        let _stays_closed = set_dumpable_behavior(dumpable);
+        let _remains_closed = set_dumpable_behavior(dumpable);
     }
     // Who is not root cannot be another user.
     made.ok().and_then(Result::ok).map_or_else(|| Ok(init(flags)?), Ok)

@@ -113,7 +113,7 @@ impl Shared {
             if let Some(greediest) = budget.spend(files, || files.look(created))
                 && let Err(error) = self.demote(&greediest)
             {
-                tracing::warn!(%error, "a log that is rotated too often keeps its priority");
+                tracing::warn!(%error, "failed to lower the priority of a log that rotates too often");
             }
         });
     }
@@ -143,7 +143,7 @@ fn run_ordinary(lane: &Lane) {
     // The crate counts from 0 to 99; this is the niceness 0.
     let priority = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 47 });
     if let Err(refused) = set_thread_priority_and_policy(thread_native_id(), priority, ordinary) {
-        tracing::debug!(%refused, "the thread for logs that are rotated too often has another priority");
+        tracing::debug!(%refused, "failed to lower the priority of the thread for logs that rotate too often");
     }
     lane.run(|files, created| files.look(created));
 }
@@ -177,7 +177,7 @@ impl Lane {
         let Some(descriptor) = found else { return false };
         watched.remove(&descriptor);
         // Refused when the engine has removed the directory, and the watch with it.
-        let _gone_already = remove_watch(&self.inotify, descriptor);
+        let _closed_already = remove_watch(&self.inotify, descriptor);
         true
     }
 
@@ -188,7 +188,7 @@ impl Lane {
             match poll(&mut ready, None) {
                 Err(Errno::INTR) => continue,
                 Err(error) => {
-                    tracing::error!(%error, "log files can't be watched any more");
+                    tracing::error!(%error, "failed to watch log files; they are not collected any more");
                     return;
                 }
                 Ok(_) => {}

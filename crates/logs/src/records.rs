@@ -78,7 +78,7 @@ impl Records {
         if let Err(error) = removed
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(container, %error, "a log's position cannot be removed");
+            tracing::warn!(container, %error, "failed to remove a log's position");
         }
     }
 

@@ -27,7 +27,7 @@ pub enum LogReport {
     /// The engine died while it wrote a line; that line can't be told whole.
     CutLine,
     /// The file in which collection left off is gone; it goes on with the oldest file that is there.
-    PositionGone,
+    PositionLost,
     /// A task was taken over without a record of what was collected; it goes on with what is written from now on.
     PositionUnknown,
     /// There is no place for a record of what was collected.
@@ -72,7 +72,7 @@ impl fmt::Display for LogReport {
             ),
             Self::Truncated => f.write_str("log lines may be lost: the engine emptied the log file in place"),
             Self::CutLine => f.write_str("one log line lost: the engine died while it wrote the line"),
-            Self::PositionGone => {
+            Self::PositionLost => {
                 f.write_str("log lines may be lost: the log file in which collection left off was rotated away")
             }
             Self::PositionUnknown => {

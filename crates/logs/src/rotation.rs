@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_opener_goes_on_while_it_is_looked_up_where_an_adopted_log_begins() {
+    fn the_opener_continues_while_it_is_looked_up_where_an_adopted_log_begins() {
         let directory = tempfile::tempdir().unwrap();
         let (files, rotate) = container(directory.path());
         rotate("1");

@@ -110,7 +110,7 @@ impl LogTask {
             }
             match tokio::time::timeout(self.patience, self.progress.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_work_is_gone)) => break,
+                Ok(Err(_work_has_ended)) => break,
                 Err(_elapsed) => {
                     (self.report)(LogReport::ReaderAway { waited: self.patience });
                     break;

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_away_keeps_the_place_where_it_left() {
+    fn a_reader_that_is_away_holds_the_place_where_it_left() {
         let mut trail = Trail::new(&at(place(0, [0, 0])));
         for line in 1..=5 {
             trail.wrote(0, 10);

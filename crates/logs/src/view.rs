@@ -57,13 +57,13 @@ pub fn open(alloc_dir: &Path) -> io::Result<Option<File>> {
         parent.make_dirs(Path::new(VIEWS), Mode::RWXU)?.make_dirs(Path::new(&name), Mode::from_raw_mode(0o755))?;
     let (logs, opened) = (logs(alloc_dir)?, view.find(Path::new(""), Links::Refused)?);
     if mount_of(&logs.find(Path::new(""), Links::Refused)?)? != mount_of(&opened)? {
-        tracing::warn!(alloc_dir = %alloc_dir.display(), "the logs are a mount of their own: tasks see the host's pipes there");
+        tracing::warn!(alloc_dir = %alloc_dir.display(), "the logs are a separate mount; tasks see the host's pipes there");
         return Ok(None);
     }
     match bring_up_to_date(&logs, &view) {
         // A file system without hard links, or with a quota for each directory.
         Err(error) if matches!(error.kind(), CrossesDevices | PermissionDenied | Unsupported | TooManyLinks) => {
-            tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "the logs cannot be linked: tasks see the host's pipes there");
+            tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "failed to link the logs; tasks see the host's pipes there");
             Ok(None)
         }
         done => done.map(|()| Some(opened)),
@@ -87,7 +87,7 @@ pub fn remove(alloc_dir: &Path) {
     if let Err(error) = removed
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "what tasks saw of the logs cannot be removed");
+        tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "failed to remove the view of a log directory");
     }
 }
 
@@ -206,7 +206,7 @@ impl Views {
             let found = alloc_dirs.iter().find(|(_, known)| *known == alloc_dir).map(|(descriptor, _)| *descriptor);
             if let Some(descriptor) = found {
                 alloc_dirs.remove(&descriptor);
-                let _gone_already = remove_watch(self.watched.inotify.get_ref(), descriptor);
+                let _closed_already = remove_watch(self.watched.inotify.get_ref(), descriptor);
             }
         }
         let alloc_dir = alloc_dir.to_owned();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_an_allocation_that_is_gone_is_removed() {
+    fn what_is_left_of_an_allocation_that_was_removed_is_removed() {
         let allocation = Allocation::new();
         fs::write(allocation.log("web.stdout.0"), "zero").unwrap();
         open(&allocation.dir()).unwrap();

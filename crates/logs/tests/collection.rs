@@ -140,7 +140,7 @@ async fn rotated_files_are_read_in_order_to_the_last_line() {
 }
 
 #[test]
-fn a_successor_goes_on_with_the_very_next_line() {
+fn a_successor_continues_with_the_very_next_line() {
     let container = Container::new();
     container.write(numbered(0..1000));
     ended_process(async {
@@ -164,7 +164,7 @@ fn a_successor_goes_on_with_the_very_next_line() {
 }
 
 #[test]
-fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
+fn a_successor_whose_file_was_removed_says_so_and_continues_with_what_is_there() {
     let container = Container::new();
     container.write(numbered(0..10));
     ended_process(async {
@@ -189,11 +189,11 @@ fn a_successor_whose_file_is_gone_says_so_and_goes_on_with_what_is_there() {
     });
 
     assert_eq!(container.came(), expected(0..10) + &expected(20..40));
-    assert_eq!(container.reports(), [LogReport::PositionGone]);
+    assert_eq!(container.reports(), [LogReport::PositionLost]);
 }
 
 #[test]
-fn what_was_read_of_a_pipe_that_is_gone_is_looked_up_in_the_readers_files() {
+fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() {
     let container = Container::new();
     let holder = |what: &str| {
         let state = container.path("state").display().to_string();
@@ -246,7 +246,7 @@ async fn hand_over(container: &Container, collector: &Collector, arrived: &str) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_another_program_forwarded_goes_on_in_the_midst_of_the_line_where_that_left_off() {
+async fn a_log_that_another_program_forwarded_continues_in_the_midst_of_the_line_where_that_left_off() {
     let container = Container::new();
     let collector = container.collector();
     container.write(numbered(0..100));
@@ -277,7 +277,7 @@ async fn a_log_of_which_nothing_arrived_is_collected_from_its_first_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_of_which_who_knows_what_arrived_goes_on_at_its_end_and_says_so() {
+async fn a_log_of_which_who_knows_what_arrived_continues_at_its_end_and_says_so() {
     let container = Container::new();
     let collector = container.collector();
     container.write(numbered(0..10));
@@ -292,7 +292,7 @@ async fn a_log_of_which_who_knows_what_arrived_goes_on_at_its_end_and_says_so() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_emptied_in_place_is_told_and_read_from_its_start() {
+async fn a_file_emptied_in_place_is_reported_and_read_from_its_start() {
     let container = Container::new();
     let collector = container.collector();
     let task = container.watch(&collector).await;
@@ -309,7 +309,7 @@ async fn a_file_emptied_in_place_is_told_and_read_from_its_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_held_for_a_reader_that_stays_away_has_a_bound() {
+async fn what_is_held_for_a_reader_that_is_away_has_a_bound() {
     let container = Container::new();
     container.pipes.stdout.end();
     let collector = container.collector().with_bound(Bound { files: 3, bytes: 1 << 30 });
@@ -351,7 +351,7 @@ fn is_open(path: &Path) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_line_of_a_dead_engine_is_told_and_the_next_one_is_whole() {
+async fn half_a_line_of_a_dead_engine_is_reported_and_the_next_one_is_whole() {
     let container = Container::new();
     let collector = container.collector();
     let task = container.watch(&collector).await;

@@ -6,9 +6,9 @@ mod binds;
 mod environment;
 pub mod host_files;
 mod labels;
-pub(crate) mod log_guard;
 mod network;
 mod ports;
+pub(crate) mod read_only_logs;
 pub(crate) mod rejections;
 mod resources;
 mod security;
@@ -141,7 +141,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     };
     let attempts = options.container_exists_attempts.unwrap_or(plugin.container_exists_attempts);
     let paths = request.files.paths.clone();
-    let (name, networks) = (container_name(task), network::further(options));
+    let (name, networks) = (container_name(task), network::additional(options));
     rejections.or(CreateRequest { name, body, env, attempts, networks, paths })
 }
 

@@ -49,7 +49,7 @@ pub struct DockerDriver {
     former: Mutex<Vec<Arc<Session>>>,
     /// Looks for dangling containers from the first fingerprint on: a process that only reports its schema removes nothing.
     reaper: OnceLock<Background>,
-    seen: fingerprint::Seen,
+    was_healthy: fingerprint::WasHealthy,
 }
 
 impl Default for DockerDriver {
@@ -63,7 +63,7 @@ impl Default for DockerDriver {
             session: watch::Sender::new(Arc::new(session)),
             former: Mutex::default(),
             reaper: OnceLock::new(),
-            seen: fingerprint::Seen::default(),
+            was_healthy: fingerprint::WasHealthy::default(),
         }
     }
 }
@@ -117,7 +117,7 @@ impl Driver for DockerDriver {
         let before = self.settings.now();
         // What this process has noted there says whose containers and images are.
         if self.reaper.get().is_some() && plugin.state_dir != before.plugin.state_dir {
-            tracing::warn!("state_dir changes when the plugin is started again");
+            tracing::warn!("a new state_dir takes effect when the plugin restarts");
             plugin.state_dir.clone_from(&before.plugin.state_dir);
         }
         let is_new_endpoint = plugin.endpoint != before.plugin.endpoint;
@@ -162,7 +162,7 @@ impl Driver for DockerDriver {
             })
         });
         self.session().images.collect_garbage(self.settings.now().state_dir());
-        Ok(fingerprint::stream(self.session.subscribe(), self.settings.current(), self.seen.clone()))
+        Ok(fingerprint::stream(self.session.subscribe(), self.settings.current(), self.was_healthy.clone()))
     }
 
     async fn recover_task(&self, handle: TaskHandle) -> Answer<()> {

@@ -197,8 +197,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_event_is_sent_once_a_minute_with_the_number_of_those_left_out() {
         let events = TaskEvents::default();
-        let mut heard = Box::pin(events.subscribe());
-        let mut heard_too = Box::pin(events.subscribe());
+        let mut received = Box::pin(events.subscribe());
+        let mut received_as_well = Box::pin(events.subscribe());
         let began = Instant::now();
         let emit = |task: &str, message: String| events.emit(&subject(task), message, BTreeMap::new());
 
@@ -209,36 +209,36 @@ mod tests {
         emit("b", "1 lines lost".to_owned());
 
         for expected in ["1 lines lost", "another", "1 lines lost"] {
-            assert_eq!((next(&mut heard).await.as_str(), began.elapsed()), (expected, Duration::ZERO));
-            next(&mut heard_too).await;
+            assert_eq!((next(&mut received).await.as_str(), began.elapsed()), (expected, Duration::ZERO));
+            next(&mut received_as_well).await;
         }
-        assert_eq!(next(&mut heard).await, "39 lines lost (and 37 more in the last minute)");
+        assert_eq!(next(&mut received).await, "39 lines lost (and 37 more in the last minute)");
         assert_eq!(began.elapsed(), MINUTE);
-        assert_eq!(next(&mut heard_too).await, "39 lines lost (and 37 more in the last minute)");
+        assert_eq!(next(&mut received_as_well).await, "39 lines lost (and 37 more in the last minute)");
         emit("a", "40 lines lost".to_owned());
-        assert_eq!(next(&mut heard).await, "40 lines lost");
+        assert_eq!(next(&mut received).await, "40 lines lost");
         assert_eq!(began.elapsed(), 2 * MINUTE);
         tokio::time::advance(MINUTE).await;
         emit("a", "41 lines lost".to_owned());
-        assert_eq!(next(&mut heard).await, "41 lines lost");
+        assert_eq!(next(&mut received).await, "41 lines lost");
         assert_eq!(began.elapsed(), 3 * MINUTE);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_nobody_heard_of_is_counted_by_the_next_one_and_nothing_is_kept_for_ever() {
+    async fn what_nobody_was_notified_of_is_counted_by_the_next_one_and_nothing_is_kept_for_ever() {
         let events = TaskEvents::default();
         let image = |image: &str| BTreeMap::from([("image".to_owned(), image.to_owned())]);
         for _ in 0..3 {
             events.emit(&subject("a"), "pulls", image("x"));
         }
         tokio::time::advance(MINUTE).await;
-        let mut heard = Box::pin(events.subscribe());
+        let mut received = Box::pin(events.subscribe());
 
         events.emit(&subject("a"), "pulls", image("x"));
         events.emit(&subject("a"), "pulls", image("y"));
 
-        assert_eq!(next(&mut heard).await, "pulls (and 2 more in the last minute)");
-        assert_eq!(next(&mut heard).await, "pulls", "of another image");
+        assert_eq!(next(&mut received).await, "pulls (and 2 more in the last minute)");
+        assert_eq!(next(&mut received).await, "pulls", "of another image");
         tokio::time::advance(MINUTE).await;
         events.emit(&subject("a"), "other", BTreeMap::new());
         assert_eq!(events.sent.lock().len(), 1);

@@ -20,10 +20,10 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 /// Whether this process has ever had an answer from an engine, whoever asked for fingerprints meanwhile.
 #[derive(Clone, Default)]
-pub struct Seen(Arc<AtomicBool>);
+pub struct WasHealthy(Arc<AtomicBool>);
 
-impl Seen {
-    /// An engine that was seen once is not undetected any more, but unhealthy.
+impl WasHealthy {
+    /// An engine that was was_healthy once is not undetected any more, but unhealthy.
     fn without_engine(&self) -> Health {
         if self.0.load(Ordering::Relaxed) { Health::Unhealthy } else { Health::Undetected }
     }
@@ -39,25 +39,25 @@ impl Seen {
 pub fn stream(
     sessions: watch::Receiver<Arc<Session>>,
     settings: CurrentSettings,
-    seen: Seen,
+    was_healthy: WasHealthy,
 ) -> BoxStream<Fingerprint> {
-    every(PERIOD, sessions, settings, seen)
+    every(PERIOD, sessions, settings, was_healthy)
 }
 
 fn every(
     period: Duration,
     sessions: watch::Receiver<Arc<Session>>,
     settings: CurrentSettings,
-    seen: Seen,
+    was_healthy: WasHealthy,
 ) -> BoxStream<Fingerprint> {
     stream::unfold(
-        (sessions, settings, seen, Duration::ZERO),
-        move |(sessions, mut settings, seen, pause)| async move {
+        (sessions, settings, was_healthy, Duration::ZERO),
+        move |(sessions, mut settings, was_healthy, pause)| async move {
             let _configured_or_time = tokio::time::timeout(pause, settings.changed()).await;
             let session = sessions.borrow().clone();
-            let fingerprint = take(&session.engine, &settings.now().plugin, seen.without_engine()).await;
-            seen.note(fingerprint.health);
-            Some((fingerprint, (sessions, settings, seen, period)))
+            let fingerprint = take(&session.engine, &settings.now().plugin, was_healthy.without_engine()).await;
+            was_healthy.note(fingerprint.health);
+            Some((fingerprint, (sessions, settings, was_healthy, period)))
         },
     )
     .boxed()
@@ -126,11 +126,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_follows_an_engine_that_comes_goes_and_comes_again() {
+    async fn health_follows_an_engine_that_comes_leaves_and_comes_again() {
         let engine = FakeEngine::start();
         engine.stop();
-        let seen = Seen::default();
-        let stream = || every(Duration::from_millis(1), session(&engine), Settings::default().into(), seen.clone());
+        let was_healthy = WasHealthy::default();
+        let stream =
+            || every(Duration::from_millis(1), session(&engine), Settings::default().into(), was_healthy.clone());
         let mut fingerprints = stream();
 
         let before = fingerprints.next().await.unwrap();
@@ -139,7 +140,7 @@ mod tests {
         engine.stop();
         let without = fingerprints.next().await.unwrap();
         // As an agent that was started again asks.
-        let asked_anew = stream().next().await.unwrap();
+        let asked_again = stream().next().await.unwrap();
         engine.serve();
         let again = fingerprints.next().await.unwrap();
 
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(with.health, Health::Healthy);
         // Behind it stands what others than root cannot do.
         assert_eq!(with.description.split("; ").next(), Some("Healthy"));
-        assert_eq!((without.health, asked_anew.health), (Health::Unhealthy, Health::Unhealthy));
+        assert_eq!((without.health, asked_again.health), (Health::Unhealthy, Health::Unhealthy));
         for fingerprint in [before, without] {
             assert!(fingerprint.attributes.is_empty());
             assert!(fingerprint.description.starts_with("Failed to connect to docker daemon"), "{fingerprint:?}");
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attributes_tell_what_the_operator_allows_and_what_the_engine_is() {
+    async fn attributes_report_what_the_operator_allows_and_what_the_engine_is() {
         let engine = FakeEngine::start();
         let mut plugin = PluginConfig { allow_privileged: true, pids_limit: Some(500), ..PluginConfig::default() };
         plugin.volumes.enabled = true;

@@ -107,8 +107,8 @@ impl Images {
     }
 
     /// Removes no image from now on that goes by one of these names. They replace those of the last call.
-    pub async fn keep_by_name(&self, names: &[String]) {
-        self.leases.keep(names).await;
+    pub async fn pin(&self, names: &[String]) {
+        self.leases.pin(names).await;
     }
 
     /// How each pull that is under way stands, by the image's name.
@@ -169,8 +169,8 @@ impl Images {
     }
 
     /// Whether this driver brought an image, by that name.
-    pub fn has_brought(&self, id: &str, name: &str) -> bool {
-        self.leases.has_brought(id, name)
+    pub fn has_pulled(&self, id: &str, name: &str) -> bool {
+        self.leases.has_pulled(id, name)
     }
 
     /// Whether the registry lets the task use an image that is here.
@@ -202,12 +202,12 @@ impl Images {
     ) -> Result<LocalImage, DriverError> {
         let (engine, leases, image) = (&self.engine, &self.leases, request.image.as_str());
         let ticket = self.loads.enter(request.puller.job());
-        ticket.turn(|place| tracing::debug!(image, place, "waits to load its image")).await;
+        ticket.turn(|place| tracing::debug!(image, place, "waiting to load the image")).await;
         let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
         let most = room::of(engine, request.load_max).await;
         // It is large, for it reads the archive.
         let checked = Box::pin(archive.load(engine, reference, most, request.limits.whole)).await?;
-        let found = brought(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
+        let found = pulled_by_us(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
         let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
         if checked.has_layers(&inspected.layers) {
             leases.replaced(&found.id, image, before.named.as_ref().map(|named| named.id.as_str()));
@@ -215,7 +215,7 @@ impl Images {
         }
         // Engines read JSON more freely than this driver.
         if let Err(error) = engine.remove_image(image).await {
-            tracing::error!(image, %error, "an image with the layers of another one is not removed");
+            tracing::error!(image, %error, "failed to remove an image with the layers of another one");
         }
         Err(DriverError::fatal(format!("the image archive of {image:?} names layers that are not in it")))
     }
@@ -229,17 +229,17 @@ impl Images {
         let credentials = self.credentials(request, reference, request.auth.as_ref()).await?;
         let ImageRequest { image, limits, .. } = request;
         let mut notices = Notices::new(Instant::now());
-        let hear = |state: &PullState, now| {
+        let on_state = |state: &PullState, now| {
             if let Some(watcher) = watcher {
                 watcher.send_replace(Some(state.clone()));
             }
             if let (Some(notice), Some(owner)) = (notices.of(state, now), &request.owner) {
-                self.tell(owner, notice, reference, image);
+                self.report(owner, notice, reference, image);
             }
             notices.due()
         };
         let pull = self.pulls.join_or_begin(reference, image, credentials, limits.silence, &request.puller);
-        let pulled = pull.wait(image, limits.whole, hear).await?;
+        let pulled = pull.wait(image, limits.whole, on_state).await?;
         // The owner knows of the pull, and this is how it ended. An image that no pull was begun for is not worth an event:
         // a host keeps few.
         if let (None, Some(owner)) = (pulled.downloaded, &request.owner) {
@@ -267,7 +267,7 @@ impl Images {
                 found.credentials
             })),
             Err(error) if request.auth_soft_fail => {
-                tracing::debug!(%error, "asking without credentials");
+                tracing::debug!(%error, "asking the registry without credentials");
                 say(format!("Registry credentials not found, going on without: {error}"));
                 Ok(None)
             }
@@ -278,7 +278,7 @@ impl Images {
         }
     }
 
-    fn tell(&self, owner: &EventSubject, notice: Notice, reference: &ImageReference, image: &str) {
+    fn report(&self, owner: &EventSubject, notice: Notice, reference: &ImageReference, image: &str) {
         let (text, annotations) = match notice {
             Notice::Queued { place } => {
                 let mut annotations = annotation(image);
@@ -293,9 +293,14 @@ impl Images {
 }
 
 /// An image that was just pulled or loaded; `before` is what the engine had when that began.
-async fn brought(engine: &Engine, leases: &Leases, image: &str, before: &Before) -> Result<LocalImage, EngineError> {
+async fn pulled_by_us(
+    engine: &Engine,
+    leases: &Leases,
+    image: &str,
+    before: &Before,
+) -> Result<LocalImage, EngineError> {
     let found = look(engine, leases, image).await?;
-    leases.brought(&found.id, image, before);
+    leases.pulled_by_us(&found.id, image, before);
     Ok(found)
 }
 

@@ -106,7 +106,7 @@ impl Node {
                 Ok(false) => return mark_shared(state_dir),
                 Err(error) => {
                     let state_dir = state_dir.display();
-                    return tracing::warn!(%state_dir, %error, "the node's id is not kept for the next process");
+                    return tracing::warn!(%state_dir, %error, "failed to record the node's id for the next process");
                 }
             }
         }
@@ -136,7 +136,7 @@ impl State {
         let written = serde_json::to_vec(&self.said).map_err(io::Error::from);
         match written.and_then(|content| atomic_file::replace(&claim.file, &content)) {
             Ok(()) => claim.found = self.said.clone(),
-            Err(error) => tracing::warn!(file = %claim.file.display(), %error, "the node's id is not kept"),
+            Err(error) => tracing::warn!(file = %claim.file.display(), %error, "failed to record the node's id"),
         }
     }
 }
@@ -173,7 +173,7 @@ fn read(file: &Path) -> Identity {
     let read = atomic_file::read(file, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
     read.unwrap_or_else(|error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!(file = %file.display(), %error, "the node's id is not known before its next task");
+            tracing::warn!(file = %file.display(), %error, "failed to read the node's id; it is unknown until the next task");
         }
         Identity::default()
     })
@@ -182,7 +182,7 @@ fn read(file: &Path) -> Identity {
 fn mark_shared(state_dir: &Path) {
     warn_shared(state_dir);
     if let Err(error) = open_lock(state_dir).and_then(|mut lock| lock.write_all(b"shared\n")) {
-        tracing::warn!(%error, "the lock of the state directory cannot be written");
+        tracing::warn!(%error, "failed to write the lock of the state directory");
     }
 }
 

@@ -58,7 +58,7 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
     let (store, gc) = (&tasks.store, &settings.plugin.gc);
     let found = match session.engine.containers_with_label(ALLOC_ID).await {
         Ok(found) => found,
-        Err(error) => return tracing::warn!(%error, "dangling containers cannot be looked for"),
+        Err(error) => return tracing::warn!(%error, "failed to look for dangling containers"),
     };
     let is_there = |id: &str| found.iter().any(|found| found.id == id);
     Made::new(settings.state_dir()).retain(is_there, gc.dangling.creation_grace);
@@ -78,7 +78,7 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
         let id = container.id.as_str();
         let names = container.names.join(", ");
         if gc.dangling.dry_run {
-            tracing::info!(container = id, names, "this container is dangling; dry_run leaves it");
+            tracing::info!(container = id, names, "dry_run: this container is dangling; it is not removed");
             continue;
         }
         match session.engine.remove_container(id).await {
@@ -109,7 +109,7 @@ async fn remove_networks(
     // Also what has no label of Nomad's may be in a network.
     let running = match session.engine.running_containers().await {
         Ok(running) => running,
-        Err(error) => return tracing::warn!(%error, "who is in the networks that are left cannot be looked for"),
+        Err(error) => return tracing::warn!(%error, "failed to look for containers in networks that are over"),
     };
     for (alloc, _) in over {
         let pauses =
@@ -118,7 +118,7 @@ async fn remove_networks(
             continue;
         }
         if gc.dangling.dry_run {
-            tracing::info!(%alloc, "the allocation of this network is over; dry_run leaves it");
+            tracing::info!(%alloc, "dry_run: this network's allocation is over; it is not removed");
             continue;
         }
         match session.networks.destroy_left(&alloc, || !store.has_tasks_of(&alloc)).await {
@@ -295,8 +295,11 @@ mod tests {
         for state in [State::Running, State::Paused, State::Restarting] {
             assert!(!pause("nomad_init_-gone", state, 300, None), "{state:?}");
         }
-        let keep = |gc: &mut GarbageCollection| gc.container = false;
-        assert!(dangling(&found("pause", "nomad_init_-gone", State::Exited, 300, None), keep), "nobody looks at it");
+        let keep_ended = |gc: &mut GarbageCollection| gc.container = false;
+        assert!(
+            dangling(&found("pause", "nomad_init_-gone", State::Exited, 300, None), keep_ended),
+            "nobody looks at it"
+        );
     }
 
     #[test]
@@ -367,7 +370,7 @@ mod tests {
         known.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
 
         let directories: Vec<_> = known.iter().map(|(alloc, left)| (alloc.as_str(), left.directory)).collect();
-        assert_eq!(directories, [("living", Directory::There), ("over", Directory::Gone)]);
+        assert_eq!(directories, [("living", Directory::There), ("over", Directory::Removed)]);
         assert!(known.iter().all(|(_, left)| left.pause && !left.running && left.age >= Duration::from_secs(300)));
         assert!(networks(&found, &ledger, &Identity::default()).is_empty());
     }
@@ -389,10 +392,10 @@ mod tests {
     }
 
     #[test]
-    fn ended_containers_stay_where_the_operator_keeps_them() {
-        let keep = |gc: &mut GarbageCollection| gc.container = false;
+    fn ended_containers_remain_where_the_operator_wants_them() {
+        let keep_ended = |gc: &mut GarbageCollection| gc.container = false;
 
-        assert!(!dangling(&found("lost", "web-1", State::Exited, 300, None), keep));
-        assert!(dangling(&found("lost", "web-1", State::Running, 300, None), keep));
+        assert!(!dangling(&found("lost", "web-1", State::Exited, 300, None), keep_ended));
+        assert!(dangling(&found("lost", "web-1", State::Running, 300, None), keep_ended));
     }
 }

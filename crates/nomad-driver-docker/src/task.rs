@@ -155,7 +155,7 @@ impl Task {
                 if let Some(logs) = logs {
                     // The end is reported whatever becomes of the log.
                     if let Ok(summary) = AssertUnwindSafe(logs.finish()).catch_unwind().await {
-                        tracing::debug!(container = id, ?summary, "the log is collected");
+                        tracing::debug!(container = id, ?summary, "collected the whole log");
                     } else {
                         tracing::error!(container = id, "the end of the log panicked; the rest of it is lost");
                     }

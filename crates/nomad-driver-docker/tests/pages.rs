@@ -25,8 +25,8 @@ fn pages() -> BTreeMap<PathBuf, String> {
 
 /// The anchors of a page, as the forges make them of headings.
 fn anchors(page: &str) -> BTreeSet<String> {
-    let is_kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
-    let anchor = |heading: &str| heading.to_lowercase().chars().filter(is_kept).collect::<String>().replace(' ', "-");
+    let is_pinned = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    let anchor = |heading: &str| heading.to_lowercase().chars().filter(is_pinned).collect::<String>().replace(' ', "-");
     page.lines().filter(|line| line.starts_with('#')).map(|line| anchor(line.trim_start_matches('#').trim())).collect()
 }
 

@@ -216,7 +216,7 @@ async fn labels_of_strangers_images_are_passed_over_in_lists() {
 }
 
 #[tokio::test]
-async fn a_list_whose_end_stays_away_holds_no_thread() {
+async fn a_list_whose_end_is_away_holds_no_thread() {
     let directory = tempfile::tempdir().unwrap();
     let (listener, engine) = listen(directory.path());
     let silent = async {

@@ -161,7 +161,7 @@ fn check(part: Part, text: &str, line: &str) {
 }
 
 #[tokio::test]
-async fn whatever_a_name_is_the_request_goes_to_the_verbs_own_path_or_nowhere() {
+async fn whatever_a_name_is_the_request_is_sent_to_the_verbs_own_path_or_nowhere() {
     let directory = tempfile::tempdir().unwrap();
     let (listener, engine) = listen(directory.path());
     let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -208,7 +208,7 @@ async fn whatever_a_name_is_the_request_goes_to_the_verbs_own_path_or_nowhere() 
 }
 
 #[tokio::test]
-async fn a_request_to_another_path_than_its_routes_goes_nowhere() {
+async fn a_request_to_another_path_than_its_routes_is_sent_nowhere() {
     let directory = tempfile::tempdir().unwrap();
     let (listener, engine) = listen(directory.path());
     let version = async {

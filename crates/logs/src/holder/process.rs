@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// Waits until the holder is gone: it says nothing without having been asked.
-    pub(super) async fn gone(&self) {
+    pub(super) async fn removed(&self) {
         while let Ok(mut ready) = self.socket.readable().await {
             let mut asked = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
             if !matches!(poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0)) {

@@ -70,7 +70,7 @@ mod tests {
     use crate::rotation::Bound;
 
     #[test]
-    fn who_takes_the_most_of_a_second_is_named_and_nobody_who_keeps_to_it() {
+    fn who_takes_the_most_of_a_second_is_named_and_nobody_who_remains_below() {
         let container = |id| Arc::new(LogFiles::new(id, "/none".into(), Bound::default()));
         let (quiet, stormy) = (container("quiet"), container("stormy"));
         let mut budget = Budget::default();

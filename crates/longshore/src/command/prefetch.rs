@@ -251,7 +251,7 @@ async fn change_pinned(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>
     let unread = |error: std::io::Error| data.failed(&error);
     let pinned: Vec<String> = prefetched::change(data, change).map_err(unread)?.into_iter().collect();
     for (job, driver) in images::running(&data.all().map_err(unread)?).await {
-        match ImageClient::new(driver.channel()).keep(pinned.clone()).await {
+        match ImageClient::new(driver.channel()).pin(pinned.clone()).await {
             Ok(()) | Err(ImageError::Unserved) => {}
             Err(error) => {
                 report::note(&format!("cannot update the pinned images of the driver of job {job:?}: {error}"));

@@ -100,7 +100,7 @@ impl Launcher {
         if pinned.is_empty() {
             return Ok(());
         }
-        match ImageClient::new(driver.channel()).keep(pinned.into_iter().collect()).await {
+        match ImageClient::new(driver.channel()).pin(pinned.into_iter().collect()).await {
             Ok(()) | Err(ImageError::Unserved) => Ok(()),
             Err(error) => Err(Failure::Engine(error.to_string())),
         }

@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_is_told_at_once() {
+    fn every_error_is_reported_at_once() {
         let errors = parse(&[
             ("image_pull_timeout", text("1d")),
             ("pull_activity_timeout", text("10s")),

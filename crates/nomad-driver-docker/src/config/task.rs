@@ -237,7 +237,7 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
         network_aliases: place.first.aliases,
         ipv4_address: place.first.ipv4_address,
         ipv6_address: place.first.ipv6_address,
-        networks: place.further,
+        networks: place.additional,
         advertise_ipv6_address: truth("advertise_ipv6_address"),
         advertise_network: place.advertised,
         ports: network::ports(reader),

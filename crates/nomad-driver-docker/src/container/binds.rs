@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ContainerError, Request, log_guard, rejections::Rejections, sources::Source};
+use super::{ContainerError, Request, read_only_logs, rejections::Rejections, sources::Source};
 use crate::alloc_paths::{ALLOC_TARGET, LOCAL_TARGET, SECRETS_TARGET, clean, on_host, own_directories};
 use crate::config::{MountKind, MountOptions, Propagation};
 use engine::request::{
@@ -81,7 +81,7 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
         if let Some(flag) = mode.iter().flat_map(|mode| mode.split(',')).find(|flag| spreads(flag)) {
             propagates(request, &volume.text, flag)?;
         }
-        let mode = if is_of_logs { Some(log_guard::read_only(mode)) } else { volume.mode.clone() };
+        let mode = if is_of_logs { Some(read_only_logs::read_only(mode)) } else { volume.mode.clone() };
         binds.push(bind(&source, &volume.target, mode.as_deref()));
     }
     Ok(binds)

@@ -106,9 +106,9 @@ fn endpoint(aliases: &[String], ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) 
 }
 
 /// The networks to which the container is connected once it is made: engines before API 1.44 make it with one alone.
-pub(super) fn further(options: &TaskOptions) -> Vec<(String, EndpointSettings)> {
-    let further = options.networks.iter();
-    further
+pub(super) fn additional(options: &TaskOptions) -> Vec<(String, EndpointSettings)> {
+    let additional = options.networks.iter();
+    additional
         .map(|TaskNetwork { name, aliases, ipv4_address, ipv6_address }| {
             (name.clone(), endpoint(aliases, *ipv4_address, *ipv6_address))
         })
@@ -183,15 +183,15 @@ mod tests {
             let network = |name: &&str| TaskNetwork { name: (*name).to_owned(), ..TaskNetwork::default() };
             names.iter().map(network).collect::<Vec<_>>()
         };
-        let further =
+        let additional =
             TaskOptions { network_mode: Some("b".into()), networks: named(&["c", "a"]), ..Default::default() };
         let advertised = |options: &TaskOptions| driver_network(&all, options).addr;
 
         assert_eq!(advertised(&TaskOptions::default()), "10.1.0.2");
-        assert_eq!(advertised(&further), "10.2.0.2");
-        assert_eq!(advertised(&TaskOptions { advertise_network: Some("a".into()), ..further.clone() }), "10.1.0.2");
+        assert_eq!(advertised(&additional), "10.2.0.2");
+        assert_eq!(advertised(&TaskOptions { advertise_network: Some("a".into()), ..additional.clone() }), "10.1.0.2");
         // One that has addresses of the other family alone.
-        assert_eq!(advertised(&TaskOptions { advertise_network: Some("c".into()), ..further.clone() }), "fd03::2");
-        assert_eq!(advertised(&TaskOptions { advertise_ipv6_address: true, ..further }), "10.2.0.2");
+        assert_eq!(advertised(&TaskOptions { advertise_network: Some("c".into()), ..additional.clone() }), "fd03::2");
+        assert_eq!(advertised(&TaskOptions { advertise_ipv6_address: true, ..additional }), "10.2.0.2");
     }
 }

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_task_says_stays_even_when_it_changes_nothing() {
+    fn what_a_task_says_remains_even_when_it_changes_nothing() {
         let caps = capabilities(&options(&[" CAP_CHOWN"], &["all"]), &PluginConfig::default()).unwrap();
         assert_eq!(caps, Capabilities { add: vec!["CAP_CHOWN".into()], drop: vec!["ALL".into()] });
     }

@@ -6,19 +6,19 @@ use crate::glob;
 
 /// A sentence for each doubt, with the path.
 pub fn warnings(plugin: &PluginConfig) -> Vec<String> {
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     for (index, pattern) in plugin.extra_labels.iter().enumerate() {
         if !labels::EXTRA.iter().any(|name| glob::matches(pattern, name)) {
             let known = labels::EXTRA.join(", ");
-            doubts.push(format!("extra_labels[{index}]: {pattern:?} matches none of {known}"));
+            warnings.push(format!("extra_labels[{index}]: {pattern:?} matches none of {known}"));
         }
     }
     for (index, capability) in plugin.allow_caps.iter().enumerate() {
         if !security::is_capability(capability) {
-            doubts.push(format!("allow_caps[{index}]: {capability:?} is no capability"));
+            warnings.push(format!("allow_caps[{index}]: {capability:?} is no capability"));
         }
     }
-    doubts
+    warnings
 }
 
 #[cfg(test)]

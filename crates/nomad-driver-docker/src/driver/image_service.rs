@@ -60,8 +60,8 @@ impl ImageService for DriverImages {
         Ok(listed)
     }
 
-    async fn keep(&self, names: Vec<String>) {
-        self.images().keep_by_name(&names).await;
+    async fn pin(&self, names: Vec<String>) {
+        self.images().pin(&names).await;
     }
 
     fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String> {
@@ -85,11 +85,11 @@ impl ImageService for DriverImages {
         let images = self.images();
         let now =
             move || -> Vec<Pull> { images.pulls().into_iter().map(|(image, state)| pull(image, &state)).collect() };
-        stream::unfold((now, interval(PERIOD), Vec::new()), |(now, mut ticks, told)| async move {
+        stream::unfold((now, interval(PERIOD), Vec::new()), |(now, mut ticks, reported)| async move {
             loop {
                 ticks.tick().await;
                 let pulls = now();
-                if pulls != told {
+                if pulls != reported {
                     return Some((pulls.clone(), (now, ticks, pulls)));
                 }
             }
@@ -101,13 +101,13 @@ impl ImageService for DriverImages {
 /// Gets one image. Dropping the stream gives it up.
 fn fetch(images: Arc<Images>, request: ImageRequest) -> BoxStream<Prefetched> {
     let name = request.image.clone();
-    let (told, states) = watch::channel(None);
+    let (reported, states) = watch::channel(None);
     let work = async move {
         if request.archive.is_some() {
             return Outcome::Archived;
         }
         let begin = Instant::now();
-        let fetched = images.ensure_watched(&request, Some(&told)).await;
+        let fetched = images.ensure_watched(&request, Some(&reported)).await;
         outcome(fetched, &request, begin.elapsed())
     };
     let steps = stream::unfold(Some((work.boxed(), states)), move |fetching| next(name.clone(), fetching));

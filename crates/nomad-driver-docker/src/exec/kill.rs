@@ -36,7 +36,7 @@ struct Command<'a> {
 /// streams is all that reaches the command.
 pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
     if !engine.is_local() {
-        return tracing::debug!(container, exec, "a command on another host is left to end by itself");
+        return tracing::debug!(container, exec, "a command on a remote engine is not killed; it ends by itself");
     }
     let Some(leader) = leader(engine, exec).await else { return };
     let command = Command { container, leader };
@@ -50,7 +50,7 @@ pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
         command.signal(command.processes(), Signal::KILL);
         tokio::time::sleep(PAUSE).await;
     }
-    tracing::warn!(container, exec, "a command that nobody waits for any more does not end");
+    tracing::warn!(container, exec, "failed to kill a command whose caller has disconnected");
 }
 
 /// The number of a command's first process, where it still stands for that.
@@ -80,7 +80,7 @@ impl Command<'_> {
                 Ok(())
             });
             if let Err(error) = sent {
-                tracing::debug!(%error, pid = process.pid, "a command's process is not signalled");
+                tracing::debug!(%error, pid = process.pid, "failed to signal a process of a command");
             }
         }
     }

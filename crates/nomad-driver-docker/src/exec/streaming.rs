@@ -37,7 +37,7 @@ type Event = Result<ExecEvent, DriverError>;
 /// that it started, and so does one whose heartbeats stay away.
 pub async fn run_streaming(
     engine: &Engine,
-    finishing: &Cleanup,
+    cleanup: &Cleanup,
     container: &str,
     setup: ExecSetup,
     input: BoxStream<ExecInput>,
@@ -52,15 +52,15 @@ pub async fn run_streaming(
     let (attached, answer) = oneshot::channel();
     let (engine, container) = (engine.clone(), container.to_owned());
     // A caller that goes while the command is being started leaves none behind.
-    finishing.spawn(async move {
+    cleanup.spawn(async move {
         let ExecStream { output, input: stdin } = match attach(&engine, &exec, terminal).await {
             Ok(stream) => stream,
             Err(error) => {
-                let _caller_gone = attached.send(Err(error));
+                let _caller_left = attached.send(Err(error));
                 return;
             }
         };
-        let _caller_gone = attached.send(Ok(()));
+        let _caller_left = attached.send(Ok(()));
         let (taken, inputs) = mpsc::channel(1);
         let silent = tokio::select! {
             () = read(&engine, &exec, output, &events) => return,
@@ -70,9 +70,9 @@ pub async fn run_streaming(
         };
         kill(&engine, &container, &exec).await;
         if silent {
-            tracing::info!(container, exec, "a command was killed: its caller's client is gone");
+            tracing::info!(container, exec, "killed a command: its caller has disconnected");
             let error = format!("nothing came from the command's client for {} s: it was killed", SILENCE.as_secs());
-            let _full_or_gone = events.try_send(Err(DriverError::new(error)));
+            let _full_or_closed = events.try_send(Err(DriverError::new(error)));
         }
     });
     answer.await.map_err(|_| DriverError::new("the command was given up while it was started"))??;
@@ -123,7 +123,7 @@ async fn read(
         Err(error) => vec![Err(error)],
     };
     for event in last {
-        let _caller_gone = events.send(event).await;
+        let _caller_left = events.send(event).await;
     }
 }
 
@@ -159,14 +159,14 @@ async fn feed(
                 if terminal == ExecTerminal::Yes
                     && let Err(error) = engine.resize_exec(exec, height, width).await
                 {
-                    tracing::debug!(%error, "the terminal keeps its size");
+                    tracing::debug!(%error, "failed to resize the terminal");
                 }
                 Ok(())
             }
         };
         if let Err(error) = passed_on {
             // The command does not read; its end tells the caller the rest.
-            tracing::debug!(%error, "the command takes no more input");
+            tracing::debug!(%error, "the command does not read its input any more");
         }
     }
     // The stream must stay open: closing it would end the command's input.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_whose_heartbeats_stay_away_is_gone_after_half_a_minute() {
+    async fn a_client_whose_heartbeats_stop_was_removed_after_half_a_minute() {
         let resize = ExecInput::Resize(TerminalSize { height: 1, width: 1 });
         let (sender, mut received) = mpsc::channel(9);
         let began = Instant::now();

@@ -116,8 +116,8 @@ fn is_of(container: &str, path: &str) -> bool {
 /// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
 pub fn has_ended(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let of_what_is_gone = [Errno::NOENT, Errno::SRCH, Errno::NODEV];
-    Errno::from_io_error(error).is_some_and(|errno| of_what_is_gone.contains(&errno))
+    let of_what_was_removed = [Errno::NOENT, Errno::SRCH, Errno::NODEV];
+    Errno::from_io_error(error).is_some_and(|errno| of_what_was_removed.contains(&errno))
 }
 
 /// `/proc/<pid>/cgroup`; `None` where there is no such process.

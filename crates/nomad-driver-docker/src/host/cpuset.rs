@@ -33,7 +33,7 @@ const PERIOD: Duration = Duration::from_secs(3);
 pub struct Cpusets {
     followers: Arc<Followers>,
     keeper: OnceLock<Background>,
-    not_root_told: AtomicBool,
+    not_root_reported: AtomicBool,
 }
 
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Cpusets {
     /// What is to be told once a process, with the first task that would follow if only this were root.
     pub fn limitation(&self, task: &TaskConfig) -> Option<&'static str> {
         let limited = !rustix::process::geteuid().is_root() && shared_group(task).is_some();
-        (limited && !self.not_root_told.swap(true, Ordering::Relaxed)).then_some(NOT_ROOT)
+        (limited && !self.not_root_reported.swap(true, Ordering::Relaxed)).then_some(NOT_ROOT)
     }
 
     /// Has a container follow its task's shared group, given its first process. Only root may write what that takes.
@@ -94,7 +94,7 @@ impl Cpusets {
         self.followers.lock().insert(group.clone(), followed);
         self.keeper.get_or_init(|| {
             let followers = self.followers.clone();
-            Background::persevere("keeping tasks on their processors", move || keep(followers.clone()))
+            Background::persevere("keeping tasks on their processors", move || follow_all(followers.clone()))
         });
         self.followers.added.notify_one();
         Follower { group, followers: self.followers.clone() }
@@ -124,13 +124,15 @@ impl Followers {
             match fs::write(group.join("cpuset.cpus"), cpus) {
                 Ok(()) => followed.given.clone_from(cpus),
                 // It ended this moment, or the engine changes it; the next time decides.
-                Err(error) => tracing::debug!(group = %group.display(), %error, "a container keeps its processors"),
+                Err(error) => {
+                    tracing::debug!(group = %group.display(), %error, "failed to change a container's processors")
+                }
             }
         }
     }
 }
 
-async fn keep(followers: Arc<Followers>) {
+async fn follow_all(followers: Arc<Followers>) {
     loop {
         if followers.lock().is_empty() {
             followers.added.notified().await;

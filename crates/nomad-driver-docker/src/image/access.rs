@@ -25,7 +25,8 @@ pub(super) fn names(asked: &ImageReference, origins: &[String]) -> Vec<ImageRefe
 /// Why the image is not used.
 pub(super) fn refused(image: &str, error: &EngineError) -> DriverError {
     // Some engines answer that they have no credentials as they answer that nobody is there.
-    let why = if error.is_refusal() { "refuses it to this task" } else { "does not confirm that this task may use it" };
+    let why =
+        if error.is_rejection() { "refuses it to this task" } else { "does not confirm that this task may use it" };
     DriverError::recoverable(format!(
         "no access to image `{image}`, which is on this node: its registry {why}: {error}"
     ))

@@ -36,8 +36,8 @@ impl Before {
     }
 
     /// Whether the engine had the image, and would have less than that when the name goes.
-    pub(super) fn loses(&self, id: &str, name: &str) -> bool {
-        self.had(id, name) || self.images.get(id).is_some_and(|had| had.lose_by(name))
+    pub(super) fn removal_would_take(&self, id: &str, name: &str) -> bool {
+        self.had(id, name) || self.images.get(id).is_some_and(|had| had.removal_would_take_others(name))
     }
 }
 
@@ -50,8 +50,8 @@ mod tests {
         let names = Names::of(&["app:1".to_owned()], &[]);
         let before = Before { named: None, images: HashMap::from([("sha256:1".to_owned(), names)]) };
 
-        assert!(before.had("sha256:1", "sha256:1") && before.loses("sha256:1", "sha256:1"));
-        assert!(before.had("sha256:1", "app:1") && !before.loses("sha256:1", "app:2"));
-        assert!(!before.had("sha256:2", "app:1") && !before.loses("sha256:2", "app:1"));
+        assert!(before.had("sha256:1", "sha256:1") && before.removal_would_take("sha256:1", "sha256:1"));
+        assert!(before.had("sha256:1", "app:1") && !before.removal_would_take("sha256:1", "app:2"));
+        assert!(!before.had("sha256:2", "app:1") && !before.removal_would_take("sha256:2", "app:1"));
     }
 }

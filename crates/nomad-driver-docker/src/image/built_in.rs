@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
-use super::{Images, LocalImage, before::Before, brought};
+use super::{Images, LocalImage, before::Before, pulled_by_us};
 use engine::{EngineError, ImageConfig, InspectedImage};
 
 /// Its name; `build.rs` gives the archive the same.
@@ -34,7 +34,7 @@ impl Images {
         }
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content, drop).await.map_err(failed)?;
-        let found = brought(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)?;
+        let found = pulled_by_us(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)?;
         if self.is_built_in(&found.id).await.map_err(failed)? {
             return Ok(found);
         }

@@ -51,7 +51,7 @@ struct Book {
     /// After what time without use an image goes; `None` is never.
     delay: Option<Duration>,
     /// Names whose images stay, for a person asked for them; in their canonical form.
-    kept: BTreeSet<String>,
+    pinned: BTreeSet<String>,
     ledger: Option<Ledger>,
 }
 
@@ -113,11 +113,11 @@ impl Leases {
 
     /// Removes no image from now on that goes by one of these names. They replace those of the last call. An image that is
     /// just being removed is gone when this returns.
-    pub(super) async fn keep(&self, names: &[String]) {
+    pub(super) async fn pin(&self, names: &[String]) {
         let removals: Vec<_> = {
             let mut book = self.book();
-            book.kept = names.iter().map(|name| canonical(name)).collect();
-            let removal = |image: &Image| image.removal.clone().filter(|_| book.is_kept(image));
+            book.pinned = names.iter().map(|name| canonical(name)).collect();
+            let removal = |image: &Image| image.removal.clone().filter(|_| book.is_pinned(image));
             book.images.values().filter_map(removal).collect()
         };
         self.0.changed.notify_one();
@@ -127,12 +127,12 @@ impl Leases {
     }
 
     /// The names whose images stay, for a person asked for them.
-    pub(super) fn kept(&self) -> BTreeSet<String> {
-        self.book().kept.clone()
+    pub(super) fn pinned(&self) -> BTreeSet<String> {
+        self.book().pinned.clone()
     }
 
     /// Whether this driver brought an image, by that name.
-    pub(super) fn has_brought(&self, id: &str, name: &str) -> bool {
+    pub(super) fn has_pulled(&self, id: &str, name: &str) -> bool {
         let name = canonical(name);
         self.book().images.get(id).is_some_and(|image| image.names.iter().any(|own| canonical(own) == name))
     }
@@ -187,16 +187,16 @@ impl Leases {
     }
 
     /// Notes that this driver brought an image, under a name. `before` is what the engine had when that began.
-    pub(super) fn brought(&self, id: &str, name: &str, before: &Before) {
+    pub(super) fn pulled_by_us(&self, id: &str, name: &str, before: &Before) {
         let mut book = self.book();
         let noted = book.images.get(id).map(|image| &image.names).filter(|names| !names.is_empty());
         let of_somebody_else = match noted {
             // Also one that a parallel pull of this driver brought just before the engine was asked what it has.
             Some(names) => !names.contains(name) && before.had(id, name),
-            None => before.loses(id, name),
+            None => before.removal_would_take(id, name),
         };
         // What is kept for a person is as good as brought by him.
-        if book.delay.is_none() || of_somebody_else || book.kept.contains(&canonical(name)) {
+        if book.delay.is_none() || of_somebody_else || book.pinned.contains(&canonical(name)) {
             return;
         }
         let image = book.images.entry(id.to_owned()).or_default();
@@ -204,7 +204,7 @@ impl Leases {
         if image.leases == 0 {
             image.idle = Some(Instant::now());
         }
-        book.keep();
+        book.persist();
         drop(book);
         self.0.changed.notify_one();
     }
@@ -221,7 +221,7 @@ impl Leases {
         let image = book.images.get_mut(id).filter(|image| image.names.contains(name));
         if let (Some(image), Some(former)) = (image, former) {
             image.replaced.insert(name.to_owned(), former);
-            book.keep();
+            book.persist();
         }
     }
 
@@ -242,7 +242,7 @@ impl Leases {
                 book.images.entry(id).and_modify(|image| image.replaced.extend(names));
             }
             book.ledger = Some(ledger);
-            book.keep();
+            book.persist();
         }
         loop {
             let (id, names, ended) = self.due().await;
@@ -254,8 +254,8 @@ impl Leases {
             self.book().end_removal(&id, &outcome);
             drop(ended);
             match outcome {
-                Ok(()) => tracing::info!(image = id, ?names, "removed an image that no task has used of late"),
-                Err(reason) => tracing::debug!(image = id, ?names, reason, "an image stays for now"),
+                Ok(()) => tracing::info!(image = id, ?names, "removed an unused image"),
+                Err(reason) => tracing::debug!(image = id, ?names, reason, "an image is not removed yet"),
             }
         }
     }
@@ -302,16 +302,16 @@ impl Drop for Lease {
 impl Book {
     fn due(&self, image: &Image) -> Option<Instant> {
         let idle = image.idle.filter(|_| image.leases == 0 && image.removal.is_none() && !image.names.is_empty())?;
-        Some(idle + self.delay.filter(|_| !self.is_kept(image))?)
+        Some(idle + self.delay.filter(|_| !self.is_pinned(image))?)
     }
 
-    fn is_kept(&self, image: &Image) -> bool {
-        image.names.iter().any(|name| self.kept.contains(&canonical(name)))
+    fn is_pinned(&self, image: &Image) -> bool {
+        image.names.iter().any(|name| self.pinned.contains(&canonical(name)))
     }
 
     fn fate(&self, image: &Image, now: Instant) -> Fate {
         match self.delay {
-            _ if self.is_kept(image) => Fate::Kept(Kept::Prefetched),
+            _ if self.is_pinned(image) => Fate::Kept(Kept::Prefetched),
             None => Fate::Kept(Kept::CleanupOff),
             Some(_) if image.names.is_empty() => Fate::Kept(Kept::Found),
             Some(_) if self.ledger.is_none() => Fate::Kept(Kept::Unattended),
@@ -344,13 +344,13 @@ impl Book {
             let wait = TRY_AGAIN.saturating_sub(self.delay.unwrap_or_default());
             image.idle = Some(Instant::now() + wait);
         }
-        self.keep();
+        self.persist();
     }
 
-    fn keep(&self) {
+    fn persist(&self) {
         if let Some(ledger) = &self.ledger {
-            let brought = self.images.iter().filter(|(_, image)| !image.names.is_empty());
-            ledger.write(brought.map(|(id, image)| (id.as_str(), &image.names)));
+            let pulled_by_us = self.images.iter().filter(|(_, image)| !image.names.is_empty());
+            ledger.write(pulled_by_us.map(|(id, image)| (id.as_str(), &image.names)));
             let took = self.images.iter().filter(|(_, image)| !image.replaced.is_empty());
             let took: Replaced = took.map(|(id, image)| (id.clone(), image.replaced.clone())).collect();
             replaced::write(&replaced::beside(ledger.path()), &took);

@@ -13,7 +13,7 @@ use crate::host::atomic_file;
 use engine::EngineName;
 
 /// The images by id, each with the names by which it was brought.
-type Brought = BTreeMap<String, BTreeSet<String>>;
+type PulledByUs = BTreeMap<String, BTreeSet<String>>;
 
 /// Bytes of the largest ledger that is read: some ten thousand images.
 const LARGEST: u64 = 16 << 20;
@@ -44,10 +44,10 @@ impl Ledger {
     }
 
     /// The images' ids, each with the names by which it was brought.
-    pub(super) fn read(&self) -> Brought {
+    pub(super) fn read(&self) -> PulledByUs {
         let failed = |error: io::Error| {
             if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(ledger = %self.0.display(), %error, "images of earlier tasks are not known and stay");
+                tracing::warn!(ledger = %self.0.display(), %error, "failed to read the record of pulled images; images of earlier tasks are not removed");
             }
             BTreeMap::new()
         };
@@ -60,7 +60,7 @@ impl Ledger {
         let content = serde_json::to_vec_pretty(&images).map_err(io::Error::from);
         let written = content.and_then(|content| atomic_file::replace(&self.0, &content));
         if let Err(error) = &written {
-            tracing::warn!(ledger = %self.0.display(), %error, "after a restart some images will not be known, and stay");
+            tracing::warn!(ledger = %self.0.display(), %error, "failed to record pulled images; some are not removed after a restart");
         }
         written.is_ok()
     }
@@ -74,12 +74,12 @@ mod tests {
         EngineName { now: now.to_owned(), former: "AB-CD".to_owned() }
     }
 
-    fn brought(images: &[(&str, &str)]) -> Brought {
+    fn pulled_by_us(images: &[(&str, &str)]) -> PulledByUs {
         let owned = |(id, name): &(&str, &str)| ((*id).to_owned(), BTreeSet::from([(*name).to_owned()]));
         images.iter().map(owned).collect()
     }
 
-    fn write(ledger: &Ledger, images: &Brought) {
+    fn write(ledger: &Ledger, images: &PulledByUs) {
         assert!(ledger.write(images.iter().map(|(id, names)| (id.as_str(), names))));
     }
 
@@ -87,7 +87,7 @@ mod tests {
     fn what_was_written_is_read_and_what_is_spoiled_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(directory.path(), &engine("AB-CD-1"));
-        let images = brought(&[("sha256:1", "app:1")]);
+        let images = pulled_by_us(&[("sha256:1", "app:1")]);
 
         assert_eq!(ledger.read(), BTreeMap::new());
         write(&ledger, &images);
@@ -102,20 +102,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let former = directory.path().join("images/AB-CD.json");
         let by_former_name = Ledger(former.clone());
-        write(&by_former_name, &brought(&[("sha256:1", "app:1")]));
+        write(&by_former_name, &pulled_by_us(&[("sha256:1", "app:1")]));
 
         let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
         let other = Ledger::new(directory.path(), &engine("AB-CD-2"));
-        write(&other, &brought(&[("sha256:2", "app:2")]));
+        write(&other, &pulled_by_us(&[("sha256:2", "app:2")]));
 
-        assert_eq!(first.read(), brought(&[("sha256:1", "app:1")]));
-        assert_eq!(other.read(), brought(&[("sha256:2", "app:2")]));
+        assert_eq!(first.read(), pulled_by_us(&[("sha256:1", "app:1")]));
+        assert_eq!(other.read(), pulled_by_us(&[("sha256:2", "app:2")]));
         assert!(!former.exists());
 
         // As after a way back to an earlier version and forth again.
-        write(&by_former_name, &brought(&[("sha256:3", "app:3")]));
+        write(&by_former_name, &pulled_by_us(&[("sha256:3", "app:3")]));
         let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
-        assert_eq!(first.read(), brought(&[("sha256:1", "app:1"), ("sha256:3", "app:3")]));
+        assert_eq!(first.read(), pulled_by_us(&[("sha256:1", "app:1"), ("sha256:3", "app:3")]));
         assert!(!former.exists());
     }
 }

@@ -20,20 +20,22 @@ impl Images {
         let uncollected = (!self.leases.collects_garbage()).then(|| (own.to_owned(), None));
         let asked = state_dirs.into_iter().map(|directory| (directory.clone(), Some(directory)));
         for (directory, of) in uncollected.into_iter().chain(asked) {
-            let brought = Ledger::new(&directory, &engine).read();
+            let pulled_by_us = Ledger::new(&directory, &engine).read();
             let fate = Fate::Kept(Kept::Unattended);
-            known.extend(brought.into_iter().map(|(id, names)| (Known { id, names, used: false, fate }, of.clone())));
+            known.extend(
+                pulled_by_us.into_iter().map(|(id, names)| (Known { id, names, used: false, fate }, of.clone())),
+            );
         }
 
-        let mut kept = self.kept().await?;
+        let mut pinned = self.pinned().await?;
         let mut listed = Vec::new();
         for (Known { id, names, used, fate }, state_dir) in known {
             let Some(found) = self.look_up(&id).await? else { continue };
-            let fate = if kept.remove(&id).is_some() { Fate::Kept(Kept::Prefetched) } else { fate };
+            let fate = if pinned.remove(&id).is_some() { Fate::Kept(Kept::Prefetched) } else { fate };
             let names = if named(&found).is_empty() { names.into_iter().collect() } else { named(&found) };
             listed.push(Listed { image: image(id, names, &found, used, fate), state_dir });
         }
-        for (id, found) in kept {
+        for (id, found) in pinned {
             let image = image(id, named(&found), &found, false, Fate::Kept(Kept::Prefetched));
             listed.push(Listed { image, state_dir: None });
         }
@@ -41,14 +43,14 @@ impl Images {
     }
 
     /// The images that are kept for a person and are here, by id.
-    async fn kept(&self) -> Result<BTreeMap<String, InspectedImage>, EngineError> {
-        let mut kept = BTreeMap::new();
-        for name in self.leases.kept() {
+    async fn pinned(&self) -> Result<BTreeMap<String, InspectedImage>, EngineError> {
+        let mut pinned = BTreeMap::new();
+        for name in self.leases.pinned() {
             if let Some(found) = self.look_up(&name).await? {
-                kept.insert(found.id.clone(), found);
+                pinned.insert(found.id.clone(), found);
             }
         }
-        Ok(kept)
+        Ok(pinned)
     }
 
     async fn look_up(&self, image: &str) -> Result<Option<InspectedImage>, EngineError> {

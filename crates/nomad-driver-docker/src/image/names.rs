@@ -33,7 +33,7 @@ impl Names {
     }
 
     /// Whether there would be fewer of them if this name were added and taken away again.
-    pub(super) fn lose_by(&self, name: &str) -> bool {
+    pub(super) fn removal_would_take_others(&self, name: &str) -> bool {
         let Some(reference) = ImageReference::parse(name) else { return true };
         let here = |names: &[ImageReference]| names.iter().any(|name| name.is_beside(&reference));
         let digests_here = here(&self.digests) || here(&self.pulled);
@@ -45,9 +45,9 @@ impl Names {
         let Some(name) = ImageReference::parse(name) else { return false };
         let ours: Vec<_> = ours.iter().map(|name| canonical(name)).collect();
         let own = || self.tags.iter().chain(&self.pulled);
-        let goes = |other: &ImageReference| other.is_beside(&name) && other.is_digest() != name.is_digest();
+        let is_removed = |other: &ImageReference| other.is_beside(&name) && other.is_digest() != name.is_digest();
         own().any(|other| other.canonical() == name.canonical())
-            && own().any(|other| goes(other) && !ours.contains(&other.canonical()))
+            && own().any(|other| is_removed(other) && !ours.contains(&other.canonical()))
     }
 
     /// Whether there are none but digests that came with `ours`.
@@ -86,33 +86,39 @@ mod tests {
     #[test]
     fn a_digest_alone_and_no_name_at_all_are_lost_by_a_new_name() {
         for there in [&["r.test/app@"][..], &["r.test/app+"], &["other@"], &["other+"], &["<none>:<none>"], &[]] {
-            assert!(names(there).lose_by("r.test/app:1"), "{there:?}");
+            assert!(names(there).removal_would_take_others("r.test/app:1"), "{there:?}");
             assert!(!names(there).has("r.test/app:1"), "{there:?}");
         }
         for digest in ["r.test/app@", "r.test/app+"] {
-            assert!(names(&["other:1", digest]).lose_by("r.test/app:1"), "the digest goes with the tag");
+            assert!(
+                names(&["other:1", digest]).removal_would_take_others("r.test/app:1"),
+                "the digest goes with the tag"
+            );
         }
     }
 
     #[test]
-    fn nothing_is_lost_by_a_new_name_where_another_keeps_it() {
+    fn nothing_is_lost_by_a_new_name_where_another_holds_it() {
         for there in
             [&["other:1"][..], &["r.test/app:2", "r.test/app@"], &["other:1", "other@"], &["other:1", "other+"]]
         {
-            assert!(!names(there).lose_by("r.test/app:1"), "{there:?}");
+            assert!(!names(there).removal_would_take_others("r.test/app:1"), "{there:?}");
         }
     }
 
     #[test]
     fn a_name_is_known_in_every_spelling() {
         for name in ["app", "docker.io/library/app:latest"] {
-            assert!(names(&["app:latest"]).has(name) && names(&["app:latest"]).lose_by(name), "{name}");
+            assert!(
+                names(&["app:latest"]).has(name) && names(&["app:latest"]).removal_would_take_others(name),
+                "{name}"
+            );
         }
         assert!(names(&["app@"]).has(&spelled("app:1@")) && names(&["app+"]).has(&spelled("app:1@")));
     }
 
     #[test]
-    fn a_digest_that_somebody_else_pulled_goes_with_a_tag_and_his_tag_with_a_digest() {
+    fn a_digest_that_somebody_else_pulled_is_removed_with_a_tag_and_his_tag_with_a_digest() {
         for (there, name) in [(["app:1", "app+"], "app:1"), (["docker.io/library/app:1", "app+"], "app+")] {
             assert!(names(&there).lose_with(&spelled(name), &ours(&[name])), "{name}");
             assert!(!names(&there).lose_with(&spelled(name), &ours(&["app:1", "app+"])), "{name}: both are ours");

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(120);
 /// What one task's owner was told of a pull so far.
 #[derive(Debug)]
 pub(super) struct Notices {
-    told: Told,
+    reported: Told,
     due: Instant,
     pause: Duration,
 }
@@ -44,7 +44,7 @@ pub(super) enum Notice {
 
 impl Notices {
     pub(super) fn new(now: Instant) -> Self {
-        Self { told: Told::Nothing, due: now + FIRST, pause: FIRST }
+        Self { reported: Told::Nothing, due: now + FIRST, pause: FIRST }
     }
 
     /// When there may be something to tell though nothing has changed.
@@ -54,23 +54,23 @@ impl Notices {
 
     /// What to tell now.
     pub(super) fn of(&mut self, state: &PullState, now: Instant) -> Option<Notice> {
-        match (state, self.told) {
-            (PullState::Queued { place }, Told::Nothing) => Some(self.tell_place(*place)),
-            (PullState::Queued { place }, told) => {
-                (self.is_due(now) && told != Told::Place(*place)).then(|| self.tell_place(*place))
+        match (state, self.reported) {
+            (PullState::Queued { place }, Told::Nothing) => Some(self.report_place(*place)),
+            (PullState::Queued { place }, reported) => {
+                (self.is_due(now) && reported != Told::Place(*place)).then(|| self.report_place(*place))
             }
             (PullState::Pulling { since, progress }, Told::Downloading) => {
                 self.is_due(now).then(|| Notice::Progress(progress.describe(now - *since)))
             }
             (PullState::Pulling { .. }, Told::Nothing | Told::Place(_)) => {
-                *self = Self { told: Told::Downloading, ..Self::new(now) };
+                *self = Self { reported: Told::Downloading, ..Self::new(now) };
                 Some(Notice::Downloading)
             }
         }
     }
 
-    fn tell_place(&mut self, place: usize) -> Notice {
-        self.told = Told::Place(place);
+    fn report_place(&mut self, place: usize) -> Notice {
+        self.reported = Told::Place(place);
         Notice::Queued { place }
     }
 
@@ -91,7 +91,7 @@ mod tests {
     use crate::image::Progress;
 
     /// The seconds at which something is told, where the state is looked at every second.
-    fn told(seconds: u64, state: impl Fn(u64) -> PullState) -> Vec<(u64, Notice)> {
+    fn reported(seconds: u64, state: impl Fn(u64) -> PullState) -> Vec<(u64, Notice)> {
         let begin = Instant::now();
         let mut notices = Notices::new(begin);
         let of = |second| Some((second, notices.of(&state(second), begin + Duration::from_secs(second))?));
@@ -99,18 +99,18 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_hears_of_a_pull_at_once_after_ten_seconds_and_ever_more_seldom() {
+    fn an_owner_is_notified_of_a_pull_at_once_after_ten_seconds_and_ever_more_seldom() {
         let since = Instant::now();
 
-        let told = told(600, |_| PullState::Pulling { since, progress: Progress::default() });
+        let reported = reported(600, |_| PullState::Pulling { since, progress: Progress::default() });
 
         let progress = |second| (second, Notice::Progress("No progress".to_owned()));
-        assert_eq!(told[0], (0, Notice::Downloading));
-        assert_eq!(told[1..], [10, 30, 70, 150, 270, 390, 510].map(progress));
+        assert_eq!(reported[0], (0, Notice::Downloading));
+        assert_eq!(reported[1..], [10, 30, 70, 150, 270, 390, 510].map(progress));
     }
 
     #[test]
-    fn a_place_in_the_queue_is_told_at_once_and_again_where_it_has_changed_meanwhile() {
+    fn a_place_in_the_queue_is_reported_at_once_and_again_where_it_has_changed_meanwhile() {
         let since = Instant::now();
         let state = |second| match second {
             0..5 => PullState::Queued { place: 9 },
@@ -119,9 +119,9 @@ mod tests {
             _ => PullState::Pulling { since, progress: Progress::default() },
         };
 
-        let told = told(105, state);
+        let reported = reported(105, state);
 
         let queued = |second, place| (second, Notice::Queued { place });
-        assert_eq!(told, [queued(0, 9), queued(10, 7), queued(70, 2), (100, Notice::Downloading)]);
+        assert_eq!(reported, [queued(0, 9), queued(10, 7), queued(70, 2), (100, Notice::Downloading)]);
     }
 }

@@ -60,7 +60,7 @@ pub(super) enum PullError {
 pub(super) async fn follow(
     messages: impl Stream<Item = Result<PullMessage, EngineError>>,
     silence: Duration,
-    tell: impl Fn(&Progress),
+    report: impl Fn(&Progress),
 ) -> Result<(), PullError> {
     pin_mut!(messages);
     let begin = Instant::now();
@@ -70,7 +70,7 @@ pub(super) async fn follow(
             Ok(None) => return Ok(()),
             Ok(Some(message)) => {
                 progress.take(&message?);
-                tell(&progress);
+                report(&progress);
             }
             Err(_) => {
                 tracing::error!("image pull aborted due to inactivity");
@@ -104,15 +104,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pull_that_is_slow_but_not_silent_comes_to_its_end_and_each_message_is_told() {
-        let told = RefCell::new(Vec::new());
+    async fn a_pull_that_is_slow_but_not_silent_comes_to_its_end_and_each_message_is_reported() {
+        let reported = RefCell::new(Vec::new());
 
         let pulled = follow(messages(60, Duration::from_secs(59)), SILENCE, |progress| {
-            told.borrow_mut().push(progress.layers.len());
+            reported.borrow_mut().push(progress.layers.len());
         });
 
         assert!(pulled.await.is_ok());
-        assert_eq!(told.into_inner(), [1; 60]);
+        assert_eq!(reported.into_inner(), [1; 60]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_engines_own_error_is_told_in_its_words() {
+    async fn the_engines_own_error_is_reported_in_its_words() {
         let cause = EngineError::Stream("manifest unknown".into());
         let failed = cause;
 

@@ -18,10 +18,11 @@ use tokio::{
 use super::{
     LocalImage,
     before::Before,
-    brought, inspect_failed,
+    inspect_failed,
     lease::Leases,
     progress::Progress,
     pull::{PullError, PullState, follow},
+    pulled_by_us,
     queue::{Queue, Ticket},
 };
 use crate::reference::ImageReference;
@@ -163,7 +164,7 @@ impl Wanted {
         ticket.turn(|place| set(PullState::Queued { place })).await;
         set(PullState::begun(Instant::now()));
         let before = Before::look(engine, leases, &image).await.map_err(Failed::Look)?;
-        let tell = |now: &Progress| {
+        let report = |now: &Progress| {
             status.send_modify(|status| {
                 if let Status::UnderWay(PullState::Pulling { progress, .. }) = status {
                     progress.clone_from(now);
@@ -172,10 +173,10 @@ impl Wanted {
         };
         let pulling = async {
             let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials);
-            follow(messages, silence, tell).await
+            follow(messages, silence, report).await
         };
         pulling.await.map_err(Failed::Pull)?;
-        let found = brought(engine, leases, &image, &before).await.map_err(Failed::Look)?;
+        let found = pulled_by_us(engine, leases, &image, &before).await.map_err(Failed::Look)?;
         let downloaded = match &*status.borrow() {
             Status::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
             _ => 0,
@@ -187,7 +188,7 @@ impl Wanted {
 
 impl Failed {
     /// In the words that hosts know, with the image's name as the task has it.
-    fn told(&self, image: &str) -> DriverError {
+    fn reported(&self, image: &str) -> DriverError {
         match self {
             Self::Look(error) => inspect_failed(error),
             Self::Pull(error) => DriverError::recoverable(format!("Failed to pull `{image}`: {error}")),
@@ -206,7 +207,7 @@ impl Pull {
         &self,
         image: &str,
         whole: Duration,
-        mut hear: impl FnMut(&PullState, Instant) -> Instant,
+        mut on_state: impl FnMut(&PullState, Instant) -> Instant,
     ) -> Result<LocalImage, DriverError> {
         let mut status = self.status.clone();
         let mut begun = None;
@@ -216,20 +217,20 @@ impl Pull {
                 Status::Ended(result) => {
                     if begun.is_none() {
                         // It was over before this one looked; that it began is told all the same.
-                        hear(&PullState::begun(now), now);
+                        on_state(&PullState::begun(now), now);
                     }
-                    let found = result.clone().map_err(|failed| failed.told(image))?;
+                    let found = result.clone().map_err(|failed| failed.reported(image))?;
                     return Ok(LocalImage { name: image.to_owned(), ..found });
                 }
                 Status::UnderWay(state) => {
-                    let next = hear(state, now);
+                    let next = on_state(state, now);
                     match state {
                         PullState::Queued { .. } => Some(next),
                         PullState::Pulling { since, progress } => {
                             let end = *begun.get_or_insert(now) + whole;
                             if now >= end {
                                 let late = PullError::Late { whole, state: progress.describe(now - *since) };
-                                return Err(Failed::Pull(late).told(image));
+                                return Err(Failed::Pull(late).reported(image));
                             }
                             Some(next.min(end))
                         }

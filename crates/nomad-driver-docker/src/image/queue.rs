@@ -133,17 +133,17 @@ impl Queue {
 
 impl Ticket {
     /// Waits until it may pull. `tell` hears its place, from 1 on, each time that it is another.
-    pub(super) async fn turn(&self, tell: impl Fn(usize)) {
+    pub(super) async fn turn(&self, report: impl Fn(usize)) {
         let mut line = self.queue.0.subscribe();
-        let mut told = 0;
+        let mut reported = 0;
         loop {
             let place = line.borrow_and_update().place(self.number);
             if place == 0 {
                 return;
             }
-            if place != told {
-                told = place;
-                tell(place);
+            if place != reported {
+                reported = place;
+                report(place);
             }
             if line.changed().await.is_err() {
                 return;
@@ -175,8 +175,8 @@ mod tests {
     async fn those_behind_move_up_when_one_leaves_and_whoever_gives_up_leaves() {
         let queue = Queue::new(2);
         let [first, second, third, fourth, fifth] = [(); 5].map(|()| queue.enter("job"));
-        let told = RefCell::new(Vec::new());
-        let mut waiting = Box::pin(fifth.turn(|place| told.borrow_mut().push(place)));
+        let reported = RefCell::new(Vec::new());
+        let mut waiting = Box::pin(fifth.turn(|place| reported.borrow_mut().push(place)));
 
         assert!(first.turn(|_| {}).now_or_never().is_some() && second.turn(|_| {}).now_or_never().is_some());
         assert!(third.turn(|_| {}).now_or_never().is_none());
@@ -189,7 +189,7 @@ mod tests {
         drop(second);
 
         assert!(poll!(&mut waiting).is_ready());
-        assert_eq!(*told.borrow(), [3, 2, 1]);
+        assert_eq!(*reported.borrow(), [3, 2, 1]);
     }
 
     #[tokio::test]
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_has_every_place_keeps_no_other_job_waiting_and_the_one_that_pulls_least_is_next() {
+    async fn a_job_that_has_every_place_lets_every_other_job_pull_and_the_one_that_pulls_least_is_next() {
         let queue = Queue::new(2);
         let begins = |ticket: &Ticket| ticket.turn(|_| {}).now_or_never().is_some();
         let greedy = [(); 5].map(|()| queue.enter("greedy"));

@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path) -> Replaced {
     let read = atomic_file::read(path, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
     read.unwrap_or_else(|error: io::Error| {
         if error.kind() != io::ErrorKind::NotFound {
-            tracing::warn!(file = %path.display(), %error, "names that archives took are not given back");
+            tracing::warn!(file = %path.display(), %error, "failed to read which names archives took; they are not given back");
         }
         Replaced::new()
     })
@@ -42,7 +42,7 @@ pub(super) fn write(path: &Path, replaced: &Replaced) {
     }
     let written = serde_json::to_vec(replaced).map_err(io::Error::from);
     if let Err(error) = written.and_then(|content| atomic_file::replace(path, &content)) {
-        tracing::warn!(file = %path.display(), %error, "after a restart names that archives took are not given back");
+        tracing::warn!(file = %path.display(), %error, "failed to record names that archives took; they are not given back after a restart");
     }
 }
 
@@ -53,9 +53,11 @@ pub(super) async fn give_back(engine: &Engine, name: &str, former: &str) {
         return;
     };
     match engine.tag_image(former, &reference.qualified(), reference.tag()).await {
-        Ok(()) => tracing::info!(image = former, name, "has the name again that an archive's image had taken"),
+        Ok(()) => {
+            tracing::info!(image = former, name, "gave the image its name back that an archive's image had taken")
+        }
         Err(error) => {
-            tracing::warn!(image = former, name, %error, "a name that an archive's image took is not given back");
+            tracing::warn!(image = former, name, %error, "failed to give an image its name back that an archive's image had taken");
         }
     }
 }

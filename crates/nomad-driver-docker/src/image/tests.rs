@@ -114,10 +114,10 @@ async fn ensure_all(requests: &[ImageRequest]) -> (Vec<Result<LocalImage, Driver
     let (engine, state, _serving) = fake(directory.path());
     let events = TaskEvents::default();
     let is_begun = |event: &TaskEvent| std::future::ready(event.message == "Downloading image");
-    let told = events.subscribe().filter(is_begun).take(requests.len());
+    let reported = events.subscribe().filter(is_begun).take(requests.len());
     let images = Images::new(engine, events);
     let release = async {
-        told.for_each(|_| std::future::ready(())).await;
+        reported.for_each(|_| std::future::ready(())).await;
         state.send_modify(|fake| fake.released = true);
     };
     let all = join_all(requests.iter().map(|request| images.ensure(request)));
@@ -158,7 +158,7 @@ async fn nobody_gets_an_image_by_the_credentials_of_another() {
 }
 
 #[tokio::test]
-async fn a_pull_that_nobody_waits_for_any_more_is_ended_and_another_begins_anew() {
+async fn a_pull_that_nobody_waits_for_any_more_is_ended_and_another_begins_again() {
     let directory = tempfile::tempdir().unwrap();
     let (engine, state, _serving) = fake(directory.path());
     let images = Images::new(engine, TaskEvents::default());

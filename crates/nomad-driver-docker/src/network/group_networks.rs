@@ -272,7 +272,7 @@ impl GroupNetworks {
         network.stop_supervising();
         let named = spec.and_then(|mut spec| spec.labels.remove(SANDBOX_CONTAINER)).filter(|id| !id.is_empty());
         // Hosts ask for it once.
-        let removed = persist(|| self.remove(alloc, named.as_deref())).await;
+        let removed = persist(&name(alloc), || self.remove(alloc, named.as_deref())).await;
         removed.map_err(|error| failed("failed to remove pause container", &error))?;
         if let Err(error) = PersistentNamespace::of(alloc).remove() {
             tracing::warn!(%alloc, %error, "failed to remove the namespace of a removed network");

@@ -68,7 +68,7 @@ impl Ledger {
         let Some(path) = self.path(alloc) else { return };
         let content = serde_json::to_vec(entry).map_err(io::Error::from);
         if let Err(error) = content.and_then(|content| atomic_file::replace(&path, &content)) {
-            tracing::warn!(ledger = %path.display(), %error, "a network stays if nobody asks for its end");
+            tracing::warn!(ledger = %path.display(), %error, "failed to write the network's record; the network is kept unless Nomad asks for its removal");
         }
     }
 
@@ -210,11 +210,11 @@ mod tests {
         ledger.note_joined(&joined(&alloc_dir));
         let there = seen();
         fs::remove_dir(&alloc_dir).unwrap();
-        let gone = seen();
+        let removed = seen();
         fs::remove_dir(alloc_dir.parent().unwrap()).unwrap();
         let unmounted = seen();
 
-        assert_eq!((there, gone, unmounted), (Directory::There, Directory::Gone, Directory::Hidden));
+        assert_eq!((there, removed, unmounted), (Directory::There, Directory::Removed, Directory::Hidden));
     }
 
     #[test]
@@ -229,10 +229,10 @@ mod tests {
         }
         let seen = |alloc: &str, pause: Option<&str>| ledger.directory(&alloc.into(), &node, pause);
 
-        assert_eq!([seen("living", None), seen("over", None)], [Directory::There, Directory::Gone]);
+        assert_eq!([seen("living", None), seen("over", None)], [Directory::There, Directory::Removed]);
         assert_eq!([seen("others", None), seen("early", None)], [Directory::Unknown; 2]);
         // Its entry is lost.
-        assert_eq!([seen("lost", Some("here")), seen("lost", Some("there"))], [Directory::Gone, Directory::Unknown]);
+        assert_eq!([seen("lost", Some("here")), seen("lost", Some("there"))], [Directory::Removed, Directory::Unknown]);
         assert_eq!(seen("../alloc", Some("here")), Directory::Unknown);
         assert_eq!(ledger.directory(&"over".into(), &Identity::default(), Some("")), Directory::Unknown);
         let without_allocs = Identity { id: "here".to_owned(), ..Identity::default() };

@@ -27,7 +27,7 @@ pub enum Directory {
     /// It is there.
     There,
     /// It is not, and others may still be beside it.
-    Gone,
+    Removed,
     /// What it would be in is not there either, as on a disk that is not mounted.
     Hidden,
     /// Nobody knows where it would be.
@@ -40,7 +40,7 @@ impl Directory {
         match fs::symlink_metadata(path) {
             Ok(_) => Self::There,
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
-                Self::Gone
+                Self::Removed
             }
             Err(_) => Self::Hidden,
         }
@@ -51,13 +51,13 @@ impl Left {
     /// Whether the allocation is over. `grace` is how old its network must be.
     pub fn is_over(self, grace: Duration) -> bool {
         let is_used = self.tasks || self.running;
-        let is_gone = match self.directory {
+        let was_removed = match self.directory {
             Directory::There | Directory::Hidden => false,
-            Directory::Gone => true,
+            Directory::Removed => true,
             // An entry alone, of a network that never came to be or went without a word.
             Directory::Unknown => !self.pause,
         };
-        !is_used && is_gone && self.age >= grace
+        !is_used && was_removed && self.age >= grace
     }
 }
 
@@ -67,16 +67,16 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(300);
 
-    const OVER: Left = Left { tasks: false, running: false, pause: true, directory: Directory::Gone, age: GRACE };
+    const OVER: Left = Left { tasks: false, running: false, pause: true, directory: Directory::Removed, age: GRACE };
 
     #[test]
-    fn an_allocation_is_over_when_nothing_of_it_lives_and_its_directory_is_gone() {
+    fn an_allocation_is_over_when_nothing_of_it_lives_and_its_directory_was_removed() {
         assert!(OVER.is_over(GRACE));
         assert!(Left { pause: false, ..OVER }.is_over(GRACE));
     }
 
     #[test]
-    fn any_sign_of_life_keeps_the_network() {
+    fn any_sign_of_life_holds_the_network() {
         for living in [
             Left { tasks: true, ..OVER },
             Left { running: true, ..OVER },

@@ -77,7 +77,7 @@ pub(super) async fn find(
     if is_of(&named, alloc, node) {
         return Ok(Some(named));
     }
-    tracing::warn!(%alloc, container = named.id, "somebody else's container has the name of a pause container");
+    tracing::warn!(%alloc, container = named.id, "another container has the name of a pause container");
     let listed = engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
     let own = listed.into_iter().filter(|found| is_pause_of(found, alloc) && found.is_running());
     for id in own.map(|found| found.id) {

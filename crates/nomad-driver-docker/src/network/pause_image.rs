@@ -33,7 +33,7 @@ impl PauseImage {
         }
         match Self::built_in(images).await {
             Ok(image) => {
-                let notice = format!("The network is kept by the built-in image {PAUSE_IMAGE}: {failed}");
+                let notice = format!("The network uses the built-in image {PAUSE_IMAGE}: {failed}");
                 tracing::warn!("{notice}");
                 Ok(Self { notice: Some(notice), ..image })
             }
@@ -70,7 +70,7 @@ async fn operators(images: &Images, settings: &Settings) -> Result<LocalImage, D
     let mut image = images.ensure(&request).await?;
     let is_noted = pulled.has(&image.id, &request.image);
     let is_new = image.downloaded.is_some();
-    if !is_noted && !is_new && images.has_brought(&image.id, &request.image) {
+    if !is_noted && !is_new && images.has_pulled(&image.id, &request.image) {
         let again = ImageRequest { freshness: Freshness::Pulled, ..request.clone() };
         image = images.ensure(&again).await?;
         pulled.note(&image.id, &request.image);

@@ -40,7 +40,7 @@ const MOVING: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-const HEALED: &str = "The network's pause container had died; another one keeps the same network";
+const HEALED: &str = "The network's pause container died; another one holds the same network";
 
 /// The network that a task joins, and the container of it that its host knows.
 fn group_of(task: &TaskConfig) -> Option<(&NetworkIsolation, &str)> {
@@ -138,7 +138,7 @@ impl GroupNetworks {
         let body = body(&image.id, self.labels(alloc), hostname, persistent.path());
         let made = self.start(alloc, body, async |id: &str| self.moved_in(id, namespace).await).await?;
         network.lease_image(image);
-        tracing::info!(container = made.id, %alloc, "a pause container had died; this one keeps the same network");
+        tracing::info!(container = made.id, %alloc, "a pause container died; this one holds the same network");
         Ok(made)
     }
 
@@ -186,7 +186,7 @@ async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocI
                 return network.notify_members("", &error.message, &networks.events);
             }
             Err(error) => {
-                tracing::warn!(%alloc, %error, "the group's network has no pause container for now");
+                tracing::warn!(%alloc, %error, "failed to repair the group's network; retrying");
                 let woken = async {
                     match &watched {
                         Some((_, handle)) => drop(handle.notified().await),

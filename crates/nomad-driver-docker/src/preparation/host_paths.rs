@@ -23,7 +23,7 @@ use crate::{
     config::{PluginConfig, TaskOptions},
     container::{
         ContainerError,
-        log_guard::{self, Place},
+        read_only_logs::{self, Place},
         rejections::Rejections,
         sources::{Access, HostPath, HostPaths, LookedAt, Origin, host_paths},
     },
@@ -95,7 +95,7 @@ impl HostPaths {
     fn add(&mut self, path: HostPath, mode: &mut HandoverMode<'_>) -> Result<(), ContainerError> {
         let Trace { path: leads_to, found } = self.trace(&path)?;
         self.check_owner(&path, &leads_to)?;
-        let place = log_guard::place(&self.logs(), &leads_to);
+        let place = read_only_logs::place(&self.logs(), &leads_to);
         let is_of_logs = place == Place::Within;
         let staged = match mode {
             HandoverMode::Trusted => None,
@@ -145,7 +145,7 @@ impl HostPaths {
         writable: &[PathBuf],
     ) -> Result<(), ContainerError> {
         let is_own = path.origin == Origin::Allocation;
-        if !is_own && path.access == Access::Write && matches!(place, Place::Around(_)) {
+        if !is_own && path.access == Access::Write && matches!(place, Place::Enclosing(_)) {
             let problem = "it has the logs in it, and is not read-only";
             return Err(ContainerError(format!("{}: {problem}", path.rejection)));
         }
@@ -191,7 +191,7 @@ impl HostPaths {
                 // A pipe takes writes through any mount.
                 _ => Err(io::Error::other("it is no log file")),
             },
-            Place::Around(path) => {
+            Place::Enclosing(path) => {
                 let logs = Beneath::open(&self.alloc_dir)?.make_dirs(Path::new(LOGS), MADE)?;
                 let shown = view::open(&self.alloc_dir)?;
                 let mut logs = Logs { path, found: logs.into(), shown };
@@ -199,12 +199,12 @@ impl HostPaths {
                 if is_all {
                     logs.path = "logs".into();
                 }
-                let (around, plain) = match access {
-                    Access::Read => (Shape::ReadOnlyAround(&logs), Shape::ReadOnly),
-                    Access::Write => (Shape::Around(&logs), Shape::Plain),
+                let (enclosing, plain) = match access {
+                    Access::Read => (Shape::ReadOnlyEnclosing(&logs), Shape::ReadOnly),
+                    Access::Write => (Shape::Enclosing(&logs), Shape::Plain),
                 };
                 if !is_all {
-                    return stage.add(found, &around);
+                    return stage.add(found, &enclosing);
                 }
                 // Without the other tasks' directories.
                 let all = Beneath::open(&self.alloc_dir)?;
@@ -212,7 +212,7 @@ impl HostPaths {
                 let own =
                     Path::new(&self.task).file_name().ok_or_else(|| io::Error::other("the task has no directory"))?;
                 let (alloc, own) = (Path::new("alloc"), Path::new(own));
-                stage.add_together(&[(alloc, opened(alloc)?, around), (own, opened(own)?, plain)])
+                stage.add_together(&[(alloc, opened(alloc)?, enclosing), (own, opened(own)?, plain)])
             }
         }
     }
@@ -246,7 +246,7 @@ impl HostPaths {
 }
 
 fn refused(path: &HostPath, error: &io::Error) -> ContainerError {
-    tracing::warn!(path = %path.path.display(), %error, "a host path is refused");
+    tracing::warn!(path = %path.path.display(), %error, "a host path is rejected");
     ContainerError(path.rejection.clone())
 }
 

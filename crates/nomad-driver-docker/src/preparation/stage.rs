@@ -92,9 +92,9 @@ pub enum Shape<'a> {
     /// It cannot be written through this mount.
     ReadOnly,
     /// A directory with the logs in it: they cannot be written, moved or replaced through this mount.
-    Around(&'a Logs),
+    Enclosing(&'a Logs),
     /// The same, and nothing of it can be written.
-    ReadOnlyAround(&'a Logs),
+    ReadOnlyEnclosing(&'a Logs),
 }
 
 /// The directory of logs.
@@ -188,7 +188,7 @@ impl Stages {
     fn remove_left(&self, found: &[ListedContainer], unlocked: Vec<(Staged, File)>) {
         let used: Vec<Staged> = found.iter().filter_map(|found| self.of_mounts(&found.mounts)).collect();
         for (stage, _locked) in unlocked.into_iter().filter(|(stage, _)| !used.contains(stage)) {
-            tracing::info!(stage = %stage.0.display(), "removes the mounts of a container that is gone");
+            tracing::info!(stage = %stage.0.display(), "removing the mounts of a removed container");
             stage.remove();
         }
     }
@@ -203,7 +203,7 @@ pub async fn begin(engine: &Engine, settings: &Settings, task: &TaskConfig) -> i
     let Some(stages) = Stages::of(engine, settings).await else { return Ok(None) };
     let stage = stages.begin(engine.address(), Path::new(&task.alloc_dir)).await?;
     if stage.is_none() {
-        tracing::debug!("the engine's mounts are not this process's: sources are handed over by their names");
+        tracing::debug!("Docker does not see this process's mounts: sources are passed by path");
     }
     Ok(stage)
 }
@@ -215,11 +215,11 @@ pub async fn sweep(engine: &Engine, settings: &Settings) {
     let unlocked = match stages.unlocked() {
         Ok(unlocked) if unlocked.is_empty() => return,
         Ok(unlocked) => unlocked,
-        Err(error) => return tracing::warn!(%error, "mounts of containers that are gone cannot be looked for"),
+        Err(error) => return tracing::warn!(%error, "failed to look for mounts of removed containers"),
     };
     match engine.containers_with_label(ALLOC_ID).await {
         Ok(found) => stages.remove_left(&found, unlocked),
-        Err(error) => tracing::warn!(%error, "mounts of containers that are gone cannot be looked for"),
+        Err(error) => tracing::warn!(%error, "failed to look for mounts of removed containers"),
     }
 }
 
@@ -284,11 +284,11 @@ fn fill(source: &File, directory: &Beneath, name: &Path, shape: &Shape<'_>) -> i
     match shape {
         Shape::Plain => Ok(()),
         Shape::ReadOnly => make_read_only(&mounted),
-        Shape::Around(logs) => {
+        Shape::Enclosing(logs) => {
             close(&directory.below(name)?, logs)?;
             make_slave(&mounted)
         }
-        Shape::ReadOnlyAround(logs) => {
+        Shape::ReadOnlyEnclosing(logs) => {
             let on_the_way = close(&directory.below(name)?, logs)?;
             make_slave(&mounted)?;
             on_the_way.iter().chain([&mounted]).try_for_each(make_read_only)
@@ -369,7 +369,7 @@ fn remove(root: &Path) {
     };
     match detached.and_then(|()| fs::remove_dir(root)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(stage = %root.display(), %error, "the mounts of a container cannot be removed");
+            tracing::warn!(stage = %root.display(), %error, "failed to remove the mounts of a container");
         }
         _ => {}
     }

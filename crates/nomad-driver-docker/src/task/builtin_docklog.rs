@@ -39,7 +39,7 @@ pub(super) async fn end_all(named: Option<&Logger>, alloc_dir: &Path, pipe: &Pat
     let (alloc_dir, pipe) = (alloc_dir.to_owned(), pipe.to_owned());
     let writers = apart(SEARCH, move || writers(&alloc_dir, &pipe)).await;
     let writers = writers.unwrap_or_else(|error| {
-        tracing::debug!(%error, "the loggers of the built-in driver cannot be looked for");
+        tracing::debug!(%error, "failed to look for loggers of the built-in driver");
         Vec::new()
     });
     for pid in writers {
@@ -69,7 +69,7 @@ async fn end(pid: i32) {
         }
         is_there
     };
-    if !gone_in_time(is_there).await {
+    if !ended_in_time(is_there).await {
         tracing::warn!(
             pid,
             "the logger of the built-in driver was killed and is still there; going on without its end"
@@ -78,20 +78,20 @@ async fn end(pid: i32) {
 }
 
 /// Looks until it is gone; `false` where it is still there when its time is over.
-async fn gone_in_time(mut is_there: impl FnMut() -> bool) -> bool {
-    let gone = async {
+async fn ended_in_time(mut is_there: impl FnMut() -> bool) -> bool {
+    let removed = async {
         while is_there() {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(END, gone).await.is_ok()
+    timeout(END, removed).await.is_ok()
 }
 
 /// A number is used again; only a logger's own command line has this word. That of a dead process is empty.
 fn is_logger(pid: i32) -> bool {
     let mut command = Vec::new();
     if let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) {
-        let _gone_meanwhile = file.take(COMMAND).read_to_end(&mut command);
+        let _removed_meanwhile = file.take(COMMAND).read_to_end(&mut command);
     }
     command.split(|byte| *byte == 0).any(|argument| argument == b"docker_logger")
 }
@@ -120,11 +120,11 @@ mod tests {
         let began = Instant::now();
         let mut looks = 3;
 
-        let ends = gone_in_time(|| {
+        let ends = ended_in_time(|| {
             looks -= 1;
             looks > 0
         });
-        let (ends, hangs) = (ends.await, gone_in_time(|| true).await);
+        let (ends, hangs) = (ends.await, ended_in_time(|| true).await);
 
         assert_eq!((ends, hangs), (true, false));
         assert!(began.elapsed() < END + Duration::from_secs(1));

@@ -26,7 +26,7 @@ pub(super) struct Connections {
     /// The names of those that it had at its start.
     pub(super) names: BTreeSet<String>,
     /// It lacks one of them.
-    pub(super) lacking: bool,
+    pub(super) disconnected: bool,
 }
 
 /// What the file holds.
@@ -39,15 +39,15 @@ struct Noted {
 impl Connections {
     /// Those of a container that was just started.
     pub(super) fn of(inspected: &Inspected) -> Self {
-        Self { names: inspected.networks.keys().cloned().collect(), lacking: false }
+        Self { names: inspected.networks.keys().cloned().collect(), disconnected: false }
     }
 
     /// Those of a task's container that was started earlier, as far as that was noted.
     pub(super) fn since_the_start(task: &TaskConfig, container: &str, inspected: &Inspected) -> Self {
         let noted = read(task).ok().filter(|noted| noted.container == container);
         let Some(Noted { networks: names, .. }) = noted else { return Self::of(inspected) };
-        let lacking = missing(&names, inspected).is_some();
-        Self { names, lacking }
+        let disconnected = missing(&names, inspected).is_some();
+        Self { names, disconnected }
     }
 
     /// Notes them for a later process.
@@ -58,7 +58,7 @@ impl Connections {
             file.write_all(&serde_json::to_vec(&noted)?)
         };
         if let Err(error) = written() {
-            tracing::warn!(container, %error, "a network that the task loses while no driver looks will not be missed");
+            tracing::warn!(container, %error, "failed to record the task's networks; a network that is lost while the driver is down goes unnoticed");
         }
     }
 }
@@ -105,7 +105,7 @@ mod tests {
         let both = in_networks(&["back", "front"]);
         let found = |container: &str, names: &[&str]| {
             let found = Connections::since_the_start(&task, container, &in_networks(names));
-            (found.names.len(), found.lacking)
+            (found.names.len(), found.disconnected)
         };
 
         assert_eq!(found("c1", &["front"]), (1, false), "nothing is noted");

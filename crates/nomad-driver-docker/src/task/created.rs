@@ -52,7 +52,7 @@ impl Creator<'_> {
                 match Namesake::look(self.engine, self.made, request, task, image).await? {
                     Namesake::Running(id) => return Ok(self.created(id, true)),
                     Namesake::Left(id) => self.purge(&id).await?,
-                    Namesake::Strange | Namesake::Gone => {}
+                    Namesake::Strange | Namesake::Removed => {}
                 }
                 tokio::time::sleep(backoff(taken)).await;
                 taken += 1;

@@ -32,7 +32,7 @@ impl Tasks {
                 continue;
             }
             let name = &container.id;
-            tracing::info!(container = name, task = id.as_str(), "ends what an earlier process left of a task");
+            tracing::info!(container = name, task = id.as_str(), "removing what an earlier process left of a task");
             if settings.plugin.gc.container {
                 engine.remove_container(name).await.map_err(failed)?;
             } else if container.is_running() {

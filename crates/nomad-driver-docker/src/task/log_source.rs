@@ -218,7 +218,7 @@ async fn adopted_ends<'a>(
     let (records, id) = (collector.records().clone(), container.to_owned());
     let (alloc_dir, former) = (sink.alloc_dir.clone(), former_record(task));
     if let Err(error) = apart(PATIENCE, move || records.adopt(&id, &alloc_dir, &former)).await {
-        tracing::warn!(container, %error, "an earlier version's record of what was collected is ignored");
+        tracing::warn!(container, %error, "an earlier version's log position is ignored");
     }
     collector.open(sink, container).await.map(|ends| Some((collector, ends))).map_err(failed)
 }

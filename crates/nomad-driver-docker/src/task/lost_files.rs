@@ -37,9 +37,9 @@ pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Opt
         let (root, alloc_dir, to) = (root.clone(), PathBuf::from(&task.alloc_dir), path.clone());
         // What the task has at that name may be on any file system.
         match apart(PATIENCE, move || copy_missing(&root, inside, &alloc_dir, &to)).await {
-            Ok(true) => tracing::info!(path = %path.display(), "wrote a lost file again"),
+            Ok(true) => tracing::info!(path = %path.display(), "restored a lost file"),
             Ok(false) => {}
-            Err(error) => tracing::warn!(path = %path.display(), %error, "a lost file cannot be written again"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "failed to restore a lost file"),
         }
     }
 }

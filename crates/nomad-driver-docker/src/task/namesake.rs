@@ -16,7 +16,7 @@ use engine::{Engine, Inspected};
 /// What has the name.
 pub(super) enum Namesake {
     /// Nothing any more.
-    Gone,
+    Removed,
     /// The task's own, which runs.
     Running(String),
     /// What an earlier run of the task left: it does not run, or is not of the task's image any more.
@@ -37,7 +37,7 @@ impl Namesake {
         let name = &request.name;
         let found = match engine.inspect_container(name).await {
             Ok(found) => found,
-            Err(error) if error.is_not_found() => return Ok(Self::Gone),
+            Err(error) if error.is_not_found() => return Ok(Self::Removed),
             Err(error) => {
                 return Err(DriverError::recoverable(format!("Failed to inspect container {name}: {error}")));
             }
@@ -47,7 +47,7 @@ impl Namesake {
         let is_of_image = is_of_image(engine, &found, request, image).await;
         let is_own = is_noted || (is_of(&found, task) && is_of_image);
         if !is_own {
-            tracing::warn!(container = id, name, "a container of somebody else's has the name of the task's");
+            tracing::warn!(container = id, name, "another container has the name of the task's container");
             return Ok(Self::Strange);
         }
         Ok(if found.is_running() && is_of_image { Self::Running(id) } else { Self::Left(id) })

@@ -17,22 +17,22 @@ impl Task {
         let signal = if signal.is_empty() { None } else { Some(parse(signal)?) };
         self.ending.store(true, Ordering::Relaxed);
         let stopped = match (signal, timeout) {
-            (_, Duration::ZERO) => persist(|| self.signal_container("SIGKILL")).await,
+            (_, Duration::ZERO) => persist(&self.container, || self.signal_container("SIGKILL")).await,
             (None, grace) => {
                 // The engine counts whole seconds; a kill may come late, never early.
                 let grace = Duration::from_secs(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
-                persist(|| self.engine.stop_container(&self.container, grace)).await
+                persist(&self.container, || self.engine.stop_container(&self.container, grace)).await
             }
             (Some(signal), grace) => {
                 let signal = signal.to_string();
-                persist(|| self.signal_container(&signal)).await.map_err(|error| {
+                persist(&self.container, || self.signal_container(&signal)).await.map_err(|error| {
                     let container = &self.container;
                     DriverError::new(format!("Failed to signal container {container:?} while killing: {error}"))
                 })?;
                 if tokio::time::timeout(grace, self.ended()).await.is_ok() {
                     return Ok(());
                 }
-                persist(|| self.signal_container("SIGKILL")).await
+                persist(&self.container, || self.signal_container("SIGKILL")).await
             }
         };
         stopped.map_err(|error| DriverError::new(format!("Failed to stop container {}: {error}", self.container)))?;
@@ -61,8 +61,8 @@ impl Task {
             Err(error) => return Err(DriverError::new(format!("failed to inspect container state: {error}"))),
         };
         if running && force == Force::No {
-            let refusal = "must call StopTask for the given task before Destroy or set force to true";
-            return Err(DriverError::new(refusal));
+            let rejection = "must call StopTask for the given task before Destroy or set force to true";
+            return Err(DriverError::new(rejection));
         }
         self.ending.store(true, Ordering::Relaxed);
         if running && let Err(error) = self.signal_container("SIGKILL").await {

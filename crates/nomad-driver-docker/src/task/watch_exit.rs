@@ -72,7 +72,7 @@ async fn follow(
     ending: &AtomicBool,
     report: impl Fn(&str),
 ) -> Exit {
-    let (mut steps, mut action) = Steps::new(&networks.names, networks.lacking);
+    let (mut steps, mut action) = Steps::new(&networks.names, networks.disconnected);
     let mut deadline = None;
     loop {
         let input = match action {
@@ -90,14 +90,14 @@ async fn follow(
                 Err(error) if error.is_not_found() => Input::Removed,
                 Err(error) => {
                     // The end of an outage notifies us as well; this is for an engine that fails this call alone.
-                    tracing::debug!(container, %error, "the engine does not say how the container is");
+                    tracing::debug!(container, %error, "failed to inspect the container");
                     Input::Unanswered
                 }
             },
             Action::Stop => {
                 let stopped = engine.stop_container(container, ENDING).await;
                 if let Err(error) = &stopped {
-                    tracing::warn!(container, %error, "a container without its network is not stopped yet");
+                    tracing::warn!(container, %error, "failed to stop a container without its network; retrying");
                 }
                 Input::Stopped(stopped.is_ok())
             }

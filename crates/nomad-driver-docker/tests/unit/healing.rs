@@ -195,7 +195,7 @@ async fn a_task_that_cannot_look_for_its_network_may_be_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_of_the_engine_loses_no_network() {
+async fn a_restart_of_the_engine_leaves_every_network() {
     let case = case().await;
     let isolation = network(&case).await.isolation;
     let task = member(&case, "web", &isolation);

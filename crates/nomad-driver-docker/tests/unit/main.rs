@@ -6,7 +6,7 @@
 
 mod case;
 mod created;
-mod exits;
+mod exit_watching;
 mod healing;
 mod images_in_use;
 mod privileges;

@@ -251,7 +251,7 @@ async fn an_event_of_another_container_or_a_wrong_one_ends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_loses_its_network_for_good_is_ended_and_the_reason_reported() {
+async fn a_container_that_is_without_its_network_for_good_is_ended_and_the_reason_reported() {
     let case = Case::new().await;
     case.engine.add_network("backend");
     let task = case.task_with("web", [("network_mode", text("backend"))]);
@@ -263,6 +263,6 @@ async fn a_container_that_loses_its_network_for_good_is_ended_and_the_reason_rep
     let end = case.wait(&task).await;
 
     assert_eq!(end.error, "the container was disconnected from the network \"backend\" while the task ran");
-    event(&mut events, "The task is ended: its container was disconnected from the network \"backend\"").await;
+    event(&mut events, "The task is stopped: its container was disconnected from the network \"backend\"").await;
     assert_eq!(case.requests("POST /containers/*/stop").len(), 1);
 }

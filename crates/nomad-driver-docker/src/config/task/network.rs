@@ -25,7 +25,7 @@ pub(super) struct Place {
     pub(super) mode: Option<String>,
     /// The names and addresses in the network of `mode`.
     pub(super) first: TaskNetwork,
-    pub(super) further: Vec<TaskNetwork>,
+    pub(super) additional: Vec<TaskNetwork>,
     pub(super) advertised: Option<String>,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
     }
     joined(reader, mode.as_deref());
     let first = network(reader, "network_aliases", mode.clone().unwrap_or_default());
-    let mut further: Vec<TaskNetwork> = Vec::new();
+    let mut additional: Vec<TaskNetwork> = Vec::new();
     for block in reader.blocks("networks") {
         let Some(name) = block.text("name") else {
             block.problem_at("name", "must be set");
@@ -53,33 +53,33 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
         if !is_name(&name) {
             block.problem_at("name", no_name(&name));
         }
-        if first.name == name || further.iter().any(|other| other.name == name) {
+        if first.name == name || additional.iter().any(|other| other.name == name) {
             block.problem_at("name", format!("{name:?} is there already"));
         }
-        further.push(network(&block, "aliases", name));
+        additional.push(network(&block, "aliases", name));
     }
-    if let Some(mode) = mode.as_deref().filter(|mode| is_alone(mode) && !further.is_empty()) {
+    if let Some(mode) = mode.as_deref().filter(|mode| is_alone(mode) && !additional.is_empty()) {
         reader.problem_at("networks", format!("a task with network_mode {mode:?} can be in no other network"));
     }
     let advertised = reader.text("advertise_network");
     let own = match mode.as_deref() {
         Some("default") => Some("bridge"),
-        None if further.is_empty() => Some("bridge"),
+        None if additional.is_empty() => Some("bridge"),
         own => own,
     };
-    let names: Vec<&str> = own.into_iter().chain(further.iter().map(|network| network.name.as_str())).collect();
+    let names: Vec<&str> = own.into_iter().chain(additional.iter().map(|network| network.name.as_str())).collect();
     if let Some(name) = advertised.as_deref().filter(|name| !names.contains(name)) {
         reader.problem_at("advertise_network", format!("{name:?} is no network of the task: {}", names.join(", ")));
     }
-    if mode.is_some() || further.is_empty() {
-        return Place { mode, first, further, advertised };
+    if mode.is_some() || additional.is_empty() {
+        return Place { mode, first, additional, advertised };
     }
     if first != TaskNetwork::default() {
         let options = "network_aliases, ipv4_address and ipv6_address are of network_mode";
         reader.problem_at("networks", format!("{options}, which is not set; write them into a block"));
     }
-    let first = further.remove(0);
-    Place { mode: Some(first.name.clone()), first, further, advertised }
+    let first = additional.remove(0);
+    Place { mode: Some(first.name.clone()), first, additional, advertised }
 }
 
 /// Whether a text is a name as Docker's own rule has it.

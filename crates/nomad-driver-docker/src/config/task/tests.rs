@@ -62,7 +62,7 @@ fn mounts_of_every_kind_are_read() {
 }
 
 #[test]
-fn every_error_is_told_at_once_in_known_words() {
+fn every_error_is_reported_at_once_in_known_words() {
     let errors = TaskOptions::parse(&encode(&object(&[
         ("command", text(" ls")),
         ("image_pull_timeout", text("soon")),
@@ -188,8 +188,8 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
         "failed to parse ulimit configuration: Malformed soft ulimit rss: -5",
         "failed to parse ulimit configuration: Malformed hard ulimit cpu: 1:-2",
     ];
-    let told: BTreeSet<String> = errors.unwrap_err().0.iter().map(ToString::to_string).collect();
-    assert_eq!(told, expected.map(str::to_owned).into());
+    let reported: BTreeSet<String> = errors.unwrap_err().0.iter().map(ToString::to_string).collect();
+    assert_eq!(reported, expected.map(str::to_owned).into());
 }
 
 #[test]
@@ -214,9 +214,9 @@ fn the_first_of_several_networks_is_the_place_where_no_network_mode_is() {
 fn networks_that_cannot_be_together_are_errors() {
     let block = |name: &str| object(&[("name", text(name)), ("ipv4_address", text("10.0"))]);
     let networks = |names: &[&str]| ("networks", Value::List(names.iter().map(|name| block(name)).collect()));
-    let told = |fields: &[(&str, Value)]| parse(fields).unwrap_err().to_string();
+    let reported = |fields: &[(&str, Value)]| parse(fields).unwrap_err().to_string();
 
-    let together = told(&[networks(&["a", "a", "host", ""]), ("advertise_network", text("b"))]);
+    let together = reported(&[networks(&["a", "a", "host", ""]), ("advertise_network", text("b"))]);
     for expected in [
         "networks[1].name: \"a\" is there already",
         "networks[2].name: \"host\" is a network mode, not a network",
@@ -227,12 +227,12 @@ fn networks_that_cannot_be_together_are_errors() {
         assert!(together.contains(expected), "{expected} is not in {together}");
     }
     for mode in ["host", "none", "container:db", "task:db"] {
-        let told = told(&[("network_mode", text(mode)), networks(&["a"])]);
-        assert!(told.contains(&format!("networks: a task with network_mode {mode:?} can be in no other network")));
+        let reported = reported(&[("network_mode", text(mode)), networks(&["a"])]);
+        assert!(reported.contains(&format!("networks: a task with network_mode {mode:?} can be in no other network")));
     }
-    let twice = told(&[("network_aliases", Value::List(vec![text("x")])), networks(&["a"])]);
+    let twice = reported(&[("network_aliases", Value::List(vec![text("x")])), networks(&["a"])]);
     assert!(twice.contains("are of network_mode, which is not set; write them into a block"), "{twice}");
-    assert!(told(&[("network_mode", text("task:"))]).contains("\"task:\" needs the name of a task of the group"));
+    assert!(reported(&[("network_mode", text("task:"))]).contains("\"task:\" needs the name of a task of the group"));
     assert!(parse(&[("advertise_network", text("bridge"))]).is_ok());
 }
 

@@ -43,7 +43,7 @@ fn with_image(config: Config) -> Config {
 
 proptest! {
     #[test]
-    fn any_configuration_becomes_a_request_or_a_refusal(
+    fn any_configuration_becomes_a_request_or_a_rejection(
         config in configs(&task_schema()),
         plugin in configs(&plugin_schema()),
         resources in resources(),

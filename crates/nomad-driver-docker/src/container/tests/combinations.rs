@@ -7,17 +7,17 @@ use nomad_plugin::driver::{Device, Mount, NetworkPort, NetworkResource};
 use super::*;
 
 /// What comes of each case, under its title.
-fn told<'a>(cases: impl IntoIterator<Item = (&'a str, Case)>) -> String {
-    let mut told = String::new();
+fn reported<'a>(cases: impl IntoIterator<Item = (&'a str, Case)>) -> String {
+    let mut reported = String::new();
     for (title, case) in cases {
-        writeln!(told, "# {title}\n{}", case.changes()).unwrap();
+        writeln!(reported, "# {title}\n{}", case.changes()).unwrap();
     }
-    told
+    reported
 }
 
 #[test]
 fn memory_follows_the_request_the_maximum_and_the_hard_limit() {
-    let mut told = String::new();
+    let mut reported = String::new();
     for (swap, version, can_disable_swapping) in
         [("v1", 1, false), ("v1, swappiness can be set", 1, true), ("v2", 2, false)]
     {
@@ -37,18 +37,18 @@ fn memory_follows_the_request_the_maximum_and_the_hard_limit() {
                         format!("limit {hard}, reservation {reserved}, with swap {swap}, swappiness {swappiness:?}")
                     }
                 };
-                writeln!(told, "{swap}: memory 100, memory_max {max}, memory_hard_limit {hard}: {line}").unwrap();
+                writeln!(reported, "{swap}: memory 100, memory_max {max}, memory_hard_limit {hard}: {line}").unwrap();
             }
         }
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(reported);
 }
 
 #[test]
 fn processors_follow_weight_period_and_the_machine() {
     let huge = |case: Case| Case { machine: Machine { total_mhz: 1 << 20, ..case.machine }, ..case };
     let quarter = |config: &str| Case::new(config).linux(|l| (l.percent_ticks, l.cpu_period) = (0.25, 50_000));
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         (
             "4000 MHz of a million are scaled to the kernel's greatest weight",
             huge(Case::new("").linux(|l| l.cpu_shares = 4000))
@@ -69,7 +69,7 @@ fn reserved_cores_and_the_shared_ones_are_set_and_the_option_is_not() {
         let files = host_files::HostFiles { cpuset: cpuset.map(str::to_owned), ..case.files.clone() };
         Case { files, ..case }
     };
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("cores of the task, or of all tasks", cores("", Some("0-2,5"))),
         ("the same beside the option", cores("cpuset_cpus = \"7\"", Some("0-2,5"))),
         ("the option alone", cores("cpuset_cpus = \"7\"", None)),
@@ -79,7 +79,7 @@ fn reserved_cores_and_the_shared_ones_are_set_and_the_option_is_not() {
 #[test]
 fn capabilities_follow_what_is_asked_and_what_is_allowed() {
     let caps = |plugin: &str, task: &str| Case::new(task).plugin(plugin);
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("nothing is asked, little is allowed", caps("allow_caps = [\"chown\"]", "")),
         ("nothing is asked, all is allowed", caps("allow_caps = [\"all\"]", "")),
         ("nothing is asked, nothing is allowed", caps("allow_caps = []", "")),
@@ -96,7 +96,7 @@ fn capabilities_follow_what_is_asked_and_what_is_allowed() {
 fn ports_are_published_where_the_network_is_the_containers_own() {
     let ports = |mode: &str| Case::new(&format!("ports = [\"http\"]\nnetwork_mode = \"{mode}\""));
     let without_to = |resources: &mut Resources| resources.ports[0].to = 0;
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("no mode", ports("")),
         ("the port inside is that of the host", ports("").resources(without_to)),
         ("bridge", ports("bridge")),
@@ -121,7 +121,7 @@ fn legacy_networks_are_published_whole_and_mapped_by_label() {
             }];
         })
     };
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("no map", legacy("")),
         ("a map", legacy("port_map {\n  my-http = 80\n}")),
         ("two ports of the host on one of the container", legacy("port_map {\n  my-http = 80\n  twin = 80\n}")),
@@ -137,7 +137,7 @@ fn volumes_are_paths_of_the_host_or_names_by_their_driver() {
     const BIND: &str = "mount {\n  type = \"bind\"\n  source = \"data\"\n  target = \"/a\"\n}";
     const VOLUME: &str = "mount {\n  source = \"data\"\n  target = \"/a\"\n}";
     let with_driver = format!("{VOLUMES}\nvolume_driver = \"nfs\"");
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("paths", Case::new(VOLUMES).plugin(ENABLED)),
         ("paths with a label", Case::new(VOLUMES).plugin(SELINUX)),
         ("names", Case::new(&with_driver).plugin(ENABLED)),
@@ -181,22 +181,22 @@ fn nomads_dns_replaces_the_tasks() {
     const DNS: &str = "dns_servers = [\"10.1.1.1\"]\ndns_search_domains = [\"corp\"]\ndns_options = [\"ndots:2\"]";
     let mut with_nomads = Case::new(DNS).task(|task| task.dns = Some(nomad_plugin::driver::Dns::default()));
     with_nomads.files.resolv_conf = Some("/allocs/a1/web/resolv.conf".into());
-    insta::assert_snapshot!(told([("the task's alone", Case::new(DNS)), ("beside Nomad's", with_nomads)]));
+    insta::assert_snapshot!(reported([("the task's alone", Case::new(DNS)), ("beside Nomad's", with_nomads)]));
 }
 
 #[test]
 fn hosts_of_the_task_are_in_the_groups_file_where_there_is_one() {
     let mut grouped = Case::new("extra_hosts = [\"db:10.0.0.9\"]").in_a_group();
-    let alone = told([("in a group without a name", Case::new("extra_hosts = [\"db:10.0.0.9\"]").in_a_group())]);
+    let alone = reported([("in a group without a name", Case::new("extra_hosts = [\"db:10.0.0.9\"]").in_a_group())]);
     grouped.files.hosts = Some("/allocs/a1/hosts".into());
-    insta::assert_snapshot!(format!("{alone}{}", told([("in a group with one", grouped)])));
+    insta::assert_snapshot!(format!("{alone}{}", reported([("in a group with one", grouped)])));
 }
 
 #[test]
 fn logging_is_the_plugins_only_where_the_task_says_nothing() {
     const SYSLOG: &str = "logging {\n  type = \"syslog\"\n  config {\n    tag = \"all\"\n  }\n}";
     let logging = |config: &str| Case::new(config).plugin(SYSLOG);
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("nothing", logging("")),
         ("an empty block", logging("logging {}")),
         ("a type", logging("logging {\n  type = \"journald\"\n}")),
@@ -213,7 +213,7 @@ fn logging_is_the_plugins_only_where_the_task_says_nothing() {
 #[test]
 fn names_and_addresses_are_of_the_network_that_the_task_is_in() {
     const NAMED: &str = "network_aliases = [\"web\"]\nipv4_address = \"10.0.0.7\"\nipv6_address = \"fd00::7\"\nmac_address = \"0200.5e00.5301\"";
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("no mode", Case::new(NAMED)),
         ("a network", Case::new(&format!("{NAMED}\nnetwork_mode = \"net\""))),
         ("the group's", Case::new(NAMED).in_a_group()),
@@ -227,7 +227,7 @@ fn a_gpu_decides_the_runtime() {
             task.device_env.insert("NVIDIA_VISIBLE_DEVICES".into(), "0".into());
         })
     };
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("a gpu", gpu("")),
         ("a gpu and its runtime", gpu("runtime = \"nvidia\"")),
         ("a gpu and another runtime", gpu("runtime = \"runc\"")),
@@ -241,7 +241,7 @@ fn a_gpu_decides_the_runtime() {
 fn process_limits_are_bounded_by_the_plugins() {
     let pids =
         |plugin: i64, task: i64| Case::new(&format!("pids_limit = {task}")).plugin(&format!("pids_limit = {plugin}"));
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("none, none", pids(0, 0)),
         ("the plugin's", pids(100, 0)),
         ("the task's below it", pids(100, 50)),
@@ -254,7 +254,7 @@ fn process_limits_are_bounded_by_the_plugins() {
 #[test]
 fn the_kernels_mercy_is_the_tasks_before_the_plugins() {
     let score = |config: &str| Case::new(config).plugin("oom_score_adj = 500");
-    insta::assert_snapshot!(told([
+    insta::assert_snapshot!(reported([
         ("the plugin's", score("")),
         ("the task's", score("oom_score_adj = -10")),
         ("the task's, which is none", score("oom_score_adj = 0")),

@@ -114,18 +114,18 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
     ("infra_image = \"pause:1\"\ninfra_image_pull_timeout = \"1m\"\nnvidia_runtime = \"gpu\"", ""),
 ];
 
-fn told(cases: &[(&str, &str)]) -> String {
-    let mut told = String::new();
+fn reported(cases: &[(&str, &str)]) -> String {
+    let mut reported = String::new();
     for (plugin, config) in cases {
         for line in plugin.lines() {
-            writeln!(told, "plugin: {line}").unwrap();
+            writeln!(reported, "plugin: {line}").unwrap();
         }
         for line in config.lines() {
-            writeln!(told, "{line}").unwrap();
+            writeln!(reported, "{line}").unwrap();
         }
-        writeln!(told, "{}", Case::new(config).plugin(plugin).changes()).unwrap();
+        writeln!(reported, "{}", Case::new(config).plugin(plugin).changes()).unwrap();
     }
-    told
+    reported
 }
 
 /// The names of a schema's options that no case sets.
@@ -138,17 +138,17 @@ fn missing(schema: Spec, cases: impl Iterator<Item = &'static str>) -> Vec<Strin
 #[test]
 fn every_option_of_a_task_has_its_place_in_the_request() {
     assert_eq!(missing(task_schema(), OF_TASKS.iter().map(|(_, config)| *config)), Vec::<String>::new());
-    insta::assert_snapshot!(told(OF_TASKS));
+    insta::assert_snapshot!(reported(OF_TASKS));
 }
 
 #[test]
 fn every_option_of_the_plugin_has_its_place_in_the_request() {
     assert_eq!(missing(plugin_schema(), OF_THE_PLUGIN.iter().map(|(plugin, _)| *plugin)), Vec::<String>::new());
-    insta::assert_snapshot!(told(OF_THE_PLUGIN));
+    insta::assert_snapshot!(reported(OF_THE_PLUGIN));
 }
 
 #[test]
-fn a_tasks_own_number_of_attempts_goes_before_the_plugins() {
+fn a_tasks_own_number_of_attempts_precedes_the_plugins() {
     let attempts = |config: &str| Case::new(config).plugin("container_exists_attempts = 2").request().unwrap().attempts;
 
     assert_eq!((attempts(""), attempts("container_exists_attempts = 9")), (2, 9));

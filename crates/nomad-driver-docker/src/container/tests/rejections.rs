@@ -53,7 +53,7 @@ fn a_task_without_resources_is_an_error() {
 }
 
 #[test]
-fn everything_that_is_refused_is_told_at_once() {
+fn everything_that_is_refused_is_reported_at_once() {
     let case = Case::new(
         "privileged = true\nipc_mode = \"host\"\npid_mode = \"host\"\ncap_add = [\"net_admin\"]\nruntime = \"kata\"\nports = [\"typo\"]\n\
          memory_hard_limit = 1\nvolume_driver = \"nfs\"",
@@ -72,7 +72,7 @@ fn everything_that_is_refused_is_told_at_once() {
 }
 
 #[test]
-fn what_is_refused_of_the_hosts_files_is_told_with_the_rest() {
+fn what_is_refused_of_the_hosts_files_is_reported_with_the_rest() {
     let directory = tempfile::tempdir().unwrap();
     for own in ["alloc/logs", "web/local", "web/secrets"] {
         std::fs::create_dir_all(directory.path().join(own)).unwrap();

@@ -108,23 +108,23 @@ fn what_is_not_the_image_that_is_asked_for_is_refused() {
     let with = |manifest: Vec<u8>, layer: &[u8]| {
         read(&tar(&[("config.json", &config), ("layer.tar", layer), ("manifest.json", &manifest)]))
     };
-    let refusal = |outcome: Result<Checked, Flaw>| outcome.unwrap_err().to_string();
+    let rejection = |outcome: Result<Checked, Flaw>| outcome.unwrap_err().to_string();
 
-    assert_eq!(refusal(with(docker(&["other:1"], "layer.tar"), &layer)), "it has other:1");
-    assert_eq!(refusal(with(docker(&["app:1", "other:1"], "layer.tar"), &layer)), "it has other images: other:1");
+    assert_eq!(rejection(with(docker(&["other:1"], "layer.tar"), &layer)), "it has other:1");
+    assert_eq!(rejection(with(docker(&["app:1", "other:1"], "layer.tar"), &layer)), "it has other images: other:1");
     let like_an_id = format!("sha256:{}", "0".repeat(64));
     let others = format!("it has other images: {like_an_id}");
-    assert_eq!(refusal(with(docker(&["app:1", &like_an_id], "layer.tar"), &layer)), others);
+    assert_eq!(rejection(with(docker(&["app:1", &like_an_id], "layer.tar"), &layer)), others);
     let absent = "\"layer\" is not in it as its image names it: it is not there";
-    assert_eq!(refusal(with(docker(&["app:1"], "layer"), &layer)), absent);
+    assert_eq!(rejection(with(docker(&["app:1"], "layer"), &layer)), absent);
     let content = "\"layer.tar\" is not in it as its image names it: it has another content";
-    assert_eq!(refusal(with(docker(&["app:1"], "layer.tar"), &tar(&[("etc/motd", b"other")]))), content);
+    assert_eq!(rejection(with(docker(&["app:1"], "layer.tar"), &tar(&[("etc/motd", b"other")]))), content);
     let none = json!([{ "Config": "config.json", "RepoTags": ["app:1"] }]).to_string().into_bytes();
     let number = "\"config.json\" is not in it as its image names it: it has another number of layers";
-    assert_eq!(refusal(with(none, &layer)), number);
-    assert_eq!(refusal(read(&tar(&[("a", b"b")]))), "it has neither manifest.json nor index.json");
+    assert_eq!(rejection(with(none, &layer)), number);
+    assert_eq!(rejection(read(&tar(&[("a", b"b")]))), "it has neither manifest.json nor index.json");
     let twice = tar(&[("manifest.json", b"[]"), ("./manifest.json", b"[{}]")]);
-    assert_eq!(refusal(read(&twice)), "\"manifest.json\" is there more than once");
+    assert_eq!(rejection(read(&twice)), "\"manifest.json\" is there more than once");
 }
 
 #[test]

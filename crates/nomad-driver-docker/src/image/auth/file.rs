@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_found_by_host_whatever_the_url_around_it() {
+    fn an_entry_is_found_by_host_whatever_the_url_that_has_it() {
         // user:pa:ss
         let auth = r#"{ "auth": "dXNlcjpwYTpzcw==" }"#;
         for key in ["r.test:5000", "https://r.test:5000/v1/", "http://r.test:5000"] {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_goes_before_a_helper_and_a_helper_of_its_own_before_the_store() {
+    fn an_entry_precedes_a_helper_and_a_helper_of_its_own_before_the_store() {
         let file = r#"{
             "auths": { "a": { "username": "u", "password": "p" }, "b": {} },
             "credHelpers": { "a": "one", "b": "one", "docker.io": "hubs", "d": "", "e": "all" },
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_told_by_place_and_not_by_content() {
+    fn a_broken_file_is_reported_by_place_and_not_by_content() {
         assert_eq!(found("{ \"auths\": \"hunter2\" }", "a"), "invalid JSON at line 1 column 20");
         assert_eq!(found(r#"{ "auths": { "a": { "auth": "aHVudGVyMg==" } } }"#, "a"), "invalid auth of a");
     }

@@ -53,7 +53,7 @@ fn bind(source: &str) -> TaskOptions {
 }
 
 #[test]
-fn what_leads_out_is_refused_in_known_words_and_what_stays_is_resolved() {
+fn what_leads_out_is_refused_in_known_words_and_what_remains_is_resolved() {
     let allocation = Allocation::new();
     symlink("/etc", allocation.at("web/local/etc")).unwrap();
     symlink("../../../..", allocation.at("web/local/out")).unwrap();

@@ -47,7 +47,7 @@ impl Host {
         all.lines().filter(|line| line.contains(self.0.path().to_str().unwrap())).count()
     }
 
-    fn assert_is_kept(&self) {
+    fn assert_remains(&self) {
         for place in ["alloc/logs/kept", "alloc/data/kept"] {
             assert_eq!(fs::read_to_string(self.at(place)).unwrap(), "kept");
         }
@@ -75,8 +75,8 @@ fn what_has_the_logs_in_it_has_them_read_only_and_fixed_and_the_source_has_not()
     let Some(host) = Host::new() else { return };
     let mut stage = host.begin();
     let logs = |path: &str| Logs { path: path.into(), found: host.opened("alloc/logs"), shown: None };
-    let alloc = stage.add(&host.opened("alloc"), &Shape::Around(&logs("logs"))).unwrap();
-    let all = stage.add(&host.opened(""), &Shape::Around(&logs("alloc/logs"))).unwrap();
+    let alloc = stage.add(&host.opened("alloc"), &Shape::Enclosing(&logs("logs"))).unwrap();
+    let all = stage.add(&host.opened(""), &Shape::Enclosing(&logs("alloc/logs"))).unwrap();
     let only = stage.add(&host.opened("alloc/logs"), &Shape::ReadOnly).unwrap();
 
     for closed in [alloc.join("logs"), all.join("alloc/logs"), only] {
@@ -90,10 +90,10 @@ fn what_has_the_logs_in_it_has_them_read_only_and_fixed_and_the_source_has_not()
     fs::write(alloc.join("data/of-task"), "").unwrap();
     fs::write(host.at("alloc/logs/of-host"), "").unwrap();
     assert!(host.at("alloc/data/of-task").exists() && alloc.join("logs/of-host").exists());
-    assert!(stage.add(&host.opened("alloc"), &Shape::Around(&logs("data"))).is_err(), "these are not the logs");
+    assert!(stage.add(&host.opened("alloc"), &Shape::Enclosing(&logs("data"))).is_err(), "these are not the logs");
     drop(stage);
     assert_eq!(host.mounts(), 1);
-    host.assert_is_kept();
+    host.assert_remains();
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
     of_used.remove();
     of_used.remove();
     assert_eq!(host.mounts(), 1);
-    host.assert_is_kept();
+    host.assert_remains();
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn empty_directories_that_a_host_could_not_remove_go_with_the_stage_and_nothing_
         let engine = EngineProcess { pid: std::process::id().try_into().unwrap() };
         let mut stage = host.stages().begin_for(engine, &alloc_dir).unwrap().unwrap();
         let logs = Logs { path: "logs".into(), found: host.opened("a2/alloc/logs"), shown: None };
-        stage.add(&host.opened("a2/alloc"), &Shape::Around(&logs)).unwrap();
+        stage.add(&host.opened("a2/alloc"), &Shape::Enclosing(&logs)).unwrap();
         let busy = fs::remove_dir(alloc_dir.join("alloc/logs"));
 
         drop(stage);

@@ -131,11 +131,11 @@ impl<'a> Steps<'a> {
         let container = running.id.as_str();
         let Some(network) = missing(self.networks, running) else {
             self.lost = None;
-            tracing::info!(container, "the container was disconnected from a network and is connected again");
+            tracing::info!(container, "the container is connected to its networks again");
             return Phase::Watching { disconnected: false }.waiting();
         };
         if self.lost.is_none() {
-            report(&format!("The task is ended: its container was disconnected from the network {network:?}"));
+            report(&format!("The task is stopped: its container was disconnected from the network {network:?}"));
         }
         self.lost = Some(format!("the container was disconnected from the network {network:?} while the task ran"));
         (Phase::Stopping, Action::Stop)
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(stopped[..6], stop.collect::<Vec<_>>());
         let Action::Finish(exit) = &stopped[6] else { panic!("{stopped:?}") };
         assert_eq!(exit.result.error, "the container was disconnected from the network \"back\" while the task ran");
-        assert_eq!(reported, ["The task is ended: its container was disconnected from the network \"back\""]);
+        assert_eq!(reported, ["The task is stopped: its container was disconnected from the network \"back\""]);
 
         let (tried, _) = all(vec![Input::Stopped(false), Input::TimeOver, Input::Runs(&without)], &without);
         assert_eq!(tried[4..], [wait, Action::Inspect, Action::Stop], "tries again");

@@ -26,7 +26,7 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         while let Some(pipe) = &mut self.pipe
             && let Ok(count @ 1..) = pipe.read(&mut buffer).await
         {
-            self.keep(&buffer[..count]);
+            self.push(&buffer[..count]);
         }
     }
 
@@ -37,11 +37,11 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         if let Some(pipe) = self.pipe.take()
             && let Ok(count) = rustix::io::read(&pipe, &mut buffer[..])
         {
-            self.keep(&buffer[..count]);
+            self.push(&buffer[..count]);
         }
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
         let excess = self.kept.len().saturating_sub(self.limit);
         self.kept.drain(..excess);

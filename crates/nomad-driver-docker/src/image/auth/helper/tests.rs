@@ -44,12 +44,12 @@ fn runs(pid: Pid) -> bool {
 }
 
 async fn ended(pid: Pid) {
-    let gone = async {
+    let removed = async {
         while runs(pid) {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(DEADLINE, gone).await.expect("the process has not ended");
+    timeout(DEADLINE, removed).await.expect("the process has not ended");
 }
 
 #[tokio::test]
@@ -84,18 +84,18 @@ async fn a_helper_that_fails_is_quoted() {
 async fn of_a_helper_that_says_a_lot_the_end_is_quoted() {
     let error = answer("noisy.test").await;
 
-    let told = error.split_once("failed with stderr: ...").unwrap().1;
-    assert_eq!(told.len(), TOLD_OF_STDERR);
-    assert!(told.ends_with("the cause\n"), "{told}");
+    let reported = error.split_once("failed with stderr: ...").unwrap().1;
+    assert_eq!(reported.len(), TOLD_OF_STDERR);
+    assert!(reported.ends_with("the cause\n"), "{reported}");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_understood_is_not_quoted() {
-    for (registry, told) in [
+    for (registry, reported) in [
         ("else.test", "its answer is no JSON of strings; its stderr: a warning\n"),
         ("endless.test", "its answer is longer than 64 KiB"),
     ] {
-        assert_eq!(answer(registry).await, format!("{HELPER} with input {registry:?} failed: {told}"));
+        assert_eq!(answer(registry).await, format!("{HELPER} with input {registry:?} failed: {reported}"));
     }
 }
 
@@ -129,7 +129,7 @@ async fn a_helper_that_nobody_waits_for_any_more_is_ended_with_all_that_it_start
 }
 
 #[tokio::test]
-async fn an_answer_counts_though_something_that_the_helper_started_keeps_its_pipes_open() {
+async fn an_answer_counts_though_something_that_the_helper_started_holds_its_pipes_open() {
     let credentials = asked("lingers.test").await.unwrap().unwrap();
 
     let child = pid(&credentials.username);

@@ -14,7 +14,7 @@ pub(crate) enum Place {
     /// It is the logs, or in them.
     Within,
     /// It has the logs in it, at this path.
-    Around(PathBuf),
+    Enclosing(PathBuf),
 }
 
 /// Where a source is; both are paths without links.
@@ -22,7 +22,7 @@ pub(crate) fn place(logs: &Path, source: &Path) -> Place {
     if source.starts_with(logs) {
         return Place::Within;
     }
-    logs.strip_prefix(source).map_or(Place::Apart, |rest| Place::Around(rest.to_owned()))
+    logs.strip_prefix(source).map_or(Place::Apart, |rest| Place::Enclosing(rest.to_owned()))
 }
 
 /// A volume's mode, made read-only.
@@ -39,8 +39,8 @@ mod tests {
     fn what_has_the_logs_in_it_or_is_of_them_is_known() {
         let place = |source: &str| place(Path::new("/a1/alloc/logs"), Path::new(source));
 
-        assert_eq!(place("/a1/alloc"), Place::Around("logs".into()));
-        assert_eq!(place("/a1"), Place::Around("alloc/logs".into()));
+        assert_eq!(place("/a1/alloc"), Place::Enclosing("logs".into()));
+        assert_eq!(place("/a1"), Place::Enclosing("alloc/logs".into()));
         for within in ["/a1/alloc/logs", "/a1/alloc/logs/web.stdout.0"] {
             assert_eq!(place(within), Place::Within, "{within}");
         }
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_made_read_only_and_keeps_its_other_flags() {
+    fn a_mode_is_made_read_only_and_has_its_other_flags() {
         assert_eq!(read_only(None), "ro");
         assert_eq!(read_only(Some("rw,z")), "ro,z");
         assert_eq!(read_only(Some("ro,rslave")), "ro,rslave");
