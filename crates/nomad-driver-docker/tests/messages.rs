@@ -217,7 +217,7 @@ fn each_text_has_its_row_and_each_row_its_text() {
         of_tests.extend(texts.test_modules.iter().map(|module| below.join(module).with_extension("rs")));
         found.insert(path, texts.found);
     }
-    found.retain(|path, _| !of_tests.contains(path));
+    found.retain(|path, _| !of_tests.iter().any(|test| path == test || path.starts_with(test.with_extension(""))));
     let page = fs::read_to_string(root.join("docs/messages.md")).unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| "));
     let listed: BTreeSet<String> = rows.flat_map(|row| code(row.split(" | ").next().unwrap())).collect();
