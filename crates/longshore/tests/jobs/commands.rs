@@ -134,9 +134,7 @@ fn a_jobs_status_says_that_its_agent_is_not_running_and_shows_no_secrets() {
 
     assert_eq!((&running["status"], &running["allocs"][0]["name"]), (&"running".into(), &"quiet.g[0]".into()));
     assert!(
-        machine
-            .ok(&["status", "quiet"])
-            .contains("Agent       = not running; `longshore run FILE` takes its tasks over")
+        machine.ok(&["status", "quiet"]).contains("Agent       = not running; `longshore run FILE` recovers its tasks")
     );
     assert!(!machine.ok(&["status", "-json"]).contains("hunter2"));
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{Machine, text, wait_until};
 
-/// A job whose first tasks each end when `/alloc/NAME` is there, and whose last one goes on.
+/// A job whose first tasks each end when `/alloc/NAME` is there, and whose last one runs on.
 fn waiting(id: &str, tasks: &[(&str, &str)]) -> String {
     let task = |name: &str, image: &str, script: &str| {
         format!(
@@ -44,13 +44,13 @@ impl Machine {
         wait_until("the task's end", || Self::task(&self.state(job), task)["status"] == "complete");
     }
 
-    /// What is told of an image.
+    /// An image as programs see it.
     fn image(&self, name: &str) -> Option<Value> {
         let all: Vec<Value> = serde_json::from_str(&self.ok(&["images", "-json"])).unwrap();
         all.into_iter().find(|image| image["names"].as_array().unwrap().iter().any(|known| known == name))
     }
 
-    /// What is told of an image to people.
+    /// An image as people see it.
     fn line(&self, name: &str) -> String {
         let table = self.ok(&["images"]);
         table.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned()
@@ -58,7 +58,7 @@ impl Machine {
 }
 
 #[test]
-fn images_are_shown_with_who_uses_them_and_when_they_go() {
+fn images_are_shown_with_who_uses_them_and_when_they_are_removed() {
     let (machine, mut registry) = (Machine::new(), Registry::start(Access::Anonymous));
     let (first, second) = (registry.push_new("first:1"), registry.push_new("second:1"));
     machine.run_with_delay("1h", &waiting("web", &[("a", &first), ("b", &second)]));
@@ -88,7 +88,7 @@ fn images_are_shown_with_who_uses_them_and_when_they_go() {
     machine.ok(&["stop", "web"]);
     let left = machine.image(&first).unwrap();
     assert_eq!((&left["kept"], &left["jobs_that_do_not_run"]), (&"unattended".into(), &serde_json::json!(["web"])));
-    assert!(machine.line(&first).ends_with("kept: web does not run"));
+    assert!(machine.line(&first).ends_with("kept: web is not running"));
     assert_eq!(machine.image(&image()), None, "nobody uses it, and no driver brought it");
 }
 
@@ -232,5 +232,5 @@ fn a_registrys_password_is_in_no_file_of_a_job_and_in_no_argument_of_its_process
     machine.kill_agent("private");
     machine.ok(&["run", "-detach", "-var", &format!("password={PASSWORD}"), file.to_str().unwrap()]);
     let said = fs::read_to_string(data.join("jobs/private/agent.log")).unwrap();
-    assert!(said.contains("taking over 1 allocation(s)") && !said.contains("has changed"), "{said}");
+    assert!(said.contains("recovering 1 allocation(s)") && !said.contains("has changed"), "{said}");
 }

@@ -26,7 +26,7 @@ fn a_job_without_an_agent_is_lost_and_so_are_its_containers_when_they_end() {
     assert_eq!(without_agent, ("lost".into(), "running".into()));
     assert!(
         said.contains("Status      = lost: its agent is not running\nAgent       = not running;")
-            || said.contains("Status      = lost: its container has ended"),
+            || said.contains("Status      = lost: its container has exited"),
         "{said}"
     );
     assert_eq!(exec.status.code(), Some(2));

@@ -76,7 +76,7 @@ fn only_a_jobs_whole_id_or_a_persons_yes_purges_it() {
     yes.press("y\n");
     let yes = yes.child.wait().unwrap();
 
-    for (output, said) in [(&prefix, "its whole id must be given, or -yes"), (&of_alloc, "only jobs can be purged")] {
+    for (output, said) in [(&prefix, "give its full id, or -yes"), (&of_alloc, "only jobs can be purged")] {
         assert_eq!(output.status.code(), Some(2));
         assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
     }
@@ -97,7 +97,7 @@ fn a_beginning_that_several_ids_have_is_refused_with_all_of_them() {
         let output = machine.run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         let said = text(&output.stderr);
-        assert!(said.contains("\"sho\" may be one of several: job shop, job shopping"), "{said}");
+        assert!(said.contains("\"sho\" is ambiguous: job shop, job shopping"), "{said}");
     }
 
     // A whole id is meant, whatever else begins so.
