@@ -63,7 +63,7 @@ pub struct LaunchConfig {
     pub args: Vec<OsString>,
     /// Additions to its environment.
     pub env: Vec<(OsString, OsString)>,
-    /// The cookie that tells it that a host started it.
+    /// The cookie by which it knows that a host started it.
     pub handshake: Handshake,
     /// The versions of its services that the host speaks.
     pub app_versions: Vec<u32>,
@@ -123,7 +123,7 @@ pub enum ClientError {
     /// It chose a version that was not offered.
     #[error("the plugin serves version {0}, which this host does not speak")]
     Version(u32),
-    /// The process to find again is gone.
+    /// The process to find again has exited.
     #[error("no plugin process {0}")]
     NoProcess(i32),
     /// TLS cannot be set up.
@@ -246,7 +246,7 @@ impl Plugin {
         let _closed_is_the_end_too = exited.wait_for(|exited| *exited).await;
     }
 
-    /// Asks the plugin to end, and forces it after 2 s. Its socket file is gone afterwards. One that hangs in the kernel is
+    /// Asks the plugin to end, and forces it after 2 s. Its socket file is removed. One that hangs in the kernel is
     /// waited for no longer than 5 s.
     pub async fn kill(&self) {
         let mut controller = GrpcControllerClient::new(self.channel());

@@ -25,7 +25,7 @@ pub enum Multiplex {
     Declined,
 }
 
-/// What a plugin tells its host on its standard output.
+/// What a plugin reports to its host on its standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandshakeLine {
     /// The version of the services that the plugin serves.

@@ -69,7 +69,7 @@ pub enum ServeError {
     /// The socket could not be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The host cannot be told where the socket is.
+    /// The host cannot be informed where the socket is.
     #[error("failed to write the handshake to standard output")]
     Handshake(#[source] std::io::Error),
     /// Signals cannot be taken.

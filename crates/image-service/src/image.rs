@@ -61,7 +61,7 @@ pub enum Kept {
     Found,
     /// The operator wants no image removed.
     CleanupOff,
-    /// The driver that brought it does not run.
+    /// The driver that pulled it does not run.
     Unattended,
 }
 

@@ -1,4 +1,4 @@
-//! What a driver tells and does of its images, beside the plugin protocol: a small gRPC service, both ends.
+//! What a driver reports and does of its images, beside the plugin protocol: a small gRPC service, both ends.
 //!
 //! A driver serves it in its own process, on the plugin's socket. A Nomad agent does not know it and never asks;
 //! `longshore` does, for its commands about images and to draw how far pulls are. Neither end names Docker.

@@ -7,7 +7,7 @@ use crate::proto as wire;
 /// A pull that is under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pull {
-    /// The image's name, as whoever wants it has it.
+    /// The image's name, as it was asked for.
     pub image: String,
     /// Its place in the queue, the next one's being 1; `None` once the engine pulls.
     pub place: Option<u32>,
@@ -77,7 +77,7 @@ pub enum Outcome {
     },
     /// It was pulled.
     Pulled {
-        /// How much was downloaded, as far as the engine told it.
+        /// How much was downloaded, as far as the engine reported it.
         bytes: u64,
         /// How long it took.
         took: Duration,

@@ -16,20 +16,20 @@ const MAX_MESSAGE: usize = 256 << 20;
 /// A stream of answers.
 pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send>>;
 
-/// What a driver tells and does of its images. An error is a text for people.
+/// What a driver reports and does of its images. An error is a text for people.
 pub trait ImageService: Send + Sync + 'static {
-    /// The images that tasks use, that the driver brought, or that are kept for a person; those as well that were brought
+    /// The images that tasks use, that the driver pulled, or that are pinned; those as well that were pulled
     /// by drivers that do not run, and keep their state in `state_dirs`.
     fn list(&self, state_dirs: Vec<PathBuf>) -> impl Future<Output = Result<Vec<Listed>, String>> + Send;
 
-    /// Removes no image from now on that goes by one of these names. Each call replaces the names of the last one.
+    /// Removes no image from now on that has one of these names. Each call replaces the names of the last one.
     fn pin(&self, names: Vec<String>) -> impl Future<Output = ()> + Send;
 
     /// Gets the images of tasks, by the tasks' configurations in msgpack. The stream ends when each has its outcome;
     /// dropping it gives up what is under way.
     fn prefetch(&self, configs: Vec<Vec<u8>>) -> Result<BoxStream<Prefetched>, String>;
 
-    /// All pulls that are under way, told anew at each change.
+    /// All pulls that are under way, again at each change.
     fn watch(&self) -> BoxStream<Vec<Pull>>;
 }
 

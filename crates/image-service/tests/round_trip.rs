@@ -1,4 +1,4 @@
-//! Whatever a driver tells of its images, the host hears the same.
+//! What a driver reports of its images arrives at the host unchanged.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use image_service::{
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint, Server, server::Router};
 
-/// Tells what it is made of, and tells the test what it hears.
+/// Reports what it is made of, and reports its calls to the test.
 struct Fake {
     images: Vec<Listed>,
     steps: Vec<Prefetched>,

@@ -25,7 +25,7 @@ pub const SOCKET: &str = "log-holder-1.sock";
 const ID: usize = 64;
 const REQUEST: usize = 1 + ID + 1;
 
-/// The writing end of a pipe: whose log goes through it, and which stream of it.
+/// The writing end of a pipe: whose log is written through it, and which stream of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct End {
     container: [u8; ID],

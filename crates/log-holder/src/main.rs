@@ -140,7 +140,7 @@ impl<'a> Holder<'a> {
         }
     }
 
-    /// Answers a driver; one that is gone, or that says what is not understood, is forgotten.
+    /// Answers a driver; one that hangs up, or that says what is not understood, is forgotten.
     fn serve(&mut self, connection: u64) {
         let Ok(place) = usize::try_from(connection) else { return };
         let Some(connection) = self.connections.get_mut(place).and_then(Option::take) else { return };

@@ -50,7 +50,7 @@ impl DataDir {
         self.0.join("run")
     }
 
-    /// What a person is told when it cannot be used.
+    /// The error for a person when it cannot be used.
     pub(crate) fn failed(&self, error: &io::Error) -> Failure {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => {
@@ -66,7 +66,7 @@ impl DataDir {
         let jobs = self.0.join("jobs");
         let own = jobs.join(job_dir::name(id));
         let earlier = jobs.join(job_dir::earlier_name(id));
-        // What an earlier version ran stays where its agent and its containers have it.
+        // What an earlier version ran is kept where its agent and its containers have it.
         let is_there = || !own.exists() && matches!(read(&earlier), Ok(Some(state)) if state.id == id);
         if earlier != own && is_there() { earlier } else { own }
     }
@@ -122,7 +122,7 @@ impl DataDir {
         self.job(job).join("stop")
     }
 
-    /// Forgets a job. Its lock stays: another agent may wait for it.
+    /// Forgets a job. Its lock is kept: another agent may wait for it.
     pub(crate) fn forget(&self, id: &str) -> io::Result<()> {
         match fs::remove_file(self.job(id).join("state.json")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -152,7 +152,7 @@ impl DataDir {
         Ok(file)
     }
 
-    /// Takes a job for this process; `None` where another agent looks after it.
+    /// Takes a job for this process; `None` where another agent runs it.
     pub(crate) fn lock(&self, id: &str) -> io::Result<Option<File>> {
         let directory = self.make_job(id)?;
         if let Some(other) = read(&directory)?.map(|state| state.id).filter(|other| other != id) {
@@ -238,7 +238,7 @@ mod tests {
         for file in ["ports.lock", "prefetched.lock", "prefetched.json", "jobs/web/lock"] {
             assert_eq!(modes[file], 0o600, "{file}");
         }
-        // Behind a closed directory it stays as its task has it.
+        // Behind a closed directory it is left as its task has it.
         assert_eq!(
             (modes[""], modes["alloc/id/web/secrets/key"]),
             (0o777, 0o777),

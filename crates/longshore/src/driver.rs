@@ -149,7 +149,7 @@ impl Driver {
     }
 }
 
-/// A process that an earlier agent started; `None` where it is gone, or about to be.
+/// A process that an earlier agent started; `None` where it has exited, or is about to.
 async fn find(reattach: Reattach) -> Result<Option<DriverClient>, Failure> {
     let pid = reattach.pid;
     let Ok(client) = DriverClient::reattach(reattach).await else { return Ok(None) };
@@ -221,7 +221,7 @@ async fn supervise(
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         }
-        // From its first fingerprint on a driver looks after what others left: images, containers, ...
+        // From its first fingerprint on a driver removes what others left: images, containers, ...
         let _the_next_start_reports_what_is_wrong = first_fingerprint(&client).await;
         current.send_replace(Arc::new(client));
     }

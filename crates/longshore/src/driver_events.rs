@@ -24,7 +24,7 @@ pub(crate) async fn record_events(driver: Driver, record: Arc<Record>) {
     }
 }
 
-/// Draws the driver's pulls, also those of the next process. Where there is no terminal, events tell of them.
+/// Draws the driver's pulls, also those of the next process. Where there is no terminal, events report them.
 pub(crate) async fn draw_pulls(driver: Driver) {
     loop {
         let client = driver.current();

@@ -77,7 +77,7 @@ impl GroupRunner {
         phase
     }
 
-    /// What cannot be removed stays on record, so that the job's end tells it and `stop` tries again.
+    /// What cannot be removed is kept on record: the job's end reports it and `stop` tries again.
     async fn clean_up(&self) {
         if let Err(error) = self.disconnect().await {
             report::note(&error);
@@ -88,7 +88,7 @@ impl GroupRunner {
         if self.alloc.network.as_ref().is_some_and(NetworkState::is_made) {
             return Ok(());
         }
-        // An agent that was killed has not come to the end, or a machine that was started anew has lost it.
+        // An agent that was killed has not come to the end, or a machine that was started again has lost it.
         self.disconnect().await?;
         self.alloc.network = network::make(&self.driver, &self.group, &self.alloc, &self.record).await?;
         Ok(())

@@ -10,7 +10,7 @@ const LONGEST: usize = 200;
 const PREFIX: usize = 100;
 
 /// A name that no other id has: what could be more than a plain name is written as `%2F`. An id too long for a file
-/// system goes on with `+` and its digest; no short one has a `+`.
+/// system continues with `+` and its digest; no short one has a `+`.
 pub(crate) fn name(id: &str) -> String {
     let mut name = String::with_capacity(id.len());
     for (at, byte) in id.bytes().enumerate() {

@@ -137,7 +137,7 @@ fn walk(root: &Path, directory: &Path, pattern: &str, found: &mut Vec<String>) -
     Ok(())
 }
 
-/// `*` and `?` stay within a directory, `**` goes through all.
+/// `*` and `?` match within a directory, `**` matches any directories.
 fn matches(pattern: &[u8], path: &[u8]) -> bool {
     match (pattern, path) {
         ([], []) => true,

@@ -90,7 +90,7 @@ impl LogFiles {
     }
 }
 
-/// The collection of one stream; goes on until it is finished.
+/// The collection of one stream, until it is finished.
 pub(crate) struct Collection {
     ended: watch::Sender<bool>,
     work: JoinHandle<io::Result<()>>,

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(command::run(cli));
-    // A read of standard input goes on until a key is pressed; nobody waits for it.
+    // A read of standard input lasts until a key is pressed; nobody waits for it.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -74,7 +74,7 @@ pub(crate) async fn remove(driver: &Driver, alloc: &AllocState, network: &Networ
     disconnected.and(destroyed).map_err(failed)
 }
 
-/// Removes the networks of instances that are over. One that cannot be removed stays theirs.
+/// Removes the networks of instances that are over. One that cannot be removed is kept on record.
 pub(crate) async fn remove_all(
     driver: &Driver,
     allocs: impl IntoIterator<Item = &mut AllocState>,

@@ -12,7 +12,7 @@ pub(crate) struct Node {
     driver: Driver,
 }
 
-/// Whether the driver has told its part.
+/// Whether the driver's fingerprint is part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     Asked,
@@ -114,7 +114,7 @@ fn total_memory() -> u64 {
     kib.unwrap_or(0u64) << 10
 }
 
-/// MHz of all processors together, as the kernel tells them; a guess where it does not.
+/// MHz of all processors together, as the kernel reports them; a guess where it does not.
 pub(crate) fn total_mhz() -> f64 {
     const GUESS: f64 = 2000.0;
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

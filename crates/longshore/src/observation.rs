@@ -31,7 +31,7 @@ pub(crate) enum Status {
     Complete,
     /// It has failed for good.
     Failed,
-    /// It does not run, and nobody starts it; or nobody looks after what runs of it.
+    /// It does not run, and nobody starts it; or no agent runs what runs of it.
     Lost,
     /// Nobody knows, for now.
     Unknown,

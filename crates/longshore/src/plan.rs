@@ -62,7 +62,7 @@ impl Plan {
         runs.map(|handle| (handle.config.id.clone(), handle.clone())).collect()
     }
 
-    /// Whether an allocation is one that goes on.
+    /// Whether an allocation is one whose tasks are taken over.
     pub(crate) fn takes_over(&self, alloc: &AllocState) -> bool {
         self.left.contains_key(&alloc.id)
     }

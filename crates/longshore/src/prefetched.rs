@@ -1,6 +1,6 @@
 //! The images that a person asked for: no driver of this data directory removes them.
 //!
-//! `<data dir>/prefetched.json` has their names, written anew and renamed into place; `prefetched.lock` beside it is held
+//! `<data dir>/prefetched.json` has their names, is written whole and renamed into place; `prefetched.lock` beside it is held
 //! meanwhile.
 
 use std::{

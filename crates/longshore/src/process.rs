@@ -28,7 +28,7 @@ impl Process {
     pub(crate) fn signal(self, signal: Signal) -> bool {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let Some(descriptor) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else { return false };
-        // The descriptor holds on to a process: if that is the right one now, it stays so.
+        // The descriptor holds on to a process: if that is the right one now, it is the right one later.
         self.runs() && pidfd_send_signal(descriptor, signal).is_ok()
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn is_at_least(verbosity: Verbosity) -> bool {
     VERBOSITY.load(Ordering::Relaxed) >= verbosity as u8
 }
 
-/// A line of an answer. A reader that is gone ends nothing.
+/// A line of an answer. That nobody reads it ends nothing.
 pub(crate) fn line(text: &str) {
     let text = without_commands(text);
     let _no_reader = aside(|| writeln!(std::io::stdout().lock(), "{text}"));

@@ -227,7 +227,7 @@ impl TaskRunner {
         loop {
             let client = self.driver.current();
             match client.stop_task(id.clone(), self.task.kill_timeout, self.task.kill_signal.clone()).await {
-                // The driver has not heard of it yet, or is just making it.
+                // The driver does not know it yet, or is just making it.
                 Err(error) if error.is_task_not_found() => tokio::time::sleep(GIVING_UP).await,
                 _ => return,
             }

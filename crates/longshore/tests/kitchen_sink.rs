@@ -1,4 +1,4 @@
-//! The example with more than thirty options at once: what Docker was told, and what the task tells of itself.
+//! The example with more than thirty options at once: what Docker was asked for, and what the task reports of itself.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

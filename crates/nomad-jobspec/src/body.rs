@@ -26,9 +26,9 @@ pub struct Attribute {
     pub span: Range<usize>,
     /// Where the value stands.
     pub value_span: Range<usize>,
-    /// The references in it that are known only at run time, also those that variables and locals brought.
+    /// The references in it that are known only at run time, also those that variables and locals contain.
     pub references: Vec<Reference>,
-    /// Whether its expression has no value, which is a problem already told; the value is null then.
+    /// Whether its expression has no value, which is a problem reported already; the value is null then.
     pub failed: bool,
 }
 

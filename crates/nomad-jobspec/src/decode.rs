@@ -340,7 +340,7 @@ fn insert(map: &mut BTreeMap<String, msgpack::Value>, labels: &[String], value: 
 fn from_number(number: &hcl::Number) -> msgpack::Value {
     match (number.as_i64(), number.as_f64()) {
         (Some(int), _) => msgpack::Value::Int(int),
-        // cty does not tell 1.0 from 1.
+        // cty does not distinguish 1.0 from 1.
         (None, Some(float)) if number.is_f64() => match format!("{float:.0}").parse() {
             Ok(whole) if float.fract() == 0.0 => msgpack::Value::Int(whole),
             _ => msgpack::Value::Float(float),

@@ -26,7 +26,7 @@ use crate::{
 /// How deep blocks and brackets may nest.
 const MAX_DEPTH: usize = 64;
 
-/// Evaluates a whole file. What cannot be evaluated is null in the body, and told in the problems.
+/// Evaluates a whole file. What cannot be evaluated is null in the body, and one of the problems.
 pub(crate) fn evaluate(source: &Source, inputs: &Inputs<'_>) -> Result<(Body, Vec<Problem>), Diagnostics> {
     let parsed = parse(source).map_err(|problem| Diagnostics::new(source, vec![problem]))?;
     let mut evaluator =
@@ -206,7 +206,7 @@ fn name_span(block: &structure::Block) -> Range<usize> {
     block.ident.span().or_else(first).unwrap_or_default()
 }
 
-/// The value with every object's fields in the order in which HCL goes through them.
+/// The value with every object's fields in the order in which HCL visits them.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(sorted).collect(),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 /// Replaces each reference that `resolve` knows; it gets `NOMAD_PORT_http`, `attr.kernel.name`, `env.HOME`. What it
-/// does not know stays as it stands.
+/// does not know is unchanged.
 pub fn interpolate(text: &str, resolve: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

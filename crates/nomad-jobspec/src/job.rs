@@ -27,9 +27,9 @@ pub struct Job {
     pub namespace: String,
     /// Its region.
     pub region: String,
-    /// Where it may run; the first is told to tasks.
+    /// Where it may run; tasks see the first.
     pub datacenters: Vec<String>,
-    /// Free notes, told to tasks.
+    /// Free notes, which tasks see.
     pub meta: BTreeMap<String, String>,
     /// What the machine must be like.
     pub constraints: Vec<Constraint>,
@@ -57,7 +57,7 @@ pub struct Group {
     pub name: String,
     /// How many of it.
     pub count: u32,
-    /// Free notes, told to tasks.
+    /// Free notes, which tasks see.
     pub meta: BTreeMap<String, String>,
     /// What the machine must be like.
     pub constraints: Vec<Constraint>,
@@ -158,7 +158,7 @@ pub struct Task {
     pub logs: Logs,
     /// What the machine must be like.
     pub constraints: Vec<Constraint>,
-    /// Free notes, told to the task.
+    /// Free notes, which the task sees.
     pub meta: BTreeMap<String, String>,
     /// Whether the group ends with it.
     pub leader: bool,
@@ -169,7 +169,7 @@ pub struct Task {
 /// When a task runs, seen from the main tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifecycle {
-    /// What it goes with.
+    /// The moment at which it starts.
     pub hook: Hook,
     /// Whether it runs as long as the main tasks do.
     pub sidecar: bool,

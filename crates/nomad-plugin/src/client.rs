@@ -250,7 +250,7 @@ impl DriverClient {
         Ok(ExecOutput::from_wire(self.driver().exec_task(request).await?.into_inner()))
     }
 
-    /// See [`crate::driver::Driver::exec_task_streaming`]. As from a Nomad agent, the request stream stays open when
+    /// See [`crate::driver::Driver::exec_task_streaming`]. As from a Nomad agent, the request stream is open when
     /// `input` ends, and dropping the answer cancels the call.
     pub async fn exec_task_streaming(
         &self,

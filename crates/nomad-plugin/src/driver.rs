@@ -107,7 +107,7 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Runs a command inside a task with its streams attached.
     ///
-    /// The answer's last item is [`ExecEvent::Exited`]; the input may stay open for ever.
+    /// The answer's last item is [`ExecEvent::Exited`]; the input may be open for ever.
     fn exec_task_streaming(
         &self,
         setup: ExecSetup,

@@ -1,7 +1,7 @@
 //! What a Nomad task driver plugin is: its domain types, its schema language, its server and its client.
 //!
 //! The word "docker" is not in this crate. A driver implements [`driver::Driver`] and hands it to the server; a host
-//! speaks to it through the client. Protobuf messages stay inside.
+//! speaks to it through the client. No other crate sees protobuf messages.
 
 pub mod client;
 pub mod driver;

@@ -1,4 +1,4 @@
-//! The protobuf messages and services of a Nomad task driver, generated from `proto/`; they stay inside this crate.
+//! The protobuf messages and services of a Nomad task driver, generated from `proto/`; no other crate sees them.
 //!
 //! The modules nest as the packages do, for the generated code refers to its neighbours by relative path.
 

@@ -1,4 +1,4 @@
-//! Trust in one certificate, byte for byte, and in whoever proves to hold its key.
+//! Trust in one certificate, byte for byte, and in the one that proves to hold its key.
 
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme,

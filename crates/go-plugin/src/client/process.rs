@@ -66,7 +66,7 @@ pub(super) fn watch_stranger(pid: i32, readers: &mut JoinSet<()>) -> Option<watc
     Some(watched)
 }
 
-/// Ends the process at once; one that is gone is fine.
+/// Ends the process at once; one that has exited is fine.
 pub(super) fn kill(pid: i32) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _has_ended_already = kill_process(pid, Signal::KILL);

@@ -52,7 +52,7 @@ impl Tail {
     }
 }
 
-/// Reads to the end; what is not UTF-8 is read as far as it goes.
+/// Reads to the end; what is not UTF-8 is read as far as possible.
 pub(super) async fn read(pipe: ChildStderr, log: LogSink, tail: Tail) {
     let mut pipe = BufReader::new(pipe);
     let mut bytes = Vec::new();

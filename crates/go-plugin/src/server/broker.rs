@@ -1,4 +1,4 @@
-//! The broker through which both sides could open further streams; a task driver needs none, hosts open it all the same.
+//! The broker through which both sides could open additional streams; a task driver needs none, hosts open it all the same.
 
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};

@@ -1,4 +1,4 @@
-//! The stream of what a plugin prints; ours prints nothing, so that it stays open and silent.
+//! The stream of what a plugin prints; ours prints nothing, so that it is open and silent.
 
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};

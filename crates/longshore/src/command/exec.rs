@@ -35,7 +35,7 @@ pub(super) async fn exec(
     while let Some(event) = events.next().await {
         match event.map_err(|error| Failure::Engine(error.to_string()))? {
             ExecEvent::Stdout(bytes) => {
-                // A reader that is gone wants no more.
+                // Nobody reads any more.
                 if report::bytes(&bytes).is_err() {
                     break;
                 }

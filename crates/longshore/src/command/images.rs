@@ -1,4 +1,4 @@
-//! `images`: the images that tasks use, that drivers brought, or that are kept; who uses them, and when they go.
+//! `images`: the images that tasks use, that drivers pulled, or that are pinned; who uses them, and when they are removed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +22,7 @@ use crate::{
 /// An image, as all drivers together know it.
 struct Known {
     image: Image,
-    /// The jobs that brought it, whose drivers do not run.
+    /// The jobs that pulled it, whose drivers do not run.
     unattended: BTreeSet<String>,
 }
 
@@ -131,7 +131,7 @@ fn user(TaskOf { job, alloc, name }: &TaskOf) -> String {
     format!("{job}/{name} {}", report::short(alloc))
 }
 
-/// When an image goes.
+/// When an image is removed.
 fn removal(image: &Image, unattended: &BTreeSet<String>) -> String {
     match image.fate {
         Fate::GoesAfter(_) | Fate::GoesIn(_) if image.used => "in use".to_owned(),

@@ -40,7 +40,7 @@ pub(super) async fn logs(
         match reader.print() {
             Ok(()) if over => return Ok(()),
             Ok(()) => tokio::time::sleep(PERIOD).await,
-            // A reader that is gone wants no more.
+            // Nobody reads any more.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(failed(error)),
         }

@@ -31,7 +31,7 @@ use crate::{
     prefetched, report, validation,
 };
 
-/// How often a pull is told of where no bars are drawn.
+/// How often a pull is reported where no bars are drawn.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Fetches an image, or those of a job file, and keeps them from now on.
@@ -163,7 +163,7 @@ async fn fetch(
     })?;
     let mut missing: BTreeSet<String> = wanted.keys().cloned().collect();
     let before = prefetched::read(data).map_err(|error| data.failed(&error))?;
-    // First of all: a driver that brought one of them must not remove it meanwhile.
+    // First of all: a driver that pulled one of them must not remove it meanwhile.
     change_pinned(data, |pinned| pinned.extend(missing.iter().cloned())).await?;
 
     let steps = images.prefetch(wanted.into_values().flatten().collect()).await.map_err(failed);
@@ -226,7 +226,7 @@ fn described(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Present { asked: false } => "already present".to_owned(),
         Outcome::Present { asked: true } => "already present, the registry has no other".to_owned(),
-        // An engine with images in containerd's store does not tell the size of what comes at once.
+        // An engine with images in containerd's store does not report the size of what comes at once.
         Outcome::Pulled { bytes: 0, took } => format!("pulled in {:.1} s", took.as_secs_f64()),
         Outcome::Pulled { bytes, took } => format!("pulled {} in {:.1} s", report::mib(*bytes), took.as_secs_f64()),
         Outcome::Archived => "loaded from an archive when the task starts".to_owned(),
@@ -246,7 +246,7 @@ fn value(image: &str, outcome: &Outcome) -> serde_json::Value {
     }
 }
 
-/// Changes which images are kept, and tells it to the drivers that run.
+/// Changes which images are pinned, and reports them to the drivers that run.
 async fn change_pinned(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>)) -> Result<(), Failure> {
     let unread = |error: std::io::Error| data.failed(&error);
     let pinned: Vec<String> = prefetched::change(data, change).map_err(unread)?.into_iter().collect();

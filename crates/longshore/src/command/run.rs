@@ -20,7 +20,7 @@ use crate::{
     stop::Stop,
 };
 
-/// Set for the process that goes on in the background. The first line of its standard input are the values of
+/// Set for the process that continues in the background. The first line of its standard input are the values of
 /// `-var` and of `-env` as JSON: everyone may read a process's arguments, and its children have its environment.
 const DETACHED: &str = "LONGSHORE_DETACHED";
 

@@ -79,7 +79,7 @@ fn show(observation: &Observation) {
     }
 }
 
-/// A job as programs see it. What a task was told, its environment, is left out: there may be secrets in it.
+/// A job as programs see it. Its tasks' environments are left out: there may be secrets in it.
 fn value(observation: &Observation) -> Value {
     let job = &observation.job;
     let Observed { status, why } = observation.job();

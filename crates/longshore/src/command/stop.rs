@@ -1,4 +1,4 @@
-//! `stop`: asks the job's agent to stop it or one of its allocations, or does it where the agent is gone.
+//! `stop`: asks the job's agent to stop it or one of its allocations, or does it where no agent runs.
 
 use std::{
     collections::BTreeMap,
@@ -138,7 +138,7 @@ async fn end(job: &str, part: Part<'_>, options: &Options, data: &DataDir) -> Re
     let mut asked = None;
     loop {
         if let Some(lock) = data.lock(job).map_err(failed)? {
-            // The agent is gone: what it left, if it was killed, is ended here.
+            // No agent runs: what it left, if it was killed, is ended here.
             if let Some(state) = data.load(job).map_err(failed)? {
                 end_what_is_left(state, part, options, data).await?;
             }
@@ -290,7 +290,7 @@ async fn ended(task: &TaskState, given: Duration, driver: &Driver) -> Result<Opt
                 let waited = driver.call(|client| async move { client.wait_task(id.into()).await }).await?;
                 exit_code = Some(waited.result.exit_code);
             }
-            // Its container was gone before.
+            // Its container was removed before.
             Err(error) if error.is_task_not_found() => {}
             Err(error) => return Err(error),
         }

@@ -78,7 +78,7 @@ impl Machine {
         };
         let in_time = timeout(A_DAY, made).await.is_ok();
         assert!(in_time, "{call}, {times} times: {:?}", self.driver.calls());
-        // What follows from the call is done before time goes on.
+        // What follows from the call is done before time advances.
         sleep(Duration::from_millis(500)).await;
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn connect(alloc: &AllocState, network: &mut NetworkState, reco
 }
 
 /// Undoes [`connect`], also where it was left half way. The plugins remember nothing: without the ports and the answer
-/// of that time their rules would stay.
+/// of that time their rules would be left.
 pub(super) async fn disconnect(alloc: &AllocState, network: &NetworkState) -> Result<(), String> {
     // Without a namespace nothing was connected yet.
     if network.path.is_empty() || !network.is_to_be_connected() {

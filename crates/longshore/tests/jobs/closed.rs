@@ -22,7 +22,7 @@ fn reachable(root: &Path) -> Vec<(PathBuf, u32)> {
     while let Some(path) = todo.pop() {
         let metadata = fs::symlink_metadata(&path).unwrap();
         let mode = metadata.permissions().mode() & 0o777;
-        // Whoever gets to it is judged by its mode; whoever guesses a name needs no more than the right to pass.
+        // Who gets to it is judged by its mode; who guesses a name needs no more than the right to pass.
         if metadata.is_dir() && mode & 0o001 != 0 {
             todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }

@@ -1,4 +1,4 @@
-//! `run -detach`: when a job has started, and what a person is told where it has not.
+//! `run -detach`: when a job has started, and what is reported where it has not.
 
 use std::{net::TcpListener, process::Stdio};
 

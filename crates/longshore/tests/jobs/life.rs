@@ -30,7 +30,7 @@ impl Foreground {
         Self(run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
-    /// Kills the agent, and waits until it is gone.
+    /// Kills the agent, and waits until it has exited.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();

@@ -100,7 +100,7 @@ impl Machine {
         self.ok(&["logs", job])
     }
 
-    /// Kills a job's agent with SIGKILL, and waits until it is gone.
+    /// Kills a job's agent with SIGKILL, and waits until it has exited.
     fn kill_agent(&self, job: &str) {
         let agent = || self.state(job)["host_pid"].as_i64();
         conformance::kill([agent().unwrap().try_into().unwrap()]);

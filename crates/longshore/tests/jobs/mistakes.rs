@@ -1,4 +1,4 @@
-//! What a person gets wrong, and what they are told.
+//! What a person gets wrong, and how it is reported.
 
 use std::net::TcpListener;
 

@@ -70,7 +70,7 @@ impl Visit for Finder<'_> {
             _ => None,
         };
         match root {
-            // Of several such parts the first is told: the evaluation stops there too.
+            // Of several such parts the first is reported: the evaluation stops there too.
             Some(root) => {
                 self.found.get_or_insert(Found { span: expression.span(), root });
             }

@@ -48,7 +48,7 @@ pub(super) fn declare(evaluator: &mut Evaluator<'_>, file: &structure::Body) -> 
             let message = format!("variable {name:?} has no value");
             let hint = format!("give it one with -var '{name}=...', with -var-file, or with a default");
             evaluator.problems.push(Problem::at(name_span(block), message).hint(hint));
-            // So that its uses are no further problems.
+            // So that its uses are no additional problems.
             variables.insert(name, Value::Null);
             continue;
         };

@@ -30,7 +30,7 @@ pub(super) fn task(name: &str, span: &Range<usize>, findings: &Findings) {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let begins = name.starts_with(|first: char| first.is_ascii_alphanumeric());
     if name.is_empty() {
-        // Which is told already.
+        // Which is reported already.
     } else if name.contains(['/', '\\']) {
         problem("has a slash, but names a directory");
     } else if !name.bytes().all(is_plain) {

@@ -61,7 +61,7 @@ const VOLUME: &str = "mount what is to outlive the job in the task's `config`: a
 
 /// Reads a whole file.
 ///
-/// `problems` are those of its evaluation, to be told with the others.
+/// `problems` are those of its evaluation, to be reported with the others.
 pub(crate) fn read(body: &Body, source: &Source, problems: Vec<Problem>) -> Result<Parsed, Diagnostics> {
     let findings = Findings { problems: problems.into(), ..Findings::default() };
     let job = file(body, &findings);

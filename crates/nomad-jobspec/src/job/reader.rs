@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether an attribute is there without a value, because of a problem that is told already.
+    /// Whether an attribute is there without a value, because of a problem that is reported already.
     pub(super) fn failed(&self, name: &str) -> bool {
         self.body.attribute(name).is_some_and(|attribute| attribute.failed)
     }

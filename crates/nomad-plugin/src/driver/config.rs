@@ -1,4 +1,4 @@
-//! What a host tells a driver: its own configuration, and a task's.
+//! What a host passes to a driver: its own configuration, and a task's.
 
 use std::collections::BTreeMap;
 

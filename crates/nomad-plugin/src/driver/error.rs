@@ -11,7 +11,7 @@ pub enum Recoverability {
     Unsaid,
 }
 
-/// A driver's refusal or failure, in words for the operator.
+/// A driver's rejection or failure, in words for the operator.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DriverError {

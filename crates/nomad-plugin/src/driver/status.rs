@@ -13,7 +13,7 @@ pub enum TaskState {
     Unknown,
     /// It runs.
     Running,
-    /// It ended and its remains are gone.
+    /// It ended and its remains are removed.
     Exited,
 }
 

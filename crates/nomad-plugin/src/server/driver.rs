@@ -121,7 +121,7 @@ impl<D: Driver> driver_server::Driver for Service<D> {
         let mut requests = request.into_inner();
         let setup = requests.message().await?.and_then(|first| first.setup);
         let setup = setup.ok_or_else(|| Status::unknown("first message should always be setup"))?;
-        // A caller that is gone ends the input; the command's own end is what ends the call.
+        // A caller that hangs up ends the input; the command's own end is what ends the call.
         let input = requests
             .take_while(|message| future::ready(message.is_ok()))
             .flat_map(|message| stream::iter(message.map(inputs).unwrap_or_default()));

@@ -1,4 +1,4 @@
-//! What a host tells a driver.
+//! What a host passes to a driver.
 
 use super::{Mirror, mirror, mirror_enum};
 use crate::{

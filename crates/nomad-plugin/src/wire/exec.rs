@@ -90,7 +90,7 @@ impl From<ExecEvent> for Response {
     }
 }
 
-/// What a message tells, in order.
+/// The events of a message, in order.
 pub(crate) fn events(message: Response) -> Vec<ExecEvent> {
     let mut events = Vec::new();
     let mut stream = |operation: Option<Operation>, data: fn(Bytes) -> ExecEvent, closed: ExecEvent| {
