@@ -243,6 +243,7 @@ impl Driver for FakeDriver {
             }
             Run::Exits(after, code) => {
                 let task = started.clone();
+                #[expect(clippy::disallowed_methods, reason = "the driver holds the set")]
                 self.lock().clocks.spawn(async move {
                     sleep(after).await;
                     end(&task, code);

@@ -49,6 +49,7 @@ pub(super) async fn foreground(file: &JobFile, options: &Options, data: DataDir)
             let _one_is_pending_already = wake.try_send(());
         }
     });
+    #[expect(clippy::disallowed_methods, reason = "it listens until the command ends")]
     listening.spawn(async move {
         loop {
             tokio::select! {
