@@ -95,7 +95,7 @@ fn capability(name: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 50, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 50, ..ProptestConfig::default() })]
 
     #[test]
     fn no_configuration_gets_a_container_more_than_is_allowed(job in jobs(), operator in operators()) {
