@@ -162,7 +162,12 @@ impl Case {
 
     /// Waits until the driver listens to the engine's events.
     pub(crate) async fn subscribed(&self) {
-        self.engine.asked("GET /events").await;
+        self.subscribed_times(1).await;
+    }
+
+    /// Waits until the driver has begun to listen so many times.
+    pub(crate) async fn subscribed_times(&self, times: usize) {
+        self.engine.asked_times("GET /events", times).await;
         // The first look at the container is over by then.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

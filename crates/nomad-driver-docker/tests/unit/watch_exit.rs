@@ -55,7 +55,7 @@ async fn a_restart_of_the_engine_ends_no_task() {
 
     for times in 2..5 {
         case.engine.restart();
-        case.engine.asked_times("GET /events", times).await;
+        case.subscribed_times(times).await;
     }
 
     assert!(runs_on(&case, &task, Duration::from_secs(60)).await);
@@ -70,7 +70,7 @@ async fn a_subscription_that_breaks_is_made_again_and_what_was_missed_is_asked_f
     case.engine.on("GET /events").times(2, Reply::drop_connection());
     case.start(&task).await;
     case.engine.on("GET /events").always(Reply::hang());
-    case.engine.asked_times("GET /events", 3).await;
+    case.subscribed_times(3).await;
 
     // The third one is silent, and then it breaks.
     case.engine.exit_without_event(&case.container_of(&task).id, 5);
