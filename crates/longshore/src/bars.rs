@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use image_service::{Layer, LayerState, Pull};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::report::harmless;
+use crate::text::harmless;
 
 /// All that is drawn, below what was written.
 static DRAWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);

@@ -39,6 +39,7 @@ mod stop;
 mod task_config;
 mod task_runner;
 mod template;
+mod text;
 mod turn;
 mod validation;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::target;
-use crate::{Failure, data_dir::DataDir, report, state::Event};
+use crate::{Failure, data_dir::DataDir, report, state::Event, text};
 
 const PERIOD: Duration = Duration::from_millis(200);
 
@@ -28,7 +28,7 @@ pub(super) async fn events(target: &str, follow: bool, data: &DataDir, json: boo
                 report::json(&value);
             } else {
                 let Event { at, kind, message } = &event;
-                let message = report::harmless(message);
+                let message = text::harmless(message);
                 report::line(&format!("{} {} {task}: {kind}: {message}", report::clock(*at), report::short(alloc)));
             }
             printed.insert(key, event);

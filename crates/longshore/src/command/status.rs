@@ -13,6 +13,7 @@ use crate::{
     observation::{Observation, Observed, observe},
     report,
     state::{AllocState, Event, TaskState},
+    text,
 };
 
 pub(super) async fn status(target: Option<&str>, data: &DataDir, json: bool) -> Result<(), Failure> {
@@ -42,7 +43,7 @@ fn list(jobs: &[Observation]) {
 
 /// How something is, and why.
 fn described(Observed { status, why }: &Observed) -> String {
-    let why = why.as_ref().map(|why| format!(": {}", report::harmless(why))).unwrap_or_default();
+    let why = why.as_ref().map(|why| format!(": {}", text::harmless(why))).unwrap_or_default();
     format!("{}{why}", status.name())
 }
 
@@ -68,11 +69,11 @@ fn show(observation: &Observation) {
         for (name, task) in &alloc.tasks {
             let Observed { status, why } = observation.task(&alloc.id, name);
             let code = task.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
-            let why = why.map(|why| format!(": {}", report::harmless(&why))).unwrap_or_default();
+            let why = why.map(|why| format!(": {}", text::harmless(&why))).unwrap_or_default();
             let status = status.name();
             report::line(&format!("Task        = {name} is {status}, {} restarts{code}{why}", task.restarts));
             for event in task.events.iter().rev().take(5).rev() {
-                let message = report::harmless(&event.message);
+                let message = text::harmless(&event.message);
                 report::line(&format!("  {:<14} {:<16} {message}", report::ago(event.at), event.kind));
             }
         }

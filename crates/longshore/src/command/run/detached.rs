@@ -30,6 +30,7 @@ use crate::{
     observation::{Status, observe},
     report,
     state::{AllocState, JobState, Phase, TaskState},
+    text,
     turn::Turn,
 };
 
@@ -214,12 +215,12 @@ fn last_error(said: &str) -> String {
 /// Says of each task that has failed why, and how its standard error ends.
 fn report_failures(state: &JobState, data: &DataDir) {
     for (alloc, name, task) in tasks(state).filter(|(_, _, task)| fails(task, SystemTime::now())) {
-        let why = report::harmless(&task.waits_for().unwrap_or_default());
+        let why = text::harmless(&task.waits_for().unwrap_or_default());
         report::note(&format!("task {name:?} of allocation {} failed: {why}", report::short(&alloc.id)));
         let lines = logs::last_lines_of_stderr(&AllocDir::new(data.path(), &alloc.id), name);
         // Where logs are not collected, or were never begun, there are none.
         for line in lines.unwrap_or_default() {
-            report::note(&format!("    {name}: {}", report::harmless(&line)));
+            report::note(&format!("    {name}: {}", text::harmless(&line)));
         }
     }
 }
@@ -229,7 +230,7 @@ fn report_restarts(state: &JobState, reported: &mut BTreeMap<(String, String), u
     for (alloc, name, task) in tasks(state).filter(|(_, _, task)| task.restarts_at.is_some()) {
         let times = reported.entry((alloc.id.clone(), name.clone())).or_default();
         if std::mem::replace(times, task.restarts) < task.restarts {
-            let why = report::harmless(&task.waits_for().unwrap_or_default());
+            let why = text::harmless(&task.waits_for().unwrap_or_default());
             report::note(&format!("task {name:?} of allocation {}: {why}", report::short(&alloc.id)));
         }
     }
@@ -252,7 +253,7 @@ impl Notes {
         let rest = self.rest.split_off(end + 1);
         for line in String::from_utf8_lossy(&std::mem::replace(&mut self.rest, rest)).lines() {
             if let Some(note) = line.strip_prefix("==> ") {
-                report::note(&report::harmless(note));
+                report::note(&text::harmless(note));
             }
         }
         Ok(())
