@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,6 +15,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     EngineFacts, QUICK,
     body::error_message,
+    endpoint::{Endpoint, Tls},
     error::{EngineError, of_library},
     route::{Answer, Permit, Route},
     tcp,
@@ -25,27 +26,6 @@ const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 
 /// The library's one timeout for everything; each verb has its own instead.
 pub(super) const NO_TIMEOUT: u64 = 10 * 365 * 24 * 3600;
-
-/// Where the engine is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Endpoint {
-    /// `unix://...` or `tcp://...`; where empty, the environment says that and all else: `DOCKER_HOST`,
-    /// `DOCKER_CERT_PATH` and `DOCKER_API_VERSION`.
-    pub address: String,
-    /// For `tcp://`. Only used with an address.
-    pub tls: Option<Tls>,
-}
-
-/// The files of a connection by TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// The client's certificate; empty is none.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// The authority that signed the engine's certificate; empty is one that the system trusts.
-    pub ca: PathBuf,
-}
 
 /// How to reach an engine.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use plain_text::short;
 
-use super::transport::{NotConnected, TooLong};
-
 /// Why a call failed. Callers say what they were about, in their own words; the call itself is in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
@@ -109,6 +107,16 @@ impl EngineError {
     }
 }
 
+/// No connection came about.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotConnected(pub(super) String);
+
+/// An answer that was cut off.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer is longer than {0} bytes")]
+pub(super) struct AnswerTooLong(pub(super) u64);
+
 /// For a removal: what is not there need not be removed.
 pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {
@@ -120,7 +128,7 @@ pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), Engi
 /// A client library's error; `address` is where the engine should be.
 pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> EngineError {
     use bollard::errors::Error;
-    if let Some(TooLong(most)) = within(&error) {
+    if let Some(AnswerTooLong(most)) = within(&error) {
         return EngineError::TooLong(*most);
     }
     if let Some(NotConnected(reason)) = within(&error) {

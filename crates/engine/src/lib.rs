@@ -4,12 +4,14 @@
 mod body;
 mod connection;
 mod container;
+mod endpoint;
 mod error;
 mod events;
 mod exec;
 mod frames;
 mod image;
 mod inspected;
+mod inspected_image;
 mod lines;
 mod listed;
 mod logs;
@@ -26,12 +28,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, TryStreamExt, stream};
 
-pub use connection::{Endpoint, Tls};
+pub use endpoint::{Endpoint, Tls};
 pub use error::EngineError;
 pub use events::{ContainerEvent, ContainerEventKind, EngineEvent, read_event};
 pub use exec::{ExecOutput, ExecState, ExecStream, ExecTerminal};
-pub use image::{ConfigSize, Credentials, ImageConfig, InspectedImage, ListedImage, MOST_OF_AN_IMAGE, PullMessage};
+pub use image::{ConfigSize, Credentials, MOST_OF_AN_IMAGE, PullMessage};
 pub use inspected::{Addresses, ContainerState, End, Inspected, MountPoint};
+pub use inspected_image::{ImageConfig, InspectedImage, ListedImage};
 pub use lines::{Line, Lines};
 pub use listed::{ListedContainer, ListedState, Protocol, PublishedPort};
 pub use logs::LogFrame;

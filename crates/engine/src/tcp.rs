@@ -13,7 +13,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::{connection::Tls, transport::Connector};
+use super::{endpoint::Tls, transport::Connector};
 
 /// How long a connection is silent before it is probed, and how long the answer to each probe may take.
 const PROBE: Duration = Duration::from_secs(15);

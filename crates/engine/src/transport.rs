@@ -27,7 +27,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
-    error::innermost,
+    error::{AnswerTooLong, NotConnected, innermost},
     route::{Answer, Permit},
 };
 
@@ -41,16 +41,6 @@ pub(super) enum Connector {
     /// With TLS.
     Tls(HttpsConnector<HttpConnector>),
 }
-
-/// No connection came about.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct NotConnected(pub(super) String);
-
-/// An answer that was cut off.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the answer is longer than {0} bytes")]
-pub(super) struct TooLong(pub(super) u64);
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -134,7 +124,7 @@ impl AsyncRead for Bounded {
         match left.checked_sub(came) {
             Some(_) if left == u64::MAX => {}
             Some(left) => self.left.store(left, Ordering::Relaxed),
-            None => return Poll::Ready(Err(io::Error::other(TooLong(self.most)))),
+            None => return Poll::Ready(Err(io::Error::other(AnswerTooLong(self.most)))),
         }
         Poll::Ready(Ok(()))
     }
