@@ -6,7 +6,10 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use nomad_driver_docker::image::{Bounds, Checked, Flaw, ImageReference};
+use nomad_driver_docker::{
+    image::{Bounds, Checked, Flaw},
+    reference::ImageReference,
+};
 
 /// Bytes that an archive may take.
 const MOST: u64 = 16 << 20;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use nomad_driver_docker::image::ImageReference;
+use nomad_driver_docker::reference::ImageReference;
 use nomad_plugin::duration::parse_go_duration;
 
 fuzz_target!(|text: &str| {

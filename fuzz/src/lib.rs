@@ -5,8 +5,9 @@ use std::{path::PathBuf, sync::LazyLock};
 use engine::ApiVersion;
 use nomad_driver_docker::{
     config::{PluginConfig, TaskOptions},
-    container::{Request, create_request, files::prepare, paths::Way},
+    container::{Request, create_request},
     machine::Machine,
+    preparation::{host_paths::HandoverMode, prepare},
 };
 use nomad_plugin::driver::{AllocatedResources, LinuxResources, Resources, TaskConfig};
 
@@ -45,7 +46,7 @@ pub fn request(bytes: &[u8]) {
         machine: Machine::default(),
         runtimes: &[],
         api: ApiVersion { major: 1, minor: 44 },
-        files: prepare(&task, &options, &plugin, &mut Way::Trusted),
+        files: prepare(&task, &options, &plugin, &mut HandoverMode::ByName(&[])),
     };
     if let Err(error) = create_request(&request) {
         assert!(!error.to_string().is_empty());
