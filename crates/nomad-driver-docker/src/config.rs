@@ -6,6 +6,7 @@ mod allowlists;
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod bounds;
+mod defaults;
 mod garbage_collection;
 mod plugin;
 mod reader;
@@ -14,10 +15,10 @@ mod task;
 
 pub use allowlists::Allowlists;
 pub use bounds::check_environment;
+pub(crate) use defaults::go_arch;
 pub use garbage_collection::{DanglingContainers, GarbageCollection};
 pub use plugin::{AllowedModes, Logging, PluginAuth, PluginConfig, Volumes};
 pub use reader::{ConfigError, ConfigErrors};
-pub(crate) use schema::go_arch;
 pub use schema::{plugin_schema, task_schema};
 pub use task::{
     Auth, BindOptions, CgroupNamespace, Device, MountKind, MountOptions, Propagation, TaskLogging, TaskNetwork,

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    plugin::{ONE_MINUTE, at_least_a_minute, time},
-    reader::Reader,
-};
+use super::reader::{ONE_MINUTE, Reader};
 
 /// What is removed after tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,14 +51,14 @@ impl Default for GarbageCollection {
 
 pub(super) fn gc(reader: &Reader<'_>, default: GarbageCollection) -> GarbageCollection {
     let Some(gc) = reader.block("gc") else { return default };
-    let image_delay = time(&gc, "image_delay", default.image_delay);
+    let image_delay = gc.time("image_delay", default.image_delay);
     let dangling = match gc.block("dangling_containers") {
         None => default.dangling,
         Some(dangling) => DanglingContainers {
             enabled: dangling.truth("enabled").unwrap_or(default.dangling.enabled),
-            period: time(&dangling, "period", default.dangling.period),
-            creation_grace: at_least_a_minute(&dangling, "creation_grace", default.dangling.creation_grace),
-            dry_run: dangling.truth("dry_run").unwrap_or_default(),
+            period: dangling.time("period", default.dangling.period),
+            creation_grace: dangling.at_least_a_minute("creation_grace", default.dangling.creation_grace),
+            dry_run: dangling.truth("dry_run").unwrap_or(default.dangling.dry_run),
             unlabelled: dangling.truth("unlabelled").unwrap_or(default.dangling.unlabelled),
         },
     };

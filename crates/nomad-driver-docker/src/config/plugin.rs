@@ -1,47 +1,20 @@
 //! The plugin's own configuration: `plugin "docker" { config { ... } }`.
 
-use std::{
-    collections::BTreeMap,
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use nomad_plugin::duration::parse_go_duration;
+use std::{collections::BTreeMap, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use super::{
     allowlists::Allowlists,
     garbage_collection::{GarbageCollection, gc},
     reader::{ConfigErrors, Findings, Reader, fields},
-    schema::default_infra_image,
     task::OOM_SCORE_ADJ,
 };
 use engine::{Endpoint, Tls};
-
-/// The capabilities that tasks may have where the operator names none: Docker's own, without `NET_RAW`.
-pub(super) const DEFAULT_CAPS: [&str; 13] = [
-    "AUDIT_WRITE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-];
 
 /// How many images may be pulled at once.
 const PARALLEL_PULLS: RangeInclusive<i64> = 1..=1000;
 
 /// The MiB that an archive of images may take: up to a PiB.
 const LOAD_MAX_MB: RangeInclusive<i64> = 1..=1 << 30;
-
-pub(super) const ONE_MINUTE: Duration = Duration::from_secs(60);
 
 /// The plugin's configuration, parsed.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,43 +113,6 @@ pub struct AllowedModes {
     pub uts: Vec<String>,
 }
 
-impl Default for PluginConfig {
-    fn default() -> Self {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        Self {
-            endpoint: Endpoint::default(),
-            auth: PluginAuth::default(),
-            extra_labels: Vec::new(),
-            logging: Logging {
-                driver: "json-file".to_owned(),
-                options: [("max-file", "2"), ("max-size", "2m")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-            },
-            gc: GarbageCollection::default(),
-            volumes: Volumes::default(),
-            allow_privileged: false,
-            allow_caps: owned(&DEFAULT_CAPS),
-            nvidia_runtime: "nvidia".to_owned(),
-            allow_runtimes: owned(&["runc", "nvidia"]),
-            infra_image: default_infra_image(),
-            infra_image_pull_timeout: 5 * ONE_MINUTE,
-            image_pull_timeout: 5 * ONE_MINUTE,
-            image_pull_timeout_max: 6 * 60 * ONE_MINUTE,
-            container_exists_attempts: 5,
-            oom_score_adj: 0,
-            pull_activity_timeout: 2 * ONE_MINUTE,
-            max_parallel_pulls: 3,
-            verify_cached_image_access: false,
-            pids_limit: None,
-            disable_log_collection: false,
-            allowed_modes: AllowedModes::default(),
-            load_dirs: Vec::new(),
-            load_max: None,
-            state_dir: default_state_dir(),
-            allowlists: Allowlists::default(),
-        }
-    }
-}
-
 impl PluginConfig {
     /// Parses what an agent sends. No bytes at all are the defaults.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
@@ -187,7 +123,7 @@ impl PluginConfig {
         // Only Windows has such administrators; accepted so that one configuration serves all clients.
         let _windows_only = reader.truth("windows_allow_insecure_container_admin");
         let gc = gc(&reader, default.gc);
-        let pull_activity_timeout = at_least_a_minute(&reader, "pull_activity_timeout", default.pull_activity_timeout);
+        let pull_activity_timeout = reader.at_least_a_minute("pull_activity_timeout", default.pull_activity_timeout);
         let config = Self {
             endpoint: endpoint(&reader),
             auth: reader.block("auth").map_or_else(PluginAuth::default, |auth| PluginAuth {
@@ -209,9 +145,9 @@ impl PluginConfig {
             nvidia_runtime: reader.text("nvidia_runtime").unwrap_or(default.nvidia_runtime),
             allow_runtimes: reader.texts("allow_runtimes").unwrap_or(default.allow_runtimes),
             infra_image: infra_image(reader.text("infra_image").unwrap_or(default.infra_image)),
-            infra_image_pull_timeout: time(&reader, "infra_image_pull_timeout", default.infra_image_pull_timeout),
-            image_pull_timeout: time(&reader, "image_pull_timeout", default.image_pull_timeout),
-            image_pull_timeout_max: time(&reader, "image_pull_timeout_max", default.image_pull_timeout_max),
+            infra_image_pull_timeout: reader.time("infra_image_pull_timeout", default.infra_image_pull_timeout),
+            image_pull_timeout: reader.time("image_pull_timeout", default.image_pull_timeout),
+            image_pull_timeout_max: reader.time("image_pull_timeout_max", default.image_pull_timeout_max),
             container_exists_attempts: reader
                 .attempts("container_exists_attempts")
                 .unwrap_or(default.container_exists_attempts),
@@ -247,17 +183,6 @@ fn state_dir(reader: &Reader<'_>, default: PathBuf) -> PathBuf {
     asked
 }
 
-/// Root's, or the user's own.
-fn default_state_dir() -> PathBuf {
-    const NAME: &str = "nomad-driver-docker";
-    if rustix::process::geteuid().is_root() {
-        return Path::new("/var/lib").join(NAME);
-    }
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/state"));
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(home);
-    state.unwrap_or_else(std::env::temp_dir).join(NAME)
-}
-
 fn infra_image(image: String) -> String {
     image.strip_prefix("https://").map(str::to_owned).unwrap_or(image)
 }
@@ -276,23 +201,6 @@ fn endpoint(reader: &Reader<'_>) -> Endpoint {
         given.then(|| Tls { cert: cert.into(), key: key.into(), ca: ca.into() })
     });
     Endpoint { address, tls }
-}
-
-/// A duration; unset and empty are the default.
-pub(super) fn time(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
-    let Some(text) = reader.text(name) else { return default };
-    parse_go_duration(&text).unwrap_or_else(|error| {
-        reader.problem(format!("failed to parse '{name}' duration: {error}"));
-        default
-    })
-}
-
-pub(super) fn at_least_a_minute(reader: &Reader<'_>, name: &str, default: Duration) -> Duration {
-    let time = time(reader, name, default);
-    if time < ONE_MINUTE {
-        reader.problem(format!("{name} is less than minimum, 1m0s"));
-    }
-    time
 }
 
 fn allowed_modes(reader: &Reader<'_>) -> AllowedModes {

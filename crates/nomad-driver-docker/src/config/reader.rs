@@ -1,8 +1,13 @@
 //! Reads a decoded configuration field by field, and remembers every error with its path.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf};
+use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-use nomad_plugin::msgpack::{Value, decode};
+use nomad_plugin::{
+    duration::parse_go_duration,
+    msgpack::{Value, decode},
+};
+
+pub(super) const ONE_MINUTE: Duration = Duration::from_secs(60);
 
 /// What is wrong with one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,6 +215,23 @@ impl<'a> Reader<'a> {
             self.problem_at(name, format!("must be -1 or more, this is {limit}"));
         }
         (limit > 0).then_some(limit)
+    }
+
+    /// A duration; unset and empty are the default.
+    pub(super) fn time(&self, name: &str, default: Duration) -> Duration {
+        let Some(text) = self.text(name) else { return default };
+        parse_go_duration(&text).unwrap_or_else(|error| {
+            self.problem(format!("failed to parse '{name}' duration: {error}"));
+            default
+        })
+    }
+
+    pub(super) fn at_least_a_minute(&self, name: &str, default: Duration) -> Duration {
+        let time = self.time(name, default);
+        if time < ONE_MINUTE {
+            self.problem(format!("{name} is less than minimum, 1m0s"));
+        }
+        time
     }
 
     /// A list of texts; `None` is unset.

@@ -1,6 +1,10 @@
 //! What the driver accepts: the schemas that Nomad decodes HCL against.
 
+use std::time::Duration;
+
 use nomad_plugin::hclspec::{Spec, Type};
+
+use super::plugin::{Logging, PluginConfig};
 
 fn list(item: Type) -> Type {
     Type::List(Box::new(item))
@@ -49,38 +53,55 @@ fn block<const N: usize>(name: &str, children: [Spec; N]) -> Spec {
     Spec::block(name, object(children))
 }
 
-/// The architecture in Go's words, of which the default pause image's name is made.
-pub(crate) fn go_arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
+/// A default as HCL has it: whole minutes.
+fn time(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    if minutes.is_multiple_of(60) { format!("\"{}h\"", minutes / 60) } else { format!("\"{minutes}m\"") }
 }
 
 /// The schema of `plugin "docker" { config { ... } }`.
 pub fn plugin_schema() -> Spec {
+    let default = PluginConfig::default();
+    let (gc, dangling) = (&default.gc, &default.gc.dangling);
+    let dangling_default = format!(
+        "{{ enabled = {}, period = {}, creation_grace = {}, dry_run = {}, unlabelled = {} }}",
+        dangling.enabled,
+        time(dangling.period),
+        time(dangling.creation_grace),
+        dangling.dry_run,
+        dangling.unlabelled
+    );
+    let gc_default = format!(
+        "{{ image = {}, image_delay = {}, container = {}, dangling_containers = {dangling_default} }}",
+        gc.image,
+        time(gc.image_delay),
+        gc.container
+    );
     let dangling = block(
         "dangling_containers",
         [
-            truth("enabled").or("true"),
-            text("period").or("\"5m\""),
-            text("creation_grace").or("\"5m\""),
-            truth("dry_run").or("false"),
-            truth("unlabelled").or("true"),
+            truth("enabled").or(&dangling.enabled.to_string()),
+            text("period").or(&time(dangling.period)),
+            text("creation_grace").or(&time(dangling.creation_grace)),
+            truth("dry_run").or(&dangling.dry_run.to_string()),
+            truth("unlabelled").or(&dangling.unlabelled.to_string()),
         ],
     )
-    .or("{ enabled = true, period = \"5m\", creation_grace = \"5m\", dry_run = false, unlabelled = true }");
-    let gc_default = "{ image = true, image_delay = \"3m\", container = true, dangling_containers = \
-                      { enabled = true, period = \"5m\", creation_grace = \"5m\", dry_run = false, unlabelled = true } }";
+    .or(&dangling_default);
     let gc = block(
         "gc",
-        [truth("image").or("true"), text("image_delay").or("\"3m\""), truth("container").or("true"), dangling],
+        [
+            truth("image").or(&gc.image.to_string()),
+            text("image_delay").or(&time(gc.image_delay)),
+            truth("container").or(&gc.container.to_string()),
+            dangling,
+        ],
     )
-    .or(gc_default);
+    .or(&gc_default);
+    let Logging { driver, options } = &default.logging;
+    let options = options.iter().map(|(name, value)| format!("{name} = {value:?}")).collect::<Vec<_>>().join(", ");
     let logging = block("logging", [text("type"), Spec::block_attrs("config", Type::String)])
-        .or("{ type = \"json-file\", config = { max-file = \"2\", max-size = \"2m\" } }");
-    let caps = super::plugin::DEFAULT_CAPS.map(|cap| format!("\"{cap}\"")).join(", ");
+        .or(&format!("{{ type = {driver:?}, config = {{ {options} }} }}"));
     let [pid, ipc, userns, uts] = ["pid", "ipc", "userns", "uts"].map(|kind| texts(kind).or("[]"));
     object([
         text("endpoint"),
@@ -89,19 +110,20 @@ pub fn plugin_schema() -> Spec {
         texts("extra_labels"),
         logging,
         gc,
-        block("volumes", [truth("enabled"), text("selinuxlabel")]).or("{ enabled = false }"),
+        block("volumes", [truth("enabled"), text("selinuxlabel")])
+            .or(&format!("{{ enabled = {} }}", default.volumes.enabled)),
         truth("allow_privileged"),
-        texts("allow_caps").or(&format!("[{caps}]")),
-        text("nvidia_runtime").or("\"nvidia\""),
-        texts("allow_runtimes").or("[\"runc\", \"nvidia\"]"),
-        text("infra_image").or(&format!("\"{}\"", default_infra_image())),
-        text("infra_image_pull_timeout").or("\"5m\""),
-        text("image_pull_timeout").or("\"5m\""),
-        text("image_pull_timeout_max").or("\"6h\""),
-        number("container_exists_attempts").or("5"),
-        number("oom_score_adj").or("0"),
-        text("pull_activity_timeout").or("\"2m\""),
-        number("max_parallel_pulls").or("3"),
+        texts("allow_caps").or(&format!("{:?}", default.allow_caps)),
+        text("nvidia_runtime").or(&format!("{:?}", default.nvidia_runtime)),
+        texts("allow_runtimes").or(&format!("{:?}", default.allow_runtimes)),
+        text("infra_image").or(&format!("{:?}", default.infra_image)),
+        text("infra_image_pull_timeout").or(&time(default.infra_image_pull_timeout)),
+        text("image_pull_timeout").or(&time(default.image_pull_timeout)),
+        text("image_pull_timeout_max").or(&time(default.image_pull_timeout_max)),
+        number("container_exists_attempts").or(&default.container_exists_attempts.to_string()),
+        number("oom_score_adj").or(&default.oom_score_adj.to_string()),
+        text("pull_activity_timeout").or(&time(default.pull_activity_timeout)),
+        number("max_parallel_pulls").or(&default.max_parallel_pulls.to_string()),
         truth("verify_cached_image_access"),
         number("pids_limit"),
         truth("disable_log_collection"),
@@ -118,11 +140,6 @@ pub fn plugin_schema() -> Spec {
         number("load_max_mb"),
         text("state_dir"),
     ])
-}
-
-/// The image of pause containers where the operator names none.
-pub(super) fn default_infra_image() -> String {
-    format!("registry.k8s.io/pause-{}:3.3", go_arch())
 }
 
 fn mount_body() -> Spec {
@@ -211,4 +228,35 @@ pub fn task_schema() -> Spec {
         text("userns_mode"),
         texts("security_opt"),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use nomad_jobspec::{Source, decode::decode, parse_config};
+    use nomad_plugin::msgpack::encode;
+
+    use super::{PluginConfig, plugin_schema};
+
+    #[test]
+    fn what_a_host_fills_in_is_what_the_parser_takes_for_nothing() {
+        let nothing = parse_config(&Source { name: "plugin.hcl".into(), text: String::new() }).unwrap();
+        let filled = decode(&nothing, &plugin_schema(), &|_| None).unwrap();
+
+        assert_eq!(PluginConfig::parse(&encode(&filled)), Ok(PluginConfig::default()));
+    }
+
+    #[test]
+    fn defaults_stand_in_the_schema_as_hcl() {
+        let schema = format!("{:?}", plugin_schema());
+
+        for literal in [
+            "{ type = \"json-file\", config = { max-file = \"2\", max-size = \"2m\" } }",
+            "{ image = true, image_delay = \"3m\", container = true, dangling_containers = { enabled = true, period = \"5m\", \
+             creation_grace = \"5m\", dry_run = false, unlabelled = true } }",
+            "[\"runc\", \"nvidia\"]",
+            "\"6h\"",
+        ] {
+            assert!(schema.contains(&format!("Literal({literal:?})")), "{literal} is not in {schema}");
+        }
+    }
 }
