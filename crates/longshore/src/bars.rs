@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use image_service::{Layer, LayerState, Pull};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::text::harmless;
+use crate::{
+    text::harmless,
+    verbosity::{Verbosity, is_at_least},
+};
 
 /// All that is drawn, below what was written.
 static DRAWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -18,9 +21,9 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("a constant that a test draws").progress_chars("=> ")
 }
 
-/// Whether standard error is a terminal, on which bars can be drawn.
+/// Whether standard error is a terminal, on which bars can be drawn, and notes are wanted.
 pub(crate) fn are_shown() -> bool {
-    !DRAWN.is_hidden()
+    is_at_least(Verbosity::Normal) && !DRAWN.is_hidden()
 }
 
 /// Writes, with no bar in between.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::Verbosity;
+use crate::verbosity::Verbosity;
 
 /// Run a Nomad job file on one machine, without Nomad.
 #[derive(Debug, Parser)]

@@ -63,7 +63,7 @@ struct World {
 struct Inner {
     /// What the next runs of each task do; then they obey.
     runs: BTreeMap<String, VecDeque<Run>>,
-    tasks: BTreeMap<TaskId, Task>,
+    tasks: BTreeMap<TaskId, Started>,
     calls: Vec<(Duration, String)>,
     process: Option<InProcess>,
     /// How many processes are not started before one is.
@@ -72,7 +72,7 @@ struct Inner {
 }
 
 #[derive(Clone)]
-struct Task {
+struct Started {
     run: Run,
     exit: watch::Sender<Option<i32>>,
 }
@@ -145,7 +145,7 @@ impl FakeDriver {
 
     /// Ends a task by itself.
     pub(crate) fn exit(&self, task: &str, code: i32) {
-        let of_name: Vec<Task> =
+        let of_name: Vec<Started> =
             self.lock().tasks.iter().filter(|(id, _)| name(id) == task).map(|(_, task)| task.clone()).collect();
         for task in &of_name {
             end(task, code);
@@ -157,16 +157,16 @@ impl FakeDriver {
         self.lock().tasks.values().any(|task| task.exit.borrow().is_none())
     }
 
-    fn task(&self, id: &TaskId) -> Answer<Task> {
+    fn task(&self, id: &TaskId) -> Answer<Started> {
         self.lock().tasks.get(id).cloned().ok_or_else(DriverError::task_not_found)
     }
 }
 
-fn end(task: &Task, code: i32) {
+fn end(task: &Started, code: i32) {
     task.exit.send_if_modified(|exit| exit.is_none() && exit.replace(code).is_none());
 }
 
-async fn ended(task: &Task) -> i32 {
+async fn ended(task: &Started) -> i32 {
     let mut exit = task.exit.subscribe();
     exit.wait_for(Option::is_some).await.ok().and_then(|code| *code).unwrap_or(-1)
 }
@@ -232,7 +232,7 @@ impl Driver for FakeDriver {
     async fn start_task(&self, task: TaskConfig) -> Answer<StartedTask> {
         self.log(format!("start {}", task.name));
         let run = self.lock().runs.get_mut(&task.name).and_then(VecDeque::pop_front).unwrap_or(Run::Obeys);
-        let started = Task { run: run.clone(), exit: watch::Sender::default() };
+        let started = Started { run: run.clone(), exit: watch::Sender::default() };
         match run {
             Run::Fails(error) => return Err(error),
             Run::Waits => {

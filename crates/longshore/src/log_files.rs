@@ -199,14 +199,14 @@ mod tests {
     use super::*;
 
     /// A directory of logs, and a file of the host beside it.
-    struct Host(tempfile::TempDir);
+    struct LogDirectory(tempfile::TempDir);
 
-    impl Host {
+    impl LogDirectory {
         fn new() -> Self {
-            let host = Self(tempfile::tempdir().unwrap());
-            std::fs::create_dir(host.logs()).unwrap();
-            std::fs::write(host.secret(), "theirs").unwrap();
-            host
+            let logs = Self(tempfile::tempdir().unwrap());
+            std::fs::create_dir(logs.logs()).unwrap();
+            std::fs::write(logs.secret(), "theirs").unwrap();
+            logs
         }
 
         fn logs(&self) -> PathBuf {
@@ -249,60 +249,60 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_is_kept_and_the_oldest_files_are_removed() {
-        let host = Host::new();
+        let logs = LogDirectory::new();
         let text = lines();
 
-        host.collect(Stream::Stdout, &text).await;
+        logs.collect(Stream::Stdout, &text).await;
 
-        let files_and_texts = host.files_and_texts(Stream::Stdout);
+        let files_and_texts = logs.files_and_texts(Stream::Stdout);
         assert_eq!(files_and_texts.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(files_and_texts.into_iter().flat_map(|(_, text)| text).collect::<Vec<_>>(), text[2 << 20..]);
     }
 
     #[tokio::test]
     async fn a_new_agent_continues_where_the_old_one_was() {
-        let host = Host::new();
+        let logs = LogDirectory::new();
 
         for line in ["one\n", "two\n"] {
-            host.collect(Stream::Stderr, line.as_bytes()).await;
+            logs.collect(Stream::Stderr, line.as_bytes()).await;
         }
 
-        assert_eq!(host.files_and_texts(Stream::Stderr), [(0, b"one\ntwo\n".to_vec())]);
+        assert_eq!(logs.files_and_texts(Stream::Stderr), [(0, b"one\ntwo\n".to_vec())]);
     }
 
     #[tokio::test]
     async fn nothing_that_was_planted_among_the_files_is_written_through_or_stops_the_log() {
-        let host = Host::new();
-        symlink(host.secret(), host.at("web.stdout.0")).unwrap();
-        symlink("../secret", host.at("web.stdout.1")).unwrap();
-        symlink(host.0.path().join("made"), host.at("web.stdout.2")).unwrap();
-        symlink(host.secret(), host.at(".web.stdout.fifo")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, host.at("web.stdout.3"), Mode::RUSR | Mode::WUSR).unwrap();
+        let logs = LogDirectory::new();
+        symlink(logs.secret(), logs.at("web.stdout.0")).unwrap();
+        symlink("../secret", logs.at("web.stdout.1")).unwrap();
+        symlink(logs.0.path().join("made"), logs.at("web.stdout.2")).unwrap();
+        symlink(logs.secret(), logs.at(".web.stdout.fifo")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, logs.at("web.stdout.3"), Mode::RUSR | Mode::WUSR).unwrap();
         for directory in ["web.stdout.4", "web.stdout.04", "web.stdout.18446744073709551615"] {
-            std::fs::create_dir(host.at(directory)).unwrap();
+            std::fs::create_dir(logs.at(directory)).unwrap();
         }
         let text = lines();
 
-        host.collect(Stream::Stdout, &text).await;
+        logs.collect(Stream::Stdout, &text).await;
 
-        assert_eq!(std::fs::read_to_string(host.secret()).unwrap(), "theirs");
-        assert!(!host.0.path().join("made").exists());
+        assert_eq!(std::fs::read_to_string(logs.secret()).unwrap(), "theirs");
+        assert!(!logs.0.path().join("made").exists());
         let files_and_texts: Vec<u8> =
-            host.files_and_texts(Stream::Stdout).into_iter().flat_map(|(_, text)| text).collect();
+            logs.files_and_texts(Stream::Stdout).into_iter().flat_map(|(_, text)| text).collect();
         assert_eq!(files_and_texts, text[2 << 20..]);
     }
 
     #[tokio::test]
     async fn what_was_planted_where_the_next_file_would_be_is_left_alone() {
-        let host = Host::new();
-        host.collect(Stream::Stdout, b"before\n").await;
+        let logs = LogDirectory::new();
+        logs.collect(Stream::Stdout, b"before\n").await;
         let limits = Logs { max_files: 9, max_file_size: 1, disabled: false };
-        let mut rotation = Rotation::open(host.files(Stream::Stdout), limits).unwrap();
+        let mut rotation = Rotation::open(logs.files(Stream::Stdout), limits).unwrap();
 
         for step in 1..4 {
-            let next = host.at(&format!("web.stdout.{}", rotation.number + 1));
+            let next = logs.at(&format!("web.stdout.{}", rotation.number + 1));
             match step {
-                1 => symlink(host.secret(), next).unwrap(),
+                1 => symlink(logs.secret(), next).unwrap(),
                 2 => symlink("../made", next).unwrap(),
                 _ => rustix::fs::mkfifoat(rustix::fs::CWD, next, Mode::RUSR | Mode::WUSR).unwrap(),
             }
@@ -310,21 +310,21 @@ mod tests {
             rotation.file.write_all(b"ours").unwrap();
         }
 
-        assert_eq!(std::fs::read_to_string(host.secret()).unwrap(), "theirs");
-        assert!(!host.0.path().join("made").exists());
+        assert_eq!(std::fs::read_to_string(logs.secret()).unwrap(), "theirs");
+        assert!(!logs.0.path().join("made").exists());
         assert_eq!(rotation.number, 6);
-        assert_eq!(host.files_and_texts(Stream::Stdout).iter().filter(|(_, text)| text == b"ours").count(), 3);
+        assert_eq!(logs.files_and_texts(Stream::Stdout).iter().filter(|(_, text)| text == b"ours").count(), 3);
     }
 
     #[test]
     fn what_is_no_file_is_not_shown() {
-        let host = Host::new();
-        symlink(host.secret(), host.at("web.stdout.0")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, host.at("web.stdout.1"), Mode::RUSR | Mode::WUSR).unwrap();
-        std::fs::create_dir(host.at("web.stdout.2")).unwrap();
-        std::fs::write(host.at("web.stdout.3"), "mine").unwrap();
-        symlink("web.stdout.3", host.at("web.stdout.4")).unwrap();
+        let logs = LogDirectory::new();
+        symlink(logs.secret(), logs.at("web.stdout.0")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, logs.at("web.stdout.1"), Mode::RUSR | Mode::WUSR).unwrap();
+        std::fs::create_dir(logs.at("web.stdout.2")).unwrap();
+        std::fs::write(logs.at("web.stdout.3"), "mine").unwrap();
+        symlink("web.stdout.3", logs.at("web.stdout.4")).unwrap();
 
-        assert_eq!(host.files_and_texts(Stream::Stdout), [(3, b"mine".to_vec())]);
+        assert_eq!(logs.files_and_texts(Stream::Stdout), [(3, b"mine".to_vec())]);
     }
 }

@@ -42,6 +42,7 @@ mod template;
 mod text;
 mod turn;
 mod validation;
+mod verbosity;
 
 use std::process::ExitCode;
 
@@ -51,7 +52,7 @@ use self::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse_from(cli::normalised(std::env::args()));
-    report::set_verbosity(cli.options.verbosity());
+    verbosity::set(cli.options.verbosity());
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -9,14 +9,14 @@ use nomad_plugin::driver::{Attribute, Fingerprint};
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     known: BTreeMap<String, String>,
-    driver: Driver,
+    source: AttributeSource,
 }
 
-/// Whether the driver's fingerprint is part of it.
+/// Where the attributes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Driver {
-    Asked,
-    NotAsked,
+enum AttributeSource {
+    SystemAndDriver,
+    System,
 }
 
 impl Node {
@@ -26,7 +26,7 @@ impl Node {
         for (name, value) in &fingerprint.attributes {
             known.insert(format!("attr.{name}"), text_of(value));
         }
-        Self { known, driver: Driver::Asked }
+        Self { known, source: AttributeSource::SystemAndDriver }
     }
 
     /// From the system alone.
@@ -62,7 +62,7 @@ impl Node {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        Self { known, driver: Driver::NotAsked }
+        Self { known, source: AttributeSource::System }
     }
 
     /// With what the person passes on of the environment.
@@ -78,7 +78,7 @@ impl Node {
 
     /// Whether an attribute may be known once the driver is asked.
     pub(crate) fn may_have(&self, name: &str) -> bool {
-        self.driver == Driver::NotAsked && name.starts_with("attr.driver.")
+        self.source == AttributeSource::System && name.starts_with("attr.driver.")
     }
 
     /// All names that are known.

@@ -111,7 +111,7 @@ async fn look(job: JobState) -> Observation {
 
 /// What a driver answers of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+enum Reply {
     Runs,
     Ended,
     /// It does not know the task.
@@ -120,34 +120,34 @@ enum Answer {
     None(String),
 }
 
-async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Answer {
+async fn ask(driver: Option<&DriverClient>, task: &TaskState) -> Reply {
     if task.phase.is_over() || task.run.is_empty() {
-        return Answer::NotKnown;
+        return Reply::NotKnown;
     }
-    let Some(driver) = driver else { return Answer::None("its driver is not running".to_owned()) };
+    let Some(driver) = driver else { return Reply::None("its driver is not running".to_owned()) };
     match timeout(PATIENCE, driver.inspect_task(task.run.as_str().into())).await {
-        Ok(Ok(inspected)) if inspected.state == Inspected::Running => Answer::Runs,
-        Ok(Ok(_)) => Answer::Ended,
-        Ok(Err(error)) if error.is_task_not_found() => Answer::NotKnown,
-        Ok(Err(error)) => Answer::None(error.to_string()),
-        Err(_) => Answer::None(format!("its driver does not answer within {} s", PATIENCE.as_secs())),
+        Ok(Ok(inspected)) if inspected.state == Inspected::Running => Reply::Runs,
+        Ok(Ok(_)) => Reply::Ended,
+        Ok(Err(error)) if error.is_task_not_found() => Reply::NotKnown,
+        Ok(Err(error)) => Reply::None(error.to_string()),
+        Err(_) => Reply::None(format!("its driver does not answer within {} s", PATIENCE.as_secs())),
     }
 }
 
-fn judge(task: &TaskState, has_agent: bool, answer: &Answer) -> Observed {
+fn judge(task: &TaskState, has_agent: bool, answer: &Reply) -> Observed {
     let lost = |why: &str| (Status::Lost, Some(why.to_owned()));
     let unknown = |why: &str| (Status::Unknown, Some(why.to_owned()));
     let (status, why) = match (task.phase, answer) {
         (Phase::Complete, _) => (Status::Complete, None),
         (Phase::Failed, _) => (Status::Failed, task.reason()),
-        (Phase::Pending | Phase::Running, Answer::Runs) => (Status::Running, None),
+        (Phase::Pending | Phase::Running, Reply::Runs) => (Status::Running, None),
         (Phase::Pending, _) if has_agent => (Status::Pending, task.waits_for()),
         (Phase::Pending, _) => lost("waiting to start, but its agent is not running"),
-        (Phase::Running, Answer::None(why)) => unknown(why),
-        (Phase::Running, Answer::NotKnown) if has_agent => unknown("its driver does not know it"),
-        (Phase::Running, Answer::NotKnown) => lost("its agent is not running and its driver does not know it"),
-        (Phase::Running, Answer::Ended) if has_agent => lost("its container has exited, but its agent has not noticed"),
-        (Phase::Running, Answer::Ended) => lost("its container has exited and its agent is not running"),
+        (Phase::Running, Reply::None(why)) => unknown(why),
+        (Phase::Running, Reply::NotKnown) if has_agent => unknown("its driver does not know it"),
+        (Phase::Running, Reply::NotKnown) => lost("its agent is not running and its driver does not know it"),
+        (Phase::Running, Reply::Ended) if has_agent => lost("its container has exited, but its agent has not noticed"),
+        (Phase::Running, Reply::Ended) => lost("its container has exited and its agent is not running"),
     };
     Observed { status, why }
 }
@@ -213,7 +213,7 @@ mod tests {
         TaskState { phase, run: "a/t/1".into(), ..TaskState::default() }
     }
 
-    fn observation(has_agent: bool, allocs: &[&[(Phase, Answer)]]) -> Observation {
+    fn observation(has_agent: bool, allocs: &[&[(Phase, Reply)]]) -> Observation {
         let mut job = JobState { id: "job".into(), agent: Process::default(), ..JobState::default() };
         let mut observed = BTreeMap::new();
         for (index, tasks) in allocs.iter().enumerate() {
@@ -233,15 +233,15 @@ mod tests {
         Observation { job, has_agent, observed }
     }
 
-    fn status(has_agent: bool, allocs: &[&[(Phase, Answer)]]) -> (Status, Option<String>) {
+    fn status(has_agent: bool, allocs: &[&[(Phase, Reply)]]) -> (Status, Option<String>) {
         let Observed { status, why } = observation(has_agent, allocs).job();
         (status, why)
     }
 
     #[test]
     fn a_job_of_which_a_group_has_failed_for_good_does_not_run() {
-        let runs = || (Phase::Running, Answer::Runs);
-        let ended = |phase| (phase, Answer::NotKnown);
+        let runs = || (Phase::Running, Reply::Runs);
+        let ended = |phase| (phase, Reply::NotKnown);
 
         let both = status(true, &[&[runs()], &[ended(Phase::Failed)]]);
         assert_eq!(both, (Status::Failed, Some("1 of 2 allocations failed, 1 running".into())));
@@ -253,30 +253,30 @@ mod tests {
     #[test]
     fn a_job_without_an_agent_is_lost_whatever_runs_of_it() {
         for (phase, answer, of_task) in [
-            (Phase::Running, Answer::Runs, Status::Running),
-            (Phase::Running, Answer::Ended, Status::Lost),
-            (Phase::Running, Answer::NotKnown, Status::Lost),
-            (Phase::Pending, Answer::NotKnown, Status::Lost),
+            (Phase::Running, Reply::Runs, Status::Running),
+            (Phase::Running, Reply::Ended, Status::Lost),
+            (Phase::Running, Reply::NotKnown, Status::Lost),
+            (Phase::Pending, Reply::NotKnown, Status::Lost),
         ] {
             assert_eq!(judge(&task(phase), false, &answer).status, of_task, "{phase:?} {answer:?}");
             assert_eq!(status(false, &[&[(phase, answer)]]).0, Status::Lost);
         }
-        assert_eq!(status(false, &[&[(Phase::Complete, Answer::NotKnown)]]), (Status::Complete, None));
+        assert_eq!(status(false, &[&[(Phase::Complete, Reply::NotKnown)]]), (Status::Complete, None));
     }
 
     #[test]
     fn what_nobody_can_be_asked_of_is_unknown() {
         for has_agent in [true, false] {
-            let away = || Answer::None("away".into());
+            let away = || Reply::None("away".into());
             assert_eq!(status(has_agent, &[&[(Phase::Running, away())]]), (Status::Unknown, Some("away".into())));
         }
-        assert_eq!(judge(&task(Phase::Running), true, &Answer::NotKnown).status, Status::Unknown);
+        assert_eq!(judge(&task(Phase::Running), true, &Reply::NotKnown).status, Status::Unknown);
     }
 
     #[test]
     fn a_task_runs_as_soon_as_its_driver_says_so() {
-        assert_eq!(judge(&task(Phase::Pending), true, &Answer::Runs).status, Status::Running);
-        assert_eq!(judge(&task(Phase::Pending), false, &Answer::Runs).status, Status::Running);
+        assert_eq!(judge(&task(Phase::Pending), true, &Reply::Runs).status, Status::Running);
+        assert_eq!(judge(&task(Phase::Pending), false, &Reply::Runs).status, Status::Running);
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
             ..task(Phase::Pending)
         };
 
-        let observed = judge(&waiting, true, &Answer::NotKnown);
+        let observed = judge(&waiting, true, &Reply::NotKnown);
 
         assert_eq!(observed.status, Status::Pending);
         assert_eq!(observed.why.as_deref(), Some("Exit Code: 3; restarts in 10s"));
@@ -297,8 +297,8 @@ mod tests {
 
     #[test]
     fn an_agent_that_has_not_recorded_an_end_yet_is_given_time() {
-        assert!(observation(true, &[&[(Phase::Running, Answer::Ended)]]).is_behind());
-        assert!(!observation(true, &[&[(Phase::Running, Answer::Runs)]]).is_behind());
-        assert!(!observation(false, &[&[(Phase::Running, Answer::Ended)]]).is_behind());
+        assert!(observation(true, &[&[(Phase::Running, Reply::Ended)]]).is_behind());
+        assert!(!observation(true, &[&[(Phase::Running, Reply::Runs)]]).is_behind());
+        assert!(!observation(false, &[&[(Phase::Running, Reply::Ended)]]).is_behind());
     }
 }

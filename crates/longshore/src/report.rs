@@ -2,7 +2,6 @@
 
 use std::{
     io::Write as _,
-    sync::atomic::{AtomicU8, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -12,34 +11,8 @@ use crate::{
     bars::aside,
     state::Event,
     text::{escaped, harmless, without_commands},
+    verbosity::{Verbosity, is_at_least},
 };
-
-/// How much is printed to standard error beside errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Verbosity {
-    /// Nothing.
-    Quiet,
-    /// Notes, events of tasks, warnings of the driver.
-    Normal,
-    /// Also what the driver logs at the level info, or what `LONGSHORE_LOG` selects.
-    Info,
-    /// Also what it logs at the level debug.
-    Debug,
-}
-
-/// The verbosity of the command; unit tests print nothing.
-static VERBOSITY: AtomicU8 = AtomicU8::new(if cfg!(test) { Verbosity::Quiet } else { Verbosity::Normal } as u8);
-
-/// Sets the verbosity of this process.
-pub(crate) fn set_verbosity(verbosity: Verbosity) {
-    VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
-}
-
-/// Whether the command prints that much.
-pub(crate) fn is_at_least(verbosity: Verbosity) -> bool {
-    VERBOSITY.load(Ordering::Relaxed) >= verbosity as u8
-}
 
 /// A line of an answer. That nobody reads it ends nothing.
 pub(crate) fn line(text: &str) {

@@ -164,9 +164,9 @@ mod tests {
     }
 
     /// An allocation with the tasks `web` and `other`, the job file's directory, and a secret of the host beside them.
-    struct Host(tempfile::TempDir);
+    struct Directories(tempfile::TempDir);
 
-    impl Host {
+    impl Directories {
         fn new() -> Self {
             let host = Self(tempfile::tempdir().unwrap());
             host.alloc().make(&["web".to_owned(), "other".to_owned()]).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn made(template: &Template) -> Result<(String, BTreeMap<String, String>), String> {
-        let host = Host::new();
+        let host = Directories::new();
         let added = host.make(template)?;
         let file = host.at("web/local/page");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, template.perms);
@@ -259,7 +259,7 @@ mod tests {
         for destination in ["../../etc/passwd", "/etc/passwd", "/alloc/../x", "/allocated", "/local/../../x"] {
             let outside = made(&template("a", destination)).unwrap_err();
             assert_eq!(outside, format!("template for {destination:?}: it leaves the task's directory"));
-            assert_eq!(Host::new().misplaced(&template("a", destination)), [outside]);
+            assert_eq!(Directories::new().misplaced(&template("a", destination)), [outside]);
         }
         let unknown = made(&template("{{ key \"a/b\" }}", "local/page")).unwrap_err();
         assert!(unknown.contains("key"), "{unknown}");
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_a_task_planted_at_a_destination_is_not_written_through() {
-        let host = Host::new();
+        let host = Directories::new();
         let (secret, directory) = (host.secret(), host.0.path());
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
         symlink(&secret, host.at("web/local/absolute")).unwrap();
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_source_is_read_in_the_job_files_directory_and_in_the_allocation() {
-        let host = Host::new();
+        let host = Directories::new();
         fs::write(host.job_dir().join("page.tpl"), "beside").unwrap();
         symlink("page.tpl", host.job_dir().join("link")).unwrap();
         fs::write(host.at("web/local/own"), "own").unwrap();
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_source_outside_is_refused_however_it_is_written_or_linked() {
-        let host = Host::new();
+        let host = Directories::new();
         let secret = host.secret().display().to_string();
         fs::create_dir(host.job_dir().join("sub")).unwrap();
         symlink(&secret, host.job_dir().join("absolute")).unwrap();

@@ -25,8 +25,8 @@ use crate::{
     agent_file::{self, STATE_DIR},
     cli::Options,
     data_dir::DataDir,
-    prefetched,
-    report::{self, Verbosity},
+    prefetched, report,
+    verbosity::{Verbosity, is_at_least},
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -169,18 +169,18 @@ const FILTER: &str = "LONGSHORE_LOG";
 
 /// Has the driver log at the level debug where that is to be printed and no filter is set.
 fn driver_environment() -> Vec<(OsString, OsString)> {
-    let wants_debug = report::is_at_least(Verbosity::Debug) && std::env::var_os(FILTER).is_none();
+    let wants_debug = is_at_least(Verbosity::Debug) && std::env::var_os(FILTER).is_none();
     wants_debug.then(|| (FILTER.into(), "debug".into())).into_iter().collect()
 }
 
 /// Prints a line of the driver's log, where it is to be printed.
 fn log(line: LogLine) {
     if let LogLine::Entry { level, message, fields } = line
-        && is_printed(&level, report::is_at_least)
+        && is_printed(&level, is_at_least)
     {
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let text = format!("driver: {message} {}", fields.join(" "));
-        if level == "error" && !report::is_at_least(Verbosity::Normal) {
+        if level == "error" && !is_at_least(Verbosity::Normal) {
             report::error(&text);
         } else {
             report::note(&text);

@@ -13,7 +13,7 @@ thread_local! {
 /// How far `loop` counts at most.
 const LONGEST: i64 = 100_000;
 
-type Answer = Result<Value, FuncError>;
+type FuncResult = Result<Value, FuncError>;
 
 /// Makes the functions callable, with this environment.
 pub(super) fn declare(template: &mut Template, env: &BTreeMap<String, String>) {
@@ -90,13 +90,13 @@ fn int(args: &[Value], index: usize) -> Result<i64, FuncError> {
     text.trim().parse().map_err(|_| wrong(format!("{text:?} is not a whole number")))
 }
 
-fn stripped(args: &[Value], strip: impl Fn(&str, &str) -> Option<String>) -> Answer {
+fn stripped(args: &[Value], strip: impl Fn(&str, &str) -> Option<String>) -> FuncResult {
     let (cut, text) = (text(args, 0)?, text(args, 1)?);
     Ok(strip(&text, &cut).unwrap_or(text).into())
 }
 
 /// Nomad's templates calculate backwards, for pipes: `subtract 1 3` is 2.
-fn calculated(args: &[Value], calculate: fn(i64, i64) -> Option<i64>) -> Answer {
+fn calculated(args: &[Value], calculate: fn(i64, i64) -> Option<i64>) -> FuncResult {
     let number = calculate(int(args, 1)?, int(args, 0)?);
     number.map(Value::from).ok_or_else(|| wrong("there is no such number"))
 }

@@ -62,6 +62,29 @@ fn a_second_run_of_a_job_is_refused_and_leaves_the_first_ones_words_alone() {
 }
 
 #[test]
+fn a_quiet_run_prints_nothing_and_a_verbose_one_what_the_driver_logs() {
+    let machine = Machine::new();
+    let batch = job("loud", "true", "").replace("group", "type = \"batch\"\n group");
+    let file = machine.file("job.hcl", &batch).display().to_string();
+    let printed = |level: &[&str], filter: Option<&str>| {
+        let mut command = machine.command(&[&["run", &file], level].concat());
+        command.env_remove("LONGSHORE_LOG").envs(filter.map(|filter| ("LONGSHORE_LOG", filter)));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stderr)
+    };
+
+    let (quiet, normal) = (printed(&["-q"], None), printed(&[], None));
+    let (info, debug, filtered) = (printed(&["-v"], None), printed(&["-vv"], None), printed(&["-vv"], Some("error")));
+
+    let from_the_driver = |said: &str| said.matches("==> driver: ").count();
+    assert_eq!(quiet, "");
+    assert!(normal.contains("Started: Task started by client") && from_the_driver(&normal) == 0, "{normal}");
+    assert!(from_the_driver(&info) > 0 && from_the_driver(&debug) > from_the_driver(&info), "{info}\n{debug}");
+    assert_eq!(from_the_driver(&filtered), 0, "{filtered}");
+}
+
+#[test]
 fn a_job_comes_from_standard_input() {
     let machine = Machine::new();
     for args in [["run", "-"].as_slice(), &["run", "-detach", "-"]] {
