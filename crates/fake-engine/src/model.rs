@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A process id that no kernel gives.
-const NOBODY: i64 = 2_000_000_000;
+pub(crate) const NOBODY: i64 = 2_000_000_000;
 
 /// How a container stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ const PERIOD: Duration = Duration::from_secs(30);
 pub struct WasHealthy(Arc<AtomicBool>);
 
 impl WasHealthy {
-    /// An engine that was was_healthy once is not undetected any more, but unhealthy.
+    /// An engine that has answered once is not undetected any more, but unhealthy.
     fn without_engine(&self) -> Health {
         if self.0.load(Ordering::Relaxed) { Health::Unhealthy } else { Health::Undetected }
     }

@@ -10,7 +10,7 @@ use crate::{
     answer::{self, ApiError, Body},
     engine::FakeEngine,
     journal::Request,
-    model::{ExecState, Prepared},
+    model::{ExecState, NOBODY, Prepared},
     server::Call,
 };
 
@@ -40,10 +40,11 @@ pub(super) fn answer(engine: &FakeEngine, method: &str, rest: &str, call: Call) 
 
 fn inspected(id: &str, prepared: &Prepared) -> Value {
     let command = prepared.request["Cmd"].as_array().cloned().unwrap_or_default();
+    let is_running = prepared.state == ExecState::Running;
     let code = (prepared.state == ExecState::Exited).then_some(prepared.exec.code);
     json!({
         "ID": id,
-        "Running": prepared.state == ExecState::Running,
+        "Running": is_running,
         "ExitCode": code,
         "ProcessConfig": {
             "tty": prepared.request["Tty"] == json!(true),
@@ -57,7 +58,7 @@ fn inspected(id: &str, prepared: &Prepared) -> Value {
         "CanRemove": false,
         "ContainerID": prepared.container,
         "DetachKeys": "",
-        "Pid": 0,
+        "Pid": if is_running { NOBODY } else { 0 },
     })
 }
 

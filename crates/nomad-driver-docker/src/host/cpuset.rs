@@ -125,7 +125,7 @@ impl Followers {
                 Ok(()) => followed.given.clone_from(cpus),
                 // It ended this moment, or the engine changes it; the next time decides.
                 Err(error) => {
-                    tracing::debug!(group = %group.display(), %error, "failed to change a container's processors")
+                    tracing::debug!(group = %group.display(), %error, "failed to change a container's processors");
                 }
             }
         }

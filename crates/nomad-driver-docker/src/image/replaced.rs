@@ -54,7 +54,7 @@ pub(super) async fn give_back(engine: &Engine, name: &str, former: &str) {
     };
     match engine.tag_image(former, &reference.qualified(), reference.tag()).await {
         Ok(()) => {
-            tracing::info!(image = former, name, "gave the image its name back that an archive's image had taken")
+            tracing::info!(image = former, name, "gave the image its name back that an archive's image had taken");
         }
         Err(error) => {
             tracing::warn!(image = former, name, %error, "failed to give an image its name back that an archive's image had taken");

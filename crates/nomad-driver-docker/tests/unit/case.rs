@@ -71,6 +71,23 @@ impl Case {
         configured(&self.plugin).await
     }
 
+    /// Configures the driver once more, with other options.
+    pub(crate) async fn configure<const N: usize>(&mut self, options: [(&str, Value); N]) {
+        self.try_configure(options).await.unwrap();
+    }
+
+    /// The same, which may fail.
+    pub(crate) async fn try_configure<const N: usize>(
+        &mut self,
+        options: [(&str, Value); N],
+    ) -> Result<(), DriverError> {
+        let mut plugin = self.plugin.clone();
+        plugin.extend(options.map(|(name, value)| (name.to_owned(), value)));
+        self.driver.set_config(set_config(&plugin)).await?;
+        self.plugin = plugin;
+        Ok(())
+    }
+
     /// The driver's process is killed and another one begins.
     pub(crate) async fn kill_driver(&mut self) {
         self.driver = DockerDriver::default();
@@ -197,10 +214,14 @@ pub(crate) fn paused<T>(test: impl Future<Output = T>) -> T {
 
 async fn configured(plugin: &BTreeMap<String, Value>) -> DockerDriver {
     let driver = DockerDriver::default();
-    let msgpack = encode(&Value::Map(plugin.clone()));
-    let config = SetConfig { msgpack, nomad: Some(NomadConfig::default()), api_version: "v0.1.0".into() };
-    driver.set_config(config).await.unwrap();
+    driver.set_config(set_config(plugin)).await.unwrap();
     driver
+}
+
+/// As an agent sets it.
+fn set_config(plugin: &BTreeMap<String, Value>) -> SetConfig {
+    let msgpack = encode(&Value::Map(plugin.clone()));
+    SetConfig { msgpack, nomad: Some(NomadConfig::default()), api_version: "v0.1.0".into() }
 }
 
 /// The name of a task's container.

@@ -6,11 +6,13 @@
 
 mod case;
 mod created;
+mod exec;
 mod exit_watching;
 mod healing;
 mod images_in_use;
 mod privileges;
 mod recover;
+mod settings;
 mod start;
 mod stop;
 mod stopped_for_good;

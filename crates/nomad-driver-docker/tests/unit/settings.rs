@@ -1,0 +1,108 @@
+//! What a second configuration changes, and what it leaves.
+
+use std::time::Duration;
+
+use fake_engine::{FakeEngine, Image};
+use futures_util::StreamExt;
+use nomad_plugin::{
+    driver::{Attribute, Driver, Health},
+    msgpack::Value,
+};
+
+use crate::case::{Case, IMAGE, container_name, failed, text};
+
+/// Another engine, which the driver is configured for from now on.
+async fn moved(case: &mut Case) -> FakeEngine {
+    let other = FakeEngine::start();
+    other.add_image(Image::named(IMAGE));
+    case.configure([("endpoint", text(&other.address()))]).await;
+    other
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_runs_is_watched_and_stopped_at_the_engine_that_runs_it() {
+    let mut case = Case::new().await;
+    let (web, side) = (case.task("web"), case.task("side"));
+    case.start(&web).await;
+    case.start(&side).await;
+    case.subscribed().await;
+
+    let other = moved(&mut case).await;
+    case.engine.exit(&case.container_of(&web).id, 4);
+    let end = case.wait(&web).await;
+    case.driver.stop_task(side.id.clone(), Duration::from_secs(5), String::new()).await.unwrap();
+
+    assert_eq!(end.result.exit_code, 4);
+    assert_eq!(case.wait(&side).await.result.exit_code, 143);
+    assert_eq!(other.requests("* /containers/*"), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_starts_later_does_so_at_the_new_engine_and_is_watched_there() {
+    let mut case = Case::new().await;
+    case.start(&case.task("web")).await;
+    let other = moved(&mut case).await;
+    case.engine.forget_requests();
+    let later = case.task("later");
+
+    case.start(&later).await;
+    other.asked("GET /events").await;
+    other.exit(&container_name(&later), 6);
+
+    assert_eq!(case.wait(&later).await.result.exit_code, 6);
+    assert_eq!(case.requests("POST *"), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fingerprint_stream_that_is_open_reports_the_new_engine_and_the_new_options() {
+    let mut case = Case::new().await;
+    let mut fingerprints = case.driver.fingerprint().await.unwrap();
+    let before = fingerprints.next().await.unwrap();
+    let other = moved(&mut case).await;
+    case.configure([("endpoint", text(&other.address())), ("allow_privileged", Value::Bool(true))]).await;
+    case.engine.stop();
+
+    let reported = async {
+        loop {
+            let next = fingerprints.next().await.unwrap();
+            if next.attributes.contains_key("driver.docker.privileged.enabled") {
+                return next;
+            }
+        }
+    };
+    let after =
+        tokio::time::timeout(Duration::from_secs(300), reported).await.expect("a fingerprint of the new options");
+
+    assert_eq!((before.health, after.health), (Health::Healthy, Health::Healthy));
+    assert!(!before.attributes.contains_key("driver.docker.privileged.enabled"));
+    assert_eq!(after.attributes["driver.docker.privileged.enabled"], Attribute::Bool(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_hold_for_the_tasks_that_start_after_them() {
+    let mut case = Case::new().await;
+    let privileged = case.task_with("web", [("privileged", Value::Bool(true))]);
+
+    let before = failed(case.driver.start_task(privileged.clone()).await);
+    case.configure([("allow_privileged", Value::Bool(true))]).await;
+    case.start(&privileged).await;
+    case.configure([("allow_privileged", Value::Bool(false))]).await;
+    let after = failed(case.driver.start_task(case.task_with("side", [("privileged", Value::Bool(true))])).await);
+
+    assert!(
+        before.message.contains("Docker privileged mode is disabled") && after.message == before.message,
+        "{after}"
+    );
+    assert!(case.container_of(&privileged).is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_with_a_mistake_changes_nothing() {
+    let mut case = Case::new().await;
+
+    let error =
+        failed(case.try_configure([("endpoint", text("unix:///nowhere")), ("pids_limit", Value::Int(-5))]).await);
+
+    assert!(error.message.contains("pids_limit: must be -1 or more"), "{error}");
+    case.start(&case.task("web")).await;
+}
