@@ -11,11 +11,12 @@ use crate::{
     clock,
     events::Event,
     journal::{Journal, Request},
-    model::{Container, Emit, Exec, Exit, Image, Network, OnSignal, World},
+    model::{Container, Exec, Image, Network, OnSignal},
     pattern::Pattern,
     script::{On, Scripts},
     server::{self, Tasks},
     waiting,
+    world::{Emit, Exit, World},
 };
 
 /// An engine. Clones are the same engine, which ends with the last of them that a test holds.

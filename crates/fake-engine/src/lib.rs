@@ -33,6 +33,7 @@ mod pattern;
 mod script;
 mod server;
 mod waiting;
+mod world;
 
 pub use engine::FakeEngine;
 pub use events::Event;

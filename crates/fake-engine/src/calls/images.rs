@@ -13,8 +13,9 @@ use crate::{
     clock::YEAR_ONE,
     engine::FakeEngine,
     journal::Request,
-    model::{Image, World, familiar, tagged},
+    model::{Image, familiar, tagged},
     server::Call,
+    world::World,
 };
 
 pub(super) fn answer(engine: &FakeEngine, method: &str, rest: &str, call: &Call) -> Answer {

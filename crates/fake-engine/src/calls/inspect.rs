@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     clock::written,
-    model::{Container, State, World, seconds},
+    model::{Container, State, seconds},
+    world::World,
 };
 
 /// The answer to an inspect.
