@@ -2,6 +2,8 @@
 //!
 //! Work that panics is a line in the log, written where panics are. Work that others rely on is begun again then.
 
+mod backoff;
+
 use std::{future::Future, io, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
@@ -11,6 +13,8 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
+
+pub use self::backoff::Backoff;
 
 /// The pause before work that panicked is begun again, and the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -55,18 +59,18 @@ impl Drop for Background {
 
 /// Does work to its end: where it panics, it is begun again after a pause that grows.
 pub async fn persevere<T, W: Future<Output = T>>(what: &'static str, mut work: impl FnMut() -> W) -> T {
-    let mut pause = PAUSE.0;
+    let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
     loop {
         let began = Instant::now();
         if let Ok(done) = AssertUnwindSafe(work()).catch_unwind().await {
             return done;
         }
         if began.elapsed() > PAUSE.1 {
-            pause = PAUSE.0;
+            backoff.reset();
         }
+        let pause = backoff.pause();
         tracing::error!(?pause, "{what} panicked; starting it again");
         sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{ContainerEvent, ContainerEventKind, Engine, EngineError, EngineEvent};
-use background::Background;
+use background::{Background, Backoff};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -119,23 +119,22 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 async fn subscribe(engine: Engine, subscribers: Arc<Subscribers>) {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
-        match listen(&engine, &subscribers, &mut pause).await {
+        match listen(&engine, &subscribers, &mut backoff).await {
             Ok(()) => tracing::debug!("the subscription to the engine's events ended"),
             Err(error) => tracing::debug!(%error, "failed to subscribe to Docker's events"),
         }
         engine.was_away();
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        backoff.wait().await;
     }
 }
 
-async fn listen(engine: &Engine, subscribers: &Subscribers, pause: &mut Duration) -> Result<(), EngineError> {
+async fn listen(engine: &Engine, subscribers: &Subscribers, backoff: &mut Backoff) -> Result<(), EngineError> {
     engine.answers().await?;
     // The engine repeats its latest events from here on, so none falls between this moment and the subscription.
     let since = SystemTime::now();
-    *pause = FIRST_PAUSE;
+    backoff.reset();
     wake_all(subscribers);
     let mut events = engine.container_events(since);
     let mut looks = interval_at(Instant::now() + LOOK, LOOK);

@@ -2,7 +2,8 @@
 
 use std::{io, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use background::Backoff;
+use tokio::time::Instant;
 
 use super::{
     holder::Holder,
@@ -254,7 +255,7 @@ struct ReaderSeen {
 impl Reader {
     /// Waits until something was read, of as much as was `written` so far.
     async fn moves(&mut self, outlets: &[Outlet; 2], written: [i64; 2], control: &Control) -> io::Result<()> {
-        let mut pause = LOOK.0;
+        let mut backoff = Backoff::new(LOOK.0, LOOK.1);
         loop {
             let unread = unread(outlets)?;
             let mut waits = false;
@@ -279,8 +280,7 @@ impl Reader {
             if !waits {
                 return Ok(());
             }
-            sleep(pause).await;
-            pause = (pause * 2).min(LOOK.1);
+            backoff.wait().await;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use background::Backoff;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
 
@@ -91,14 +92,14 @@ where
 }
 
 async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, control: Control) {
-    let mut wait = BACKOFF.0;
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let complete = loop {
         // Asked before the stream is read: one that was opened after the exit and came to its end has told everything.
         let after_exit = control.has_exited();
         let before = delivery.place().clone();
         let outcome = follow_once(&mut delivery, &open, &control).await;
         if *delivery.place() != before {
-            wait = BACKOFF.0;
+            backoff.reset();
         }
         match outcome {
             Ok(()) if after_exit => break true,
@@ -116,14 +117,13 @@ async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream +
             }
         }
         if after_exit {
-            tokio::time::sleep(wait).await;
+            backoff.wait().await;
         } else {
             tokio::select! {
                 () = control.exited() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = backoff.wait() => {}
             }
         }
-        wait = (wait * 2).min(BACKOFF.1);
     };
     control.end(complete);
 }

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use background::Backoff;
 use nomad_plugin::{
     client::{ClientError, DriverClient, Reattach},
     driver::{DriverError, Fingerprint, Recoverability, TaskHandle},
@@ -203,14 +204,13 @@ async fn supervise(
         client.exited().await;
         drop(client);
         report::note("the driver exited; restarting it, tasks keep running");
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let client = loop {
             match launcher.launch().await {
                 Ok(client) => break client,
                 Err(failure) => report::error(&failure.to_string()),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            backoff.wait().await;
         };
         on_new(client.reattach_config());
         let handles = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -218,7 +218,7 @@ async fn supervise(
             report::note(&format!("cannot recover tasks yet, retrying: {error}"));
             tokio::select! {
                 () = client.exited() => break,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                () = backoff.wait() => {}
             }
         }
         // From its first fingerprint on a driver removes what others left: images, containers, ...

@@ -13,6 +13,7 @@ use kill::kill;
 use nomad_plugin::driver::{DriverError, ExecOutput, ExitResult};
 pub use streaming::run_streaming;
 
+use background::Backoff;
 use engine::{self, Engine, EngineError, ExecTerminal};
 
 /// How much of each stream an unattached command's answer holds: the end of it. Hosts read messages of up to 4 MiB.
@@ -87,15 +88,14 @@ async fn attach(engine: &Engine, exec: &str, terminal: ExecTerminal) -> Result<e
 
 /// How a command ended whose output is at its end. A command may close its output long before it ends.
 async fn ended(engine: &Engine, exec: &str) -> Result<ExitResult, DriverError> {
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let inspected = engine.inspect_exec(exec).await;
         let inspected = inspected.map_err(|error| failed("inspect exit code of", &error))?;
         if let Some(code) = inspected.exit_code {
             return Ok(ExitResult { exit_code: i32::try_from(code).unwrap_or(i32::MAX), ..ExitResult::default() });
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        backoff.wait().await;
     }
 }
 

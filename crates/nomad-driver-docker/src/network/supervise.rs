@@ -27,7 +27,7 @@ use super::{
     persistent_namespace::{Identity, PersistentNamespace, identity},
 };
 use crate::events::EventSubject;
-use background::Background;
+use background::{Background, Backoff};
 use engine::{
     Inspected, WatchHandle,
     request::{ContainerCreateBody, HostConfig, Mount, MountType},
@@ -160,7 +160,7 @@ impl GroupNetworks {
 
 async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocId, isolation: NetworkIsolation) {
     let mut watched: Option<(String, WatchHandle)> = None;
-    let mut pause = FIRST_PAUSE;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let looked = {
             let _turn = network.turn.lock().await;
@@ -168,7 +168,7 @@ async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocI
         };
         match looked {
             Ok(found) => {
-                pause = FIRST_PAUSE;
+                backoff.reset();
                 let id = found.id;
                 match &watched {
                     Some((container, handle)) if *container == id => drop(handle.notified().await),
@@ -193,8 +193,7 @@ async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocI
                         None => std::future::pending().await,
                     }
                 };
-                let _woken_or_time = tokio::time::timeout(pause, woken).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                let _woken_or_time = tokio::time::timeout(backoff.pause(), woken).await;
             }
         }
     }

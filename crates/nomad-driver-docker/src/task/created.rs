@@ -6,11 +6,13 @@ use nomad_plugin::driver::{DriverError, TaskConfig};
 
 use super::{namesake::Namesake, port_holder};
 use crate::{container::CreateRequest, made::Made};
-use background::Cleanup;
+use background::{Backoff, Cleanup};
 use engine::{Engine, Provisional};
 
 /// How often a call is made again when the engine does not answer.
 const TRANSIENT_ATTEMPTS: u32 = 5;
+/// The pause before the second attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// What tasks' containers are created with.
 #[derive(Clone, Copy)]
@@ -40,6 +42,7 @@ impl Creator<'_> {
         image: &str,
     ) -> Result<Created, DriverError> {
         let (mut taken, mut transient) = (0, 0);
+        let (mut until_free, mut until_answered) = (backoff(), backoff());
         loop {
             let error = match self.engine.create_container(&request.name, request.body.clone()).await {
                 Ok(id) => {
@@ -54,10 +57,10 @@ impl Creator<'_> {
                     Namesake::Left(id) => self.purge(&id).await?,
                     Namesake::Strange | Namesake::Removed => {}
                 }
-                tokio::time::sleep(backoff(taken)).await;
+                until_free.wait().await;
                 taken += 1;
             } else if error.is_transient() && transient < TRANSIENT_ATTEMPTS {
-                tokio::time::sleep(backoff(transient)).await;
+                until_answered.wait().await;
                 transient += 1;
             } else {
                 let recoverable = error.is_transient() || error.is_not_found() || error.is_duplicate_mount();
@@ -98,12 +101,13 @@ impl Created {
     /// Starts it.
     pub(super) async fn start(&self, request: &CreateRequest) -> Result<(), DriverError> {
         let mut attempts = 0;
+        let mut backoff = backoff();
         loop {
             match self.engine.start_container(&self.id).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_conflict() && self.is_running().await => return Ok(()),
                 Err(error) if error.is_transient() && attempts < TRANSIENT_ATTEMPTS => {
-                    tokio::time::sleep(backoff(attempts)).await;
+                    backoff.wait().await;
                     attempts += 1;
                 }
                 Err(error) => {
@@ -137,7 +141,7 @@ impl Created {
     }
 }
 
-/// 100, 200, 400, ... ms.
-fn backoff(attempt: u32) -> Duration {
-    Duration::from_millis(100) * 2u32.saturating_pow(attempt)
+/// Bounded by the number of attempts alone.
+fn backoff() -> Backoff {
+    Backoff::new(FIRST_PAUSE, Duration::MAX)
 }
