@@ -14,10 +14,12 @@ use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::forma
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
+    span::{Attributes, Id},
 };
 use tracing_subscriber::{
     EnvFilter, Layer,
     layer::{Context, SubscriberExt},
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -78,17 +80,40 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 struct HclogLayer;
 
-impl<S: Subscriber> Layer<S> for HclogLayer {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        let mut line = format_event(event, OffsetDateTime::now_utc());
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for HclogLayer {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        note_fields(attributes, id, &context);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut line = format_event(event, &context, OffsetDateTime::now_utc());
         line.push('\n');
         // A host that died leaves a broken pipe behind; the plugin's tasks live on.
         let _broken_pipe = std::io::stderr().write_all(line.as_bytes());
     }
 }
 
-fn format_event(event: &Event<'_>, at: OffsetDateTime) -> String {
+/// Notes what a span has, for the lines of the events in it.
+fn note_fields<S: Subscriber + for<'a> LookupSpan<'a>>(attributes: &Attributes<'_>, id: &Id, context: &Context<'_, S>) {
     let mut fields = Fields::default();
+    attributes.record(&mut fields);
+    if let Some(span) = context.span(id) {
+        span.extensions_mut().insert(fields);
+    }
+}
+
+/// An event's line, with the fields of its spans. Its own come before theirs.
+fn format_event<S: Subscriber + for<'a> LookupSpan<'a>>(
+    event: &Event<'_>,
+    context: &Context<'_, S>,
+    at: OffsetDateTime,
+) -> String {
+    let mut fields = Fields::default();
+    for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        if let Some(of_span) = span.extensions().get::<Fields>() {
+            fields.others.extend(of_span.others.clone());
+        }
+    }
     event.record(&mut fields);
     let metadata = event.metadata();
     let level = match *metadata.level() {
@@ -153,10 +178,29 @@ mod tests {
 
     struct Capture(Arc<Mutex<Vec<String>>>);
 
-    impl<S: Subscriber> Layer<S> for Capture {
-        fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-            self.0.lock().unwrap().push(format_event(event, datetime!(2026-01-02 03:04:05.6 UTC)));
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
+        fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+            note_fields(attributes, id, &context);
         }
+
+        fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+            self.0.lock().unwrap().push(format_event(event, &context, datetime!(2026-01-02 03:04:05.6 UTC)));
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_fields_of_its_spans_and_its_own_before_theirs() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::registry().with(Capture(lines.clone()));
+
+        tracing::subscriber::with_default(subscriber, || {
+            let _call = tracing::info_span!("call", call = "StartTask", task = "a1/web/1").entered();
+            let _inner = tracing::info_span!("inner", container = "c1", n = 1).entered();
+            tracing::info!(target: "t", n = 2, "started");
+        });
+
+        let expected = r#"{"@level":"info","@message":"started","@module":"t","@timestamp":"2026-01-02T03:04:05.600000Z","call":"StartTask","container":"c1","n":2,"task":"a1/web/1"}"#;
+        assert_eq!(*lines.lock().unwrap(), [expected]);
     }
 
     #[test]

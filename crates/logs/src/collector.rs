@@ -208,6 +208,6 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(refused) = setrlimit(Resource::Nofile, raised) {
-        tracing::debug!(%refused, "failed to raise the limit on open files");
+        tracing::debug!(error = %refused, "failed to raise the limit on open files");
     }
 }

@@ -105,7 +105,7 @@ async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream +
             Ok(()) if after_exit => break true,
             Ok(()) => {}
             Err(Broken::Frames(FrameError::Interrupted(reason))) => {
-                tracing::debug!(reason, "the engine's log stream broke");
+                tracing::debug!(error = reason, "the engine's log stream broke");
             }
             Err(Broken::Frames(FrameError::Unreadable(what))) => {
                 control.report(LogReport::Failed { what });

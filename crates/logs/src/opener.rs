@@ -106,7 +106,7 @@ impl Shared {
         let priority = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 1 });
         let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
         if let Err(refused) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
-            tracing::debug!(%refused, "the thread that opens rotated log files has no real-time priority");
+            tracing::debug!(error = %refused, "the thread that opens rotated log files has no real-time priority");
         }
         let mut budget = Budget::default();
         self.prompt.run(|files, created| {
@@ -143,7 +143,7 @@ fn run_ordinary(lane: &Lane) {
     // The crate counts from 0 to 99; this is the niceness 0.
     let priority = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 47 });
     if let Err(refused) = set_thread_priority_and_policy(thread_native_id(), priority, ordinary) {
-        tracing::debug!(%refused, "failed to lower the priority of the thread for logs that rotate too often");
+        tracing::debug!(error = %refused, "failed to lower the priority of the thread for logs that rotate too often");
     }
     lane.run(|files, created| files.look(created));
 }

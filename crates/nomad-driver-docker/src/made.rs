@@ -42,7 +42,7 @@ impl Made {
     pub fn note(&self, id: &str, name: &str) {
         let Some(path) = self.path(id) else { return };
         if let Err(error) = atomic_file::replace(&path, name.as_bytes()) {
-            tracing::warn!(note = %path.display(), %error, "failed to record a container; it is recognized by its labels alone");
+            tracing::warn!(file = %path.display(), %error, "failed to record a container; it is recognized by its labels alone");
         }
     }
 

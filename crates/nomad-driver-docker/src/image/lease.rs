@@ -255,7 +255,7 @@ impl Leases {
             drop(ended);
             match outcome {
                 Ok(()) => tracing::info!(image = id, ?names, "removed an unused image"),
-                Err(reason) => tracing::debug!(image = id, ?names, reason, "an image is not removed yet"),
+                Err(reason) => tracing::debug!(image = id, ?names, error = reason, "an image is not removed yet"),
             }
         }
     }

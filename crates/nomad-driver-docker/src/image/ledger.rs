@@ -47,7 +47,7 @@ impl Ledger {
     pub(super) fn read(&self) -> PulledByUs {
         let failed = |error: io::Error| {
             if error.kind() != io::ErrorKind::NotFound {
-                tracing::warn!(ledger = %self.0.display(), %error, "failed to read the record of pulled images; images of earlier tasks are not removed");
+                tracing::warn!(file = %self.0.display(), %error, "failed to read the record of pulled images; images of earlier tasks are not removed");
             }
             BTreeMap::new()
         };
@@ -60,7 +60,7 @@ impl Ledger {
         let content = serde_json::to_vec_pretty(&images).map_err(io::Error::from);
         let written = content.and_then(|content| atomic_file::replace(&self.0, &content));
         if let Err(error) = &written {
-            tracing::warn!(ledger = %self.0.display(), %error, "failed to record pulled images; some are not removed after a restart");
+            tracing::warn!(file = %self.0.display(), %error, "failed to record pulled images; some are not removed after a restart");
         }
         written.is_ok()
     }

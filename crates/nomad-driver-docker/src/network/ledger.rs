@@ -68,7 +68,7 @@ impl Ledger {
         let Some(path) = self.path(alloc) else { return };
         let content = serde_json::to_vec(entry).map_err(io::Error::from);
         if let Err(error) = content.and_then(|content| atomic_file::replace(&path, &content)) {
-            tracing::warn!(ledger = %path.display(), %error, "failed to write the network's record; the network is kept unless Nomad asks for its removal");
+            tracing::warn!(file = %path.display(), %error, "failed to write the network's record; the network is kept unless Nomad asks for its removal");
         }
     }
 

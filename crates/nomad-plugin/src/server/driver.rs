@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, future, stream};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, Span, info_span};
 
 use crate::{
     driver::{BoxStream, Driver, Force, NetworkIsolation, TaskConfig, TaskHandle},
@@ -15,6 +16,16 @@ type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = BoxStream<Result<T, Status>>;
 
 pub(super) struct Service<D>(pub(super) Arc<D>);
+
+/// The span of a call about a task: each log line of it names both.
+fn about_task(call: &'static str, task: &str) -> Span {
+    info_span!("call", call, task)
+}
+
+/// The span of a call about an allocation.
+fn about_alloc(call: &'static str, alloc: &str) -> Span {
+    info_span!("call", call, alloc)
+}
 
 #[tonic::async_trait]
 impl<D: Driver> driver_server::Driver for Service<D> {
@@ -50,41 +61,52 @@ impl<D: Driver> driver_server::Driver for Service<D> {
         if handle.config.id.as_str().is_empty() {
             return Err(Status::unknown("the handle to recover from has no task id"));
         }
-        self.0.recover_task(handle).await?;
+        let span = about_task("RecoverTask", handle.config.id.as_str());
+        self.0.recover_task(handle).instrument(span).await?;
         Ok(Response::new(wire::RecoverTaskResponse {}))
     }
 
     async fn start_task(&self, request: Request<wire::StartTaskRequest>) -> Answer<wire::StartTaskResponse> {
         let task = request.into_inner().task.ok_or_else(|| Status::unknown("the task to start is missing"))?;
-        Ok(Response::new(self.0.start_task(TaskConfig::from_wire(task)).await?.into_wire()))
+        let span = about_task("StartTask", &task.id);
+        Ok(Response::new(self.0.start_task(TaskConfig::from_wire(task)).instrument(span).await?.into_wire()))
     }
 
     async fn wait_task(&self, request: Request<wire::WaitTaskRequest>) -> Answer<wire::WaitTaskResponse> {
-        Ok(Response::new(self.0.wait_task(request.into_inner().task_id.into()).await?.into_wire()))
+        let task = request.into_inner().task_id;
+        let span = about_task("WaitTask", &task);
+        Ok(Response::new(self.0.wait_task(task.into()).instrument(span).await?.into_wire()))
     }
 
     async fn stop_task(&self, request: Request<wire::StopTaskRequest>) -> Answer<wire::StopTaskResponse> {
         let request = request.into_inner();
-        self.0.stop_task(request.task_id.into(), duration(request.timeout), request.signal).await?;
+        let span = about_task("StopTask", &request.task_id);
+        let stopped = self.0.stop_task(request.task_id.into(), duration(request.timeout), request.signal);
+        stopped.instrument(span).await?;
         Ok(Response::new(wire::StopTaskResponse {}))
     }
 
     async fn destroy_task(&self, request: Request<wire::DestroyTaskRequest>) -> Answer<wire::DestroyTaskResponse> {
         let request = request.into_inner();
         let force = if request.force { Force::Yes } else { Force::No };
-        self.0.destroy_task(request.task_id.into(), force).await?;
+        let span = about_task("DestroyTask", &request.task_id);
+        self.0.destroy_task(request.task_id.into(), force).instrument(span).await?;
         Ok(Response::new(wire::DestroyTaskResponse {}))
     }
 
     async fn inspect_task(&self, request: Request<wire::InspectTaskRequest>) -> Answer<wire::InspectTaskResponse> {
-        Ok(Response::new(self.0.inspect_task(request.into_inner().task_id.into()).await?.into_wire()))
+        let task = request.into_inner().task_id;
+        let span = about_task("InspectTask", &task);
+        Ok(Response::new(self.0.inspect_task(task.into()).instrument(span).await?.into_wire()))
     }
 
     type TaskStatsStream = Answers<wire::TaskStatsResponse>;
 
     async fn task_stats(&self, request: Request<wire::TaskStatsRequest>) -> Answer<Self::TaskStatsStream> {
         let request = request.into_inner();
-        let usages = self.0.task_stats(request.task_id.into(), duration(request.collection_interval)).await?;
+        let span = about_task("TaskStats", &request.task_id);
+        let usages = self.0.task_stats(request.task_id.into(), duration(request.collection_interval));
+        let usages = usages.instrument(span).await?;
         Ok(Response::new(Box::pin(usages.map(|usage| Ok(wire::TaskStatsResponse { stats: Some(usage?.into_wire()) })))))
     }
 
@@ -102,13 +124,16 @@ impl<D: Driver> driver_server::Driver for Service<D> {
 
     async fn signal_task(&self, request: Request<wire::SignalTaskRequest>) -> Answer<wire::SignalTaskResponse> {
         let request = request.into_inner();
-        self.0.signal_task(request.task_id.into(), request.signal).await?;
+        let span = about_task("SignalTask", &request.task_id);
+        self.0.signal_task(request.task_id.into(), request.signal).instrument(span).await?;
         Ok(Response::new(wire::SignalTaskResponse {}))
     }
 
     async fn exec_task(&self, request: Request<wire::ExecTaskRequest>) -> Answer<wire::ExecTaskResponse> {
         let request = request.into_inner();
-        let output = self.0.exec_task(request.task_id.into(), request.command, duration(request.timeout)).await?;
+        let span = about_task("ExecTask", &request.task_id);
+        let output = self.0.exec_task(request.task_id.into(), request.command, duration(request.timeout));
+        let output = output.instrument(span).await?;
         Ok(Response::new(output.into_wire()))
     }
 
@@ -125,7 +150,8 @@ impl<D: Driver> driver_server::Driver for Service<D> {
         let input = requests
             .take_while(|message| future::ready(message.is_ok()))
             .flat_map(|message| stream::iter(message.map(inputs).unwrap_or_default()));
-        let events = self.0.exec_task_streaming(setup.into(), Box::pin(input)).await?;
+        let span = about_task("ExecTaskStreaming", &setup.task_id);
+        let events = self.0.exec_task_streaming(setup.into(), Box::pin(input)).instrument(span).await?;
         Ok(Response::new(Box::pin(events.map(|event| Ok(event?.into())))))
     }
 
@@ -134,7 +160,8 @@ impl<D: Driver> driver_server::Driver for Service<D> {
         request: Request<wire::CreateNetworkRequest>,
     ) -> Answer<wire::CreateNetworkResponse> {
         let request = request.into_inner();
-        let network = self.0.create_network(request.alloc_id.into(), request.hostname).await?;
+        let span = about_alloc("CreateNetwork", &request.alloc_id);
+        let network = self.0.create_network(request.alloc_id.into(), request.hostname).instrument(span).await?;
         Ok(Response::new(network.into_wire()))
     }
 
@@ -144,7 +171,8 @@ impl<D: Driver> driver_server::Driver for Service<D> {
     ) -> Answer<wire::DestroyNetworkResponse> {
         let request = request.into_inner();
         let spec = request.isolation_spec.map(NetworkIsolation::from_wire);
-        self.0.destroy_network(request.alloc_id.into(), spec).await?;
+        let span = about_alloc("DestroyNetwork", &request.alloc_id);
+        self.0.destroy_network(request.alloc_id.into(), spec).instrument(span).await?;
         Ok(Response::new(wire::DestroyNetworkResponse {}))
     }
 }
