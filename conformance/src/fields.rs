@@ -12,20 +12,20 @@ use crate::messages::{decode, method};
 
 /// In how many messages a field could be, and in how many it was set.
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct Observed {
     all: u32,
     set: u32,
 }
 
 /// The fields of the requests, by call and path.
-static FIELDS: LazyLock<BTreeMap<String, BTreeMap<String, Seen>>> = LazyLock::new(|| {
+static FIELDS: LazyLock<BTreeMap<String, BTreeMap<String, Observed>>> = LazyLock::new(|| {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/agent/fields.tsv");
     let mut calls = BTreeMap::<_, BTreeMap<_, _>>::new();
     for line in std::fs::read_to_string(file).unwrap().lines().skip(1) {
         let columns: Vec<_> = line.split('\t').collect();
         // What is in a configuration is the job's.
         if columns[1] == "request" && !columns[2].contains('/') {
-            let seen = Seen { all: columns[3].parse().unwrap(), set: columns[4].parse().unwrap() };
+            let seen = Observed { all: columns[3].parse().unwrap(), set: columns[4].parse().unwrap() };
             calls.entry(columns[0].to_owned()).or_default().insert(columns[2].to_owned(), seen);
         }
     }

@@ -45,9 +45,9 @@ pub struct TaskOf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is removed so long after its last use.
-    GoesAfter(Duration),
+    RemovedAfter(Duration),
     /// It is removed in so long, unless it is used again.
-    GoesIn(Duration),
+    RemovedIn(Duration),
     /// It is not removed.
     Kept(Kept),
 }
@@ -73,8 +73,8 @@ impl From<Listed> for wire::Image {
     fn from(Listed { image, state_dir }: Listed) -> Self {
         let Image { id, names, size, used, tasks, fate } = image;
         let fate = match fate {
-            Fate::GoesAfter(time) => wire::image::Fate::GoesAfterMs(millis(time)),
-            Fate::GoesIn(time) => wire::image::Fate::GoesInMs(millis(time)),
+            Fate::RemovedAfter(time) => wire::image::Fate::RemovedAfterMs(millis(time)),
+            Fate::RemovedIn(time) => wire::image::Fate::RemovedInMs(millis(time)),
             Fate::Kept(kept) => wire::image::Fate::Kept(wire::Kept::from(kept).into()),
         };
         let tasks =
@@ -88,8 +88,8 @@ impl From<wire::Image> for Listed {
     fn from(image: wire::Image) -> Self {
         let wire::Image { id, names, size, used, tasks, fate, state_dir } = image;
         let fate = match fate {
-            Some(wire::image::Fate::GoesAfterMs(time)) => Fate::GoesAfter(Duration::from_millis(time)),
-            Some(wire::image::Fate::GoesInMs(time)) => Fate::GoesIn(Duration::from_millis(time)),
+            Some(wire::image::Fate::RemovedAfterMs(time)) => Fate::RemovedAfter(Duration::from_millis(time)),
+            Some(wire::image::Fate::RemovedInMs(time)) => Fate::RemovedIn(Duration::from_millis(time)),
             Some(wire::image::Fate::Kept(kept)) => Fate::Kept(wire::Kept::try_from(kept).unwrap_or_default().into()),
             None => Fate::Kept(Kept::Found),
         };

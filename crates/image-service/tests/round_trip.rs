@@ -68,7 +68,7 @@ fn pull() -> Pull {
 
 #[tokio::test]
 async fn all_that_a_driver_reports_arrives() {
-    let fates = [Fate::GoesAfter(Duration::from_secs(180)), Fate::GoesIn(Duration::ZERO)];
+    let fates = [Fate::RemovedAfter(Duration::from_secs(180)), Fate::RemovedIn(Duration::ZERO)];
     let kept = [Kept::Prefetched, Kept::Found, Kept::CleanupOff, Kept::Unattended].map(Fate::Kept);
     let ends = [
         Outcome::Present { asked: true },

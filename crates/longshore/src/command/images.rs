@@ -97,7 +97,7 @@ fn add(known: &mut BTreeMap<String, Known>, image: Image, unattended: Option<Str
 fn weight(fate: Fate) -> (u8, Duration) {
     match fate {
         Fate::Kept(Kept::Prefetched) => (0, Duration::ZERO),
-        Fate::GoesAfter(time) | Fate::GoesIn(time) => (1, time),
+        Fate::RemovedAfter(time) | Fate::RemovedIn(time) => (1, time),
         Fate::Kept(Kept::Unattended) => (2, Duration::ZERO),
         Fate::Kept(Kept::CleanupOff) => (3, Duration::ZERO),
         Fate::Kept(Kept::Found) => (4, Duration::ZERO),
@@ -134,8 +134,8 @@ fn user(TaskOf { job, alloc, name }: &TaskOf) -> String {
 /// When an image is removed.
 fn removal(image: &Image, unattended: &BTreeSet<String>) -> String {
     match image.fate {
-        Fate::GoesAfter(_) | Fate::GoesIn(_) if image.used => "in use".to_owned(),
-        Fate::GoesAfter(time) | Fate::GoesIn(time) => format!("in {}", duration(time)),
+        Fate::RemovedAfter(_) | Fate::RemovedIn(_) if image.used => "in use".to_owned(),
+        Fate::RemovedAfter(time) | Fate::RemovedIn(time) => format!("in {}", duration(time)),
         Fate::Kept(Kept::Prefetched) => "kept: prefetched".to_owned(),
         Fate::Kept(Kept::Found) => "kept: already present".to_owned(),
         Fate::Kept(Kept::CleanupOff) => "kept: gc.image is off".to_owned(),
@@ -160,8 +160,8 @@ fn duration(time: Duration) -> String {
 fn value(Known { image, unattended }: &Known) -> Value {
     let seconds = |time: Duration| time.as_secs_f64();
     let (after, within, reason) = match image.fate {
-        Fate::GoesAfter(time) => (Some(seconds(time)), None, None),
-        Fate::GoesIn(time) => (None, Some(seconds(time)).filter(|_| !image.used), None),
+        Fate::RemovedAfter(time) => (Some(seconds(time)), None, None),
+        Fate::RemovedIn(time) => (None, Some(seconds(time)).filter(|_| !image.used), None),
         Fate::Kept(Kept::Prefetched) => (None, None, Some("prefetched")),
         Fate::Kept(Kept::Found) => (None, None, Some("found")),
         Fate::Kept(Kept::CleanupOff) => (None, None, Some("cleanup off")),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_drivers_know_of_one_image_is_one_answer() {
-        let pulled = image(false, Fate::GoesIn(Duration::from_secs(150)));
+        let pulled = image(false, Fate::RemovedIn(Duration::from_secs(150)));
         let found = image(true, Fate::Kept(Kept::Found));
         let prefetched = image(false, Fate::Kept(Kept::Prefetched));
         let left = image(false, Fate::Kept(Kept::Unattended));

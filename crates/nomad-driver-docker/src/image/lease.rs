@@ -316,8 +316,8 @@ impl Book {
             Some(_) if image.names.is_empty() => Fate::Kept(Kept::Found),
             Some(_) if self.ledger.is_none() => Fate::Kept(Kept::Unattended),
             Some(delay) => match image.idle {
-                Some(idle) if image.leases == 0 => Fate::GoesIn((idle + delay).saturating_duration_since(now)),
-                _ => Fate::GoesAfter(delay),
+                Some(idle) if image.leases == 0 => Fate::RemovedIn((idle + delay).saturating_duration_since(now)),
+                _ => Fate::RemovedAfter(delay),
             },
         }
     }

@@ -13,22 +13,22 @@ const FIRST: Duration = Duration::from_secs(10);
 /// The longest pause.
 const PAUSE: Duration = Duration::from_secs(120);
 
-/// What one task's owner was told of a pull so far.
+/// What one task's owner was notified of about a pull.
 #[derive(Debug)]
 pub(super) struct Notices {
-    reported: Told,
+    reported: Reported,
     due: Instant,
     pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Reported {
     Nothing,
     Place(usize),
     Downloading,
 }
 
-/// Something to tell.
+/// Something to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     /// It waits for others.
@@ -44,37 +44,37 @@ pub(super) enum Notice {
 
 impl Notices {
     pub(super) fn new(now: Instant) -> Self {
-        Self { reported: Told::Nothing, due: now + FIRST, pause: FIRST }
+        Self { reported: Reported::Nothing, due: now + FIRST, pause: FIRST }
     }
 
-    /// When there may be something to tell though nothing has changed.
+    /// When there may be something to report though nothing has changed.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// What to tell now.
+    /// What to report now.
     pub(super) fn of(&mut self, state: &PullState, now: Instant) -> Option<Notice> {
         match (state, self.reported) {
-            (PullState::Queued { place }, Told::Nothing) => Some(self.report_place(*place)),
+            (PullState::Queued { place }, Reported::Nothing) => Some(self.report_place(*place)),
             (PullState::Queued { place }, reported) => {
-                (self.is_due(now) && reported != Told::Place(*place)).then(|| self.report_place(*place))
+                (self.is_due(now) && reported != Reported::Place(*place)).then(|| self.report_place(*place))
             }
-            (PullState::Pulling { since, progress }, Told::Downloading) => {
+            (PullState::Pulling { since, progress }, Reported::Downloading) => {
                 self.is_due(now).then(|| Notice::Progress(progress.describe(now - *since)))
             }
-            (PullState::Pulling { .. }, Told::Nothing | Told::Place(_)) => {
-                *self = Self { reported: Told::Downloading, ..Self::new(now) };
+            (PullState::Pulling { .. }, Reported::Nothing | Reported::Place(_)) => {
+                *self = Self { reported: Reported::Downloading, ..Self::new(now) };
                 Some(Notice::Downloading)
             }
         }
     }
 
     fn report_place(&mut self, place: usize) -> Notice {
-        self.reported = Told::Place(place);
+        self.reported = Reported::Place(place);
         Notice::Queued { place }
     }
 
-    /// Whether it is time to tell something again; then the next time is later.
+    /// Whether it is time to report something again; then the next time is later.
     fn is_due(&mut self, now: Instant) -> bool {
         if now < self.due {
             return false;

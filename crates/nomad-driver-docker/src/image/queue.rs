@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_behind_move_up_when_one_leaves_and_whoever_gives_up_leaves() {
+    async fn those_behind_move_up_when_one_leaves_and_one_that_gives_up_leaves() {
         let queue = Queue::new(2);
         let [first, second, third, fourth, fifth] = [(); 5].map(|()| queue.enter("job"));
         let reported = RefCell::new(Vec::new());

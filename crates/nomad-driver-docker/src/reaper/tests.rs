@@ -60,8 +60,8 @@ fn a_pause_container_is_dangling_when_it_does_not_run_and_its_allocation_has_no_
     for state in [State::Running, State::Paused, State::Restarting] {
         assert!(!pause("nomad_init_-gone", state, 300, None), "{state:?}");
     }
-    let keep_ended = |gc: &mut GarbageCollection| gc.container = false;
-    assert!(dangling(&found("pause", "nomad_init_-gone", State::Exited, 300, None), keep_ended), "nobody looks at it");
+    let leave_ended = |gc: &mut GarbageCollection| gc.container = false;
+    assert!(dangling(&found("pause", "nomad_init_-gone", State::Exited, 300, None), leave_ended), "nobody looks at it");
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn a_container_shares_a_network_by_id_part_of_an_id_or_name() {
 
 #[test]
 fn ended_containers_remain_where_the_operator_wants_them() {
-    let keep_ended = |gc: &mut GarbageCollection| gc.container = false;
+    let leave_ended = |gc: &mut GarbageCollection| gc.container = false;
 
-    assert!(!dangling(&found("lost", "web-1", State::Exited, 300, None), keep_ended));
-    assert!(dangling(&found("lost", "web-1", State::Running, 300, None), keep_ended));
+    assert!(!dangling(&found("lost", "web-1", State::Exited, 300, None), leave_ended));
+    assert!(dangling(&found("lost", "web-1", State::Running, 300, None), leave_ended));
 }

@@ -83,7 +83,7 @@ async fn watched_with_panics(panics: usize, states: &[&str]) -> Exit {
     };
     tokio::select! {
         exit = watching => exit,
-        () = engines_side => unreachable!("it goes on for ever"),
+        () = engines_side => unreachable!("it continues for ever"),
     }
 }
 
@@ -119,7 +119,7 @@ async fn killed(ending: bool) -> Exit {
     };
     tokio::select! {
         exit = watching => exit,
-        () = engines_side => unreachable!("it goes on for ever"),
+        () = engines_side => unreachable!("it continues for ever"),
     }
 }
 
