@@ -5,11 +5,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
+use atomic_file::Durability;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{Failure, alloc::dir, job_dir, state::JobState};
@@ -85,12 +86,8 @@ impl DataDir {
     /// Writes a job's state: the old one or the new one is there whenever the machine stops.
     pub(crate) fn store(&self, state: &JobState) -> io::Result<()> {
         let directory = self.make_job(&state.id)?;
-        let fresh = directory.join("state.json.new");
-        // The tasks' environments are in it, in their handles, and secrets perhaps in those.
-        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&serde_json::to_vec_pretty(state)?)?;
-        file.sync_data()?;
-        fs::rename(fresh, directory.join("state.json"))
+        // For this user alone: the tasks' environments are in it, in their handles, and secrets perhaps in those.
+        atomic_file::replace(&directory.join("state.json"), &serde_json::to_vec_pretty(state)?, Durability::Machine)
     }
 
     /// Notes that an allocation is to end; its agent looks when it is asked to.

@@ -3,13 +3,9 @@
 //! `<data dir>/prefetched.json` has their names, is written whole and renamed into place; `prefetched.lock` beside it is held
 //! meanwhile.
 
-use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
-};
+use std::{collections::BTreeSet, fs, io};
 
+use atomic_file::Durability;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::data_dir::{DataDir, open_lock};
@@ -30,10 +26,7 @@ pub(crate) fn change(data: &DataDir, change: impl FnOnce(&mut BTreeSet<String>))
     flock(&lock, FlockOperation::LockExclusive)?;
     let mut names = read(data)?;
     change(&mut names);
-    let mut fresh =
-        File::options().write(true).create(true).truncate(true).mode(0o600).open(at("prefetched.json.new"))?;
-    fresh.write_all(&serde_json::to_vec_pretty(&names)?)?;
-    fs::rename(at("prefetched.json.new"), at("prefetched.json"))?;
+    atomic_file::replace(&at("prefetched.json"), &serde_json::to_vec_pretty(&names)?, Durability::Process)?;
     Ok(names)
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::host::atomic_file;
+use atomic_file::Durability;
 
 /// Bytes of the longest name that is read.
 const LARGEST: u64 = 4 << 10;
@@ -41,7 +41,7 @@ impl Made {
     /// Notes a container, by the name that its task's has, or an image by the name that it was pulled by.
     pub fn note(&self, id: &str, name: &str) {
         let Some(path) = self.path(id) else { return };
-        if let Err(error) = atomic_file::replace(&path, name.as_bytes()) {
+        if let Err(error) = atomic_file::replace(&path, name.as_bytes(), Durability::Process) {
             tracing::warn!(file = %path.display(), %error, "failed to record a container; it is recognized by its labels alone");
         }
     }

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use atomic_file::Durability;
 use nomad_plugin::driver::TaskConfig;
 use rustix::{
     fs::{FlockOperation, flock},
@@ -22,8 +23,6 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
-
-use crate::host::atomic_file;
 
 /// How long an earlier process of the same agent's driver may take to end.
 const ENDING: Duration = Duration::from_secs(10);
@@ -134,7 +133,7 @@ impl State {
             return;
         }
         let written = serde_json::to_vec(&self.said).map_err(io::Error::from);
-        match written.and_then(|content| atomic_file::replace(&claim.file, &content)) {
+        match written.and_then(|content| atomic_file::replace(&claim.file, &content, Durability::Process)) {
             Ok(()) => claim.found = self.said.clone(),
             Err(error) => tracing::warn!(file = %claim.file.display(), %error, "failed to record the node's id"),
         }

@@ -29,7 +29,7 @@ const LAYERS: &[&[&str]] = &[
     &["settings"],
     &["config"],
     &["machine", "made", "node"],
-    // This kernel, and files that are replaced as a whole.
+    // This kernel.
     &["host"],
     // The ground.
     &["alloc_paths", "events", "glob", "labels", "names", "reference"],

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::host::atomic_file;
+use atomic_file::Durability;
 use engine::EngineName;
 
 /// The images by id, each with the names by which it was brought.
@@ -58,7 +58,7 @@ impl Ledger {
     pub(super) fn write<'a>(&self, images: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>) -> bool {
         let images: BTreeMap<_, _> = images.collect();
         let content = serde_json::to_vec_pretty(&images).map_err(io::Error::from);
-        let written = content.and_then(|content| atomic_file::replace(&self.0, &content));
+        let written = content.and_then(|content| atomic_file::replace(&self.0, &content, Durability::Process));
         if let Err(error) = &written {
             tracing::warn!(file = %self.0.display(), %error, "failed to record pulled images; some are not removed after a restart");
         }

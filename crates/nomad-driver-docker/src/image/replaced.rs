@@ -9,8 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::host::atomic_file;
 use crate::reference::ImageReference;
+use atomic_file::Durability;
 use engine::Engine;
 
 /// Bytes of the largest file that is read.
@@ -41,7 +41,7 @@ pub(super) fn write(path: &Path, replaced: &Replaced) {
         return;
     }
     let written = serde_json::to_vec(replaced).map_err(io::Error::from);
-    if let Err(error) = written.and_then(|content| atomic_file::replace(path, &content)) {
+    if let Err(error) = written.and_then(|content| atomic_file::replace(path, &content, Durability::Process)) {
         tracing::warn!(file = %path.display(), %error, "failed to record names that archives took; they are not given back after a restart");
     }
 }

@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
+use atomic_file::Durability;
 use nomad_plugin::{driver::TaskConfig, id::AllocId};
 use serde::{Deserialize, Serialize};
 
 use super::left::Directory;
-use crate::{host::atomic_file, labels::SANDBOX_CONTAINER, node::Identity};
+use crate::{labels::SANDBOX_CONTAINER, node::Identity};
 use engine::EngineName;
 
 /// Bytes of the largest entry that is read: a path and two names.
@@ -67,7 +68,7 @@ impl Ledger {
     fn write(&self, alloc: &AllocId, entry: &Entry) {
         let Some(path) = self.path(alloc) else { return };
         let content = serde_json::to_vec(entry).map_err(io::Error::from);
-        if let Err(error) = content.and_then(|content| atomic_file::replace(&path, &content)) {
+        if let Err(error) = content.and_then(|content| atomic_file::replace(&path, &content, Durability::Process)) {
             tracing::warn!(file = %path.display(), %error, "failed to write the network's record; the network is kept unless Nomad asks for its removal");
         }
     }
