@@ -166,7 +166,7 @@ impl Plugin {
         let mut child = process::spawn(&config, identity.as_ref())
             .map_err(|source| ClientError::Spawn { program: config.program.clone(), source })?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
-        let tail = stderr::Tail::default();
+        let tail = stderr::LastLines::default();
         if let Some(pipe) = child.stderr.take() {
             #[expect(clippy::disallowed_methods, reason = "the plugin holds the set, and it ends with it")]
             readers.spawn(stderr::read(pipe, config.log.clone(), tail.clone()));
@@ -273,7 +273,7 @@ impl Plugin {
     }
 }
 
-fn ended(config: &LaunchConfig, tail: &stderr::Tail) -> ClientError {
+fn ended(config: &LaunchConfig, tail: &stderr::LastLines) -> ClientError {
     ClientError::Ended { program: config.program.clone(), stderr: tail.text() }
 }
 

@@ -6,7 +6,7 @@
 mod kill;
 mod streaming;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use kill::kill;
@@ -15,6 +15,7 @@ pub use streaming::run_streaming;
 
 use background::Backoff;
 use engine::{self, Engine, EngineError, ExecTerminal};
+use tail::Tail;
 
 /// How much of each stream an unattached command's answer holds: the end of it. Hosts read messages of up to 4 MiB.
 const KEPT: usize = 1 << 20;
@@ -36,14 +37,14 @@ pub async fn run(
     let exec = create(engine, container, command, false, ExecTerminal::No).await?;
     let running = async {
         let mut stream = attach(engine, &exec, ExecTerminal::No).await?;
-        let (mut stdout, mut stderr) = (Tail::default(), Tail::default());
+        let (mut stdout, mut stderr) = (Tail::new(KEPT), Tail::new(KEPT));
         while let Some(piece) = stream.output.next().await {
             match piece.map_err(|error| failed("attach to", &error))? {
-                engine::ExecOutput::Stdout(bytes) => stdout.push(&bytes),
-                engine::ExecOutput::Stderr(bytes) => stderr.push(&bytes),
+                engine::ExecOutput::Stdout(bytes) => stdout.extend_from_slice(&bytes),
+                engine::ExecOutput::Stderr(bytes) => stderr.extend_from_slice(&bytes),
             }
         }
-        Ok(ExecOutput { stdout: stdout.0.into(), stderr: stderr.0.into(), result: ended(engine, &exec).await? })
+        Ok(ExecOutput { stdout: stdout.into_vec(), stderr: stderr.into_vec(), result: ended(engine, &exec).await? })
     };
     if timeout.is_zero() {
         return running.await;
@@ -53,19 +54,6 @@ pub async fn run(
         return Err(DriverError::new(format!("the command did not end within {timeout:?} and was killed")));
     };
     answer
-}
-
-/// The last [`KEPT`] bytes of a stream, or all of a shorter one.
-#[derive(Default)]
-struct Tail(VecDeque<u8>);
-
-impl Tail {
-    fn push(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(KEPT)..];
-        let surplus = (self.0.len() + bytes.len()).saturating_sub(KEPT);
-        self.0.drain(..surplus);
-        self.0.extend(bytes);
-    }
 }
 
 fn failed(verb: &str, error: &EngineError) -> DriverError {
@@ -96,28 +84,5 @@ async fn ended(engine: &Engine, exec: &str) -> Result<ExitResult, DriverError> {
             return Ok(ExitResult { exit_code: i32::try_from(code).unwrap_or(i32::MAX), ..ExitResult::default() });
         }
         backoff.wait().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_long_output_the_last_mebibyte_is_kept_whatever_pieces_it_comes_in() {
-        let whole: Vec<u8> = (0..3 * KEPT + 7).map(|index| u8::try_from(index % 251).unwrap()).collect();
-
-        for piece in [64 << 10, KEPT - 1, KEPT, KEPT + 1, whole.len()] {
-            let mut tail = Tail::default();
-            for bytes in whole.chunks(piece) {
-                tail.push(bytes);
-                assert!(tail.0.len() <= KEPT && tail.0.capacity() <= 2 * KEPT, "pieces of {piece}");
-            }
-            assert!(Vec::from(tail.0) == whole[whole.len() - KEPT..], "pieces of {piece}");
-        }
-        let mut short = Tail::default();
-        short.push(b"one ");
-        short.push(b"two");
-        assert_eq!(Vec::from(short.0), b"one two");
     }
 }

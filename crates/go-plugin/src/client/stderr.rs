@@ -1,11 +1,11 @@
 //! The plugin's standard error, line by line.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use tail::Tail;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::ChildStderr,
@@ -17,26 +17,22 @@ use crate::hclog::Line;
 
 /// The last lines, for an error that has to say what the plugin said.
 #[derive(Clone)]
-pub(super) struct Tail {
-    lines: Arc<Mutex<VecDeque<String>>>,
+pub(super) struct LastLines {
+    lines: Arc<Mutex<Tail<String>>>,
     closed: watch::Sender<bool>,
 }
 
-impl Default for Tail {
+impl Default for LastLines {
     fn default() -> Self {
-        Self { lines: Arc::default(), closed: watch::channel(false).0 }
+        Self { lines: Arc::new(Mutex::new(Tail::new(Self::LINES))), closed: watch::channel(false).0 }
     }
 }
 
-impl Tail {
+impl LastLines {
     const LINES: usize = 10;
 
     fn push(&self, line: String) {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() == Self::LINES {
-            lines.pop_front();
-        }
-        lines.push_back(line);
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
     /// The lines as one text.
@@ -53,14 +49,14 @@ impl Tail {
 }
 
 /// Reads to the end; what is not UTF-8 is read as far as possible.
-pub(super) async fn read(pipe: ChildStderr, log: LogSink, tail: Tail) {
+pub(super) async fn read(pipe: ChildStderr, log: LogSink, last: LastLines) {
     let mut pipe = BufReader::new(pipe);
     let mut bytes = Vec::new();
     while pipe.read_until(b'\n', &mut bytes).await.is_ok_and(|count| count > 0) {
         let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
         bytes.clear();
-        tail.push(line.clone());
+        last.push(line.clone());
         log(Line::parse(&line));
     }
-    tail.closed.send_replace(true);
+    last.closed.send_replace(true);
 }

@@ -129,7 +129,7 @@ async fn ask_for(
         return Err(failed(format!("its answer is longer than {} KiB", LONGEST_ANSWER >> 10)));
     }
     let answer =
-        serde_json::from_slice(stdout.bytes()).map_err(|_| failed("its answer is no JSON of strings".into()))?;
+        serde_json::from_slice(&stdout.bytes()).map_err(|_| failed("its answer is no JSON of strings".into()))?;
     Ok(credentials(answer, registry))
 }
 

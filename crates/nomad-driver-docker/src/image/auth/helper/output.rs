@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use tail::Tail;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What a pipe can hold.
@@ -10,14 +11,12 @@ const PIPE: usize = 64 << 10;
 /// What was written so far: its end, where it is more than the limit.
 pub(super) struct Output<P> {
     pipe: Option<P>,
-    limit: usize,
-    kept: Vec<u8>,
-    cut: bool,
+    end: Tail<u8>,
 }
 
 impl<P: AsyncRead + AsFd + Unpin> Output<P> {
     pub(super) fn new(pipe: Option<P>, limit: usize) -> Self {
-        Self { pipe, limit, kept: Vec::new(), cut: false }
+        Self { pipe, end: Tail::new(limit) }
     }
 
     /// Reads until everyone has closed the pipe. May be dropped at any time, and nothing is lost.
@@ -26,7 +25,7 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         while let Some(pipe) = &mut self.pipe
             && let Ok(count @ 1..) = pipe.read(&mut buffer).await
         {
-            self.push(&buffer[..count]);
+            self.end.extend_from_slice(&buffer[..count]);
         }
     }
 
@@ -37,28 +36,21 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         if let Some(pipe) = self.pipe.take()
             && let Ok(count) = rustix::io::read(&pipe, &mut buffer[..])
         {
-            self.push(&buffer[..count]);
+            self.end.extend_from_slice(&buffer[..count]);
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.kept.extend_from_slice(bytes);
-        let excess = self.kept.len().saturating_sub(self.limit);
-        self.kept.drain(..excess);
-        self.cut |= excess > 0;
-    }
-
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.kept
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.end.iter().copied().collect()
     }
 
     /// Whether the beginning is lost.
     pub(super) fn is_cut(&self) -> bool {
-        self.cut
+        self.end.is_cut()
     }
 
     /// As text, with a mark where the beginning is lost.
     pub(super) fn text(&self) -> String {
-        format!("{}{}", if self.cut { "..." } else { "" }, String::from_utf8_lossy(&self.kept))
+        format!("{}{}", if self.is_cut() { "..." } else { "" }, String::from_utf8_lossy(&self.bytes()))
     }
 }
