@@ -9,6 +9,9 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 
+/// An answer, or the engine's error.
+pub(crate) type Answer = Result<Response<Body>, ApiError>;
+
 /// A body; an error in it breaks the connection.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 

@@ -2,6 +2,7 @@
 
 mod containers;
 mod execs;
+mod frame;
 mod images;
 mod inspect;
 mod networks;
@@ -9,14 +10,7 @@ mod system;
 
 use http::Response;
 
-use crate::{
-    answer::{ApiError, Body},
-    engine::FakeEngine,
-    server::Call,
-};
-
-/// An answer, or the engine's error.
-type Answer = Result<Response<Body>, ApiError>;
+use crate::{answer::Body, call::Call, engine::FakeEngine};
 
 /// The usual answer to a call.
 pub(crate) async fn answer(engine: &FakeEngine, call: Call) -> Response<Body> {

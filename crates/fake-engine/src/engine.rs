@@ -14,7 +14,7 @@ use crate::{
     model::{Container, Exec, Image, Network, OnSignal},
     pattern::Pattern,
     script::{On, Scripts},
-    server::{self, Tasks},
+    tasks::Tasks,
     waiting,
     world::{Emit, Exit, World},
 };
@@ -31,7 +31,7 @@ pub struct FakeEngine {
 struct Inner {
     world: Mutex<World>,
     journal: Journal,
-    scripts: Scripts,
+    scripts: Scripts<FakeEngine>,
     connections: Tasks,
     socket: PathBuf,
     directory: TempDir,
@@ -55,12 +55,8 @@ impl Drop for Alive {
 const THERE: &str = "the test names something that the engine has";
 
 impl FakeEngine {
-    /// Serves on a socket in a directory of its own. Needs a runtime of tokio.
-    ///
-    /// # Panics
-    ///
-    /// If the directory or the socket cannot be made.
-    pub fn start() -> Self {
+    /// An engine that does not serve yet.
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("fake-engine").tempdir().expect("a temporary directory");
         let root = directory.path().join("root");
         std::fs::create_dir(&root).expect("a directory for the engine's data");
@@ -74,9 +70,16 @@ impl FakeEngine {
             directory,
         };
         clock.spawn(clock::pass(inner.journal.changed()));
-        let engine = Self { inner: Arc::new(inner), _alive: Some(Arc::new(Alive { connections, clock })) };
-        engine.serve();
-        engine
+        Self { inner: Arc::new(inner), _alive: Some(Arc::new(Alive { connections, clock })) }
+    }
+
+    /// A clone that does not hold the engine alive.
+    pub(crate) fn weak(&self) -> Self {
+        Self { inner: self.inner.clone(), _alive: None }
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.inner.socket
     }
 
     /// The endpoint: `unix://...`
@@ -89,7 +92,7 @@ impl FakeEngine {
         self.inner.directory.path()
     }
 
-    // ---- it is stopped and served
+    // ---- it is stopped
 
     /// The socket is removed and all connections are closed. Containers run on.
     pub fn stop(&self) {
@@ -97,27 +100,10 @@ impl FakeEngine {
         self.inner.connections.abort();
     }
 
-    /// Serves again after a [stop](Self::stop).
-    ///
-    /// # Panics
-    ///
-    /// If it serves already, or the socket cannot be made.
-    pub fn serve(&self) {
-        let listener = server::listen(&self.inner.socket).expect("a socket that nobody else has");
-        let weak = Self { inner: self.inner.clone(), _alive: None };
-        self.inner.connections.spawn(server::serve(weak, listener));
-    }
-
-    /// All connections are closed, and the engine serves again at once.
-    pub fn restart(&self) {
-        self.stop();
-        self.serve();
-    }
-
     // ---- its script and its journal
 
     /// Changes the answers to requests such as `POST /containers/*/start`.
-    pub fn on(&self, requests: &str) -> On<'_> {
+    pub fn on(&self, requests: &str) -> On<'_, Self> {
         On { scripts: &self.inner.scripts, pattern: Pattern::new(requests) }
     }
 
@@ -325,7 +311,7 @@ impl FakeEngine {
         &self.inner.journal
     }
 
-    pub(crate) fn scripts(&self) -> &Scripts {
+    pub(crate) fn scripts(&self) -> &Scripts<Self> {
         &self.inner.scripts
     }
 

@@ -23,6 +23,7 @@
 //! has time to do so before its deadline.
 
 mod answer;
+mod call;
 mod calls;
 mod clock;
 mod engine;
@@ -32,6 +33,7 @@ mod model;
 mod pattern;
 mod script;
 mod server;
+mod tasks;
 mod waiting;
 mod world;
 
@@ -39,4 +41,9 @@ pub use engine::FakeEngine;
 pub use events::Event;
 pub use journal::Request;
 pub use model::{Container, Exec, Image, Network, OnSignal, State};
-pub use script::{Gate, On, Reply};
+pub use script::Gate;
+
+/// An answer of the engine.
+pub type Reply = script::Reply<FakeEngine>;
+/// Where a script for a pattern is added.
+pub type On<'a> = script::On<'a, FakeEngine>;

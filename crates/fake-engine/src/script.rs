@@ -1,4 +1,5 @@
-//! What the engine is to answer instead of the usual.
+//! What the engine is to answer instead of the usual. `E` is the engine, which stands above this file: acts of a script are
+//! given it.
 
 use std::{
     fmt,
@@ -9,16 +10,16 @@ use std::{
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::{engine::FakeEngine, pattern::Pattern};
+use crate::pattern::Pattern;
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct Reply<E> {
     pub(crate) delay: Duration,
     pub(crate) gate: Option<watch::Receiver<bool>>,
-    pub(crate) before: Option<Act>,
+    pub(crate) before: Option<Act<E>>,
     pub(crate) kind: Kind,
-    pub(crate) after: Option<Act>,
+    pub(crate) after: Option<Act<E>>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,22 +36,27 @@ pub(crate) enum Kind {
 }
 
 /// What a test does at a request.
-#[derive(Clone)]
-pub(crate) struct Act(Arc<dyn Fn(&FakeEngine) + Send + Sync>);
+pub(crate) struct Act<E>(Arc<dyn Fn(&E) + Send + Sync>);
 
-impl Act {
-    pub(crate) fn run(&self, engine: &FakeEngine) {
+impl<E> Clone for Act<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E> Act<E> {
+    pub(crate) fn run(&self, engine: &E) {
         (self.0)(engine);
     }
 }
 
-impl fmt::Debug for Act {
+impl<E> fmt::Debug for Act<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Act(..)")
     }
 }
 
-impl Reply {
+impl<E> Reply<E> {
     fn new(kind: Kind) -> Self {
         Self { delay: Duration::ZERO, gate: None, before: None, kind, after: None }
     }
@@ -90,12 +96,12 @@ impl Reply {
         Self::new(Kind::Cut)
     }
 
-    /// The engine [stops](FakeEngine::stop) at this request. Nothing is done.
+    /// The engine stops at this request. Nothing is done.
     pub fn stop_engine() -> Self {
         Self::new(Kind::Stop)
     }
 
-    /// The call is done, and the engine [stops](FakeEngine::stop) without an answer.
+    /// The call is done, and the engine stops without an answer.
     pub fn stop_engine_after() -> Self {
         Self::new(Kind::StopAfter)
     }
@@ -114,13 +120,13 @@ impl Reply {
 
     /// Does something before the call is done.
     #[must_use]
-    pub fn before(self, act: impl Fn(&FakeEngine) + Send + Sync + 'static) -> Self {
+    pub fn before(self, act: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self { before: Some(Act(Arc::new(act))), ..self }
     }
 
     /// Does something after the call was done, and before it is answered.
     #[must_use]
-    pub fn after(self, act: impl Fn(&FakeEngine) + Send + Sync + 'static) -> Self {
+    pub fn after(self, act: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self { after: Some(Act(Arc::new(act))), ..self }
     }
 }
@@ -140,24 +146,24 @@ impl Gate {
 /// Where a script for a pattern is added. Those for a number of requests come first, in their order; then the newest of
 /// those for all requests.
 #[must_use]
-pub struct On<'a> {
-    pub(crate) scripts: &'a Scripts,
+pub struct On<'a, E> {
+    pub(crate) scripts: &'a Scripts<E>,
     pub(crate) pattern: Pattern,
 }
 
-impl On<'_> {
+impl<E: Clone> On<'_, E> {
     /// The next such request is answered so.
-    pub fn once(self, reply: Reply) {
+    pub fn once(self, reply: Reply<E>) {
         self.times(1, reply);
     }
 
     /// The next few such requests are answered so.
-    pub fn times(self, times: usize, reply: Reply) {
+    pub fn times(self, times: usize, reply: Reply<E>) {
         self.scripts.add(Script { pattern: self.pattern, left: Some(times), reply });
     }
 
     /// All such requests are answered so from now on.
-    pub fn always(self, reply: Reply) {
+    pub fn always(self, reply: Reply<E>) {
         self.scripts.add(Script { pattern: self.pattern, left: None, reply });
     }
 
@@ -168,31 +174,37 @@ impl On<'_> {
 }
 
 #[derive(Debug)]
-struct Script {
+struct Script<E> {
     pattern: Pattern,
     /// How often; `None` is without an end.
     left: Option<usize>,
-    reply: Reply,
+    reply: Reply<E>,
 }
 
 /// All scripts.
-#[derive(Debug, Default)]
-pub(crate) struct Scripts(Mutex<Vec<Script>>);
+#[derive(Debug)]
+pub(crate) struct Scripts<E>(Mutex<Vec<Script<E>>>);
 
-impl Scripts {
-    fn lock(&self) -> MutexGuard<'_, Vec<Script>> {
+impl<E> Default for Scripts<E> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<E: Clone> Scripts<E> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Script<E>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, script: Script) {
+    fn add(&self, script: Script<E>) {
         self.lock().push(script);
     }
 
     /// The reply to a request.
-    pub(crate) fn next(&self, method: &str, path: &str) -> Reply {
+    pub(crate) fn next(&self, method: &str, path: &str) -> Reply<E> {
         let mut scripts = self.lock();
         scripts.retain(|script| script.left != Some(0));
-        let is_about = |script: &Script| script.pattern.matches(method, path);
+        let is_about = |script: &Script<E>| script.pattern.matches(method, path);
         let counted = scripts.iter().position(|script| script.left.is_some() && is_about(script));
         let found = counted.or_else(|| scripts.iter().rposition(is_about));
         found.map(|at| &mut scripts[at]).map_or_else(Reply::usual, |script| {

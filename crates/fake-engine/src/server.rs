@@ -1,22 +1,18 @@
 //! The socket: connections, requests, and what the script makes of them.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, io};
 
 use bytes::Bytes;
-use http::{Response, request::Parts};
+use http::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use tokio::{net::UnixListener, task::JoinSet};
+use tokio::net::UnixListener;
 
 use crate::{
     answer::{self, ApiError, Body},
+    call::Call,
     calls,
     engine::FakeEngine,
     journal::Request,
@@ -26,38 +22,37 @@ use crate::{
 /// The longest body that is read.
 const MOST: usize = 64 << 20;
 
-/// What runs for the engine; ends when it is dropped.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tasks(Arc<Mutex<JoinSet<()>>>);
-
-impl Tasks {
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        #[expect(clippy::disallowed_methods, reason = "the one home of spawning")]
-        tasks.spawn(work);
+impl FakeEngine {
+    /// Serves on a socket in a directory of its own. Needs a runtime of tokio.
+    ///
+    /// # Panics
+    ///
+    /// If the directory or the socket cannot be made.
+    pub fn start() -> Self {
+        let engine = Self::new();
+        engine.serve();
+        engine
     }
 
-    pub(crate) fn abort(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    /// Serves again after a [stop](Self::stop).
+    ///
+    /// # Panics
+    ///
+    /// If it serves already, or the socket cannot be made.
+    pub fn serve(&self) {
+        let listener = UnixListener::bind(self.socket()).expect("a socket that nobody else has");
+        self.tasks().spawn(serve(self.weak(), listener));
     }
-}
 
-/// A request, parsed.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) request: Request,
-    pub(crate) head: Parts,
-    /// The body as it came.
-    pub(crate) raw: Bytes,
-}
-
-pub(crate) fn listen(socket: &Path) -> io::Result<UnixListener> {
-    UnixListener::bind(socket)
+    /// All connections are closed, and the engine serves again at once.
+    pub fn restart(&self) {
+        self.stop();
+        self.serve();
+    }
 }
 
 /// Serves until it is dropped.
-pub(crate) async fn serve(engine: FakeEngine, listener: UnixListener) {
+async fn serve(engine: FakeEngine, listener: UnixListener) {
     while let Ok((stream, _)) = listener.accept().await {
         let of_connection = engine.clone();
         let service = service_fn(move |request| answer(of_connection.clone(), request));

@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
 use http::Response;
 use serde_json::{Value, json};
 
-use super::{Answer, execs, inspect};
+use super::{execs, frame::frame, inspect};
 use crate::{
-    answer::{self, ApiError, Body},
+    answer::{self, Answer, ApiError, Body},
+    call::Call,
     engine::FakeEngine,
     events::values,
     journal::Request,
     model::{Container, OnSignal},
-    server::Call,
 };
 
 /// How long a stop waits where the request does not say.
@@ -99,15 +98,6 @@ async fn stop(engine: &FakeEngine, name: &str, request: &Request) -> Answer {
         }
     }
     Ok(answer::nothing(204))
-}
-
-/// A piece of output in the engine's frame.
-pub(super) fn frame(stderr: bool, text: &[u8]) -> Bytes {
-    let mut frame = BytesMut::new();
-    frame.put_slice(&[if stderr { 2 } else { 1 }, 0, 0, 0]);
-    frame.put_u32(u32::try_from(text.len()).unwrap_or(u32::MAX));
-    frame.put_slice(text);
-    frame.freeze()
 }
 
 /// What there is of output; followed until the container ends.

@@ -5,13 +5,13 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Answer, containers::frame};
+use super::frame::frame;
 use crate::{
-    answer::{self, ApiError, Body},
+    answer::{self, Answer, ApiError, Body},
+    call::Call,
     engine::FakeEngine,
     journal::Request,
     model::{ExecState, NOBODY, Prepared},
-    server::Call,
 };
 
 pub(super) fn create(engine: &FakeEngine, name: &str, request: &Request) -> Answer {

@@ -7,14 +7,13 @@ use futures_util::stream;
 use http::Response;
 use serde_json::{Value, json};
 
-use super::Answer;
 use crate::{
-    answer::{self, ApiError, Body},
+    answer::{self, Answer, ApiError, Body},
+    call::Call,
     clock::YEAR_ONE,
     engine::FakeEngine,
     journal::Request,
     model::{Image, familiar, tagged},
-    server::Call,
     world::World,
 };
 

@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::Answer;
 use crate::{
-    answer::{self, ApiError},
+    answer::{self, Answer, ApiError},
+    call::Call,
     engine::FakeEngine,
     events::Event,
-    server::Call,
 };
 
 pub(super) fn answer(engine: &FakeEngine, method: &str, rest: &str, call: &Call) -> Answer {

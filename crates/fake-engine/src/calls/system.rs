@@ -7,12 +7,11 @@ use futures_util::stream;
 use http::Response;
 use serde_json::json;
 
-use super::Answer;
 use crate::{
-    answer::{self, ApiError, Body},
+    answer::{self, Answer, ApiError, Body},
+    call::Call,
     engine::FakeEngine,
     events::Filter,
-    server::Call,
 };
 
 pub(super) fn answer(engine: &FakeEngine, method: &str, path: &str, call: &Call) -> Answer {
