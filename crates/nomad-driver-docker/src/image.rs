@@ -5,6 +5,7 @@ mod archive;
 mod auth;
 mod before;
 mod built_in;
+mod inventory;
 mod lease;
 mod ledger;
 mod list;
@@ -300,7 +301,7 @@ async fn pulled_by_us(
     before: &Before,
 ) -> Result<LocalImage, EngineError> {
     let found = look(engine, leases, image).await?;
-    leases.pulled_by_us(&found.id, image, before);
+    leases.pulled_by_us(&found.id, image, &before.images);
     Ok(found)
 }
 

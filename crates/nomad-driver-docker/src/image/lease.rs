@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    before::Before,
+    inventory::Inventory,
     ledger::Ledger,
     names::Names,
     replaced::{self, Replaced},
@@ -187,7 +187,7 @@ impl Leases {
     }
 
     /// Notes that this driver brought an image, under a name. `before` is what the engine had when that began.
-    pub(super) fn pulled_by_us(&self, id: &str, name: &str, before: &Before) {
+    pub(super) fn pulled_by_us(&self, id: &str, name: &str, before: &Inventory) {
         let mut book = self.book();
         let noted = book.images.get(id).map(|image| &image.names).filter(|names| !names.is_empty());
         let of_somebody_else = match noted {

@@ -1,0 +1,45 @@
+//! The images that an engine had at one moment.
+
+use std::collections::HashMap;
+
+use super::names::Names;
+use engine::{Engine, EngineError, ListedImage};
+
+/// All images by id, untagged ones as well.
+pub(super) struct Inventory(HashMap<String, Names>);
+
+impl Inventory {
+    /// Asks the engine.
+    pub(super) async fn ask(engine: &Engine) -> Result<Self, EngineError> {
+        let by_id = |image: ListedImage| {
+            let of_image = Names::of(&image.tags, &image.digests);
+            (image.id, of_image)
+        };
+        Ok(Self(engine.images().await?.into_iter().map(by_id).collect()))
+    }
+
+    /// Whether the engine had the image by that name.
+    pub(super) fn had(&self, id: &str, name: &str) -> bool {
+        self.0.get(id).is_some_and(|had| name == id || had.has(name))
+    }
+
+    /// Whether the engine had the image, and would have less than that without the name.
+    pub(super) fn removal_would_take(&self, id: &str, name: &str) -> bool {
+        self.had(id, name) || self.0.get(id).is_some_and(|had| had.removal_would_take_others(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_known_by_its_id_as_well_and_another_by_nothing() {
+        let names = Names::of(&["app:1".to_owned()], &[]);
+        let before = Inventory(HashMap::from([("sha256:1".to_owned(), names)]));
+
+        assert!(before.had("sha256:1", "sha256:1") && before.removal_would_take("sha256:1", "sha256:1"));
+        assert!(before.had("sha256:1", "app:1") && !before.removal_would_take("sha256:1", "app:2"));
+        assert!(!before.had("sha256:2", "app:1") && !before.removal_would_take("sha256:2", "app:1"));
+    }
+}
