@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum};
+use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -24,16 +24,12 @@ pub struct EngineFacts {
     pub root_dir: PathBuf,
     /// 1 or 2.
     pub cgroup_version: u8,
-    /// Whether systemd makes the control groups.
-    pub cgroup_systemd: bool,
     /// Names, sorted.
     pub runtimes: Vec<String>,
     /// The logging driver of containers that name none.
     pub logging_driver: String,
     /// `linux` as a rule.
     pub os_type: String,
-    /// The engine's version.
-    pub version: String,
     /// The version of its API that is spoken.
     pub api: ApiVersion,
 }
@@ -88,12 +84,10 @@ impl EngineFacts {
             name: EngineName::new(&info.id.unwrap_or_default(), address, &root_dir),
             root_dir,
             cgroup_version: if info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_2) { 2 } else { 1 },
-            cgroup_systemd: info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD),
             runtimes,
             logging_driver: info.logging_driver.unwrap_or_default(),
             os_type: info.os_type.unwrap_or_default(),
             api,
-            version: info.server_version.unwrap_or_default(),
         }
     }
 }
