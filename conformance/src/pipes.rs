@@ -180,9 +180,10 @@ fn read(pipe: &File, copy: &Path, stopped: &OwnedFd, came: &(Mutex<Came>, Condva
         if !ready[1].revents().is_empty() {
             return;
         }
+        // Held while it reads: who sees the pipe empty finds here what was in it.
+        let mut collected = lock(&came.0);
         let count = pipe.read(&mut buffer).unwrap();
         copy.write_all(&buffer[..count]).unwrap();
-        let mut collected = lock(&came.0);
         collected.bytes.extend_from_slice(&buffer[..count]);
         collected.ended = count == 0;
         came.1.notify_all();
