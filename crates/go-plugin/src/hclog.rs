@@ -19,7 +19,7 @@ use tracing::{
 use tracing_subscriber::{
     EnvFilter, Layer,
     layer::{Context, SubscriberExt},
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
     util::SubscriberInitExt,
 };
 
@@ -109,7 +109,7 @@ fn format_event<S: Subscriber + for<'a> LookupSpan<'a>>(
     at: OffsetDateTime,
 ) -> String {
     let mut fields = Fields::default();
-    for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+    for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
         if let Some(of_span) = span.extensions().get::<Fields>() {
             fields.others.extend(of_span.others.clone());
         }
