@@ -5,12 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use nomad_plugin::driver::TaskConfig;
 
 /// The task's own directory.
-pub fn task_dir(task: &TaskConfig) -> PathBuf {
+pub(crate) fn task_dir(task: &TaskConfig) -> PathBuf {
     Path::new(&task.alloc_dir).join(&task.name)
 }
 
 /// A path without `.`, `..` and doubled slashes, as far as its text alone tells.
-pub fn clean(path: &Path) -> PathBuf {
+pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::new();
     for component in path.components() {
         match component {
@@ -29,33 +29,33 @@ pub fn clean(path: &Path) -> PathBuf {
 }
 
 /// Where a source on the host is: relative ones are in the task's directory.
-pub fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
+pub(crate) fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
     clean(&task_dir(task).join(source))
 }
 
 /// The directory of logs in the allocation's.
-pub const LOGS: &str = "alloc/logs";
+pub(crate) const LOGS: &str = "alloc/logs";
 
 /// Where every task has its directories, whatever its job says of their variables.
-pub const ALLOC_TARGET: &str = "/alloc";
+pub(crate) const ALLOC_TARGET: &str = "/alloc";
 /// The same, for its own files.
-pub const LOCAL_TARGET: &str = "/local";
+pub(crate) const LOCAL_TARGET: &str = "/local";
 /// The same, for its secrets.
-pub const SECRETS_TARGET: &str = "/secrets";
+pub(crate) const SECRETS_TARGET: &str = "/secrets";
 
 /// The directories that every task of an allocation is given.
-pub fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
+pub(crate) fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
     let (alloc_dir, own) = (Path::new(&task.alloc_dir), task_dir(task));
     [alloc_dir.join("alloc"), own.join("local"), own.join("secrets"), alloc_dir.join(LOGS)]
 }
 
 /// Where the group's hosts file is.
-pub fn hosts_path(task: &TaskConfig) -> PathBuf {
+pub(crate) fn hosts_path(task: &TaskConfig) -> PathBuf {
     Path::new(&task.alloc_dir).join("hosts")
 }
 
 /// Where the task's resolver configuration is.
-pub fn resolv_conf_path(task: &TaskConfig) -> PathBuf {
+pub(crate) fn resolv_conf_path(task: &TaskConfig) -> PathBuf {
     task_dir(task).join("resolv.conf")
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use kill::kill;
 use nomad_plugin::driver::{DriverError, ExecOutput, ExitResult};
-pub use streaming::run_streaming;
+pub(crate) use streaming::run_streaming;
 
 use background::Backoff;
 use engine::{self, Engine, EngineError, ExecTerminal};
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a command without input and returns the end of its output. A timeout of 0 is none; at any other the command is
 /// killed, with all that it started, and the call fails.
-pub async fn run(
+pub(crate) async fn run(
     engine: &Engine,
     container: &str,
     command: Vec<String>,

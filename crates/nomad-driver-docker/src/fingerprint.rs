@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 /// Whether this process has ever had an answer from an engine, whoever asked for fingerprints meanwhile.
 #[derive(Clone, Default)]
-pub struct WasHealthy(Arc<AtomicBool>);
+pub(crate) struct WasHealthy(Arc<AtomicBool>);
 
 impl WasHealthy {
     /// An engine that has answered once is not undetected any more, but unhealthy.
@@ -36,7 +36,7 @@ impl WasHealthy {
 }
 
 /// Fingerprints of the node as it is at each moment, without an end. What is configured meanwhile is reported at once.
-pub fn stream(
+pub(crate) fn stream(
     sessions: watch::Receiver<Arc<Session>>,
     settings: CurrentSettings,
     was_healthy: WasHealthy,
@@ -64,7 +64,7 @@ fn every(
 }
 
 /// One fingerprint; `without_engine` is the health where no engine answers.
-pub async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health) -> Fingerprint {
+pub(crate) async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health) -> Fingerprint {
     let version = match engine.version().await {
         Ok(version) => version,
         Err(error) => {

@@ -1,5 +1,5 @@
 //! This host: its kernel's control groups and processors.
 
-pub mod cgroup;
-pub mod cpuset;
-pub mod processors;
+pub(crate) mod cgroup;
+pub(crate) mod cpuset;
+pub(crate) mod processors;

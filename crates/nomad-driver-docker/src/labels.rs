@@ -1,16 +1,16 @@
 //! The names of labels: those of containers, and those of a group's network.
 
 /// What the names of Nomad's labels begin with.
-pub const NOMAD: &str = "com.hashicorp.nomad.";
+pub(crate) const NOMAD: &str = "com.hashicorp.nomad.";
 
 /// The label that says to which node a container belongs.
-pub const NODE_ID: &str = "com.hashicorp.nomad.node_id";
+pub(crate) const NODE_ID: &str = "com.hashicorp.nomad.node_id";
 
 /// The label by which Nomad's containers are known: their allocation's id.
-pub const ALLOC_ID: &str = "com.hashicorp.nomad.alloc_id";
+pub(crate) const ALLOC_ID: &str = "com.hashicorp.nomad.alloc_id";
 
 /// The label that names the task, where the operator wants that.
-pub const TASK_NAME: &str = "com.hashicorp.nomad.task_name";
+pub(crate) const TASK_NAME: &str = "com.hashicorp.nomad.task_name";
 
 /// The label of a group's network that names its pause container; Nomad reads it as well.
-pub const SANDBOX_CONTAINER: &str = "docker_sandbox_container_id";
+pub(crate) const SANDBOX_CONTAINER: &str = "docker_sandbox_container_id";

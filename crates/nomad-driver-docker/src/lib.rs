@@ -1,28 +1,28 @@
 //! The Docker task driver for Nomad. Which module may import which is in ARCHITECTURE.md, and held by `tests/layers.rs`.
 
-pub mod alloc_paths;
+mod alloc_paths;
 pub mod config;
 pub mod container;
 mod driver;
-pub mod events;
-pub mod exec;
-pub mod fingerprint;
+mod events;
+mod exec;
+mod fingerprint;
 mod glob;
-pub mod host;
+mod host;
 pub mod image;
-pub mod labels;
+mod labels;
 pub mod machine;
-pub mod made;
-pub mod names;
-pub mod network;
-pub mod node;
+mod made;
+mod names;
+mod network;
+mod node;
 pub mod preparation;
-pub mod process;
-pub mod reaper;
+mod process;
+mod reaper;
 pub mod reference;
-pub mod session;
-pub mod settings;
-pub mod stats;
-pub mod task;
+mod session;
+mod settings;
+mod stats;
+mod task;
 
 pub use driver::DockerDriver;

@@ -18,16 +18,16 @@ const LARGEST: u64 = 4 << 10;
 
 /// The containers, or the images, that are noted in a state directory.
 #[derive(Clone, Debug)]
-pub struct Made(PathBuf);
+pub(crate) struct Made(PathBuf);
 
 impl Made {
     /// The containers of a state directory.
-    pub fn new(state_dir: &Path) -> Self {
+    pub(crate) fn new(state_dir: &Path) -> Self {
         Self(state_dir.join("containers"))
     }
 
     /// The images of pause containers.
-    pub fn pause_images(state_dir: &Path) -> Self {
+    pub(crate) fn pause_images(state_dir: &Path) -> Self {
         Self(state_dir.join("pause-images"))
     }
 
@@ -39,7 +39,7 @@ impl Made {
     }
 
     /// Notes a container, by the name that its task's has, or an image by the name that it was pulled by.
-    pub fn note(&self, id: &str, name: &str) {
+    pub(crate) fn note(&self, id: &str, name: &str) {
         let Some(path) = self.path(id) else { return };
         if let Err(error) = atomic_file::replace(&path, name.as_bytes(), Durability::Process) {
             tracing::warn!(file = %path.display(), %error, "failed to record a container; it is recognized by its labels alone");
@@ -47,20 +47,20 @@ impl Made {
     }
 
     /// Whether one is noted, under that name.
-    pub fn has(&self, id: &str, name: &str) -> bool {
+    pub(crate) fn has(&self, id: &str, name: &str) -> bool {
         let noted = self.path(id).and_then(|path| atomic_file::read(&path, LARGEST).ok());
         noted.is_some_and(|noted| noted == name.as_bytes())
     }
 
     /// Drops a container's note.
-    pub fn forget(&self, id: &str) {
+    pub(crate) fn forget(&self, id: &str) {
         if let Some(path) = self.path(id) {
             let _not_there = fs::remove_file(path);
         }
     }
 
     /// Drops the notes that are older than `grace` and not of one of these containers.
-    pub fn retain(&self, is_there: impl Fn(&str) -> bool, grace: Duration) {
+    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool, grace: Duration) {
         for note in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let age = note.metadata().ok().and_then(|found| found.modified().ok()?.elapsed().ok()).unwrap_or_default();
             if age >= grace && note.file_name().to_str().is_some_and(|id| !is_there(id)) {

@@ -3,12 +3,12 @@
 use nomad_plugin::driver::TaskConfig;
 
 /// The container's name: the task's and the allocation's.
-pub fn container_name(task: &TaskConfig) -> String {
+pub(crate) fn container_name(task: &TaskConfig) -> String {
     format!("{}-{}", task.name.replace('/', "_"), task.alloc_id)
 }
 
 /// A port's label as part of an environment variable's name.
-pub fn clean_label(label: &str) -> String {
+pub(crate) fn clean_label(label: &str) -> String {
     let clean = |byte: u8| if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.' { byte.into() } else { '_' };
     label.bytes().map(clean).collect()
 }

@@ -15,18 +15,20 @@ mod pause_image;
 mod persistent_namespace;
 mod supervise;
 
-pub use group_networks::GroupNetworks;
-pub use ledger::Ledger;
-pub use left::{Directory, Left};
-pub use membership::Membership;
+pub(crate) use group_networks::GroupNetworks;
+pub(crate) use ledger::Ledger;
+#[cfg(test)]
+pub(crate) use left::Directory;
+pub(crate) use left::Left;
+pub(crate) use membership::Membership;
 use nomad_plugin::driver::DriverError;
-pub use pause::{is_name_of_pause, is_pause, is_pause_of};
+pub(crate) use pause::{is_name_of_pause, is_pause, is_pause_of};
 
 use crate::labels::SANDBOX_CONTAINER;
 use engine::{EngineError, ListedContainer};
 
 /// Whether a container that the engine lists shares the network of another one.
-pub fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {
+pub(crate) fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {
     let joined = found.network_mode.strip_prefix("container:").filter(|joined| !joined.is_empty());
     // Engines take the beginning of an id for it.
     joined.is_some_and(|joined| other.id.starts_with(joined) || other.names.iter().any(|name| name == joined))

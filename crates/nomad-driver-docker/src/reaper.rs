@@ -30,7 +30,7 @@ use crate::{
 use engine::ListedContainer;
 
 /// Looks again and again, for ever. `session` gives the one of that moment.
-pub async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
+pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     let mut began = false;
     {
         let settings = tasks.settings.now();

@@ -21,7 +21,7 @@ pub struct CurrentSettings(watch::Receiver<Arc<Settings>>);
 
 /// Where settings are changed.
 #[derive(Debug)]
-pub struct SettingsWriter(watch::Sender<Arc<Settings>>);
+pub(crate) struct SettingsWriter(watch::Sender<Arc<Settings>>);
 
 impl Settings {
     /// The directory of the driver's own files.
@@ -46,22 +46,22 @@ impl CurrentSettings {
 
 impl SettingsWriter {
     /// The first settings.
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         Self(watch::Sender::new(Arc::new(settings)))
     }
 
     /// Settings that follow each change.
-    pub fn current(&self) -> CurrentSettings {
+    pub(crate) fn current(&self) -> CurrentSettings {
         CurrentSettings(self.0.subscribe())
     }
 
     /// The settings of this moment.
-    pub fn now(&self) -> Arc<Settings> {
+    pub(crate) fn now(&self) -> Arc<Settings> {
         self.0.borrow().clone()
     }
 
     /// Replaces the settings.
-    pub fn replace(&self, settings: Settings) {
+    pub(crate) fn replace(&self, settings: Settings) {
         self.0.send_replace(Arc::new(settings));
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 
 /// Turns counters into use since the last sample.
 #[derive(Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     group: ControlGroup,
     machine: Machine,
     last: (Instant, Counters),
@@ -25,7 +25,7 @@ pub struct Sampler {
 impl Sampler {
     /// Begins with a container's group as it is now, given its first process on this host. `None` is that it has ended,
     /// whoever knows of it yet.
-    pub fn open(container: &str, pid: i64, machine: Machine) -> io::Result<Option<Self>> {
+    pub(crate) fn open(container: &str, pid: i64, machine: Machine) -> io::Result<Option<Self>> {
         let Some(group) = ControlGroup::of_container(container, pid)? else { return Ok(None) };
         match group.read() {
             Ok(counters) => Ok(Some(Self { group, machine, last: (now(), counters) })),
@@ -35,7 +35,7 @@ impl Sampler {
     }
 
     /// What was used since the last sample. Fails when the group is gone.
-    pub fn sample(&mut self) -> io::Result<TaskUsage> {
+    pub(crate) fn sample(&mut self) -> io::Result<TaskUsage> {
         let this = (now(), self.group.read()?);
         let usage = usage(self.last, this, self.machine);
         self.last = this;
@@ -79,7 +79,7 @@ fn usage(last: (Instant, Counters), this: (Instant, Counters), machine: Machine)
 }
 
 /// One sample an interval, the first after one interval, until `ended` or the group is gone.
-pub fn stream(
+pub(crate) fn stream(
     sampler: Sampler,
     interval: Duration,
     ended: impl Future<Output = ()> + Send + 'static,

@@ -10,7 +10,7 @@
 mod builtin_docklog;
 mod connections;
 mod created;
-pub mod exit;
+pub(crate) mod exit;
 mod handover;
 mod left_over;
 mod log_source;
@@ -20,7 +20,7 @@ mod neighbours;
 mod port_holder;
 mod recover;
 mod start;
-pub mod state;
+pub(crate) mod state;
 mod stop;
 mod store;
 mod watch_exit;
@@ -39,7 +39,7 @@ use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
 };
-pub use store::{Reservation, TaskStore};
+pub(crate) use store::TaskStore;
 use tokio::sync::watch;
 
 use crate::{
@@ -59,7 +59,7 @@ use logs::LogTask;
 
 /// The tasks of this process. Clones share them.
 #[derive(Clone)]
-pub struct Tasks {
+pub(crate) struct Tasks {
     /// Those that it knows.
     pub store: TaskStore,
     /// What operators configure.

@@ -35,7 +35,7 @@ type Event = Result<ExecEvent, DriverError>;
 
 /// Runs a command. The answer's last item is the command's end; a caller that drops it has the command killed with all
 /// that it started, and so does one whose heartbeats stay away.
-pub async fn run_streaming(
+pub(crate) async fn run_streaming(
     engine: &Engine,
     cleanup: &Cleanup,
     container: &str,

@@ -11,7 +11,7 @@ use std::{
 
 /// What the kernel has counted for a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Processor time.
     pub total: Duration,
     /// Of which in user mode.
@@ -28,7 +28,7 @@ pub struct Counters {
 
 /// Memory of a group, in bytes. `None` is not counted by this kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryCounters {
+pub(crate) struct MemoryCounters {
     /// Anonymous memory.
     pub anonymous: u64,
     /// Page cache.
@@ -45,7 +45,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 
 /// Where a container's counters are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControlGroup {
+pub(crate) enum ControlGroup {
     /// Version 1: a tree for each controller.
     V1 {
         /// Of the controller `cpuacct`.
@@ -61,14 +61,14 @@ pub enum ControlGroup {
 
 impl ControlGroup {
     /// The group of a container, by its first process on this host; `None` where that has ended.
-    pub fn of_container(container: &str, pid: i64) -> io::Result<Option<Self>> {
+    pub(crate) fn of_container(container: &str, pid: i64) -> io::Result<Option<Self>> {
         let lines = lines(pid)?;
         Ok(lines.and_then(|lines| Self::parse(&lines, container, Path::new(MOUNT))))
     }
 
     /// From the lines of `/proc/<pid>/cgroup`; `None` where the process is not in the container's groups. One that ends is
     /// in the topmost ones, and a number that was given away again is in another's.
-    pub fn parse(lines: &str, container: &str, mount: &Path) -> Option<Self> {
+    pub(crate) fn parse(lines: &str, container: &str, mount: &Path) -> Option<Self> {
         let of = |controller: &str| path(lines, container, controller);
         if let (Some(cpuacct), Some(cpu), Some(memory)) = (of("cpuacct"), of("cpu"), of("memory")) {
             return Some(Self::V1 {
@@ -81,7 +81,7 @@ impl ControlGroup {
     }
 
     /// What is counted now.
-    pub fn read(&self) -> io::Result<Counters> {
+    pub(crate) fn read(&self) -> io::Result<Counters> {
         match self {
             Self::V1 { cpuacct, cpu, memory } => v1::read(cpuacct, cpu, memory),
             Self::V2(group) => v2::read(group),
@@ -114,7 +114,7 @@ fn is_of(container: &str, path: &str) -> bool {
 }
 
 /// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
-pub fn has_ended(error: &io::Error) -> bool {
+pub(crate) fn has_ended(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let of_what_was_removed = [Errno::NOENT, Errno::SRCH, Errno::NODEV];
     Errno::from_io_error(error).is_some_and(|errno| of_what_was_removed.contains(&errno))

@@ -22,7 +22,7 @@ use super::cgroup;
 use background::Background;
 
 /// What others than root cannot do.
-pub const NOT_ROOT: &str =
+pub(crate) const NOT_ROOT: &str =
     "not root: tasks stay on the processors that they were started on, whatever Nomad leaves them";
 
 /// As the built-in driver, which has a timer for each task.
@@ -58,14 +58,14 @@ pub struct Follower {
 }
 
 /// The processors of a control group, in list form.
-pub fn processors(group: &Path) -> io::Result<String> {
+pub(crate) fn processors(group: &Path) -> io::Result<String> {
     let read = |name: &str| fs::read_to_string(group.join(name));
     let cpus = read("cpuset.cpus.effective").or_else(|_| read("cpuset.effective_cpus"))?;
     Ok(cpus.trim().to_owned())
 }
 
 /// The group that a task without cores of its own shares with others.
-pub fn shared_group(task: &TaskConfig) -> Option<&Path> {
+pub(crate) fn shared_group(task: &TaskConfig) -> Option<&Path> {
     let linux = task.resources.as_ref()?.linux.as_ref()?;
     (linux.cpuset_cpus.is_empty() && !linux.cpuset_cgroup.is_empty()).then(|| Path::new(&linux.cpuset_cgroup))
 }

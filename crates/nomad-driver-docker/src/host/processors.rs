@@ -13,7 +13,7 @@ const MOST_PROCESSORS: u32 = 1 << 14;
 
 /// Processors, and how fast they are together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Processors {
+pub(crate) struct Processors {
     /// Those that are online; 0 is unknown.
     pub count: u32,
     /// MHz of all of them; 0 is unknown.
@@ -22,7 +22,7 @@ pub struct Processors {
 
 impl Processors {
     /// Those of this machine.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::read_at(Path::new("/sys/devices/system/cpu"), Path::new("/proc/cpuinfo"))
     }
 

@@ -8,7 +8,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 /// What is left of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     /// A task of it is known, started or being started.
     pub tasks: bool,
     /// A container of a task of it runs, or any other that joined its network.
@@ -49,7 +49,7 @@ impl Directory {
 
 impl Left {
     /// Whether the allocation is over. `grace` is how old its network must be.
-    pub fn is_over(self, grace: Duration) -> bool {
+    pub(crate) fn is_over(self, grace: Duration) -> bool {
         let is_used = self.tasks || self.running;
         let was_removed = match self.directory {
             Directory::There | Directory::Hidden => false,

@@ -24,19 +24,19 @@ pub(super) fn name(alloc: &AllocId) -> String {
 }
 
 /// Whether a container of this name is an allocation's pause container, or one beside it, if it is the driver's.
-pub fn is_name_of_pause(container: &str, alloc: &AllocId) -> bool {
+pub(crate) fn is_name_of_pause(container: &str, alloc: &AllocId) -> bool {
     container.strip_prefix(&name(alloc)).is_some_and(|more| more.is_empty() || more.starts_with('-'))
 }
 
 /// Whether a container that the engine lists is a pause container.
-pub fn is_pause(found: &ListedContainer) -> bool {
+pub(crate) fn is_pause(found: &ListedContainer) -> bool {
     let is_named = || found.names.iter().any(|name| name.starts_with(NAME));
     let is_labelled = found.labels.contains_key(PAUSE);
     (is_labelled || is_named()) && !has_directories(&found.mounts)
 }
 
 /// Whether a pause container is the one of an allocation, not one that an attempt left beside it.
-pub fn is_pause_of(found: &ListedContainer, alloc: &AllocId) -> bool {
+pub(crate) fn is_pause_of(found: &ListedContainer, alloc: &AllocId) -> bool {
     let pause = name(alloc);
     let is_labelled = found.labels.contains_key(PAUSE);
     let is_named = || found.names.contains(&pause);

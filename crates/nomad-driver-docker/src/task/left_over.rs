@@ -19,7 +19,7 @@ impl Tasks {
     /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is
     /// known by the labels of its allocation and of this node, and by its name. One that belongs to a task of this process is
     /// not it.
-    pub async fn end_left_over(&self, session: &Session, id: &TaskId) -> Result<(), DriverError> {
+    pub(crate) async fn end_left_over(&self, session: &Session, id: &TaskId) -> Result<(), DriverError> {
         let Some(task) = named(id).filter(|task| !self.store.has_runs_of(task)) else { return Ok(()) };
         let (settings, engine) = (self.settings.now(), &session.engine);
         let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));

@@ -58,7 +58,7 @@ pub(super) struct LogSource<'a> {
 
 impl Tasks {
     /// Removes what the tasks of a task's allocation saw of its logs, where there are none any more.
-    pub async fn hide_logs(&self, session: &Session, task: &TaskConfig) {
+    pub(crate) async fn hide_logs(&self, session: &Session, task: &TaskConfig) {
         // A task that is not recovered yet is known by its container alone.
         let is_recent = self.store.since_recovery().is_some_and(|since| since < HANDED_OVER);
         // The engine is asked first: a task may start meanwhile.
@@ -70,7 +70,7 @@ impl Tasks {
     }
 
     /// Removes what is left of tasks that are over: a driver that died left it.
-    pub async fn sweep_logs(&self, session: &Session) {
+    pub(crate) async fn sweep_logs(&self, session: &Session) {
         self.process.logs.remove_left_views(self.process.node.known().allocs).await;
         let records = Records::new(self.settings.now().state_dir());
         let known = self.store.containers();

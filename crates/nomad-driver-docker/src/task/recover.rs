@@ -14,7 +14,7 @@ use crate::{made::Made, names::container_name, preparation::stage::Stages, sessi
 
 impl Tasks {
     /// Finds the container of a handle and watches it again. An ended one is fine: its end is reported at once.
-    pub async fn recover(&self, session: &Session, handle: TaskHandle) -> Result<(), DriverError> {
+    pub(crate) async fn recover(&self, session: &Session, handle: TaskHandle) -> Result<(), DriverError> {
         self.store.note_recovery();
         // One that is known already is fine.
         let TaskHandle { config, driver_state, .. } = handle;

@@ -56,7 +56,7 @@ struct Requested {
 
 impl Tasks {
     /// Starts a task and puts it into the store.
-    pub async fn start(&self, session: &Session, mut task: TaskConfig) -> Result<StartedTask, DriverError> {
+    pub(crate) async fn start(&self, session: &Session, mut task: TaskConfig) -> Result<StartedTask, DriverError> {
         let Some(place) = self.store.reserve(&task.id) else {
             return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
         };

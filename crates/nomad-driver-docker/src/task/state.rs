@@ -10,7 +10,7 @@ use nomad_plugin::{
 
 /// What is kept of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TaskState {
+pub(crate) struct TaskState {
     /// The container's full id.
     pub container_id: String,
     /// The task's address, where it has one.
@@ -21,7 +21,7 @@ pub struct TaskState {
 
 /// The built-in driver's log forwarder, a plugin process of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logger {
+pub(crate) struct Logger {
     /// `unix`
     pub network: String,
     /// Its socket.
@@ -32,7 +32,7 @@ pub struct Logger {
 
 /// Why a state cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// No msgpack.
     #[error("failed to decode driver task state: {0}")]
     Decode(#[from] DecodeError),
@@ -43,7 +43,7 @@ pub enum StateError {
 
 impl TaskState {
     /// The bytes for the handle.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let text = |text: &str| Value::String(text.to_owned());
         let NetworkOverride { port_map, addr, auto_advertise } = &self.network;
         let ports = port_map.iter().map(|(label, port)| (label.clone(), Value::Int((*port).into())));
@@ -65,7 +65,7 @@ impl TaskState {
     }
 
     /// Reads the bytes of a handle.
-    pub fn decode(bytes: &[u8]) -> Result<Self, StateError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         let mut state = fields(decode(bytes)?);
         let container_id = text(&mut state, "ContainerID");
         if container_id.is_empty() {
