@@ -39,6 +39,8 @@ pub struct ImageConfig {
     pub user: String,
     /// The working directory.
     pub working_dir: String,
+    /// Whether the engine runs a health check in them.
+    pub has_healthcheck: bool,
 }
 
 impl From<models::ImageInspect> for InspectedImage {
@@ -65,6 +67,7 @@ impl From<models::ImageConfig> for ImageConfig {
             volumes: config.volumes.unwrap_or_default(),
             user: config.user.unwrap_or_default(),
             working_dir: config.working_dir.unwrap_or_default(),
+            has_healthcheck: config.healthcheck.is_some(),
         }
     }
 }

@@ -74,6 +74,7 @@ mod tests {
             ImageConfig { entrypoint: texts("/other"), ..config.clone() },
             ImageConfig { env: texts("LD_PRELOAD=/x"), ..config.clone() },
             ImageConfig { user: "1".to_owned(), ..config.clone() },
+            ImageConfig { has_healthcheck: true, ..config.clone() },
         ] {
             assert!(!is_as_built(&image(PAUSE_IMAGE_LAYER, &other)), "{other:?}");
         }
