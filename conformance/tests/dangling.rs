@@ -170,7 +170,10 @@ async fn a_dry_run_names_dangling_containers_and_leaves_them_and_so_does_one_tha
 
     let named = || {
         let log = fixture.log.lock().unwrap();
-        log.iter().filter(|line| line.contains("running-6cf1") && line.contains("dry_run: this container is dangling")).count() > 1
+        log.iter()
+            .filter(|line| line.contains("running-6cf1") && line.contains("dry_run: this container is dangling"))
+            .count()
+            > 1
     };
     until_within(patience(), "it is named twice", named).await;
 
