@@ -51,7 +51,7 @@ impl ImageClient {
         Ok(answer.images.into_iter().map(Into::into).collect())
     }
 
-    /// See [`crate::ImageService::keep`].
+    /// See [`crate::ImageService::pin`].
     pub async fn pin(&mut self, names: Vec<String>) -> Result<(), ImageError> {
         self.0.keep(wire::KeepRequest { names }).await?;
         Ok(())
