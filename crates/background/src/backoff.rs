@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-/// The pauses between attempts: each is twice as long as the one before it, up to the longest.
+/// The pauses between attempts: each is twice as long as the last, up to the longest.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
@@ -28,7 +28,7 @@ impl Backoff {
         sleep(self.pause()).await;
     }
 
-    /// Begins with the first pause again, as after a success.
+    /// Starts over with the first pause, for example after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

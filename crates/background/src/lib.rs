@@ -1,6 +1,6 @@
-//! The one place that spawns: whoever starts work holds what stops it.
+//! The only place that spawns: the caller that starts work holds the handle that stops it.
 //!
-//! Work that panics is a line in the log, written where panics are. Work that others rely on is begun again then.
+//! A panic in spawned work is logged where panics are logged. Work that others depend on is then restarted.
 
 mod backoff;
 
@@ -16,10 +16,10 @@ use tokio_util::task::TaskTracker;
 
 pub use self::backoff::Backoff;
 
-/// The pause before work that panicked is begun again, and the longest one.
+/// The first and the longest pause before work that panicked is restarted.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// Work that goes on beside its owner, and stops when the owner drops this.
+/// Work that runs in the background until the owner drops this.
 #[derive(Debug)]
 #[must_use = "dropping it stops the work"]
 pub struct Background(JoinHandle<()>);
@@ -31,7 +31,7 @@ impl Background {
         Self(tokio::spawn(work))
     }
 
-    /// Starts work that is to go on for as long as there is an owner, whatever happens in it.
+    /// Starts work that runs as long as it has an owner: it is restarted if it panics.
     pub fn persevere<W>(what: &'static str, work: impl FnMut() -> W + Send + 'static) -> Self
     where
         W: Future<Output = ()> + Send + 'static,
@@ -39,13 +39,13 @@ impl Background {
         Self::spawn(persevere(what, work))
     }
 
-    /// Stops the work, and waits until nothing of it is left.
+    /// Stops the work and waits until it has ended.
     pub async fn stopped(self) {
         self.0.abort();
         self.ended().await;
     }
 
-    /// Waits for the work's own end.
+    /// Waits until the work ends by itself.
     pub async fn ended(mut self) {
         let _cancelled_or_done = (&mut self.0).await;
     }
@@ -57,7 +57,7 @@ impl Drop for Background {
     }
 }
 
-/// Does work to its end: where it panics, it is begun again after a pause that grows.
+/// Runs work to completion. If it panics, it is restarted after a growing pause.
 pub async fn persevere<T, W: Future<Output = T>>(what: &'static str, mut work: impl FnMut() -> W) -> T {
     let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
     loop {
@@ -74,11 +74,11 @@ pub async fn persevere<T, W: Future<Output = T>>(what: &'static str, mut work: i
     }
 }
 
-/// How many threads of [`apart`] there are at most.
+/// The maximum number of [`apart`] threads.
 const THREADS: usize = 32;
 
-/// Does work with files that may block without end, as on a file system that does not answer, on a thread of its own. Where it
-/// is not done in time, the thread is left to itself. The runtime would wait for its own threads when it ends.
+/// Runs file work that may block forever, for example on a hung file system, on its own thread. If it misses its deadline, the
+/// thread is abandoned. The runtime would wait for its own threads at shutdown.
 pub async fn apart<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -98,7 +98,7 @@ pub async fn apart<T: Send + 'static>(
     timeout(patience, done).await.unwrap_or_else(late)
 }
 
-/// Work that runs to its own end though its starter went away, such as an undo. It ends with the process.
+/// Work that runs to completion even if its starter is dropped, such as an undo. It ends with the process.
 #[derive(Clone, Debug, Default)]
 pub struct Cleanup(TaskTracker);
 
@@ -109,7 +109,7 @@ impl Cleanup {
         let _tracked = self.0.spawn(work);
     }
 
-    /// Waits for all work that was started.
+    /// Waits for all started work.
     pub async fn finished(&self) {
         self.0.close();
         self.0.wait().await;

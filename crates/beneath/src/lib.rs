@@ -1,12 +1,12 @@
-//! Paths that others choose, followed beneath a directory and never out of it, whatever is swapped meanwhile.
+//! Resolves paths chosen by others beneath a directory and never outside it, even if entries are swapped meanwhile.
 //!
-//! Each part is opened from the descriptor of the part before, so that what was checked is what is used, on every kernel.
-//! The rules are those of Go's `os.Root`, by which Nomad's users know them: a symbolic link is followed where it stays
-//! beneath; an absolute one leads out, and so does a `..` at the top.
+//! Each part is opened from the descriptor of the one before, so what was checked is what is used, on every kernel. The rules
+//! are those of Go's `os.Root`, which Nomad's users know. A symbolic link is followed if it stays beneath. An absolute link
+//! escapes, and so does a `..` at the top.
 //!
-//! `cap-std` has much of this, but not all: it can refuse a link only in the last part of a path and follows those on the
-//! way, it resolves only what exists, and it makes no pipes. Used for some calls beside a walk of our own for the others, two
-//! sets of rules would decide where one path leads.
+//! `cap-std` has much of this, but not all. It can refuse a link only in the last part of a path and follows those before it.
+//! It resolves only paths that exist, and it creates no pipes. Combining it with a walk of our own would let two sets of rules
+//! decide where one path leads.
 
 mod opened;
 mod own_files;
@@ -30,19 +30,19 @@ use rustix::{
 pub use opened::{find_anywhere, read_regular, reopen};
 use walk::Place;
 
-/// A name alone: nothing is read or written through it, no device is started by it.
+/// A handle only: it reads and writes nothing, and opens no device.
 const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What a symbolic link on the way means.
+/// How symbolic links on the way are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Links {
-    /// It is followed, as long as it stays beneath.
+    /// Links are followed as long as they stay beneath.
     Followed,
-    /// Someone swapped a file for it that was made without.
+    /// Links are refused: somebody replaced a file that was created without one.
     Refused,
 }
 
-/// A directory that paths may not lead out of.
+/// A directory that paths may not escape.
 #[derive(Debug)]
 pub struct Beneath {
     path: PathBuf,
@@ -52,14 +52,14 @@ pub struct Beneath {
 /// Where a path led.
 #[derive(Debug)]
 pub struct Trace {
-    /// The path without links. What does not exist is where it would be made.
+    /// The path without links. If it does not exist, where it would be created.
     pub path: PathBuf,
-    /// The name of what is there, if anything is.
+    /// A handle to what is there, if anything.
     pub found: Option<File>,
 }
 
 impl Beneath {
-    /// A directory, which must be there. What leads to it is trusted.
+    /// Opens a directory, which must exist. Its own path is trusted.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { path: path.to_owned(), directory })
@@ -70,7 +70,7 @@ impl Beneath {
         &self.path
     }
 
-    /// A directory below, reached without a link.
+    /// A directory beneath, reached without links.
     pub fn below(&self, path: &Path) -> io::Result<Self> {
         let found = self.find(path, Links::Refused)?;
         if !found.metadata()?.is_dir() {
@@ -79,7 +79,7 @@ impl Beneath {
         Ok(Self { path: self.path.join(self.relative(path)?), directory: found.into() })
     }
 
-    /// The path without links to what `path` stands for, and what is there: both of one walk.
+    /// The path without links that `path` resolves to, and what is there, from a single walk.
     pub fn trace(&self, path: &Path, links: Links) -> io::Result<Trace> {
         let Place { mut parts, missing } = self.walk(self.relative(path)?, links)?;
         let names = parts.iter().map(|(name, _)| name).chain(&missing);
@@ -92,12 +92,12 @@ impl Beneath {
         Ok(Trace { path, found })
     }
 
-    /// The path without links to what `path` stands for. What does not exist is where it would be made.
+    /// The path without links that `path` resolves to. If it does not exist, where it would be created.
     pub fn resolve(&self, path: &Path, links: Links) -> io::Result<PathBuf> {
         Ok(self.trace(path, links)?.path)
     }
 
-    /// The name of what is there, to be looked at before it is opened with [`reopen`].
+    /// A handle to what is there, to be inspected before it is opened with [`reopen`].
     pub fn find(&self, path: &Path, links: Links) -> io::Result<File> {
         self.trace(path, links)?.found.ok_or_else(|| Errno::NOENT.into())
     }
@@ -107,12 +107,13 @@ impl Beneath {
         read_regular(&self.find(path, links)?)
     }
 
-    /// The names of what is in the directory, in no order.
+    /// The names of the directory's entries, unordered.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
         self.names_up_to(usize::MAX)
     }
 
-    /// The same of a directory in which others may have put any number of entries: more than `most` are an error.
+    /// Like [`names`](Self::names), for a directory where others may create any number of entries: more than `most` are an
+    /// error.
     pub fn names_up_to(&self, most: usize) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,4 +1,4 @@
-//! What was found, opened itself: not whatever has its path by now.
+//! Reopens what a lookup found, not whatever its path names by now.
 
 use std::{fs::File, io, os::fd::AsRawFd, path::Path};
 
@@ -9,7 +9,7 @@ use rustix::{
 
 use crate::{Links, NAMED};
 
-/// The name of what a path stands for anywhere; the links on the way to its last part are trusted.
+/// A handle to what a path names, anywhere. Links before the last part are trusted.
 pub fn find_anywhere(path: &Path, links: Links) -> io::Result<File> {
     let flags = if links == Links::Followed { NAMED.difference(OFlags::NOFOLLOW) } else { NAMED };
     let found = File::from(open(path, flags, Mode::empty())?);
@@ -25,7 +25,7 @@ pub(crate) fn open_regular(found: &File, flags: OFlags) -> io::Result<File> {
     if found.metadata()?.is_file() { reopen(found, flags) } else { Err(io::Error::other("it is no regular file")) }
 }
 
-/// Opens what was found, itself: not whatever has its path by now.
+/// Reopens what was found, not whatever its path names by now.
 pub fn reopen(found: &File, flags: OFlags) -> io::Result<File> {
     let path = format!("/proc/self/fd/{}", found.as_raw_fd());
     Ok(open(path, flags | OFlags::CLOEXEC, Mode::empty())?.into())

@@ -1,4 +1,4 @@
-//! Files, directories and pipes of ours beneath a directory: made, replaced and removed without a link on the way.
+//! Creates, replaces and removes our own files, directories and pipes beneath a directory, without following links.
 
 use std::{
     ffi::OsStr,
@@ -19,11 +19,11 @@ use crate::{
     opened::{open_regular, reopen},
 };
 
-/// How often something is looked for again that others swap meanwhile.
+/// How often a lookup is retried while others swap the entry.
 const MAX_TRIES: usize = 100;
 
 impl Beneath {
-    /// Opens a regular file of ours for reading and writing, made where it is missing, without a link on the way.
+    /// Opens a regular file of ours for reading and writing, creating it if missing, without following links.
     pub fn open_own(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
         for _ in 0..MAX_TRIES {
@@ -39,13 +39,13 @@ impl Beneath {
         Err(Errno::BUSY.into())
     }
 
-    /// Makes a file of ours; one that is there already, whatever it is, is an error.
+    /// Creates a file of ours. It is an error if the name exists, whatever it is.
     pub fn create_new(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
         make(&parent, name, OFlags::WRONLY, mode)
     }
 
-    /// Makes a file of ours in the place of whatever has its name.
+    /// Creates a file of ours, replacing whatever has its name.
     pub fn replace(&self, path: &Path, mode: Mode) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
         match unlinkat(&parent, name, AtFlags::empty()) {
@@ -54,15 +54,14 @@ impl Beneath {
         }
     }
 
-    /// Puts a whole file of ours in the place of whatever has its name, but for a directory: the old content is there, or
-    /// the new one.
+    /// Replaces whatever has the name, except a directory, with a whole file. Readers see either the old content or the new.
     pub fn write(&self, path: &Path, content: &[u8], mode: Mode) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
-        // A name that nobody can have put something at.
+        // A name that nobody can predict, so nothing can be planted there.
         let fresh = format!(".{:016x}.new", RandomState::new().build_hasher().finish());
         let mut file = make(&parent, OsStr::new(&fresh), OFlags::WRONLY, Mode::RUSR | Mode::WUSR)?;
         let written = file.write_all(content).and_then(|()| {
-            // The process's umask does not count here.
+            // The mode must not depend on the umask.
             fchmod(&file, mode)?;
             Ok(renameat(&parent, &fresh, &parent, name)?)
         });
@@ -72,7 +71,7 @@ impl Beneath {
         written
     }
 
-    /// Makes the directories of a path that are missing, with this mode, without a link on the way.
+    /// Creates the missing directories of a path with this mode, without following links.
     pub fn make_dirs(&self, path: &Path, mode: Mode) -> io::Result<Self> {
         let mut reached = Self { path: self.path.clone(), directory: self.directory.try_clone()? };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -95,7 +94,7 @@ impl Beneath {
                 error => error.into(),
             })?;
             if is_new {
-                // The process's umask does not count here.
+                // The mode must not depend on the umask.
                 fchmod(&directory, mode)?;
             }
             reached = Self { path: reached.path.join(name), directory };
@@ -103,7 +102,7 @@ impl Beneath {
         Ok(reached)
     }
 
-    /// The pipe of a name, opened with these flags; made in the place of whatever else has the name, but for a directory.
+    /// Opens the pipe of a name with these flags. Anything else of that name, except a directory, is replaced with a new pipe.
     pub fn pipe(&self, path: &Path, mode: Mode, flags: OFlags) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
         for _ in 0..MAX_TRIES {
@@ -122,7 +121,7 @@ impl Beneath {
         Err(Errno::BUSY.into())
     }
 
-    /// Removes a file, or a link itself.
+    /// Removes a file, or the link itself.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
         Ok(unlinkat(&parent, name, AtFlags::empty())?)
@@ -134,13 +133,13 @@ impl Beneath {
         Ok(unlinkat(&parent, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Gives what was found another name, in this directory: a name alone, which nothing has yet.
+    /// Links what was found into this directory under another name, which must be a single component and unused.
     pub fn link(&self, found: &File, name: &OsStr) -> io::Result<()> {
         let path = format!("/proc/self/fd/{}", found.as_raw_fd());
         Ok(linkat(CWD, path, &self.directory, name, AtFlags::SYMLINK_FOLLOW)?)
     }
 
-    /// The directory of a file of ours, and the file's name in it.
+    /// The parent directory of a file of ours, and its name there.
     fn parent<'a>(&self, path: &'a Path) -> io::Result<(File, &'a OsStr)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Errno::ISDIR.into());
@@ -149,7 +148,7 @@ impl Beneath {
     }
 }
 
-/// Makes a file that is not there yet.
+/// Creates a file that does not exist yet.
 fn make(parent: &File, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<File> {
     let flags = flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(parent, name, flags, mode)?.into())

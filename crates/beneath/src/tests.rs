@@ -1,4 +1,4 @@
-//! What was planted, swapped and made up, and where paths led then.
+//! Planted links, swapped entries and arbitrary paths, and where each leads.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, RenameFlags, renameat_with};
 
 use super::*;
 
-/// A directory `in` with a secret beside it.
+/// A directory `in` next to a secret.
 struct Tree(tempfile::TempDir);
 
 impl Tree {
@@ -270,8 +270,7 @@ fn whatever_is_swapped_meanwhile_nothing_is_written_or_read_outside() {
 }
 
 proptest! {
-    /// Two links with arbitrary targets, and an arbitrary path: where it leads anywhere, the kernel agrees that it is
-    /// beneath.
+    /// Two links with arbitrary targets, and an arbitrary path. If it resolves, the kernel agrees that the result is beneath.
     #[test]
     fn whatever_is_linked_to_whatever_the_answer_is_beneath(
         targets in prop::collection::vec("(/|(\\.\\./){0,4})((a|b|c|web|local|\\.\\.)/?){0,5}", 2),

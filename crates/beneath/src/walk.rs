@@ -1,4 +1,4 @@
-//! Where a path leads, part by part.
+//! Resolves a path part by part.
 
 use std::{
     ffi::OsString,
@@ -17,14 +17,14 @@ use rustix::{
 
 use crate::{Beneath, Links, NAMED};
 
-/// How many symbolic links a path may go through, as in the kernel.
+/// The maximum number of symbolic links in a path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// Where a path leads.
 pub(crate) struct Place {
     /// The directories and the last part, each with its name.
     pub(crate) parts: Vec<(OsString, OwnedFd)>,
-    /// The names behind them that do not exist.
+    /// The trailing names that do not exist.
     pub(crate) missing: Vec<OsString>,
 }
 
@@ -75,7 +75,7 @@ impl Beneath {
     }
 }
 
-/// A path's parts, the first one last.
+/// A path's parts, in reverse order.
 fn components(path: &Path) -> Vec<OsString> {
     path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
 }

@@ -1,17 +1,17 @@
-//! Texts on their way to a host, which others wrote: a job, an image, a registry, an engine.
+//! Shortens and sanitizes foreign texts before they are sent to a host: those of a job, an image, a registry or an engine.
 //!
-//! An error's text travels as a header, where most characters take three bytes. A host that is sent a header above its limit
+//! An error's text travels as a header, where most characters take three bytes. A host that receives a header above its limit
 //! closes the connection, and with it every call of every task.
 
-/// How much a text may take on its way, as a header.
+/// The maximum size of a text, encoded as a header.
 const MOST: usize = 4 << 10;
-/// How much of that is for the end of a text that is too long: there stands what happened last.
+/// How much of that is reserved for the end of a text that is too long: the last error is there.
 const END: usize = 512;
-/// For the words that say how much is left out.
+/// Reserved for the note on how much is omitted.
 const WORDS: usize = 128;
 
-/// The text as a host is sent it: its beginning and its end where it is too long, and no characters that control a terminal
-/// but a line's end and a tab.
+/// The text as it is sent to a host. A text that is too long keeps its beginning and its end. Of control characters only line
+/// ends and tabs are kept.
 pub fn short(text: &str) -> String {
     let clean = |char: char| if is_harmless(char) { char } else { char::REPLACEMENT_CHARACTER };
     let cost: usize = text.chars().map(clean).map(cost).take(MOST + 1).sum();
@@ -31,7 +31,7 @@ pub fn short(text: &str) -> String {
         .collect()
 }
 
-/// As many characters as a length has room for.
+/// The longest run of characters whose cost fits into `most`.
 fn taken(chars: impl Iterator<Item = char>, most: usize) -> Vec<char> {
     let mut room = most;
     chars
@@ -42,14 +42,14 @@ fn taken(chars: impl Iterator<Item = char>, most: usize) -> Vec<char> {
         .collect()
 }
 
-/// Whether a terminal shows a character and obeys nothing by it: it moves no cursor, begins no sequence, and turns no direction
-/// of what follows. A line's end and a tab are harmless.
+/// Whether a terminal displays the character without acting on it: it moves no cursor, begins no escape sequence and changes no
+/// text direction. Line ends and tabs are harmless.
 pub fn is_harmless(char: char) -> bool {
     let turns = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     matches!(char, '\n' | '\t') || !(char.is_control() || turns)
 }
 
-/// What a character takes in a header: what is no plain ASCII is written as `%` and two digits a byte.
+/// What a character takes in a header: anything but plain ASCII is percent-encoded.
 fn cost(char: char) -> usize {
     let is_plain = char.is_ascii_graphic() && !matches!(char, '"' | '#' | '<' | '>' | '`' | '?' | '{' | '}' | '%');
     if is_plain { 1 } else { 3 * char.len_utf8() }

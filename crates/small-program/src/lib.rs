@@ -1,4 +1,4 @@
-//! For build scripts: compiles a small program without shared libraries, that of `crates/pause` or `crates/log-holder`.
+//! For build scripts: compiles `crates/pause` or `crates/log-holder` into a small static program.
 
 #![expect(clippy::print_stdout, reason = "a build script talks to cargo on its standard output")]
 
@@ -9,13 +9,13 @@ use std::{
     process::Command,
 };
 
-/// Compiles the program of a crate beside the one whose build this is, without shared libraries. Returns where it is.
+/// Compiles the program of a crate next to the one being built, without shared libraries. Returns its path.
 ///
-/// It has a target directory of its own: that of the build that runs this is locked.
+/// It uses a target directory of its own, because the outer build holds the lock of its target directory.
 ///
 /// # Errors
 ///
-/// When it does not compile, and when this is no build script.
+/// If it does not compile, or if this is not called by a build script.
 pub fn compile(program: &str) -> Result<PathBuf, Box<dyn Error>> {
     let crates = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("..").canonicalize()?;
     for input in [program, "pause/small.ld", "../Cargo.toml"] {
@@ -37,7 +37,7 @@ pub fn compile(program: &str) -> Result<PathBuf, Box<dyn Error>> {
         .arg(&target_dir)
         .current_dir(&crates)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        // Clippy would lint it where the outer build is its.
+        // The outer build may be Clippy's, which would lint the program.
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
     if !cargo.status()?.success() {
         return Err(
