@@ -1,4 +1,4 @@
-//! Reads answers' bodies: no more of them is held than their kind may have.
+//! Reads response bodies, bounded by what their kind may hold.
 
 use std::{fmt, io, marker::PhantomData};
 
@@ -19,7 +19,7 @@ use super::{
     lines::{Line, Lines},
 };
 
-/// The engine's words in an error's body. Of one that is too long, its beginning.
+/// The engine's message in an error body. A message that is too long is cut.
 pub(super) async fn error_message(body: Incoming) -> Result<String, Error> {
     let mut body = body.into_data_stream();
     let mut bytes = Vec::new();
@@ -35,7 +35,7 @@ pub(super) async fn error_message(body: Incoming) -> Result<String, Error> {
     Ok(message.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned))
 }
 
-/// A body's lines.
+/// The lines of a body.
 pub(super) fn lines<B>(body: B, most: usize) -> impl Stream<Item = Result<Line, Error>> + Send + Unpin
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -56,7 +56,7 @@ where
     }))
 }
 
-/// Output, out of its frames. What is too long or broken is the last.
+/// Output without its frames. Output that is too long or broken ends the stream.
 pub(super) fn pieces<E>(
     bytes: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
     frames: Frames,
@@ -83,10 +83,10 @@ where
     }))
 }
 
-/// Up to which length a body is decoded at once, on the runtime's own threads.
+/// The size up to which a body is decoded directly on the runtime's threads.
 const AT_ONCE: usize = 1 << 20;
 
-/// What is wanted of a body, however much else there is in it: that is read and not kept.
+/// The wanted part of a body. The rest, however large, is read and dropped.
 pub(super) async fn picked<T: DeserializeOwned + Send + 'static>(body: Incoming) -> Result<T, Error> {
     match up_to(body, AT_ONCE).await? {
         Whole::Yes(bytes) => Ok(serde_json::from_slice(&bytes)?),
@@ -94,13 +94,13 @@ pub(super) async fn picked<T: DeserializeOwned + Send + 'static>(body: Incoming)
     }
 }
 
-/// The same, of a body that is known to be long.
+/// Like [`picked`], for a body that is known to be long.
 pub(super) async fn picked_of_long<T, S>(pieces: S) -> Result<T, Error>
 where
     T: DeserializeOwned + Send + 'static,
     S: Stream<Item = Result<Bytes, hyper::Error>> + Send + 'static,
 {
-    // The reader's end is this call's: a body that never ends holds no thread.
+    // The reader ends with this call, so a body that never ends holds no thread.
     let (_held, dropped) = oneshot::channel::<()>();
     let pieces = Box::pin(pieces.map_err(io::Error::other).take_until(dropped));
     let reader = SyncIoBridge::new(StreamReader::new(pieces));
@@ -108,7 +108,7 @@ where
     read.await.map_err(io::Error::other)?.map_err(json)
 }
 
-/// The body, where it is no longer than a bound; else what of it came, and what comes.
+/// The body if it is within a bound; otherwise what has arrived and what is still to come.
 pub(super) enum Whole<S> {
     Yes(Vec<u8>),
     No(S),
@@ -130,7 +130,7 @@ pub(super) async fn up_to(
     Ok(Whole::Yes(bytes))
 }
 
-/// A list of no more elements than `MOST`.
+/// A list of at most `MOST` elements.
 pub(super) struct AtMost<T, const MOST: usize>(pub(super) Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
@@ -162,7 +162,7 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T,
     }
 }
 
-/// What is no JSON, as the client library says it; a connection that broke is that.
+/// Invalid JSON as an error of the client library. A broken connection is reported as such.
 fn json(error: serde_json::Error) -> Error {
     if error.is_io() { io::Error::from(error).into() } else { error.into() }
 }

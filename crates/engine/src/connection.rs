@@ -1,4 +1,4 @@
-//! One connection pool to the engine: the version is agreed on at first use, and again after the engine was away.
+//! One connection pool to the engine. The API version is negotiated at first use, and again after the engine was away.
 
 use std::{
     future::Future,
@@ -32,12 +32,12 @@ pub(super) const NO_TIMEOUT: u64 = 10 * 365 * 24 * 3600;
 struct Transport {
     address: String,
     tls: Option<Tls>,
-    /// The newest version of the API to speak.
+    /// The newest API version to use.
     newest: ClientVersion,
 }
 
 impl Transport {
-    /// To an endpoint; `variable` is of the environment.
+    /// The transport to an endpoint; `variable` reads the environment.
     fn to(endpoint: Endpoint, variable: impl Fn(&str) -> Option<String>) -> Self {
         let Endpoint { address, tls } = endpoint;
         if !address.is_empty() {
@@ -81,17 +81,17 @@ impl Transport {
     }
 }
 
-/// A way to an engine, with the client library on it.
+/// A transport to an engine, with the client library on it.
 #[derive(Clone)]
 struct Client {
     docker: Docker,
     connector: Connector,
-    /// Scheme and host of the requests' addresses.
+    /// Scheme and host of the request URLs.
     base: String,
 }
 
 impl Client {
-    /// The client library, for requests to one path.
+    /// The client library, restricted to requests to one path.
     fn permitted(self, permit: Permit) -> Docker {
         self.docker.with_request_modifier(move |mut request| {
             request.extensions_mut().insert(permit.clone());
@@ -100,7 +100,7 @@ impl Client {
     }
 }
 
-/// The host and port of an address without its scheme; a path behind them says nothing.
+/// The host and port of an address without its scheme; a path after them is ignored.
 fn host(rest: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
@@ -138,13 +138,13 @@ impl Connection {
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
     }
 
-    /// What was agreed with the engine holds no more: another one may answer next.
+    /// Drops what was negotiated with the engine: another one may answer next.
     pub(super) fn forget(&self) {
         *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Nothing may come any more on the connections that there are.
+    /// Gives up the current connections: nothing may ever arrive on them again.
     pub(super) fn give_up(&self) {
         self.given_up.send_modify(|count| *count += 1);
     }
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// The client, its version agreed with the engine.
+    /// The client, with the API version negotiated.
     async fn client(&self) -> Result<Client, EngineError> {
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(client) = agreed {
@@ -168,7 +168,7 @@ impl Connection {
         let (permit, _) = Route::fixed("/version", "", Answer::Thing).permit()?;
         let agreeing = async {
             let client = self.way.connect()?;
-            // What the library learns is shared by all of its clones.
+            // All clones share what the library learns.
             client.clone().permitted(permit).negotiate_version().await?;
             Ok(client)
         };
@@ -180,8 +180,8 @@ impl Connection {
         Ok(client)
     }
 
-    /// Makes a call of the client library's that must be answered within `deadline`. It is given what its path is about as
-    /// that stands there, and can send to no other path.
+    /// Makes a call of the client library that must be answered within `deadline`. The closure receives the path's subject,
+    /// encoded, and can send to no other path.
     pub(super) async fn call<T, F>(
         &self,
         operation: &'static str,
@@ -204,8 +204,8 @@ impl Connection {
         answer.map_err(|error| self.failed(error))
     }
 
-    /// Sends a request of the driver's own; its address is made of the route and the query. The answer's head must come within
-    /// `deadline`, where there is one. What is no success is an error.
+    /// Sends a request of the driver's own, whose URL is built from the route and the query. The response head must arrive
+    /// within `deadline`, if there is one. Any status but success is an error.
     pub(super) async fn send(
         &self,
         operation: &'static str,
@@ -253,7 +253,7 @@ impl Connection {
         tokio::time::timeout(deadline, answer).await.map_err(|_| EngineError::Deadline(deadline))
     }
 
-    /// What a call failed for; an engine that cannot be reached may be another one when it can.
+    /// Classifies a failed call. An engine that cannot be reached may be a different one when it can.
     pub(super) fn failed(&self, error: EngineError) -> EngineError {
         if matches!(error, EngineError::Unreachable { .. }) {
             self.forget();
@@ -262,7 +262,7 @@ impl Connection {
     }
 }
 
-/// Logs a call that was answered or has failed. A stream is answered with its head.
+/// Logs a call that was answered or has failed. A stream counts as answered with its head.
 fn log(operation: &str, route: &Route, begun: Instant, error: Option<&EngineError>) {
     let (subject, duration) = (route.subject.as_str(), begun.elapsed());
     match error {

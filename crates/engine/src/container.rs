@@ -1,4 +1,4 @@
-//! Containers: made, started, stopped, killed, looked at, removed.
+//! Containers: create, start, stop, kill, inspect, remove.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use bollard::{
     },
 };
 
-/// More containers than an engine runs.
+/// More containers than any engine runs.
 const MOST_CONTAINERS: usize = 1 << 16;
 
 fn about(container: &str, behind: &'static str, answer: Answer) -> Route {
@@ -27,7 +27,7 @@ fn about(container: &str, behind: &'static str, answer: Answer) -> Route {
 }
 
 impl Engine {
-    /// Makes a container and returns its id.
+    /// Creates a container and returns its id.
     pub async fn create_container(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let route = Route::fixed("/containers/create", name, Answer::Short);
@@ -35,7 +35,7 @@ impl Engine {
         Ok(self.connection.call("create container", route, SLOW, call).await?.id)
     }
 
-    /// Starts a container; one that runs already is fine.
+    /// Starts a container. It is no error if it is already running.
     pub async fn start_container(&self, id: &str) -> Result<(), EngineError> {
         let call = |docker: Docker, id: String| async move {
             docker.start_container(&id, None::<StartContainerOptions>).await
@@ -43,7 +43,7 @@ impl Engine {
         self.connection.call("start container", about(id, "/start", Answer::Short), SLOW, call).await
     }
 
-    /// All that the engine knows of a container, by id or name.
+    /// Everything the engine knows of a container, by id or name.
     pub async fn inspect_container(&self, id: &str) -> Result<Inspected, EngineError> {
         let call = |docker: Docker, id: String| async move {
             docker.inspect_container(&id, None::<InspectContainerOptions>).await
@@ -52,8 +52,8 @@ impl Engine {
         Ok(inspected.await?.into())
     }
 
-    /// Sends the container's stop signal and, `grace` later (whole seconds), SIGKILL. Returns once it has ended. One
-    /// that has ended already, or is gone, is fine.
+    /// Sends the container's stop signal and, after `grace` (whole seconds), SIGKILL. Returns once it has exited. It is no
+    /// error if it has already exited or does not exist.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), EngineError> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::default().t(seconds).build();
@@ -69,14 +69,14 @@ impl Engine {
         self.connection.call("kill container", about(id, "/kill", Answer::Short), SLOW, call).await
     }
 
-    /// Removes a container, killing it if it runs, and its anonymous volumes. One that is gone is fine.
+    /// Removes a container and its anonymous volumes, killing it if it is running. It is no error if it does not exist.
     pub async fn remove_container(&self, id: &str) -> Result<(), EngineError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let call = |docker: Docker, id: String| async move { docker.remove_container(&id, Some(options)).await };
         absent_is_fine(self.connection.call("remove container", about(id, "", Answer::Short), SLOW, call).await)
     }
 
-    /// Running containers that publish a port of the host, such as `80/tcp`, at whatever address.
+    /// Running containers that publish a host port, such as `80/tcp`, on any address.
     pub async fn containers_that_publish(&self, port: &str) -> Result<Vec<ListedContainer>, EngineError> {
         self.containers(port, QUICK, &[("filters", &filters("publish", port))]).await
     }
@@ -132,7 +132,7 @@ mod tests {
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
-    // A real engine does so while it starts the container.
+    // A real engine does this while it starts the container.
     #[tokio::test]
     async fn an_engine_that_is_busy_with_a_container_may_take_as_long_to_answer_for_it() {
         let directory = tempfile::tempdir().unwrap();

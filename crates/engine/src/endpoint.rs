@@ -1,24 +1,24 @@
-//! Where an engine is, as it is configured.
+//! An engine's address, as configured.
 
 use std::path::PathBuf;
 
-/// Where the engine is.
+/// The address of the engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `unix://...` or `tcp://...`; where empty, the environment says that and all else: `DOCKER_HOST`,
-    /// `DOCKER_CERT_PATH` and `DOCKER_API_VERSION`.
+    /// `unix://...` or `tcp://...`. If empty, everything comes from the environment: `DOCKER_HOST`, `DOCKER_CERT_PATH` and
+    /// `DOCKER_API_VERSION`.
     pub address: String,
     /// For `tcp://`. Only used with an address.
     pub tls: Option<Tls>,
 }
 
-/// The files of a connection by TLS.
+/// The files of a TLS connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The client's certificate; empty is none.
+    /// The client's certificate; may be empty.
     pub cert: PathBuf,
     /// Its key.
     pub key: PathBuf,
-    /// The authority that signed the engine's certificate; empty is one that the system trusts.
+    /// The authority that signed the engine's certificate; if empty, the system's authorities.
     pub ca: PathBuf,
 }

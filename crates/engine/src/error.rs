@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use plain_text::short;
 
-/// Why a call failed. Callers say what they were about, in their own words; the call itself is in the log.
+/// Why a call failed. Callers add the context in their own words; the call itself is in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The engine answered with an error.
@@ -12,18 +12,18 @@ pub enum EngineError {
     Response {
         /// The HTTP status.
         status: u16,
-        /// The engine's words.
+        /// The engine's message.
         message: String,
     },
-    /// The engine reported an error in the midst of its answer.
+    /// The engine reported an error in the middle of its response.
     #[error("{0}")]
     Stream(String),
-    /// Nobody answers there.
+    /// Nothing answers at the address.
     #[error("cannot connect to the Docker daemon at {address}: {reason}")]
     Unreachable {
-        /// Where.
+        /// The address.
         address: String,
-        /// What the system says.
+        /// The system's error.
         reason: String,
     },
     /// The connection broke before the answer was complete.
@@ -32,7 +32,7 @@ pub enum EngineError {
     /// No answer in time.
     #[error("no answer from the Docker daemon within {} s", .0.as_secs())]
     Deadline(Duration),
-    /// The answer is longer than one of its kind can be.
+    /// The response is longer than its kind can be.
     #[error("the Docker daemon's answer is longer than {} MiB", .0 >> 20)]
     TooLong(u64),
     /// The endpoint or the engine cannot be used at all.
@@ -48,34 +48,34 @@ impl EngineError {
         }
     }
 
-    /// The thing is not there.
+    /// The object does not exist.
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
     }
 
-    /// A container's name is taken. Only creations are answered so.
+    /// A container name is taken. Only create calls fail this way.
     pub fn is_name_conflict(&self) -> bool {
         self.is_conflict()
     }
 
-    /// The thing is in a state that forbids the call: a container that does not run.
+    /// The object's state forbids the call, for example a container that is not running.
     pub fn is_conflict(&self) -> bool {
         self.status() == Some(409)
     }
 
-    /// A container is to have two mounts at one place.
+    /// A container would have two mounts at one path.
     pub fn is_duplicate_mount(&self) -> bool {
         self.says("duplicate mount point")
     }
 
-    /// Another container, or a process of the host, has a port that is to be published. An address of a network that is
-    /// taken is another error: it begins with a capital.
+    /// A port to publish is taken by another container or a host process. A taken network address is a different error, which
+    /// begins with a capital.
     pub fn is_port_taken(&self) -> bool {
         let response = self.response().unwrap_or_default();
         ["port is already allocated", "address already in use"].iter().any(|taken| response.contains(taken))
     }
 
-    /// The container's logging driver keeps nothing that could be read.
+    /// The container's logging driver does not support reading.
     pub fn is_log_unreadable(&self) -> bool {
         self.says("configured logging driver does not support reading") || self.says("not implemented")
     }
@@ -84,12 +84,12 @@ impl EngineError {
         self.response().is_some_and(|response| response.to_lowercase().contains(words))
     }
 
-    /// A registry that was asked for an image does not give it, or does not say that it has it.
+    /// A registry that was queried for an image denies it, or does not admit to having it.
     pub fn is_rejection(&self) -> bool {
         matches!(self.status(), Some(401 | 403 | 404))
     }
 
-    /// The engine did not refuse: it did not answer, or is about to come back.
+    /// The engine did not reject the call: it did not answer, or is about to come back.
     pub fn is_transient(&self) -> bool {
         match self {
             EngineError::Response { status, .. } => matches!(status, 502..=504),
@@ -98,7 +98,7 @@ impl EngineError {
         }
     }
 
-    /// The engine's own words, where it answered.
+    /// The engine's message, if it answered.
     fn response(&self) -> Option<&str> {
         match self {
             EngineError::Response { message, .. } => Some(message),
@@ -107,17 +107,17 @@ impl EngineError {
     }
 }
 
-/// No connection came about.
+/// No connection was established.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct NotConnected(pub(super) String);
 
-/// An answer that was cut off.
+/// A truncated response.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer is longer than {0} bytes")]
 pub(super) struct AnswerTooLong(pub(super) u64);
 
-/// For a removal: what is not there need not be removed.
+/// For removals: removing what does not exist succeeds.
 pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {
         Err(error) if error.is_not_found() => Ok(()),
@@ -125,7 +125,7 @@ pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), Engi
     }
 }
 
-/// A client library's error; `address` is where the engine should be.
+/// Converts an error of the client library; `address` is the engine's configured address.
 pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> EngineError {
     use bollard::errors::Error;
     if let Some(AnswerTooLong(most)) = within(&error) {
@@ -149,9 +149,9 @@ pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> Engine
     }
 }
 
-/// What the transport says, somewhere among the causes.
+/// The transport's error, if it is among the causes.
 fn within<E: std::error::Error + 'static>(error: &bollard::errors::Error) -> Option<&E> {
-    // The library's error leaves this one out of its causes.
+    // The library's error omits this one from its causes.
     let mut next: Option<&(dyn std::error::Error + 'static)> = match error {
         bollard::errors::Error::IOError { err } => Some(err),
         other => Some(other),
@@ -166,7 +166,7 @@ fn within<E: std::error::Error + 'static>(error: &bollard::errors::Error) -> Opt
     None
 }
 
-/// The last of the causes: the one that names the system's error.
+/// The root cause, which names the system's error.
 pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,4 +1,4 @@
-//! The engine's events of containers, as they happen.
+//! The engine's container events, as they happen.
 
 use std::{
     borrow::Cow,
@@ -17,15 +17,16 @@ use super::{
     route::{Answer, Route},
 };
 
-/// Longer than the event of any container that this driver makes: its labels and its image's are in there.
+/// Larger than the event of any container that this driver creates: an event includes the labels of the container and its
+/// image.
 const LONGEST_EVENT: usize = 16 << 20;
 
-/// What the engine says on the subscription.
+/// A message of the event subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEvent {
     /// Something happened to a container.
     Container(ContainerEvent),
-    /// Something happened, and it is not known what: the event is too long, or cannot be read.
+    /// Something unknown happened: the event is too long or cannot be parsed.
     Unread,
 }
 
@@ -47,15 +48,15 @@ pub enum ContainerEventKind {
     Died,
     /// It was removed.
     Destroyed,
-    /// The kernel killed a process of it for its memory.
+    /// The OOM killer killed one of its processes.
     OutOfMemory,
-    /// It was disconnected from a network, be it that it ended.
+    /// It was disconnected from a network, possibly because it exited.
     Disconnected,
 }
 
 impl Engine {
-    /// A subscription from a time on, of which the engine remembers some hundred events. It ends, or fails, when the
-    /// connection breaks: what happened meanwhile is the subscriber's to find out.
+    /// Subscribes to events from a time on; the engine remembers a few hundred. The stream ends or fails when the connection
+    /// breaks, and the subscriber must find out what it missed.
     pub fn container_events(
         &self,
         since: SystemTime,
@@ -78,31 +79,31 @@ impl Engine {
         }))
     }
 
-    /// Tells that the connection broke: what is known of the engine may not hold for the one that comes back.
+    /// Reports that the connection broke: what is known of the engine may not hold for the one that comes back.
     pub fn was_away(&self) {
         self.connection.forget();
     }
 
-    /// Tells that a connection is silent where it should not be: others may be as well. Logs that are followed break, and can
-    /// be followed again from where they were.
+    /// Reports that a connection is silent when it should not be, so others may be dead as well. Followed logs break, and can
+    /// be resumed from where they were.
     pub fn is_silent(&self) {
         self.connection.give_up();
     }
 
-    /// Whether the engine answers at all.
+    /// Whether the engine responds at all.
     pub async fn answers(&self) -> Result<(), EngineError> {
         let call = |docker: bollard::Docker, _| async move { docker.ping().await.map(drop) };
         self.connection.call("ping", Route::fixed("/_ping", "", Answer::Short), super::ALIVE, call).await
     }
 }
 
-/// Seconds and nanoseconds, as the engine reads times.
+/// Seconds and nanoseconds, in the engine's time format.
 fn unix_time(at: SystemTime) -> String {
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}.{:09}", at.as_secs(), at.subsec_nanos())
 }
 
-/// An event, as far as the driver reads it. What else is in it is passed over.
+/// An event, as far as the driver reads it. All else is ignored.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(rename = "Type", borrow)]
@@ -129,7 +130,7 @@ struct Attributes<'a> {
     container: Option<Cow<'a, str>>,
 }
 
-/// An event out of its line; `None` where it is of no interest.
+/// Parses an event from its line; `None` if it is of no interest.
 pub fn read_event(line: &[u8]) -> Option<EngineEvent> {
     match serde_json::from_slice(line) {
         Ok(message) => container_event(message).map(EngineEvent::Container),

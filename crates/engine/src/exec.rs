@@ -19,16 +19,16 @@ use super::{
 /// Whether a command gets a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExecTerminal {
-    /// It does: its output is one stream, as it comes.
+    /// A terminal: output is one stream, as it comes.
     Yes,
-    /// It does not: standard output and standard error come apart.
+    /// No terminal: standard output and standard error are separate.
     No,
 }
 
 /// A piece of a command's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecOutput {
-    /// Standard output, or the terminal's.
+    /// Standard output, or the terminal's output.
     Stdout(Bytes),
     /// Standard error.
     Stderr(Bytes),
@@ -36,16 +36,16 @@ pub enum ExecOutput {
 
 /// A running command's streams.
 pub struct ExecStream {
-    /// Its output, to its end.
+    /// The output, until it ends.
     pub output: Pin<Box<dyn Stream<Item = Result<ExecOutput, EngineError>> + Send>>,
-    /// Its standard input; shutting it down is the input's end.
+    /// The standard input; shutting it down ends the input.
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
-/// How a command stands.
+/// The state of a command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecState {
-    /// Whether it runs.
+    /// Whether it is running.
     pub is_running: bool,
     /// Its process, on the engine's host.
     pub pid: Option<i64>,
@@ -53,7 +53,7 @@ pub struct ExecState {
     pub exit_code: Option<i64>,
 }
 
-/// The size of the pieces in which output is read.
+/// The chunk size in which output is read.
 const CHUNK: usize = 64 << 10;
 
 impl Engine {
@@ -93,7 +93,7 @@ impl Engine {
         let answer = self.connection.send("start exec", &route, &[], Some(SLOW), request).await?;
         let upgraded = hyper::upgrade::on(answer).await.map_err(|error| EngineError::Broken(error.to_string()))?;
         let (reader, writer) = tokio::io::split(TokioIo::new(upgraded));
-        // A terminal's output has no frames.
+        // A terminal's output is not framed.
         let frames = if is_terminal { Frames::terminal() } else { Frames::pieces() };
         let pieces = ReaderStream::with_capacity(reader, CHUNK);
         let output = body::pieces(pieces, frames).map(move |piece| match piece {
@@ -104,7 +104,7 @@ impl Engine {
         Ok(ExecStream { output: Box::pin(output), input: Box::pin(writer) })
     }
 
-    /// How a command stands.
+    /// The state of a command.
     pub async fn inspect_exec(&self, exec: &str) -> Result<ExecState, EngineError> {
         let call = |docker: Docker, exec: String| async move { docker.inspect_exec(&exec).await };
         let route = Route::about("/exec/", exec, "/json", Answer::Thing);
@@ -112,12 +112,12 @@ impl Engine {
         Ok(ExecState {
             is_running: inspected.running == Some(true),
             pid: inspected.pid.filter(|pid| *pid > 0),
-            // The engine gives a code before the end, too.
+            // The engine reports a code before the end, too.
             exit_code: inspected.exit_code.filter(|_| inspected.running == Some(false)),
         })
     }
 
-    /// Gives a command's terminal another size, in characters.
+    /// Resizes a command's terminal, in characters.
     pub async fn resize_exec(&self, exec: &str, height: u16, width: u16) -> Result<(), EngineError> {
         let call = |docker: Docker, exec: String| async move {
             docker.resize_exec(&exec, ResizeExecOptions { height, width }).await

@@ -1,5 +1,5 @@
-//! The frames in which the engine sends what a container or a command writes: one byte for the stream, three that are empty,
-//! four for the length. A terminal's output has none.
+//! The frames in which the engine sends the output of a container or a command: one byte for the stream, three empty bytes,
+//! four for the length. A terminal's output is not framed.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
@@ -15,43 +15,43 @@ pub(super) struct Piece {
     pub(super) bytes: Bytes,
 }
 
-/// A frame that is longer than the bound, or a line of a terminal that is.
+/// A frame, or a line of a terminal, that exceeds the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// Takes frames apart.
+/// Decodes frames.
 #[derive(Debug)]
 pub(super) struct Frames {
     buffer: BytesMut,
-    /// Of the frame that has begun: the stream, and what is to come of it.
+    /// The frame that has begun: its stream, and how much of it is still to come.
     begun: Option<(bool, usize)>,
-    /// How much of the buffer has no line's end.
+    /// How much of the buffer is known to contain no line end.
     searched: usize,
     form: Form,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Whole frames, and whole lines where there are no frames.
+    /// Whole frames, or whole lines if the output is not framed.
     Whole(usize),
-    /// As it comes: a frame is not waited for.
+    /// As it arrives, without waiting for the rest of a frame.
     Pieces,
-    /// The same, and there are no frames.
+    /// As it arrives, unframed.
     Terminal,
 }
 
 impl Frames {
-    /// Gives whole frames, of no more than a number of bytes; whole lines where there are no frames.
+    /// Yields whole frames of at most `most` bytes, or whole lines if the output is not framed.
     pub(super) fn whole(most: usize) -> Self {
         Self::new(Form::Whole(most))
     }
 
-    /// Gives what is in frames as it comes.
+    /// Yields the content of frames as it arrives.
     pub(super) fn pieces() -> Self {
         Self::new(Form::Pieces)
     }
 
-    /// Gives all as it comes.
+    /// Yields everything as it arrives, unframed.
     pub(super) fn terminal() -> Self {
         Self::new(Form::Terminal)
     }
@@ -60,12 +60,12 @@ impl Frames {
         Self { buffer: BytesMut::new(), begun: None, searched: 0, form }
     }
 
-    /// Takes bytes. What is complete is to be taken before the next ones.
+    /// Adds bytes. Take all complete pieces before adding more.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// What is complete.
+    /// The next complete piece.
     pub(super) fn next_piece(&mut self) -> Result<Option<Piece>, TooLong> {
         loop {
             if self.buffer.is_empty() && self.begun.is_none_or(|(_, left)| left > 0) {
@@ -100,7 +100,7 @@ impl Frames {
         }
     }
 
-    /// What is left once no more comes, of a terminal's last line.
+    /// The rest of a terminal's last line, once the input has ended.
     pub(super) fn rest(&mut self) -> Option<Piece> {
         let is_line = self.begun.is_none() && self.buffer.first().is_some_and(|first| *first > 2);
         is_line.then(|| self.piece(false, self.buffer.len()))

@@ -1,4 +1,4 @@
-//! Images: looked at, pulled, loaded.
+//! Images: inspect, pull, load.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bollard::{
@@ -24,11 +24,11 @@ use super::{
 /// One message of a pull.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PullMessage {
-    /// The layer's, or the tag's; empty where it is about the whole.
+    /// The layer's id or the tag; empty if the message is about the whole image.
     pub id: String,
-    /// The engine's word for what it does.
+    /// The engine's word for the current step.
     pub status: String,
-    /// How many bytes of how many, where it says so; 0 is not known.
+    /// Bytes done and bytes in total, if reported; 0 is unknown.
     pub bytes: Option<(u64, u64)>,
 }
 
@@ -45,7 +45,7 @@ struct RawPullMessage {
 
 impl From<RawPullMessage> for PullMessage {
     fn from(raw: RawPullMessage) -> Self {
-        // The engine says -1 where the registry does not say how much there is.
+        // The engine says -1 if the registry does not report the size.
         let amount = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
         Self {
             id: raw.id.unwrap_or_default(),
@@ -55,7 +55,7 @@ impl From<RawPullMessage> for PullMessage {
     }
 }
 
-/// What a registry wants to know, in the engine's words. Never shown.
+/// Credentials for a registry, as the engine expects them. Never displayed.
 #[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Credentials {
     /// The user's name.
@@ -70,14 +70,14 @@ pub struct Credentials {
     /// What the registry itself takes, without a token service.
     #[serde(rename = "registrytoken", skip_serializing_if = "String::is_empty")]
     pub registry_token: String,
-    /// Whom they are for. An engine with containerd's image store shows them to no other.
+    /// The registry they are for. An engine with containerd's image store sends them to no other.
     #[serde(rename = "serveraddress", skip_serializing_if = "String::is_empty")]
     pub server_address: String,
 }
 
 impl Credentials {
-    /// The header `X-Registry-Auth`. The engine reads base64 in the alphabet of URLs; of any other it says nothing, and pulls
-    /// without credentials.
+    /// The header `X-Registry-Auth`. The engine decodes it as URL-safe base64; it ignores any other silently and pulls without
+    /// credentials.
     fn header(&self) -> HeaderValue {
         let json = serde_json::to_vec(self).expect("texts are JSON");
         let mut header = HeaderValue::try_from(URL_SAFE.encode(json)).expect("base64 is ASCII");
@@ -97,12 +97,12 @@ fn about(image: &str, behind: &'static str, answer: Answer) -> Route {
 }
 
 impl Engine {
-    /// All that the engine knows of an image, by id or reference. Of one that is too large only id, names and size.
+    /// Everything the engine knows of an image, by id or reference. If it is too large, only its id, names and size.
     pub async fn inspect_image(&self, image: &str) -> Result<InspectedImage, EngineError> {
         self.measure_image(image).await.map(|(found, _)| found)
     }
 
-    /// The same, and whether containers may be made of it.
+    /// Like [`inspect_image`](Self::inspect_image), and whether containers may be created from the image.
     pub async fn measure_image(&self, image: &str) -> Result<(InspectedImage, ConfigSize), EngineError> {
         let route = about(image, "/json", Answer::Picked);
         let read = async {
@@ -115,7 +115,7 @@ impl Engine {
         read.map_err(|error| self.connection.failed(error))
     }
 
-    /// All images, with those that have no name, and those between an image and its base.
+    /// All images, including unnamed and intermediate ones.
     pub async fn images(&self) -> Result<Vec<ListedImage>, EngineError> {
         let route = Route::fixed("/images/json", "all", Answer::Picked);
         let AtMost(found) =
@@ -123,7 +123,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// Pulls an image; the stream's end is the pull's. `tag` may be a digest.
+    /// Pulls an image; the stream ends with the pull. `tag` may be a digest.
     pub fn pull_image(
         &self,
         repository: &str,
@@ -137,15 +137,15 @@ impl Engine {
             .map(|message| message.map(PullMessage::from))
     }
 
-    /// Has the engine ask an image's registry for it, without pulling it.
+    /// Has the engine query an image's registry for it, without pulling.
     pub async fn ask_registry(&self, image: &str, credentials: Option<Credentials>) -> Result<(), EngineError> {
         let route = Route::image("/distribution/", image, "/json", Answer::Short);
         let request = authorized(Method::GET, credentials);
         self.connection.send("ask the registry for image", &route, &[], Some(REGISTRY), request).await.map(drop)
     }
 
-    /// Takes a name away from an image, and with its last name the image. Given an id, removes the image. The engine refuses
-    /// where a container needs it. One that is gone is fine.
+    /// Removes a name from an image, and the image with its last name. Given an id, removes the image. The engine refuses if a
+    /// container needs it. It is no error if it does not exist.
     pub async fn remove_image(&self, image: &str) -> Result<(), EngineError> {
         let route = about(image, "", Answer::Short);
         let request = authorized(Method::DELETE, None);
@@ -154,14 +154,14 @@ impl Engine {
         )
     }
 
-    /// Gives an image, by its id, a name more.
+    /// Adds a name to an image, by its id.
     pub async fn tag_image(&self, id: &str, repository: &str, tag: &str) -> Result<(), EngineError> {
         let (route, name) = (about(id, "/tag", Answer::Short), [("repo", repository), ("tag", tag)]);
         self.connection.send("tag image", &route, &name, Some(QUICK), authorized(Method::POST, None)).await.map(drop)
     }
 
-    /// Loads an archive of images. `tell` hears their names, or the ids of those without one, also of those before one that
-    /// fails.
+    /// Loads an archive of images. `report` receives their names, or the ids of unnamed ones, including those loaded before a
+    /// failure.
     pub async fn load_images<S>(
         &self,
         archive: &str,
@@ -184,7 +184,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The messages of an answer, one a line, up to one that is an error.
+    /// The messages of a response, one per line, up to the first error.
     fn messages<T: Message + Send + 'static>(
         &self,
         operation: &'static str,
@@ -203,18 +203,18 @@ impl Engine {
     }
 }
 
-/// Longer than an image's configuration is, other than to do harm: one is in each container that is made of it, in each event
-/// of those, and in each list.
+/// Larger than any image configuration that is not malicious. The configuration is part of each container created from it, of
+/// each of their events, and of each list.
 pub const MOST_OF_AN_IMAGE: usize = 4 << 20;
-/// More than an engine has.
+/// More images than any engine has.
 const MOST_IMAGES: usize = 1 << 17;
-/// Of a message about progress.
+/// The bound for a progress message.
 const LONGEST_MESSAGE: usize = 1 << 20;
 
-/// How large an image's configuration is.
+/// The size of an image's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigSize {
-    /// As images have it.
+    /// An ordinary size.
     Usual,
     /// Larger than [`MOST_OF_AN_IMAGE`].
     TooLarge,
@@ -275,7 +275,7 @@ fn message<T: Message>(line: &[u8]) -> Result<T, EngineError> {
     }
 }
 
-/// What the engine says that it loaded.
+/// The images that the engine reports as loaded.
 fn loaded(said: &str) -> Vec<String> {
     let image = |line: &str| {
         let named = line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: "))?;

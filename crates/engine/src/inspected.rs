@@ -1,4 +1,4 @@
-//! One container as the engine knows it, parsed once.
+//! A container as the engine reports it, parsed once.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,24 +8,24 @@ use std::{
 
 use bollard::models;
 
-/// A container that was inspected. Texts are empty where the engine gives none.
+/// An inspected container. Texts are empty if the engine gives none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inspected {
     /// The full id.
     pub id: String,
-    /// Without the slash that engines put in front.
+    /// Without the slash that engines prepend.
     pub name: String,
-    /// What it does.
+    /// Its state.
     pub state: ContainerState,
     /// When it was last started.
     pub started_at: Option<SystemTime>,
-    /// When it last ended.
+    /// When it last exited.
     pub finished_at: Option<SystemTime>,
-    /// Its own and its image's.
+    /// Its own labels and its image's.
     pub labels: HashMap<String, String>,
     /// The id of its image.
     pub image: String,
-    /// What it was created from: an image's name or id.
+    /// The image name or id that it was created from.
     pub image_name: String,
     /// Its host name.
     pub hostname: String,
@@ -33,13 +33,13 @@ pub struct Inspected {
     pub log_driver: String,
     /// The path of its network namespace on the engine's host.
     pub sandbox: String,
-    /// Its addresses, by the networks' names.
+    /// Its addresses, by network name.
     pub networks: BTreeMap<String, Addresses>,
     /// What is mounted in it.
     pub mounts: Vec<MountPoint>,
 }
 
-/// What a container does.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ContainerState {
     /// The engine does not say.
@@ -47,31 +47,31 @@ pub enum ContainerState {
     Unknown,
     /// It was never started.
     Created,
-    /// It runs, or is paused.
+    /// It is running or paused.
     Running {
         /// Its first process, on the engine's host.
         pid: Option<i64>,
     },
-    /// It ended, and the engine starts it again by itself.
+    /// It exited, and the engine is about to restart it.
     Restarting,
-    /// It ended.
+    /// It exited.
     Exited(End),
-    /// It ended, and the engine could not remove it.
+    /// It exited, and the engine could not remove it.
     Dead(End),
 }
 
-/// How a container ended.
+/// How a container exited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct End {
     /// The exit code of its first process.
     pub code: i32,
-    /// When; `None` where the engine does not say.
+    /// When; `None` if the engine does not say.
     pub at: Option<SystemTime>,
-    /// Whether the kernel killed a process of it for its memory, at any time since the start.
+    /// Whether the OOM killer killed one of its processes, at any time since the start.
     pub out_of_memory: bool,
 }
 
-/// A container's addresses in a network. Empty where it has none.
+/// A container's addresses in a network; empty if it has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     /// The IPv4 address.
@@ -83,28 +83,28 @@ pub struct Addresses {
 /// What is mounted in a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountPoint {
-    /// Whether it is a path of the host's, rather than a volume or a tmpfs.
+    /// Whether it is a host path, as opposed to a volume or a tmpfs.
     pub is_bind: bool,
-    /// Where it comes from; `None` where it has no path.
+    /// Its source; `None` if it has no path.
     pub source: Option<PathBuf>,
-    /// Where it is in the container.
+    /// The mount point in the container.
     pub destination: String,
-    /// Whether it can be written.
+    /// Whether it is writable.
     pub is_writable: bool,
 }
 
 impl Inspected {
-    /// A label's value; empty where there is none.
+    /// A label's value; empty if it is not set.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 
-    /// Whether it runs, be it about to be restarted.
+    /// Whether it is running, including one that is about to be restarted.
     pub fn is_running(&self) -> bool {
         matches!(self.state, ContainerState::Running { .. } | ContainerState::Restarting)
     }
 
-    /// Its first process, where it runs.
+    /// Its first process, if it is running.
     pub fn pid(&self) -> Option<i64> {
         match self.state {
             ContainerState::Running { pid } => pid,
@@ -174,7 +174,7 @@ impl From<models::MountPoint> for MountPoint {
     }
 }
 
-/// A time as the engine writes it; its year 1 is no time.
+/// A time as the engine writes it. The year 1 means no time.
 pub(super) fn time(text: &str) -> Option<SystemTime> {
     use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;

@@ -1,37 +1,37 @@
-//! One image as the engine knows it, parsed once.
+//! An image as the engine reports it, parsed once.
 
 use bollard::models;
 use serde::Deserialize;
 
-/// An image, parsed once. Texts are empty where the engine gives none.
+/// An inspected image. Texts are empty if the engine gives none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InspectedImage {
     /// Its id.
     pub id: String,
     /// Its names.
     pub tags: Vec<String>,
-    /// Its repositories, with digests.
+    /// Its repository digests.
     pub digests: Vec<String>,
     /// In bytes.
     pub size: u64,
-    /// The digests of its layers, unpacked, from the lowest on.
+    /// The digests of its unpacked layers, from the base up.
     pub layers: Vec<String>,
-    /// What it says of the containers that are created of it; `None` where the engine does not say.
+    /// The defaults for containers created from it; `None` if the engine does not say.
     pub config: Option<ImageConfig>,
 }
 
-/// What an image says of the containers that are created of it.
+/// An image's defaults for containers created from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
-    /// The arguments, or the program where there is no entrypoint.
+    /// The arguments, or the program if there is no entrypoint.
     pub cmd: Vec<String>,
     /// Variables, `NAME=VALUE`.
     pub env: Vec<String>,
-    /// What builds on top of it run first.
+    /// Triggers for builds on top of it.
     pub on_build: Vec<String>,
-    /// What commands of a build are run by.
+    /// The shell for build commands.
     pub shell: Vec<String>,
     /// Paths that get an anonymous volume.
     pub volumes: Vec<String>,
@@ -80,7 +80,7 @@ pub struct ListedImage {
     pub id: String,
     /// Its names.
     pub tags: Vec<String>,
-    /// Its repositories, with digests.
+    /// Its repository digests.
     pub digests: Vec<String>,
     pub(super) size: u64,
 }

@@ -1,5 +1,4 @@
-//! The Docker calls that the driver makes, as verbs, each with its own deadline; the only place that knows the client
-//! library.
+//! The Docker calls of the driver, as verbs, each with its own deadline; the only place that knows the client library.
 
 mod body;
 mod connection;
@@ -44,7 +43,7 @@ pub use route::Segment;
 pub use system::{ApiVersion, EngineFacts, EngineName};
 pub use watch::{ContainerWatch, Pending, WatchHandle};
 
-/// What a container is created of, in the shape of the Engine API's requests.
+/// What a container is created from, as Engine API requests.
 pub mod request {
     pub use bollard::models::{
         ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig,
@@ -55,34 +54,34 @@ pub mod request {
     };
 }
 
-/// Calls that ask no more than whether the engine answers.
+/// Calls that only check whether the engine responds.
 const ALIVE: Duration = Duration::from_secs(10);
-/// Calls that only read what the engine has in memory.
+/// Calls that read only what the engine has in memory.
 const QUICK: Duration = Duration::from_secs(30);
-/// Calls for which the engine asks a registry: longer than it waits for one itself.
+/// Calls for which the engine queries a registry: longer than the engine itself waits for one.
 const REGISTRY: Duration = Duration::from_secs(120);
-/// Calls that make the engine touch disks, networks or a runtime, and those about a container for which it does so: they
-/// have to wait until it is done.
+/// Calls that make the engine touch disks, networks or a runtime, and calls about a container that wait for such work to
+/// finish.
 const SLOW: Duration = Duration::from_secs(300);
 
-/// A Docker Engine, connected to when first needed. Clones share the connection and what is known of the engine.
+/// A Docker Engine, connected to on first use. Clones share the connection and what is known of the engine.
 #[derive(Clone)]
 pub struct Engine {
     connection: Arc<connection::Connection>,
 }
 
 impl Engine {
-    /// An engine at an endpoint. Nothing is asked of it yet.
+    /// An engine at an endpoint. No request is made yet.
     pub fn new(endpoint: Endpoint) -> Self {
         Self { connection: Arc::new(connection::Connection::new(endpoint)) }
     }
 
-    /// Where the engine is, for messages.
+    /// The engine's address, for messages.
     pub fn address(&self) -> &str {
         self.connection.address()
     }
 
-    /// What is wanted of an answer, however much else there is in it.
+    /// The wanted part of a response, however much else it contains.
     async fn pick<T: serde::de::DeserializeOwned + Send + 'static>(
         &self,
         operation: &'static str,
@@ -101,7 +100,7 @@ impl Engine {
         picked.map_err(|error| self.connection.failed(error))
     }
 
-    /// The lines of an answer, which is waited for with the first one.
+    /// The lines of a response. The request is sent when the first line is polled.
     fn lines(
         &self,
         operation: &'static str,

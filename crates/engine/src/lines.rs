@@ -1,44 +1,43 @@
-//! Lines, of which none is kept that is longer than a bound. What a line costs is in proportion to its length, in whatever
-//! pieces it comes.
+//! Splits a stream into lines of bounded length. A line costs time in proportion to its length, however it is chunked.
 
 use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 
-/// How much is kept of a line that is too long.
+/// How much of an overlong line is kept.
 const HEAD: usize = 4 << 10;
 
 /// One line, without its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// As it is.
+    /// The complete line.
     Whole(Bytes),
-    /// The beginning of one that is longer than the bound.
+    /// The beginning of a line that exceeds the bound.
     TooLong(Bytes),
 }
 
-/// Puts lines together from pieces.
+/// Assembles lines from pieces.
 #[derive(Debug)]
 pub struct Lines {
     most: usize,
     buffer: BytesMut,
-    /// How much of the buffer has no line's end.
+    /// How much of the buffer is known to contain no line end.
     searched: usize,
-    /// Whether the line is one that is too long.
+    /// Whether an overlong line is being skipped.
     skipping: bool,
 }
 
 impl Lines {
-    /// With the length of the longest line that is kept.
+    /// `most` is the maximum length of a line.
     pub fn new(most: usize) -> Self {
         Self { most, buffer: BytesMut::new(), searched: 0, skipping: false }
     }
 
-    /// Takes a piece. Lines that are complete are to be taken before the next one.
+    /// Adds a piece. Take all complete lines before adding more.
     pub fn push(&mut self, piece: &[u8]) {
         self.buffer.extend_from_slice(piece);
     }
 
-    /// The next line that is complete, or too long already. Empty ones are left out.
+    /// The next line that is complete or already too long. Empty lines are skipped.
     pub fn next_line(&mut self) -> Option<Line> {
         while let Some(at) = memchr(b'\n', &self.buffer[self.searched..]) {
             let line = self.buffer.split_to(self.searched + at + 1);
@@ -55,13 +54,13 @@ impl Lines {
             return None;
         }
         self.searched = 0;
-        // What a long line took is given back.
+        // Frees the memory that a long line took.
         let line = std::mem::take(&mut self.buffer);
         let first = !std::mem::replace(&mut self.skipping, true);
         first.then(|| too_long(&line))
     }
 
-    /// What stands behind the last line's end, once no more comes.
+    /// The unterminated last line, once the input has ended.
     pub fn rest(&mut self) -> Option<Line> {
         let rest = std::mem::take(&mut self.buffer).freeze();
         if self.skipping { None } else { self.line(&rest) }

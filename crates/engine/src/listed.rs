@@ -1,4 +1,4 @@
-//! Containers as the engine lists them, as far as the driver reads that.
+//! Containers as the engine lists them, as far as the driver reads them.
 
 use std::{
     collections::HashMap,
@@ -15,28 +15,28 @@ use serde::{
 
 use super::inspected::MountPoint;
 
-/// More labels than it is worth to look for ours among.
+/// More labels than are searched for ours.
 const MOST_LABELS: usize = 1 << 10;
-/// Longer than a label that the driver reads.
+/// Longer than any label that the driver reads.
 const LONGEST_LABEL: usize = 4 << 10;
-/// What Nomad's labels begin with.
+/// The prefix of Nomad's labels.
 const NOMADS: &str = "com.hashicorp.nomad.";
 
-/// A container of a list. The labels are its image's as well, of any number and length.
+/// A container of a list. The labels include its image's, of any number and length.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(from = "Raw")]
 pub struct ListedContainer {
     /// The full id.
     pub id: String,
-    /// Without the slash that engines put in front.
+    /// Without the slash that engines prepend.
     pub names: Vec<String>,
-    /// `None` where the engine does not say.
+    /// `None` if the engine does not say.
     pub created_at: Option<SystemTime>,
     /// Those that are not too long.
     pub labels: HashMap<String, String>,
-    /// What it does; `None` where the engine does not say, or in a word that is not known.
+    /// Its state; `None` if missing or unknown.
     pub state: Option<ListedState>,
-    /// Ports of the host that it publishes.
+    /// The host ports that it publishes.
     pub ports: Vec<PublishedPort>,
     /// What is mounted in it.
     pub mounts: Vec<MountPoint>,
@@ -44,33 +44,33 @@ pub struct ListedContainer {
     pub network_mode: String,
 }
 
-/// What a listed container does.
+/// The state of a listed container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListedState {
     /// It was never started.
     Created,
     /// It runs.
     Running,
-    /// It runs, stopped for now.
+    /// It is paused.
     Paused,
-    /// It ended, and the engine starts it again by itself.
+    /// It exited, and the engine is about to restart it.
     Restarting,
     /// The engine is about to remove it.
     Removing,
-    /// It ended.
+    /// It exited.
     Exited,
-    /// It ended, and the engine could not remove it.
+    /// It exited, and the engine could not remove it.
     Dead,
 }
 
-/// A port of the host that a container publishes.
+/// A host port that a container publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedPort {
-    /// At this address of the host.
+    /// The host address.
     pub address: IpAddr,
     /// The port.
     pub port: u16,
-    /// Of this protocol.
+    /// Its protocol.
     pub protocol: Protocol,
 }
 
@@ -86,12 +86,12 @@ pub enum Protocol {
 }
 
 impl ListedContainer {
-    /// A label's value; empty where there is none.
+    /// A label's value; empty if it is not set.
     pub fn label(&self, name: &str) -> &str {
         self.labels.get(name).map_or("", String::as_str)
     }
 
-    /// Whether it runs, or is about to again.
+    /// Whether it is running or about to be restarted.
     pub fn is_running(&self) -> bool {
         self.state.is_some_and(|state| !matches!(state, ListedState::Created | ListedState::Exited | ListedState::Dead))
     }

@@ -1,4 +1,4 @@
-//! A container's output as the engine's logs API gives it.
+//! A container's output from the engine's logs API.
 
 use std::time::SystemTime;
 
@@ -15,7 +15,7 @@ use super::{
     route::{Answer, Route},
 };
 
-/// Longer than a piece that any logging driver keeps in one.
+/// Longer than any piece that a logging driver stores.
 const LONGEST_FRAME: usize = 4 << 20;
 
 /// A piece of output.
@@ -29,14 +29,14 @@ pub struct LogFrame {
     pub bytes: Bytes,
 }
 
-/// A piece behind its time (RFC 3339 with nanoseconds, a blank, the output); `None` where it has none.
+/// Splits a piece into its timestamp (RFC 3339 with nanoseconds, then a space) and the output; `None` without a timestamp.
 fn stamped(Piece { stderr, bytes }: Piece) -> Option<LogFrame> {
     let blank = bytes.iter().position(|byte| *byte == b' ')?;
     let at = std::str::from_utf8(&bytes[..blank]).ok().and_then(time)?;
     Some(LogFrame { stderr, at, bytes: bytes.slice(blank + 1..) })
 }
 
-/// What comes until the connection is given up, which is an error.
+/// Yields items until the connection is given up, which is an error.
 fn until<T: Send>(
     frames: impl Stream<Item = Result<T, EngineError>> + Send,
     given_up: impl Future<Output = ()> + Send,
@@ -52,8 +52,8 @@ fn until<T: Send>(
 }
 
 impl Engine {
-    /// Follows a container's output from a second on (unix time; 0 is all there is), each piece behind its time. It breaks when
-    /// the engine is found silent.
+    /// Follows a container's output from a second on (Unix time; 0 is everything), with timestamps. Breaks when the engine is
+    /// found silent.
     pub fn container_logs(
         &self,
         id: &str,

@@ -16,7 +16,7 @@ use super::{
 const INTERFACE: &str = "com.docker.network.bridge.name";
 
 impl Engine {
-    /// All that the engine knows of a network, by id or name.
+    /// Everything the engine knows of a network, by id or name.
     pub async fn inspect_network(&self, network: &str) -> Result<NetworkInspect, EngineError> {
         let call = |docker: bollard::Docker, network: String| async move {
             docker.inspect_network(&network, None::<InspectNetworkOptions>).await
@@ -39,7 +39,7 @@ impl Engine {
         self.connection.call("connect network", route, SLOW, call).await
     }
 
-    /// The host's address in the network `bridge`; `None` where there is no such network or it has none.
+    /// The host's address in the network `bridge`; `None` if the network or its address does not exist.
     pub async fn bridge_address(&self) -> Result<Option<IpAddr>, EngineError> {
         let network = match self.inspect_network("bridge").await {
             Err(error) if error.is_not_found() => return Ok(None),
@@ -50,8 +50,8 @@ impl Engine {
     }
 }
 
-/// The gateway of a network. An engine that made the network at its own first start names none until it is started
-/// again; then it is the address of the network's interface.
+/// The gateway of a network. An engine that created the network at its own first start reports none until it is restarted;
+/// until then, the address of the network's interface is used.
 fn host_address(network: NetworkInspect, interface: impl Fn(&str) -> Option<Ipv4Addr>) -> Option<IpAddr> {
     let pools = network.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
     let gateway = pools.into_iter().find_map(|pool| pool.gateway?.parse().ok());

@@ -1,4 +1,4 @@
-//! Calls that outlast an engine's restart.
+//! Calls that survive an engine restart.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::EngineError;
 
-/// How often a call is retried while the engine is away, and how long in all.
+/// The interval and the total time of retries while the engine is away.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Retries a call about a container while the engine is away: a restart of it must not fail what is asked for only once.
+/// Retries a call about a container while the engine is away: an engine restart must not fail a request that is made only once.
 pub async fn persist<F: Future<Output = Result<(), EngineError>>>(
     container: &str,
     call: impl Fn() -> F,

@@ -1,4 +1,4 @@
-//! A container that was created and is nobody's yet. Dropping it removes it.
+//! A container that was created and has no owner yet. Dropping it removes it.
 
 use super::Engine;
 use background::Cleanup;
@@ -16,7 +16,7 @@ struct Undo {
 }
 
 impl Provisional {
-    /// A container that was just created, by its id. `removed` is called with it once it is removed.
+    /// A container that was just created, by id. `removed` is called with the id after the removal.
     pub fn new(
         engine: &Engine,
         cleanup: &Cleanup,
@@ -32,13 +32,13 @@ impl Provisional {
         &self.id
     }
 
-    /// It has become somebody's.
+    /// Hands the container to an owner: it is no longer removed on drop.
     pub fn commit(mut self) -> String {
         self.undo = None;
         std::mem::take(&mut self.id)
     }
 
-    /// Removes it now, and waits for that.
+    /// Removes it now and waits for the removal.
     pub async fn undo(mut self) {
         if let Some(undo) = self.undo.take() {
             undo.remove(&self.id).await;

@@ -1,7 +1,7 @@
-//! The path of a call: the one way in which a name, an id or an image's reference becomes part of a path of the Engine's API.
+//! The path of a call: the only way for a name, an id or an image reference into a path of the Engine API.
 //!
-//! The client library joins a path from texts, in which `..` climbs, `?` begins a query and `%2e` is a point. So each text
-//! is refused or encoded here, and [`transport`](super::transport) sends a request to the path of its route alone.
+//! The client library builds a path by joining texts, in which `..` climbs, `?` begins a query and `%2e` is a dot. So each text
+//! is rejected or encoded here, and [`transport`](super::transport) sends a request only to the path of its route.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -10,21 +10,21 @@ use super::error::EngineError;
 /// Longer than any name that an engine gives or takes.
 const MOST_BYTES: usize = 1024;
 
-/// What stays as it is: it means nothing in a path but itself.
+/// Characters that are not encoded: they have no special meaning in a path.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':').remove(b'@');
 
-/// One text in a path, encoded.
+/// One encoded text of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment(String);
 
 impl Segment {
-    /// Of a name or an id: one segment, in which nothing climbs, ends or begins anything.
+    /// For a name or an id: one segment, in which nothing climbs, ends or begins anything.
     pub fn of(text: &str) -> Result<Self, Unsafe> {
         if text.contains('/') { Err(Unsafe::of(text)) } else { Self::of_reference(text) }
     }
 
-    /// Of an image's reference or id, whose slashes the engine's routes take.
+    /// For an image reference or id, whose slashes the engine's routes accept.
     pub fn of_reference(text: &str) -> Result<Self, Unsafe> {
         let is_safe = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(char::is_control);
         if text.len() > MOST_BYTES || !text.split('/').all(is_safe) {
@@ -34,13 +34,13 @@ impl Segment {
         Ok(Self(encoded.join("/")))
     }
 
-    /// As it stands in a path.
+    /// As it appears in a path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A text that is no part of a path.
+/// A text that cannot be part of a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is no name that the Docker daemon could know")]
 pub struct Unsafe(String);
@@ -52,16 +52,16 @@ impl Unsafe {
     }
 }
 
-/// How long the engine's answer to a call may be, its head included.
+/// How long the engine's response may be, including its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// No more than a word, an id or an error.
+    /// A word, an id or an error.
     Short,
-    /// All about one container, network or exec, or about the engine.
+    /// All details of one container, network or exec, or of the engine.
     Thing,
-    /// A list, or all about an image, of which a part is kept that does not grow with the rest.
+    /// A list, or all details of an image, of which a part of bounded size is kept.
     Picked,
-    /// It has no end; each line or frame of it is bounded where it is read. An error in its place is [`Answer::Short`].
+    /// An endless stream; each line or frame is bounded where it is read. An error instead of it is [`Answer::Short`].
     Stream,
 }
 
@@ -76,7 +76,7 @@ impl Answer {
     }
 }
 
-/// A call's path, what it is about, and how long its answer may be.
+/// A call's path, its subject, and how long its response may be.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
     /// For messages.
@@ -91,22 +91,22 @@ struct To {
     segment: Segment,
 }
 
-/// Goes with a request, which is sent nowhere without one.
+/// Accompanies each request; a request without one is not sent.
 #[derive(Clone, Debug)]
 pub(super) struct Permit {
-    /// The whole path, without the API's version.
+    /// The full path, without the API version.
     pub(super) path: String,
     pub(super) answer: Answer,
 }
 
 impl Route {
-    /// A path in which nothing varies.
+    /// A path without variable parts.
     pub(super) fn fixed(path: &'static str, subject: &str, answer: Answer) -> Self {
         let to = To { path: path.to_owned(), segment: Segment(String::new()) };
         Self { subject: subject.to_owned(), answer, to: Ok(to) }
     }
 
-    /// A path about one thing: what stands before its name or id, and behind it.
+    /// A path about one object: the part before its name or id, and the part after.
     pub(super) fn about(before: &'static str, name: &str, behind: &'static str, answer: Answer) -> Self {
         Self::new(before, name, Segment::of(name), behind, answer)
     }
@@ -121,8 +121,8 @@ impl Route {
         Self { subject: name.to_owned(), answer, to }
     }
 
-    /// The permit, and what the path is about as it stands there: the client library puts the same path together. Or why
-    /// there is no such path.
+    /// The permit, and the path's subject as encoded there: the client library builds the same path from it. Or why the path is
+    /// invalid.
     pub(super) fn permit(&self) -> Result<(Permit, String), EngineError> {
         let To { path, segment } = self.to.clone().map_err(|error| EngineError::Unusable(error.to_string()))?;
         Ok((Permit { path, answer: self.answer }, segment.0))

@@ -1,4 +1,4 @@
-//! What the engine says of itself.
+//! What the engine reports of itself.
 
 use std::{
     fs,
@@ -18,41 +18,41 @@ use super::{
 /// What the driver needs to know of the engine. It changes only when the engine restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineFacts {
-    /// The engine's own name in files of the driver's, the same over its restarts.
+    /// Identifies the engine in the driver's file names, across its restarts.
     pub name: EngineName,
-    /// Where the engine keeps its containers' files.
+    /// Where the engine stores its containers' files.
     pub root_dir: PathBuf,
     /// 1 or 2.
     pub cgroup_version: u8,
     /// Names, sorted.
     pub runtimes: Vec<String>,
-    /// The logging driver of containers that name none.
+    /// The default logging driver of containers.
     pub logging_driver: String,
-    /// `linux` as a rule.
+    /// Usually `linux`.
     pub os_type: String,
-    /// The version of its API that is spoken.
+    /// The API version in use.
     pub api: ApiVersion,
 }
 
-/// How files of the driver's are named after an engine.
+/// Names for the driver's files of an engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EngineName {
-    /// Tells it from all others: made of its id, its address, and the directory that has its data.
+    /// Unique per engine: derived from its id, its address and its data directory.
     pub now: String,
-    /// Made of its id alone, as earlier versions of the driver did. Engines before 23.0 take theirs from `/etc/docker/key.json`, so that
-    /// all of one host have the same.
+    /// Derived from its id alone, as in earlier versions of the driver. Engines before 23.0 take their id from
+    /// `/etc/docker/key.json`, so all engines of a host share it.
     pub former: String,
 }
 
 impl EngineName {
-    /// `root` is the directory that has the engine's data, on the engine's host.
+    /// `root` is the engine's data directory, on the engine's host.
     fn new(id: &str, address: &str, root: &Path) -> Self {
         let former: String = id.chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
-        // One socket may have several names: /var/run is a link.
+        // One socket may have several paths: /var/run is a link.
         let socket = address.strip_prefix("unix://").map(Path::new);
         let found = socket.and_then(|socket| fs::canonicalize(socket).ok());
         let address = found.map_or_else(|| address.to_owned(), |socket| format!("unix://{}", socket.display()));
-        // A directory that was made anew has nothing of what the one before had.
+        // A directory that was recreated has none of the previous data.
         let inode = socket.and_then(|_| fs::metadata(root).ok()).map_or(0, |root| root.ino());
         let digest = Sha256::digest(format!("{id}\n{address}\n{}\n{inode}", root.display()));
         let digest = digest.iter().take(8).fold(0u64, |digest, byte| digest << 8 | u64::from(*byte));
@@ -60,12 +60,12 @@ impl EngineName {
     }
 }
 
-/// A version of the engine's API, for example 1.41.
+/// A version of the Engine API, for example 1.41.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApiVersion {
-    /// Before the point.
+    /// The major version.
     pub major: usize,
-    /// Behind it.
+    /// The minor version.
     pub minor: usize,
 }
 
@@ -93,7 +93,7 @@ impl EngineFacts {
 }
 
 impl Engine {
-    /// What is known of the engine; asked once, and again after it was away.
+    /// The engine's facts: requested once, and again after the engine was away.
     pub async fn facts(&self) -> Result<Arc<EngineFacts>, EngineError> {
         match self.connection.facts() {
             Some(facts) => Ok(facts),
@@ -101,7 +101,7 @@ impl Engine {
         }
     }
 
-    /// Asks the engine anew.
+    /// Requests the facts again.
     pub async fn ask_facts(&self) -> Result<Arc<EngineFacts>, EngineError> {
         let call = |docker: bollard::Docker, _| async move {
             let spoken = docker.client_version();

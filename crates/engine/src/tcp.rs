@@ -1,7 +1,7 @@
-//! Connections over TCP, with TLS or without, that break when the other end is gone.
+//! Connections over TCP, with or without TLS, that break when the peer is gone.
 //!
-//! What lies between may forget a connection without a word, and then nothing ever comes on it. The subscription to events, a
-//! followed log and an attached command are silent for days, so the kernel asks the other end for a sign of life.
+//! A middlebox may drop a connection silently, and then nothing ever arrives on it. The event subscription, a followed log and
+//! an attached command can be silent for days, so the kernel probes the peer with keepalives.
 
 use std::{io, path::Path, sync::Arc, time::Duration};
 
@@ -17,16 +17,16 @@ use super::{endpoint::Tls, transport::Connector};
 
 /// How long a connection is silent before it is probed, and how long the answer to each probe may take.
 const PROBE: Duration = Duration::from_secs(15);
-/// How many probes without an answer break it.
+/// How many unanswered probes break it.
 const PROBES: u32 = 3;
 
-/// What connects to a host and port, with TLS or without.
+/// The connector to a host and port, with or without TLS.
 pub(super) fn connector(tls: Option<&Tls>) -> Result<Connector, Error> {
     let mut tcp = HttpConnector::new();
     tcp.set_keepalive(Some(PROBE));
     tcp.set_keepalive_interval(Some(PROBE));
     tcp.set_keepalive_retries(Some(PROBES));
-    // What was sent and is not acknowledged is not probed.
+    // Sent data that is not acknowledged is not probed.
     tcp.set_tcp_user_timeout(Some(PROBE * (PROBES + 1)));
     match tls {
         None => Ok(Connector::Tcp(tcp)),
@@ -37,12 +37,12 @@ pub(super) fn connector(tls: Option<&Tls>) -> Result<Connector, Error> {
     }
 }
 
-/// The authorities are the system's and the one that is named. The files are read for each client, which is one for as long
-/// as the engine answers.
+/// Trusts the system's authorities and the configured one. The files are read for each client; there is one client as long as
+/// the engine answers.
 fn config(Tls { cert, key, ca }: &Tls) -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     for authority in rustls_native_certs::load_native_certs().certs {
-        // One that cannot be used is no reason to do without the others.
+        // An unusable authority does not invalidate the others.
         let _unusable = roots.add(authority);
     }
     if !ca.as_os_str().is_empty() {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::{Endpoint, Engine};
 
-    /// The kernel's timer for a connection of this host: `02` is that which probes a silent one.
+    /// The kernel's timer for a connection of this host: `02` is the keepalive timer.
     fn timer(local: u16, remote: u16) -> Option<String> {
         let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
         connections.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! Every verb against an engine that notes what it is asked, and one that answers without an end.
+//! Every verb against an engine that records its requests, and one whose answers never end.
 
 mod endless;
 mod names;
@@ -20,14 +20,14 @@ use background::Background;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An engine's socket in a directory.
+/// Listens on an engine's socket in a directory.
 fn listen(directory: &Path) -> (UnixListener, Engine) {
     let socket = directory.join("docker.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     (listener, Engine::new(Endpoint { address: format!("unix://{}", socket.display()), tls: None }))
 }
 
-/// A request's head, all of it.
+/// Reads the head of a request.
 async fn head(stream: &mut UnixStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -44,14 +44,14 @@ fn whole(status: &str, body: &str) -> String {
 
 const VERSION: &str = r#"{"Version":"20.10","ApiVersion":"1.41"}"#;
 
-/// The next connection whose request's head was read; `None` when the listener fails.
+/// The next connection whose request head was read; `None` if the listener fails.
 async fn asked(listener: &UnixListener) -> Option<UnixStream> {
     let (mut stream, _) = listener.accept().await.ok()?;
     head(&mut stream).await;
     Some(stream)
 }
 
-/// Says its version to the next request.
+/// Answers the next request with the version.
 async fn say_version(listener: &UnixListener) {
     let mut stream = asked(listener).await.unwrap();
     stream.write_all(whole("200 OK", VERSION).as_bytes()).await.unwrap();

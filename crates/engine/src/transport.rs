@@ -1,5 +1,5 @@
-//! What carries every request to the engine, whichever part of the client library makes it: to the path of its route alone,
-//! on a connection of its own, of which no more is read than the route's answer may have.
+//! Carries every request to the engine, whichever part of the client library makes it. A request is sent only to the path of
+//! its route, on a connection of its own, from which no more is read than the route's response may have.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ use super::{
 pub(super) enum Connector {
     /// A socket of this host.
     Unix(PathBuf),
-    /// Plain.
+    /// Plain TCP.
     Tcp(HttpConnector),
     /// With TLS.
     Tls(HttpsConnector<HttpConnector>),
@@ -47,7 +47,7 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 impl Connector {
-    /// Sends a request and returns the answer's head, whose body is bounded.
+    /// Sends a request and returns the response head, whose body is bounded.
     pub(super) async fn send(self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
         let uri = std::mem::take(request.uri_mut());
         let Some(Permit { path, answer }) = request.extensions_mut().remove::<Permit>() else {
@@ -63,7 +63,7 @@ impl Connector {
         let left = Arc::new(AtomicU64::new(answer.most()));
         let bounded = Bounded { socket: self.connect(uri).await?, left: left.clone(), most: answer.most() };
         let (mut sender, connection) = http1::handshake(TokioIo::new(bounded)).await?;
-        // It ends with the answer's body, or when that is dropped.
+        // The connection ends with the response body, or when that is dropped.
         TokioExecutor::new().execute(async move {
             let _reported_by_the_answer = connection.with_upgrades().await;
         });
@@ -96,7 +96,7 @@ impl Connector {
     }
 }
 
-/// A request's path without the API's version.
+/// A request's path without the API version.
 fn without_version(path: &str) -> &str {
     let rest = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
     match rest {
@@ -107,10 +107,10 @@ fn without_version(path: &str) -> &str {
     }
 }
 
-/// A connection on which only so much may come.
+/// A connection that delivers a bounded number of bytes.
 struct Bounded {
     socket: Box<dyn Socket>,
-    /// How much may still come.
+    /// How much may still arrive.
     left: Arc<AtomicU64>,
     most: u64,
 }

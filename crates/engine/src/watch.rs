@@ -1,14 +1,14 @@
-//! The watch of an engine's containers: one subscription to the engine's events, with any number of subscribers a container.
+//! The watch of an engine's containers: one subscription to the engine's events, with any number of subscribers per container.
 //!
 //! ```text
 //! away -> subscribed -> away -> ...
 //! ```
 //!
-//! It never reports that a container has ended, only that it may have: the subscriber asks the engine. Whenever the
-//! subscription starts again, every container may have ended meanwhile.
+//! It never reports that a container has exited, only that it may have: the subscriber asks the engine. Whenever the
+//! subscription restarts, every container may have exited meanwhile.
 //!
-//! A silent subscription may be a dead one: what lies between this host and the engine's may have forgotten it. So a remote
-//! engine is also asked now and then what runs, and a subscription that has missed an end is dropped.
+//! A silent subscription may be dead: something between this host and the engine may have dropped it. So a remote engine is
+//! also asked periodically for its running containers, and a subscription that has missed an exit is dropped.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,7 +27,7 @@ use background::{Background, Backoff};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often a remote engine is asked what runs.
+/// How often a remote engine is asked for its running containers.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// The watch of one engine's containers.
@@ -37,7 +37,7 @@ pub struct ContainerWatch {
     subscription: OnceLock<Background>,
 }
 
-/// By container. Each subscriber of one is notified: a second one takes nothing from the first.
+/// By container. Every subscriber is notified: a second one takes nothing from the first.
 type Subscribers = Mutex<HashMap<String, Vec<Weak<Subscriber>>>>;
 
 #[derive(Default)]
@@ -53,24 +53,24 @@ pub struct WatchHandle {
     subscribers: Arc<Subscribers>,
 }
 
-/// What a subscriber has not looked at yet.
+/// Notifications that a subscriber has not read yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// It may have ended.
+    /// It may have exited.
     pub may_have_ended: bool,
-    /// When the kernel last killed a process of it for its memory; then it may have ended as well.
+    /// When the OOM killer last killed one of its processes; then it may have exited as well.
     pub out_of_memory: Option<SystemTime>,
     /// It was disconnected from a network.
     pub disconnected: bool,
 }
 
 impl ContainerWatch {
-    /// Subscribes to the engine's events with the first container that is watched, and again whenever that ends.
+    /// Subscribes to the engine's events when the first container is watched, and again whenever the subscription ends.
     pub fn new(engine: Engine) -> Self {
         Self { engine, subscribers: Arc::default(), subscription: OnceLock::new() }
     }
 
-    /// Subscribes to a container, by full id. What happens before this call is not reported.
+    /// Subscribes to a container, by full id. Earlier events are not reported.
     pub fn watch(&self, container: &str) -> WatchHandle {
         let subscriber = Arc::<Subscriber>::default();
         lock(&self.subscribers).entry(container.to_owned()).or_default().push(Arc::downgrade(&subscriber));
@@ -83,13 +83,13 @@ impl ContainerWatch {
 }
 
 impl WatchHandle {
-    /// Waits until something has happened. What happens while nobody waits is kept for the next call.
+    /// Waits for a notification. Those that arrive while nobody waits are returned by the next call.
     pub async fn notified(&self) -> Pending {
         self.subscriber.woken.notified().await;
         std::mem::take(&mut *lock(&self.subscriber.pending))
     }
 
-    /// Notifies this subscriber of an end that may have happened.
+    /// Notifies this subscriber of a possible exit.
     pub fn wake(&self) {
         self.subscriber.notify(|pending| pending.may_have_ended = true);
     }
@@ -132,7 +132,7 @@ async fn subscribe(engine: Engine, subscribers: Arc<Subscribers>) {
 
 async fn listen(engine: &Engine, subscribers: &Subscribers, backoff: &mut Backoff) -> Result<(), EngineError> {
     engine.answers().await?;
-    // The engine repeats its latest events from here on, so none falls between this moment and the subscription.
+    // The engine replays its latest events from here on, so none is missed before the subscription.
     let since = SystemTime::now();
     backoff.reset();
     wake_all(subscribers);
@@ -158,7 +158,7 @@ async fn listen(engine: &Engine, subscribers: &Subscribers, backoff: &mut Backof
         };
         let event = match event.transpose()? {
             Some(EngineEvent::Container(event)) => event,
-            // It may be the end of any.
+            // It may be the exit of any container.
             Some(EngineEvent::Unread) => {
                 wake_all(subscribers);
                 continue;

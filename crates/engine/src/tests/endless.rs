@@ -1,26 +1,26 @@
-//! An engine's answer without an end costs no more than its kind may be long.
+//! An endless response of the engine costs no more than the bound of its kind.
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use request::{ContainerCreateBody, EndpointSettings};
 
 use super::*;
 
-/// How an answer has no end.
+/// What is endless in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Endless {
-    /// Heads that are none yet.
+    /// Informational heads.
     Informational,
     /// Headers.
     Headers,
     /// One header.
     Header,
-    /// A text in JSON that does not end.
+    /// A JSON string that does not end.
     Text,
-    /// The same, in small chunks.
+    /// A JSON string in small chunks.
     Chunks,
     /// An error's text.
     Error,
-    /// Spaces.
+    /// Whitespace.
     Blanks,
 }
 
@@ -74,7 +74,7 @@ fn verbs() -> Vec<(&'static str, Call)> {
     .to_vec()
 }
 
-/// Those whose bodies are not read, so that only an error's is.
+/// The calls whose bodies are not read, except for an error's.
 fn heads() -> Vec<(&'static str, Call)> {
     verbs! {
         "start" => |engine| engine.start_container("c").await;
@@ -91,7 +91,7 @@ fn heads() -> Vec<(&'static str, Call)> {
     .to_vec()
 }
 
-/// What a call says to an answer without an end, and how many bytes of that the engine got rid of.
+/// The result of a call against an endless response, and how many bytes of it the engine could send.
 async fn outcome(endless: Endless, call: Call) -> (Result<(), EngineError>, usize) {
     let directory = tempfile::tempdir().unwrap();
     let (listener, engine) = listen(directory.path());
@@ -114,14 +114,14 @@ async fn outcome(endless: Endless, call: Call) -> (Result<(), EngineError>, usiz
     (outcome, sent)
 }
 
-/// More than any answer that is held may be long, with what is under way.
+/// More than any response that is buffered may be long, including data in flight.
 const MOST: usize = 24 << 20;
 
 #[tokio::test]
 async fn answers_without_an_end_are_cut_whatever_was_asked() {
     for (name, call) in verbs() {
         for endless in [Endless::Text, Endless::Chunks, Endless::Error, Endless::Headers] {
-            // They are put together by the client library, which takes its time. One is enough.
+            // The client library assembles the chunks, which is slow. One call is enough.
             if endless == Endless::Chunks && matches!(name, "inspect exec" | "network" | "info" | "version") {
                 continue;
             }
@@ -155,7 +155,7 @@ async fn blanks_without_an_end_are_cut_too() {
     assert!(sent < MOST, "{sent}");
 }
 
-/// An answer to the second request: a head, pieces, an end.
+/// Answers the second request with a head, pieces and an end.
 async fn answering(listener: UnixListener, pieces: Vec<String>) {
     say_version(&listener).await;
     while let Some(mut stream) = asked(&listener).await {
@@ -227,7 +227,7 @@ async fn a_list_whose_end_is_away_holds_no_thread() {
         let mut stream = listener.accept().await.unwrap().0;
         head(&mut stream).await.unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n[").await.unwrap();
-        // It is closed once nobody waits for it.
+        // The connection is closed once nobody waits for it.
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.unwrap();
     };

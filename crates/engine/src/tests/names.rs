@@ -1,4 +1,4 @@
-//! Whatever a name is, the request is sent to the verb's own path or nowhere.
+//! Whatever a name contains, the request is sent to the verb's own path or not at all.
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use request::{ContainerCreateBody, EndpointSettings};
@@ -12,11 +12,11 @@ enum Part {
     Segment(&'static str, &'static str),
     /// An image's reference between two texts.
     Reference(&'static str, &'static str),
-    /// A value of the query, behind this path.
+    /// A query value after this path.
     Query(&'static str),
-    /// A text in a list in JSON, in the query.
+    /// A text of a JSON list in the query.
     Filter(&'static str),
-    /// Nothing: it is in the body, or for messages.
+    /// Nothing: the text is in the body, or only in messages.
     Nothing(&'static str),
 }
 
@@ -125,7 +125,7 @@ fn decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned()
 }
 
-/// Fails where a request is not the verb's own.
+/// Fails if a request is not the verb's own.
 fn check(part: Part, text: &str, line: &str) {
     let context = format!("{part:?} of {:?}: {line:?}", text.chars().take(50).collect::<String>());
     let [_, address, "HTTP/1.1"] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{context}") };
@@ -198,7 +198,7 @@ async fn whatever_a_name_is_the_request_is_sent_to_the_verbs_own_path_or_nowhere
             sent += asked.len();
             refused += usize::from(asked.is_empty());
         }
-        // An honest one arrives.
+        // A valid name arrives.
         let name = "my_name-1.2";
         call(engine.clone(), name.to_owned()).await;
         let asked = std::mem::take(&mut *asked.lock().unwrap());

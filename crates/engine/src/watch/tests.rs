@@ -6,10 +6,10 @@ use tokio::{
 use super::*;
 use crate::Endpoint;
 
-/// The beginning of the answer to a subscription.
+/// The start of the answer to a subscription.
 const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// The next request, by its path without the API's version.
+/// The next request, by its path without the API version.
 async fn request(listener: &TcpListener) -> (TcpStream, String) {
     let mut stream = listener.accept().await.unwrap().0;
     let mut head = Vec::new();
@@ -27,7 +27,7 @@ async fn answer(mut stream: TcpStream, body: &str) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-/// Answers until the subscription is asked for, which is returned open.
+/// Answers requests until the subscription arrives, and returns it open.
 async fn subscribed(listener: &TcpListener) -> TcpStream {
     loop {
         let (mut stream, path) = request(listener).await;
@@ -43,7 +43,7 @@ async fn subscribed(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Lets the time come at which the engine is asked what runs, and answers.
+/// Advances the time until the engine is asked for its running containers, and answers.
 async fn look(listener: &TcpListener, running: &str) {
     tokio::time::pause();
     tokio::time::advance(LOOK).await;
@@ -84,7 +84,7 @@ async fn a_subscription_that_reported_an_end_is_kept() {
     events.write_all(format!("{:x}\r\n{died}\n\r\n", died.len() + 1).as_bytes()).await.unwrap();
     let notified = handle.notified().await;
     look(&listener, "[]").await;
-    // Were it replaced, this would not be the next thing that is asked for.
+    // If the subscription were replaced, that would be the next request.
     look(&listener, "[]").await;
 
     assert!(notified.may_have_ended);
