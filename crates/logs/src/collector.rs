@@ -1,4 +1,4 @@
-//! What all tasks' log collection shares, and where each begins.
+//! What the log collection of all tasks shares, and where each begins.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -20,8 +20,8 @@ use super::{
     wakeup::Wakeups,
 };
 
-/// The process's one log collector: a thread that opens log files as they are rotated in, a task that wakes followers, and
-/// the way to the node's log holder.
+/// The process's only log collector: a thread that opens log files as they are rotated in, a task that wakes followers, and the
+/// connection to the node's log holder.
 pub struct Collector {
     opener: Opener,
     wakeups: Arc<Wakeups>,
@@ -31,20 +31,20 @@ pub struct Collector {
     _holder: HolderWork,
 }
 
-/// Whether a container is new or was another's.
+/// Whether a container is new, or who collected its log before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartFrom {
-    /// It is new: created, and not started.
+    /// It is new: created, but not started.
     New,
     /// Another process of this driver collected its log, and left its position.
     Adopted,
-    /// Another program collected its log, kept no position, and has ended. This much arrived of it.
+    /// Another program collected its log, recorded no position, and has ended. This much of the log arrived.
     HandedOver(Arrived),
 }
 
 impl Collector {
-    /// Starts the thread. To be called inside the runtime, once a process. The log holder is found, or started, in the
-    /// directory where the driver keeps its state, with the first task.
+    /// Starts the thread. Must be called inside the runtime, once per process. With the first task, the log holder is found or
+    /// started in the driver's state directory.
     pub fn start(state_dir: &Path) -> io::Result<Self> {
         raise_descriptor_limit();
         let (holder, work) = Holder::start(state_dir);
@@ -52,7 +52,7 @@ impl Collector {
         Ok(Self { opener, wakeups, bound: Bound::default(), holder, records: Records::new(state_dir), _holder: work })
     }
 
-    /// With another bound on what is held for a reader that stays away.
+    /// Sets another bound on what is held for an absent reader.
     #[must_use]
     pub fn with_bound(mut self, bound: Bound) -> Self {
         self.bound = bound;
@@ -64,15 +64,15 @@ impl Collector {
         Ends::open(sink, container_id, Held::Not, &self.holder).await
     }
 
-    /// Opens the pipes of a container that another process collected from. To be called before any other that writes to them
-    /// is ended.
+    /// Opens the pipes of a container that another process collected from. Must be called before any other process that writes
+    /// to them is ended.
     pub async fn open(&self, sink: &LogSink, container_id: &str) -> io::Result<Ends> {
         Ends::open(sink, container_id, Held::Maybe, &self.holder).await
     }
 
-    /// Collects a container's log from the engine's files, which are in `directory` (`<DockerRootDir>/containers/<id>`: it is
-    /// there from the creation on). With a new container to be called before its start: a fast writer rotates its first file
-    /// away within 35 ms. Where the files can't be read here, [`follow_engine`](Self::follow_engine) is what is left.
+    /// Collects a container's log from the engine's files in `directory` (`<DockerRootDir>/containers/<id>`, which exists once
+    /// the container is created). For a new container, it must be called before the start: a fast writer rotates its first file
+    /// away within 35 ms. If the files cannot be read here, use [`follow_engine`](Self::follow_engine).
     pub async fn follow(
         &self,
         directory: &Path,
@@ -108,15 +108,15 @@ impl Collector {
             }
         };
         let mut delivery = opened.deliver_from(position);
-        // A successor must find that this process began, even if it never wrote.
+        // A successor must see that this process began, even if it never wrote.
         delivery.settle()?;
         let wakeups = Arc::clone(&self.wakeups);
         let follower = |control| Follower { files, wakeups, delivery, _watch: watch, resumed }.run(control);
         Ok(LogTask::spawn(report, self.released(container_id), follower))
     }
 
-    /// Collects a container's log from the streams that `open` opens; it is given the time (nanoseconds since 1970) from
-    /// which frames are wanted, `None` for all. Frames with that very time may come again.
+    /// Collects a container's log from the streams that `open` opens. `open` receives the time (nanoseconds since 1970) from
+    /// which frames are wanted, or `None` for all. Frames of exactly that time may be repeated.
     pub fn follow_engine(
         &self,
         since: Since,
@@ -130,13 +130,13 @@ impl Collector {
         Ok(LogTask::spawn(report, self.released(container_id), follower))
     }
 
-    /// Lets go of a container's pipes and forgets where its log stood: nothing more will come.
+    /// Releases a container's pipes and forgets its log position: nothing more will come.
     pub async fn release(&self, container_id: &str) {
         self.holder.release(container_id).await;
         self.records.remove(container_id);
     }
 
-    /// Where the positions are kept.
+    /// Where the positions are stored.
     pub fn records(&self) -> &Records {
         &self.records
     }
@@ -147,12 +147,12 @@ impl Collector {
     }
 }
 
-/// The earlier position, if its file is still there; the files from that one on are queued, else all. `arrived` is what the
-/// reader's own files say, where the pipe does not show how much was read.
+/// The earlier position, if its file still exists. The files from that one on are queued, or else all of them. `arrived` is the
+/// content of the reader's own files, used if the pipe does not show how much was read.
 fn resume_at(earlier: &Position, arrived: Option<&Arrived>, files: &LogFiles, report: &Report) -> Option<Position> {
     let there = files.take_over();
     let file_of = |place: &Place| there.iter().position(|file| is_at(place, file));
-    // Nothing was read yet: the first file there is has it all.
+    // Nothing was read yet: the oldest existing file has it all.
     let untouched = matches!(earlier.place.source, Source::File { inode: 0, .. });
     let mut resumed = file_of(&earlier.place).map(|file| (file, earlier.clone()));
     if resumed.is_none() && !untouched {
@@ -173,7 +173,7 @@ fn resume_at(earlier: &Position, arrived: Option<&Arrived>, files: &LogFiles, re
     resumed.map(|(_, position)| position)
 }
 
-/// The place behind what arrived, if it is in these files.
+/// The position after the arrived output, if it is in these files.
 fn begin_where_it_ends(start: &Position, files: &LogFiles, arrived: &Arrived) -> Option<Position> {
     let there = files.take_over();
     let found = searched(handover::place_of(arrived, &there));
@@ -188,7 +188,7 @@ fn searched(found: io::Result<Option<(usize, Place)>>) -> Option<(usize, Place)>
     })
 }
 
-/// The end of the newest file, for want of a position.
+/// The end of the newest file, for lack of a position.
 fn begin_at_end(mut start: Position, files: &LogFiles, report: &Report) -> (Position, bool) {
     report(LogReport::PositionUnknown);
     let there = files.take_over();
@@ -202,8 +202,8 @@ fn begin_at_end(mut start: Position, files: &LogFiles, report: &Report) -> (Posi
     (start, resumed)
 }
 
-/// Each task holds a few descriptors and, while its reader is away, its unread files: the soft limit of 1024 that most
-/// processes start with is for programs that use `select`.
+/// Each task holds a few descriptors and, while its reader is away, its unread files. The usual soft limit of 1024 exists for
+/// programs that use `select`.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

@@ -1,4 +1,4 @@
-//! Writes what was read to the host's pipes, and notes how far it got.
+//! Writes to the host's pipes, and records its progress.
 
 use std::{io, time::Duration};
 
@@ -15,7 +15,7 @@ use super::{
     trail::Trail,
 };
 
-/// The two outlets of a task, and the position of what went through them.
+/// The two outlets of a task, and the position of what was written to them.
 pub(super) struct Delivery {
     outlets: [Outlet; 2],
     file: PositionFile,
@@ -24,7 +24,7 @@ pub(super) struct Delivery {
     reader: Reader,
     /// Whether marks work on each outlet; known after the first write.
     marks: [Marks; 2],
-    /// Whether the file says what `position` says.
+    /// Whether the file matches `position`.
     stored: bool,
 }
 
@@ -35,25 +35,25 @@ enum Marks {
     Refused,
 }
 
-/// The open ends of a container's pipes, held by the log holder too while this or another driver is to write to them: their
-/// reader finds no end of file, whatever else had them open.
+/// The open ends of a container's pipes. The log holder holds them, too, while this or another driver is to write to them. So
+/// their reader sees no end of file, whatever else had them open.
 pub struct Ends {
     pub(super) container: String,
     outlets: [Outlet; 2],
-    /// Whether what an earlier process wrote and nobody read is still there.
+    /// Whether the unread output of an earlier process is still there.
     pub(super) has_unread: bool,
 }
 
-/// Whether the pipes may be held already, for an earlier process.
+/// Whether the pipes may already be held, for an earlier process.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Held {
     Maybe,
-    /// The container is new.
+    /// No: the container is new.
     Not,
 }
 
 impl Ends {
-    /// Opens them where the host made them, whatever was put in their place.
+    /// Opens the pipes that the host created, whatever was put in their place.
     pub(super) async fn open(sink: &LogSink, container: &str, held: Held, holder: &Holder) -> io::Result<Self> {
         let mut has_unread = true;
         let mut outlets = Vec::new();
@@ -78,7 +78,7 @@ impl Ends {
         Ok(Self { container: container.to_owned(), outlets, has_unread })
     }
 
-    /// With the record of the position. Where none can be kept, collected the whole log all the same.
+    /// Adds the record of the position. If none can be stored, the whole log is still collected.
     pub(super) fn at(self, records: &Records, report: &Report) -> Opened {
         let opened = records.open(&self.container).map(|file| PositionFile::new(Some(file)));
         let loaded = opened.and_then(|file| Ok((file.load(&self.container, &self.outlets)?, file)));
@@ -120,17 +120,17 @@ impl Delivery {
         self.position.place = place;
     }
 
-    /// Whether something lay in the pipes when the position was last noted.
+    /// Whether the pipes had content when the position was last recorded.
     pub(super) fn has_unread(&self) -> bool {
         self.position.read.is_some()
     }
 
-    /// Waits until the reader has read some of what lies in the pipes. Where it does not for long, that is reported.
+    /// Waits until the reader has read some of what is in the pipes. A long stall is reported.
     pub(super) async fn reader_moves(&mut self, control: &Control) -> io::Result<()> {
         self.reader.moves(&self.outlets, self.trail.written(), control).await
     }
 
-    /// Writes all of both streams' bytes, each as its reader makes room. Stopped at any point, nothing is lost or repeated.
+    /// Writes all bytes of both streams, as their readers make room. If cancelled at any point, nothing is lost or repeated.
     pub(super) async fn deliver(&mut self, bytes: [&[u8]; 2], control: &Control) -> io::Result<()> {
         let mut rest = bytes;
         while rest.iter().any(|rest| !rest.is_empty()) {
@@ -158,7 +158,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Notes the position, so that it stands without a look at the pipes.
+    /// Records the position in a form that is valid without a check of the pipes.
     pub(super) fn settle(&mut self) -> io::Result<()> {
         let read = self.read()?;
         if !self.stored || read != self.position.read {
@@ -169,7 +169,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Up to where the reader has come, where that is not where everything was written.
+    /// How far the reader has come, if that is not where everything was written.
     fn read(&mut self) -> io::Result<Option<Unread>> {
         let read = self.trail.read_out(unread(&self.outlets)?);
         Ok((read.unread != [0, 0]).then_some(read))
@@ -180,7 +180,7 @@ impl Delivery {
         self.file.store(&self.position)
     }
 
-    /// One piece; `None` when the reader has to make room first.
+    /// Writes one piece; `None` if the reader has to make room first.
     fn write(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<Option<usize>> {
         let index = stream.index();
         let piece = self.outlets[index].piece(bytes.len());
@@ -188,7 +188,7 @@ impl Delivery {
         let written = self.outlets[index].write(&bytes[..piece])?;
         self.stored = false;
         let Some(written) = written else {
-            // The mark must not be replaced while the note still stands.
+            // The mark must not be replaced while the note is still in effect.
             if announced.is_some() {
                 self.settle()?;
             }
@@ -232,28 +232,28 @@ impl Delivery {
     }
 }
 
-/// How long nothing is read before the task's owner is to know.
+/// How long nothing is read before that is reported to the task's owner.
 const STALLED: Duration = Duration::from_secs(10);
-/// The first and the longest pause between two looks at what lies in the pipes.
+/// The first and the longest pause between two checks of the pipes' content.
 const LOOK: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// What is seen of the reader of the two pipes.
+/// What is known of the reader of the two pipes.
 #[derive(Default)]
 struct Reader {
     pipes: [Option<ReaderSeen>; 2],
 }
 
-/// A pipe in which something lies.
+/// A pipe that is not empty.
 #[derive(Clone, Copy)]
 struct ReaderSeen {
-    /// How much was read of it in all.
+    /// How much of it was read in total.
     read: i64,
     since: Instant,
     reported: bool,
 }
 
 impl Reader {
-    /// Waits until something was read, of as much as was `written` so far.
+    /// Waits until something was read, out of the `written` bytes.
     async fn moves(&mut self, outlets: &[Outlet; 2], written: [i64; 2], control: &Control) -> io::Result<()> {
         let mut backoff = Backoff::new(LOOK.0, LOOK.1);
         loop {

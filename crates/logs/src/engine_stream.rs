@@ -1,4 +1,4 @@
-//! The engine's log API, for logs that are in no file that can be read here: another logging driver, a remote engine.
+//! Collects logs from the engine's log API if no log file can be read here: another logging driver, or a remote engine.
 
 use std::{
     io,
@@ -17,17 +17,17 @@ use super::{
     task::Control,
 };
 
-/// The wait before a second attempt, and the longest one.
+/// The pause before the second attempt, and the longest pause.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
-/// A piece of a log as the engine tells it.
+/// A piece of a log, as the engine sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// Which stream it was written to.
+    /// The stream it was written to.
     pub stream: Stream,
     /// When, in nanoseconds since 1970.
     pub at: u64,
-    /// The bytes, without the time that the engine puts in front of them.
+    /// The bytes, without the engine's leading timestamp.
     pub bytes: Bytes,
 }
 
@@ -37,7 +37,7 @@ pub enum FrameError {
     /// The connection broke: another attempt may succeed.
     #[error("{0}")]
     Interrupted(String),
-    /// The container's logging driver can't be read.
+    /// The container's logging driver does not support reading.
     #[error("{0}")]
     Unreadable(String),
 }
@@ -48,15 +48,15 @@ pub type FrameStream = BoxStream<'static, Result<Frame, FrameError>>;
 /// Where collection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// Where an earlier process of this driver left off, else with the first line: the container is new.
+    /// At the position of an earlier process of this driver, or else with the first line: the container is new.
     Beginning,
-    /// Where an earlier process of this driver left off, else with what is written from now on.
+    /// At the position of an earlier process of this driver, or else with what is written from now on.
     Position,
-    /// With what is written from now on: another program collected, and nobody knows how far it came.
+    /// With what is written from now on: another program collected the log, to an unknown position.
     Now,
 }
 
-/// What collects a container's log from the streams that `open` opens.
+/// Collects a container's log from the streams that `open` opens.
 pub(super) fn follow<Open>(
     container_id: &str,
     since: Since,
@@ -69,7 +69,7 @@ where
 {
     let is_usable = |earlier: &Position| earlier.place.source == Source::Engine && since != Since::Now;
     let earlier = opened.earlier.take().filter(is_usable).map(|earlier| match &earlier.read {
-        // What was in the pipe is gone with it, or was read: nobody knows.
+        // The pipe's content was read or lost with it: nobody knows.
         Some(read) if !opened.has_unread => {
             report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
             Position { place: read.place.clone(), read: None, ..earlier }
@@ -86,7 +86,7 @@ where
         start
     });
     let mut delivery = opened.deliver_from(position);
-    // A successor must find that this process began, even if it never wrote.
+    // A successor must see that this process began, even if it never wrote.
     delivery.settle()?;
     Ok(|control| run(delivery, open, control).boxed())
 }
@@ -94,7 +94,7 @@ where
 async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, control: Control) {
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let complete = loop {
-        // Asked before the stream is read: one that was opened after the exit and came to its end has told everything.
+        // Checked before the stream is read: a stream that was opened after the exit and has ended is complete.
         let after_exit = control.has_exited();
         let before = delivery.place().clone();
         let outcome = follow_once(&mut delivery, &open, &control).await;
@@ -133,14 +133,14 @@ enum Broken {
     Sink(io::Error),
 }
 
-/// One stream, to its end.
+/// Delivers one stream, to its end.
 async fn follow_once(
     delivery: &mut Delivery,
     open: &(impl Fn(Option<u64>) -> FrameStream + Send + Sync),
     control: &Control,
 ) -> Result<(), Broken> {
     let since = delivery.place().offset;
-    // Behind a place that the reader had left in an earlier frame.
+    // After the position at which the reader had stopped, in an earlier frame.
     let mut repeated = delivery.place().delivered;
     let mut is_first = true;
     let mut frames = open((since > 0).then_some(since));
@@ -159,7 +159,7 @@ async fn follow_once(
             continue;
         }
         if std::mem::take(&mut is_first) && frame.at > since {
-            // The frame in which the place was is gone.
+            // The frame of the position no longer exists.
             repeated = [0, 0];
         }
         if frame.at > delivery.place().offset {
@@ -172,7 +172,7 @@ async fn follow_once(
         both[stream] = bytes;
         delivery.deliver(both, control).await.map_err(Broken::Sink)?;
         if frame.at < delivery.place().offset {
-            // The two streams' times may cross by microseconds. Such a frame does not come again.
+            // The two streams' times may overlap by microseconds. Such a frame is not repeated.
             let mut place = delivery.place().clone();
             place.delivered[stream] -= bytes.len() as u64;
             delivery.move_to(place);

@@ -1,4 +1,4 @@
-//! Reads one container's log files to their ends, one after the other, at the pace of the task's reader.
+//! Reads one container's log files to their ends, in order, at the pace of the task's reader.
 
 use std::{io, os::unix::fs::FileExt as _, sync::Arc};
 
@@ -13,28 +13,28 @@ use super::{
     wakeup::Wakeups,
 };
 
-/// What is read at once, as a rule.
+/// The usual read size.
 const PIECE: usize = 64 * 1024;
-/// The longest line that is waited for; the engine splits lines so that one object is no longer than some 100 KiB.
+/// The longest line that is waited for; the engine splits lines so that an object has at most some 100 KiB.
 pub(super) const LONGEST: usize = 1024 * 1024;
 
-/// One container's reader.
+/// The reader of one container's files.
 pub(super) struct Follower {
     pub(super) files: Arc<LogFiles>,
     pub(super) wakeups: Arc<Wakeups>,
     pub(super) delivery: Delivery,
     /// Files are opened as long as this is held.
     pub(super) _watch: Watch,
-    /// The first file is not read from its start but from the position.
+    /// The first file is read from the position rather than from its start.
     pub(super) resumed: bool,
 }
 
 struct Reading {
     file: Arc<HeldFile>,
-    /// Up to where the file was looked at.
+    /// How far the file was checked.
     seen: u64,
     piece: usize,
-    /// Whether all that was there had been read: the file may have been emptied since.
+    /// Whether everything had been read: the file may have been truncated since.
     waited: bool,
 }
 
@@ -61,7 +61,7 @@ impl Follower {
         let mut looked_after_exit = false;
         loop {
             self.report_losses(control);
-            // Asked before the file is read: a file with a successor, or of a container that has exited, has an end.
+            // Checked before the file is read: a file ends if it has a successor or its container has exited.
             let has_next = self.files.has_next();
             if let Some(reading) = &mut reading {
                 let after = if has_next || looked_after_exit { After::Nothing } else { After::More };
@@ -105,7 +105,7 @@ impl Follower {
             let seen = self.delivery.place().offset;
             return Reading { file, seen, piece: PIECE, waited: true };
         }
-        // What is delivered already may go on in this file, after a place that the reader had left in an earlier one.
+        // What is already delivered may extend into this file, after a place that the reader had reached in an earlier one.
         let delivered = self.delivery.place().delivered;
         self.begin_at(file, delivered)
     }
@@ -179,7 +179,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The engine has emptied the file in place.
+    /// Restarts the file after the engine truncated it in place.
     fn start_over(&mut self, reading: &mut Reading, control: &Control) -> io::Result<Step> {
         control.report(LogReport::Truncated);
         *reading = self.begin_at(Arc::clone(&reading.file), [0, 0]);
@@ -223,7 +223,7 @@ pub(super) fn is_at(place: &Place, file: &HeldFile) -> bool {
     file.file.read_exact_at(&mut line, 0).is_ok() && hash(&line) == expected
 }
 
-/// Length and hash of the first line, which tells files apart: the time in it is exact to the nanosecond.
+/// Length and hash of the first line, which identify a file: its timestamp has nanosecond precision.
 pub(super) fn first_line(piece: &[u8]) -> Option<(u64, u64)> {
     let length = memchr::memchr(b'\n', piece)? + 1;
     Some((length as u64, hash(&piece[..length])))

@@ -1,7 +1,7 @@
-//! Where another program left off that kept no position: found by what arrived of it.
+//! Finds where another program left off that recorded no position, from the output that arrived.
 //!
-//! The driver built into Nomad forwards each log with a process of its own. What that process wrote to the pipes stands at
-//! the end of the host's log files; the place of those bytes in the engine's files is where it left off.
+//! The driver built into Nomad forwards each log with a process of its own. What that process wrote to the pipes is at the end
+//! of the host's log files. The position of those bytes in the engine's files is where it left off.
 
 use std::{
     ffi::OsString,
@@ -26,30 +26,30 @@ use super::{
 };
 use background::apart;
 
-/// How much of what arrived is looked up; a log that repeats itself word for word over more than this has many such places,
-/// of which the last is taken.
+/// How much of the arrived output is searched for. A log that repeats itself verbatim for longer has several matches, of which
+/// the last is taken.
 const TAIL: u64 = 64 * 1024;
-/// How many bytes are found by no chance.
+/// How many bytes cannot match by chance.
 const CERTAIN: usize = 32;
 /// How far back the engine's files are searched.
 const WINDOW: u64 = 16 * 1024 * 1024;
-/// For how long the host's file must not have grown: Nomad's log collector writes its buffer out every 100 ms.
+/// How long the host's file must not have grown: Nomad's log collector flushes its buffer every 100 ms.
 const QUIET: Duration = Duration::from_millis(300);
-/// How many entries the directory of the host's log files may have: a group's tasks have ten each as a rule.
+/// The maximum number of entries in the directory of the host's log files: each of a group's tasks usually has ten.
 const ENTRIES: usize = 10_000;
-/// For how long the host is given time to read what is in the pipe.
+/// How long the host may take to read what is in the pipe.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The end of what arrived in the host's log files, for each stream; `None` where there is no such file.
+/// The end of the output that arrived in the host's log files, for each stream; `None` if there is no such file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arrived([Option<Vec<u8>>; 2]);
 
 impl Arrived {
-    /// Reads it when the host has taken everything. Nobody may write to the pipes meanwhile.
+    /// Reads it once the host has read everything. Nobody may write to the pipes meanwhile.
     pub async fn at(sink: &LogSink) -> Self {
         let arrived = async |pipe: &PathBuf| {
             let (alloc_dir, pipe) = (sink.alloc_dir.clone(), pipe.clone());
-            // The last look may take as long as a file system may.
+            // The last check may take as long as a file system may.
             apart(PATIENCE + sink::PATIENCE, move || arrived_through(&alloc_dir, &pipe)).await.ok()
         };
         let (stdout, stderr) = tokio::join!(arrived(&sink.stdout), arrived(&sink.stderr));
@@ -83,7 +83,7 @@ fn arrived_through(alloc_dir: &Path, pipe: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The files that the host keeps of what comes through a pipe: `.web.stdout.fifo` goes to `web.stdout.<number>`.
+/// The host's files for the output of a pipe: `.web.stdout.fifo` is written to `web.stdout.<number>`.
 struct HostFiles {
     directory: Beneath,
     prefix: String,
@@ -140,7 +140,7 @@ fn read(file: &File, from: u64, to: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The place behind what arrived, in an engine's files (oldest first), and its file's index; `None` when it is not there.
+/// The position after the arrived output in an engine's files (oldest first), and its file's index; `None` if it is not found.
 pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result<Option<(usize, Place)>> {
     let text = Text::read(files)?;
     let mut known: Vec<(usize, usize)> = Vec::new();
@@ -152,7 +152,7 @@ pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result
     text.place(&known, files)
 }
 
-/// The same where it is known that it is not before `low` and not behind `high`.
+/// Like [`place_of`], if the position is known to be between `low` and `high`.
 pub(super) fn place_between(
     arrived: &Arrived,
     files: &[Arc<HeldFile>],
@@ -177,7 +177,7 @@ pub(super) fn place_between(
     text.place(&known, files)
 }
 
-/// How much of `text` has arrived, when what arrived last is `tail`: up to the last place of as much of its end as is there.
+/// How much of `text` has arrived, if `tail` arrived last: up to the last match of the longest part of its end that occurs.
 fn behind(text: &[u8], tail: &[u8]) -> Option<usize> {
     if tail.is_empty() || text.is_empty() {
         return Some(0);
@@ -185,7 +185,7 @@ fn behind(text: &[u8], tail: &[u8]) -> Option<usize> {
     if let Some(at) = memmem::rfind(text, tail) {
         return Some(at + tail.len());
     }
-    // What arrived before that may be an earlier container's of the same task, be rotated away, or have a gap.
+    // Output before that may be from an earlier container of the task, have been rotated away, or have a gap.
     let (mut there, mut not_there) = (0, tail.len());
     while not_there - there > 1 {
         let length = usize::midpoint(there, not_there);
@@ -199,22 +199,22 @@ fn behind(text: &[u8], tail: &[u8]) -> Option<usize> {
     if there >= CERTAIN {
         return memmem::rfind(text, end).map(|at| at + there);
     }
-    // So little is found anywhere; but a text that has just begun has no more.
+    // So few bytes match anywhere, but a text that has just begun has no more.
     (there > 0 && text.starts_with(end)).then_some(there)
 }
 
-/// What the engine's files say, and where.
+/// The content of the engine's files, with positions.
 #[derive(Default)]
 struct Text {
     bytes: [Vec<u8>; 2],
-    /// The lines, and the place behind the last one.
+    /// The lines, and the position after the last one.
     lines: Vec<Line>,
 }
 
 struct Line {
     file: usize,
     offset: u64,
-    /// How many bytes of each stream stand before it.
+    /// How many bytes of each stream precede it.
     before: [usize; 2],
 }
 
@@ -229,7 +229,7 @@ impl Text {
             let from = skipped.min(length);
             skipped -= from;
             let piece = read(&file.file, from, length)?;
-            // The line in which the window begins is not whole.
+            // The window begins in the middle of a line.
             let mut at = if from == 0 { 0 } else { memchr(b'\n', &piece).map_or(piece.len(), |end| end + 1) };
             let mut note = |at: usize, decoded: &Decoded| {
                 let before = [decoded.bytes[0].len(), decoded.bytes[1].len()];
@@ -253,8 +253,8 @@ impl Text {
         Ok(text)
     }
 
-    /// The first line of which something has not come, when this much of each stream (index, bytes) has: whoever wrote to
-    /// the pipes took the lines in their order.
+    /// The first line that has not arrived completely, given how much of each stream (index, bytes) has. The writer of the
+    /// pipes forwarded lines in order.
     fn place(&self, came: &[(usize, usize)], files: &[Arc<HeldFile>]) -> io::Result<Option<(usize, Place)>> {
         let line = came.iter().map(|(stream, came)| self.line_with(*stream, *came)).min();
         let Some(line) = line.and_then(|line| self.lines.get(line)) else { return Ok(None) };
@@ -268,7 +268,7 @@ impl Text {
         Ok(Some((line.file, Place { source, offset: line.offset, delivered })))
     }
 
-    /// How much of each stream is before a place; `None` where the place is not in these files.
+    /// How much of each stream precedes a position; `None` if the position is not in these files.
     fn bytes_before(&self, place: &Place, files: &[Arc<HeldFile>]) -> Option<[usize; 2]> {
         let is_there = |line: &&Line| line.offset == place.offset && is_at(place, &files[line.file]);
         let line = self.lines.iter().find(is_there)?;
@@ -276,7 +276,7 @@ impl Text {
         Some([0, 1].map(|stream| line.before[stream].saturating_add(delivered[stream])))
     }
 
-    /// The line that has a stream's byte of this number; the place behind all lines when none has.
+    /// The line that contains a stream's byte of this number, or the position after all lines.
     fn line_with(&self, stream: usize, byte: usize) -> usize {
         if byte >= self.bytes[stream].len() {
             return self.lines.len() - 1;
@@ -338,7 +338,7 @@ mod tests {
         assert!(files("web.stdout").is_err());
         let none = files(".other.stdout.fifo").unwrap();
         assert_eq!(none.tail().unwrap_err().kind(), io::ErrorKind::NotFound);
-        // Nomad's files are its own; what a task put in the place of one is not read.
+        // Nomad's files belong to Nomad; what a task put in place of one is not read.
         std::os::unix::fs::symlink("web.stdout.9", directory.path().join("web.stdout.11")).unwrap();
         assert!(found.tail().is_err());
     }

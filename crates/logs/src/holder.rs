@@ -1,9 +1,10 @@
-//! The node's log holder as this process reaches it: the writing ends of tasks' pipes outlive the driver there.
+//! This process's connection to the node's log holder, which keeps the writing ends of tasks' pipes open across driver
+//! restarts.
 //!
 //! ```text
 //! away -> connected -> (it dies) away -> (another is started, and given what the dead one held) connected
 //! ```
-//! Without a holder, logs are collected all the same; only a reader that is there while no driver is finds the end of file.
+//! Without a holder, logs are still collected; only a reader that is there while no driver is sees end of file.
 
 mod process;
 
@@ -26,18 +27,18 @@ use self::process::{Connection, connect};
 use super::sink::Stream;
 use background::Background;
 
-/// How long an answer may take: it takes microseconds.
+/// The response timeout; a response takes microseconds.
 const ANSWER: Duration = Duration::from_secs(2);
 /// The pause before another attempt to start a holder.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Asks that wait. A task has a handful.
+/// The maximum number of queued requests. A task has a handful.
 const WAITING: usize = 64;
 
-/// What asks the holder.
+/// The requesting side.
 #[derive(Clone, Debug)]
 pub(super) struct Holder(mpsc::Sender<Ask>);
 
-/// The holder's work in this process; dropping it leaves the holder with what it holds.
+/// The connection's background work. Dropping it leaves the holder with what it holds.
 pub(super) struct HolderWork {
     _work: Background,
 }
@@ -50,14 +51,14 @@ enum Ask {
 }
 
 impl Holder {
-    /// To be called inside the runtime. Nothing is started before there is something to hold.
+    /// Must be called inside the runtime. No holder is started before there is something to hold.
     pub(super) fn start(state_dir: &Path) -> (Self, HolderWork) {
         let (sender, asks) = mpsc::channel(WAITING);
         let work = Work { state_dir: state_dir.to_owned(), connection: None, held: HashMap::new(), not_before: None };
         (Self(sender), HolderWork { _work: Background::spawn(work.run(asks)) })
     }
 
-    /// Has a pipe's writing end held, in the place of one for the same stream of the container.
+    /// Has the holder hold a pipe's writing end, replacing one for the same stream of the container.
     pub(super) async fn hold(&self, container: &str, stream: Stream, end: File) {
         let (done, answer) = oneshot::channel();
         if self.0.send(Ask::Hold(name(container, stream), end.into(), done)).await.is_ok() {
@@ -65,15 +66,15 @@ impl Holder {
         }
     }
 
-    /// The writing end that is held for a container's stream. Whatever became of the driver, the pipe is the same and has
-    /// all that was written and not read.
+    /// The writing end held for a container's stream. Whatever happened to the driver, it is the same pipe, with all unread
+    /// data.
     pub(super) async fn take(&self, container: &str, stream: Stream) -> Option<File> {
         let (given, answer) = oneshot::channel();
         self.0.send(Ask::Take(name(container, stream), given)).await.ok()?;
         answer.await.ok().map(File::from)
     }
 
-    /// Lets go of a container's ends: its log is complete. What is in a pipe without a reader is held for a while yet.
+    /// Releases a container's ends: its log is complete. Data in a pipe without a reader is held a while longer.
     pub(super) async fn release(&self, container: &str) {
         for stream in Stream::BOTH {
             let _no_holder = self.0.send(Ask::Release(name(container, stream))).await;
@@ -90,7 +91,7 @@ struct Work {
     connection: Option<Connection>,
     /// What a new holder is given.
     held: HashMap<End, OwnedFd>,
-    /// When the next holder may be started; the last attempt failed.
+    /// The earliest time to start the next holder, after a failed attempt.
     not_before: Option<Instant>,
 }
 
@@ -124,7 +125,7 @@ impl Work {
                 if self.connection.is_some() {
                     self.hold(end).await;
                 } else {
-                    // A holder that is found or started is given all of them.
+                    // A holder that is found or started receives all of them.
                     let _without_a_holder = self.connected().await;
                 }
                 let _nobody_waits = done.send(());
@@ -141,7 +142,7 @@ impl Work {
                     let _closed_with_its_holder = self.exchange(Request::Release(end)).await;
                 }
                 if self.held.is_empty() {
-                    // The holder ends by itself when nobody has anything for it.
+                    // The holder exits by itself when nobody has anything for it.
                     self.connection = None;
                     self.not_before = None;
                 }
@@ -149,7 +150,7 @@ impl Work {
         }
     }
 
-    /// Whether there is a holder; a new one is given all that is to be held.
+    /// Whether there is a holder; a new one receives everything to be held.
     async fn connected(&mut self) -> bool {
         if self.connection.is_some() {
             return true;
@@ -183,7 +184,7 @@ impl Work {
         }
     }
 
-    /// One request and its reply; a holder that does not answer is left.
+    /// Sends one request and awaits its reply; a holder that does not answer is abandoned.
     async fn exchange(&mut self, request: Request) -> io::Result<(Reply, Option<OwnedFd>)> {
         let Some(connection) = &self.connection else { return Err(io::ErrorKind::NotConnected.into()) };
         let pipe = match request {
@@ -194,7 +195,7 @@ impl Work {
         let answered = answered.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()));
         if let Err(error) = &answered {
             self.connection = None;
-            // One that is gone is replaced at once; one that hangs is asked again later.
+            // A dead holder is replaced at once; a hung one is retried later.
             let pause = if error.kind() == io::ErrorKind::TimedOut { PAUSE } else { Duration::ZERO };
             self.not_before = Some(Instant::now() + pause);
         }

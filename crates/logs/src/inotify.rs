@@ -1,7 +1,8 @@
-//! Where the kernel reports changes to files: instances that no task can use up.
+//! Reports changes to files from the kernel: inotify instances that no task can use up.
 //!
-//! The kernel counts instances and watches by user, and a task that is root is the driver's user to it: 128 instances in a
-//! container, and no other process of root has any. So those of the driver are of a user whom nobody else is or can guess.
+//! The kernel counts instances and watches per user, and a task that runs as root is the same user as the driver. A container
+//! that opens 128 instances leaves none for root's other processes. So the driver's instances belong to a user that nobody else
+//! is or can guess.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -16,11 +17,11 @@ use rustix::{
     thread::set_thread_res_uid,
 };
 
-/// A new instance, which does not block.
+/// A new non-blocking instance.
 pub(super) fn instance() -> io::Result<OwnedFd> {
     let flags = CreateFlags::NONBLOCK | CreateFlags::CLOEXEC;
     let dumpable = dumpable_behavior();
-    // It is another user to its end, and the process's other threads stay who they are.
+    // The thread is another user until it ends; the process's other threads are unaffected.
     let of_nobody = thread::Builder::new().name("inotify".to_owned()).spawn(move || {
         let nobody = rustix::process::Uid::from_raw(nobody());
         set_thread_res_uid(nobody, nobody, nobody)?;
@@ -30,11 +31,11 @@ pub(super) fn instance() -> io::Result<OwnedFd> {
     if let Ok(dumpable) = dumpable {
         let _remains_closed = set_dumpable_behavior(dumpable);
     }
-    // Who is not root cannot be another user.
+    // Only root can become another user.
     made.ok().and_then(Result::ok).map_or_else(|| Ok(init(flags)?), Ok)
 }
 
-/// The number of a user above those that hosts and containers give out, and another one each time.
+/// A user id above those that hosts and containers assign, a different one each time.
 fn nobody() -> u32 {
     let [a, b, c, d, ..] = RandomState::new().hash_one("inotify").to_ne_bytes();
     (u32::from_ne_bytes([a, b, c, d]) | 1 << 31).min(u32::MAX - 2)
@@ -52,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// Says that the test runs among users whose instances it may use up.
+    /// Set when the test runs among users whose instances it may use up.
     const APART: &str = "LONGSHORE_TEST_APART";
 
     #[test]

@@ -1,7 +1,7 @@
-//! Reads the engine's json log files: `{"log":"...","stream":"stdout","time":"..."}`, one object a line.
+//! Parses the engine's json log files: `{"log":"...","stream":"stdout","time":"..."}`, one object per line.
 //!
-//! An engine killed while it wrote leaves half an object, and the next one appends right behind it. The characters
-//! `{"log":"` stand in no JSON string unescaped, so they tell where a whole object begins.
+//! An engine killed during a write leaves a partial object, and the next one appends right after it. The characters `{"log":"`
+//! cannot occur unescaped in a JSON string, so they mark the start of a whole object.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use super::sink::Stream;
 
 const OBJECT: &[u8] = br#"{"log":""#;
 
-/// What a piece of a log file says.
+/// The content of a piece of a log file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Decoded {
     /// The bytes of standard output and standard error.
     pub(super) bytes: [Vec<u8>; 2],
-    /// Lines that are not whole.
+    /// Incomplete lines.
     pub(super) cut: u64,
 }
 
@@ -31,13 +31,13 @@ impl Decoded {
 /// What follows the piece in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
-    /// More may: an unfinished line is left for later.
+    /// More may follow: an unfinished line is left for later.
     More,
-    /// Nothing ever: an unfinished line is as whole as it will be.
+    /// Nothing will follow: an unfinished line stays incomplete.
     Nothing,
 }
 
-/// Decodes the lines of `piece`, and says how many of its bytes they are.
+/// Decodes the lines of `piece`, and returns how many of its bytes they take.
 pub(super) fn decode(piece: &[u8], after: After, decoded: &mut Decoded) -> usize {
     let mut read = 0;
     while let Some(length) = memchr(b'\n', &piece[read..]) {
@@ -68,11 +68,11 @@ fn line(line: &[u8], decoded: &mut Decoded) {
     }
 }
 
-/// An object as the engine writes it.
+/// Decodes an object in the engine's own format.
 fn quick(object: &[u8], decoded: &mut Decoded) -> Option<()> {
     let [stdout, stderr] = &mut decoded.bytes;
     let start = stdout.len();
-    // The stream is named behind the text, and it is standard output's as a rule.
+    // The stream is named after the text, and it is usually standard output.
     let rest = text(object.strip_prefix(OBJECT)?, stdout).and_then(|rest| {
         let rest = rest.strip_prefix(br#","stream":"std"#)?;
         let whole = rest.ends_with(b"}") && memchr(b'{', rest).is_none();
@@ -92,7 +92,7 @@ fn quick(object: &[u8], decoded: &mut Decoded) -> Option<()> {
     }
 }
 
-/// The text of an object of which the end is missing, when the text itself is whole.
+/// The text of a truncated object, if the text itself is whole.
 fn rescue(object: &[u8], decoded: &mut Decoded) -> Option<()> {
     let mut bytes = Vec::new();
     let rest = text(object.strip_prefix(OBJECT)?, &mut bytes)?;
@@ -101,7 +101,7 @@ fn rescue(object: &[u8], decoded: &mut Decoded) -> Option<()> {
     Some(())
 }
 
-/// Unescapes a JSON string whose opening quote is read already; the answer begins behind its closing quote.
+/// Unescapes a JSON string after its opening quote; returns what follows its closing quote.
 fn text<'a>(mut rest: &'a [u8], to: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         let special = memchr2(b'"', b'\\', rest)?;
@@ -121,7 +121,7 @@ fn text<'a>(mut rest: &'a [u8], to: &mut Vec<u8>) -> Option<&'a [u8]> {
             b'u' => {
                 let code = u32::from_str_radix(std::str::from_utf8(rest.get(..4)?).ok()?, 16).ok()?;
                 rest = &rest[4..];
-                // Half of a surrogate pair is no char: such an object goes the slow way.
+                // Half of a surrogate pair is no char: such an object takes the slow path.
                 to.extend_from_slice(char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes());
                 continue;
             }

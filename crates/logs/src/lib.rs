@@ -1,14 +1,14 @@
-//! Log collection: what a container writes reaches the host's pipes, each byte once, also over the plugin's death.
+//! Log collection: delivers what a container writes to the host's pipes, each byte once, even if the plugin dies.
 //!
 //! ```text
 //! dockerd -> <id>-json.log (rotated) -> opener thread -> queue of held descriptors -> follower -> delivery -> pipes
 //!                                                                                               -> record
 //! ```
-//! The pipes' writing ends are held by a small process that outlives the driver (`crates/log-holder`): a reader that finds the
-//! end of file never comes back.
+//! A small process that outlives the driver (`crates/log-holder`) holds the pipes' writing ends: a reader that sees end of file
+//! never comes back.
 //!
-//! The engine's own log API is slower than the engine writes, so a fast writer outruns it and lines are lost. Here each
-//! file is opened at the moment of its rotation, and read later at leisure.
+//! The engine's log API is slower than its log files, so a fast writer would outrun it and lines would be lost. Here each file
+//! is opened when it is rotated, and read later.
 
 mod collector;
 mod delivery;

@@ -1,4 +1,4 @@
-//! What a process does for logs, started with its first task.
+//! A process's log services, started with its first task.
 
 use std::{
     io,
@@ -13,33 +13,33 @@ use super::{
 };
 use background::apart;
 
-/// How long the removal of what is left may take.
+/// How long the removal of leftovers may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a process does for logs: it collects them, and shows them to the tasks of their allocations. Each is started with the
+/// A process's log services: it collects logs, and shows them to the tasks of their allocations. Each service starts with the
 /// first task.
 #[derive(Clone, Default)]
 pub struct LogCollector {
     collector: Arc<OnceLock<Collector>>,
     views: Arc<OnceLock<Views>>,
-    /// Held while one of them is started. What could not be started is tried again by the next task.
+    /// Held while one of them starts. If a start fails, the next task retries it.
     starting: Arc<Mutex<()>>,
 }
 
 impl LogCollector {
-    /// What collects, with its records in a state directory.
+    /// The collector, with its records in a state directory.
     pub fn collector(&self, state_dir: &Path) -> io::Result<&Collector> {
         self.started(&self.collector, || Collector::start(state_dir))
     }
 
-    /// Closes the pipes of a container whose log is not collected to its end.
+    /// Closes the pipes of a container whose log is not collected to the end.
     pub async fn release(&self, container: &str) {
         if let Some(collector) = self.collector.get() {
             collector.release(container).await;
         }
     }
 
-    /// Keeps what an allocation's tasks see of its logs current.
+    /// Keeps the tasks' view of an allocation's logs up to date.
     pub async fn show(&self, alloc_dir: &Path) {
         let views = match self.started(&self.views, Views::start) {
             Ok(views) => views,
@@ -50,14 +50,14 @@ impl LogCollector {
         }
     }
 
-    /// Removes what an allocation's tasks saw of its logs.
+    /// Removes the tasks' view of an allocation's logs.
     pub async fn hide(&self, alloc_dir: &Path) {
         if let Some(views) = self.views.get() {
             views.hide(alloc_dir).await;
         }
     }
 
-    /// Removes what the tasks of allocations saw that are over: an earlier process left it in the directory of allocations.
+    /// Removes the views of finished allocations, which an earlier process left in the directory of allocations.
     pub async fn remove_left_views(&self, allocs: PathBuf) {
         let _late = apart(PATIENCE, move || {
             view::remove_left(&allocs);
@@ -66,7 +66,7 @@ impl LogCollector {
         .await;
     }
 
-    /// What is started once.
+    /// Starts a service once.
     fn started<'a, T>(&self, place: &'a OnceLock<T>, start: impl FnOnce() -> io::Result<T>) -> io::Result<&'a T> {
         let _starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
         match place.get() {

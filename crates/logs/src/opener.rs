@@ -1,9 +1,9 @@
 //! The one thread that opens rotated log files for all tasks, and does nothing else.
 //!
-//! A fast writer fills a file in less time than a busy runtime may take to get round to it, so the thread is apart from the
-//! runtime and has real-time priority where the process may have it. That priority has a budget: where files are rotated so
-//! often that it is used up, the container's that take the most of it are left to a second thread, which has the ordinary priority and is
-//! started for the first of them. All others' are opened in time as before.
+//! A fast writer may fill a file before a busy runtime reacts. So the thread is separate from the runtime and has real-time
+//! priority if the process may set it. That priority has a budget. If rotations are so frequent that it is used up, the
+//! container that uses the most is moved to a second thread of ordinary priority, started on demand. All other files are still
+//! opened in time.
 
 mod budget;
 
@@ -31,30 +31,31 @@ use thread_priority::{
 use self::budget::Budget;
 use super::{inotify, rotation::LogFiles};
 
-/// How many events are read before the directories are looked at: a writer that makes them without end keeps nobody waiting.
+/// How many events are read before the directories are scanned: a writer that produces events without end must not delay
+/// others.
 const EVENTS: usize = 4096;
 
-/// The thread, and what it watches.
+/// The thread and its watches.
 pub(super) struct Opener {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 struct Shared {
-    /// Of all files, but for those that are rotated too often.
+    /// For all files but those that are rotated too often.
     prompt: Lane,
-    /// Of these, once there are any.
+    /// For those, once there are any.
     patient: Mutex<Option<(Arc<Lane>, JoinHandle<()>)>>,
 }
 
-/// What one thread watches.
+/// The watches of one thread.
 struct Lane {
     inotify: OwnedFd,
     stop: OwnedFd,
     watched: Mutex<HashMap<i32, Arc<LogFiles>>>,
 }
 
-/// A directory under watch until this is dropped.
+/// Watches a directory until dropped.
 pub(super) struct Watch {
     shared: Arc<Shared>,
     files: Arc<LogFiles>,
@@ -68,7 +69,7 @@ impl Opener {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Watches the directory of `files`; what is in it already is not looked at.
+    /// Watches the directory of `files`. Existing files are not scanned.
     pub(super) fn watch(&self, directory: &Path, files: Arc<LogFiles>) -> io::Result<Watch> {
         self.shared.prompt.watch(directory, &files)?;
         Ok(Watch { shared: Arc::clone(&self.shared), files })
@@ -118,7 +119,7 @@ impl Shared {
         });
     }
 
-    /// Leaves the files of a container to the second thread.
+    /// Moves a container's files to the second thread.
     fn demote(&self, files: &Arc<LogFiles>) -> io::Result<()> {
         let mut patient = lock(&self.patient);
         if patient.is_none() {
@@ -137,10 +138,10 @@ impl Shared {
     }
 }
 
-/// The second thread's work. It began with the priority of the first.
+/// The second thread's work. It inherits the priority of the first.
 fn run_ordinary(lane: &Lane) {
     let ordinary = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
-    // The crate counts from 0 to 99; this is the niceness 0.
+    // The crate counts from 0 to 99; this is niceness 0.
     let priority = ThreadPriority::from_posix(thread_priority::ScheduleParams { sched_priority: 47 });
     if let Err(refused) = set_thread_priority_and_policy(thread_native_id(), priority, ordinary) {
         tracing::debug!(error = %refused, "failed to lower the priority of the thread for logs that rotate too often");
@@ -162,7 +163,7 @@ impl Lane {
     }
 
     fn watch(&self, directory: &Path, files: &Arc<LogFiles>) -> io::Result<()> {
-        // Held over the call, so that the thread finds whom the first event is for.
+        // Held over the call, so that the thread knows the owner of the first event.
         let mut watched = lock(&self.watched);
         let flags = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::ONLYDIR;
         let descriptor = add_watch(&self.inotify, directory, flags)?;
@@ -176,7 +177,7 @@ impl Lane {
         let found = watched.iter().find(|(_, known)| Arc::ptr_eq(known, files)).map(|(descriptor, _)| *descriptor);
         let Some(descriptor) = found else { return false };
         watched.remove(&descriptor);
-        // Refused when the engine has removed the directory, and the watch with it.
+        // Fails if the engine has removed the directory, and the watch with it.
         let _closed_already = remove_watch(&self.inotify, descriptor);
         true
     }
@@ -202,7 +203,7 @@ impl Lane {
         }
     }
 
-    /// The events that are there: the files that they are about, each once, with the number of new ones.
+    /// The pending events: each affected file once, with its number of create events.
     fn news(&self, buffer: &mut [MaybeUninit<u8>]) -> Vec<(Arc<LogFiles>, u64)> {
         let mut batch: Vec<(Arc<LogFiles>, u64)> = Vec::new();
         let mut reader = Reader::new(&self.inotify, buffer);

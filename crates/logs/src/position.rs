@@ -1,18 +1,18 @@
-//! Where collection stands, on disk: a killed process's successor goes on with the very next byte.
+//! Where collection stands, on disk: the successor of a killed process resumes with the very next byte.
 //!
-//! No system call both writes to a pipe and notes that it did, and a kill may come between the two. So each write is
-//! announced first, with a mark on the pipe that the write itself wipes off: the pipe's time of modification.
+//! No system call both writes to a pipe and records that it did, and a kill may come between the two. So each write is
+//! announced first, with a mark on the pipe that the write itself erases: the pipe's modification time.
 //!
 //! ```text
 //! mark the pipe (mtime = n) -> note "n: these bytes are next" -> write -> mark (mtime = n + 1) -> note ...
 //! ```
-//! A successor that finds note n with mark n knows that the bytes were not written, and with any other time that they were.
-//! A line is delivered when its reader has it, and a pipe can be asked how much is unread: the note also says up to where the
-//! reader had come. A successor that finds the very same pipe, held meanwhile, goes on behind what is in it; one that does not
-//! asks the reader's own files.
+//! If a successor finds note n with mark n, the bytes were not written; with any other time, they were. A line is delivered
+//! when its reader has read it, and a pipe reports how much is unread. So the note also records how far the reader had come. A
+//! successor that finds the very same pipe, held meanwhile, resumes after its content; one that does not checks the reader's
+//! own files.
 //!
-//! Where a file system keeps no such time (or the process may not set it) each write is noted right after it instead, and a
-//! kill between the two repeats at most 4 KiB.
+//! If a file system does not store such times (or the process may not set them), each write is recorded right after it instead.
+//! A kill between the two then repeats at most 4 KiB.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
@@ -20,23 +20,23 @@ use serde::{Deserialize, Serialize};
 
 use super::sink::{Outlet, Stream};
 
-/// The file's fixed size: a note overwrites the one before in one write.
+/// The file's fixed size: a note overwrites the previous one in a single write.
 pub(super) const SIZE: usize = 1024;
 
 /// Where collection stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
-    /// Whose log it is.
+    /// The container's id.
     pub(super) container: String,
-    /// Up to where it was written to the pipes.
+    /// How far it was written to the pipes.
     #[serde(flatten)]
     pub(super) place: Place,
     /// The last mark used.
     pub(super) mark: u64,
-    /// The write that was next.
+    /// The announced write.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) next: Option<Announced>,
-    /// What the reader had not read when this was noted, if there was any.
+    /// What the reader had not read at the time of the note, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) read: Option<Unread>,
 }
@@ -47,24 +47,24 @@ pub(super) struct Place {
     pub(super) source: Source,
     /// A file's offset at which a line begins, or a time in nanoseconds.
     pub(super) offset: u64,
-    /// How many bytes of each stream behind the offset are before this place.
+    /// How many bytes of each stream, counted from the offset, precede this place.
     pub(super) delivered: [u64; 2],
 }
 
-/// What was written and not read.
+/// What was written but not read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Unread {
-    /// Up to where the reader had come.
+    /// How far the reader had come.
     pub(super) place: Place,
-    /// How much of each stream lies between that and what was written.
+    /// How much of each stream is between there and the end of what was written.
     pub(super) unread: [u64; 2],
 }
 
-/// What the offset counts in.
+/// The source, and with it the unit of the offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Source {
-    /// A log file: by its number, and by its first line (length and hash), for numbers are used again.
+    /// A log file, by its inode and by its first line (length and hash), because inode numbers are reused.
     File { device: u64, inode: u64, first: Option<(u64, u64)> },
     /// The engine's log API.
     Engine,
@@ -79,7 +79,7 @@ pub(super) struct Announced {
     pub(super) to: To,
 }
 
-/// How to see whether the write was made.
+/// How to tell whether the write was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum To {
@@ -104,13 +104,13 @@ impl Position {
         Self { container: container.to_owned(), place, mark: 0, next: None, read: None }
     }
 
-    /// A container's position from what is noted; `None` of another's, and of what no driver wrote.
+    /// Parses a container's position; `None` if it is another container's, or if no driver wrote it.
     pub(super) fn parse(noted: &[u8], container: &str) -> Option<Self> {
         let position: Self = serde_json::from_slice(noted).ok()?;
         (position.container == container && position.is_possible()).then_some(position)
     }
 
-    /// Whether all numbers are such that they can be counted on from.
+    /// Whether all numbers are small enough to continue counting.
     fn is_possible(&self) -> bool {
         let places = self.read.iter().map(|read| &read.place).chain([&self.place]);
         let numbers = places.flat_map(|place| place.delivered.into_iter().chain([place.offset]));
@@ -137,13 +137,13 @@ impl Position {
 }
 
 impl Place {
-    /// Whether it counts from the same line.
+    /// Whether both count from the same line.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         self.source.number() == other.source.number() && self.offset == other.offset
     }
 }
 
-/// The position's file; none where it cannot be kept.
+/// The position's file; `None` if it cannot be stored.
 pub(super) struct PositionFile(Option<File>);
 
 impl PositionFile {
@@ -151,7 +151,7 @@ impl PositionFile {
         Self(file)
     }
 
-    /// What is noted for this container, with its last write decided.
+    /// The position stored for this container, with its announced write resolved.
     pub(super) fn load(&self, container: &str, outlets: &[Outlet; 2]) -> io::Result<Option<Position>> {
         let Some(file) = &self.0 else { return Ok(None) };
         let mut bytes = [0; SIZE];
@@ -171,7 +171,7 @@ impl PositionFile {
     }
 }
 
-/// A hash that stays the same over compilers and releases (FNV-1a), for it is kept on disk.
+/// A hash that is stable across compilers and releases (FNV-1a), because it is stored on disk.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

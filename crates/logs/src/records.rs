@@ -1,7 +1,7 @@
-//! Where log positions are kept: `<state dir>/logs/<container>.json`, which no task sees.
+//! Stores log positions in `<state dir>/logs/<container>.json`, which no task sees.
 //!
-//! Drivers before kept each in its task's directory, where a task may have put anything. Such a one is looked at before it is
-//! opened, moved here once, and ignored where no driver wrote it.
+//! Earlier drivers stored each in its task's directory, where a task may have put anything. Such a file is checked before it is
+//! opened, moved here once, and ignored if no driver wrote it.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -16,7 +16,7 @@ use rustix::{fs::Mode, process::geteuid};
 
 use super::position::Position;
 
-/// Bytes of the largest record that is read. All drivers wrote 1024.
+/// The largest record that is read, in bytes. All drivers wrote 1024.
 const LARGEST: u64 = 8 << 10;
 const END: &str = ".json";
 const PRIVATE: Mode = Mode::from_raw_mode(0o600);
@@ -26,12 +26,12 @@ const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 pub struct Records(PathBuf);
 
 impl Records {
-    /// Those below a state directory. Nothing is made yet.
+    /// The records in a state directory. Nothing is created yet.
     pub fn new(state_dir: &Path) -> Self {
         Self(state_dir.join("logs"))
     }
 
-    /// A container's record, made where there is none.
+    /// A container's record, created if missing.
     pub(super) fn open(&self, container: &str) -> io::Result<File> {
         let name = name(container)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
@@ -44,7 +44,7 @@ impl Records {
         directory.open_own(Path::new(&name), PRIVATE)
     }
 
-    /// Whether there is one that says where collection stands.
+    /// Whether the container has a record with a position.
     pub fn has(&self, container: &str) -> bool {
         self.read(container).is_ok_and(|noted| Position::parse(&noted, container).is_some())
     }
@@ -53,7 +53,7 @@ impl Records {
         bounded(&Beneath::open(&self.0)?.find(Path::new(&name(container)?), Links::Refused)?)
     }
 
-    /// Moves a container's record here from the place where drivers before kept it, if there is none here.
+    /// Moves a container's record here from where earlier drivers stored it, unless there is one here.
     pub fn adopt(&self, container: &str, alloc_dir: &Path, former: &Path) -> io::Result<()> {
         if self.has(container) {
             return Ok(());
@@ -68,11 +68,11 @@ impl Records {
             return Err(io::Error::other("it says nothing of this container"));
         }
         self.open(container)?.write_all(&noted)?;
-        // A driver before that comes back must not begin there again.
+        // An earlier driver that comes back must not resume from it.
         alloc_dir.remove(former)
     }
 
-    /// Removes a container's record; that there is none is fine.
+    /// Removes a container's record, if there is one.
     pub fn remove(&self, container: &str) {
         let removed = name(container).and_then(|name| fs::remove_file(self.0.join(name)));
         if let Err(error) = removed
@@ -103,7 +103,7 @@ fn bounded(found: &File) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A container's id is the engine's word, or that of a handle.
+/// A container's id comes from the engine or from a handle.
 fn name(container: &str) -> io::Result<String> {
     let is_id = |byte: u8| byte.is_ascii_alphanumeric();
     if container.is_empty() || container.len() > 128 || !container.bytes().all(is_id) {

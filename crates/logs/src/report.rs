@@ -1,11 +1,11 @@
-//! What log collection tells of itself: losses as they are noticed, and a summary at the end.
+//! What log collection reports: losses as they are noticed, and a summary at the end.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-/// Where [`LogReport`]s go. Called from the collection's own work: it must not block.
+/// The receiver of [`LogReport`]s. It is called from the collection's own work and must not block.
 pub type Report = Arc<dyn Fn(LogReport) + Send + Sync>;
 
-/// A loss, or a danger of one. Displayed, it is a text for the task's owner.
+/// A loss, or the risk of one. It is displayed as a text for the task's owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogReport {
     /// The engine rotated log files away before they could be opened.
@@ -13,43 +13,44 @@ pub enum LogReport {
         /// How many.
         files: u64,
     },
-    /// The engine rotates the task's files so often that they are opened at an ordinary pace from now on.
+    /// The engine rotates the task's files so often that they are opened at ordinary priority from now on.
     TooOften,
-    /// The reader of the task's pipes stayed away for so long that unread files were let go.
+    /// The reader of the task's pipes was away for so long that unread files were dropped.
     GivenUp {
         /// How many files.
         files: u64,
         /// Their size.
         bytes: u64,
     },
-    /// The engine emptied the log file in place (`max-file` 1): what was not read yet is gone.
+    /// The engine truncated the log file in place (`max-file` 1): unread output is lost.
     Truncated,
-    /// The engine died while it wrote a line; that line can't be told whole.
+    /// The engine died while writing a line, which cannot be recovered whole.
     CutLine,
-    /// The file in which collection left off is gone; it goes on with the oldest file that is there.
+    /// The file at which collection left off no longer exists; collection resumes with the oldest existing file.
     PositionLost,
-    /// A task was taken over without a record of what was collected; it goes on with what is written from now on.
+    /// A task was adopted without a record of what was collected; collection starts with what is written from now on.
     PositionUnknown,
-    /// There is no place for a record of what was collected.
+    /// There is no place to record what was collected.
     NotRecorded {
         /// Why.
         what: String,
     },
-    /// Nobody reads the task's pipe, though the task runs: its log stands still.
+    /// The task is running, but nothing reads its pipe: its log is stalled.
     NobodyReads {
         /// For how long.
         waited: Duration,
-        /// How many bytes lie in the pipe.
+        /// How many bytes are in the pipe.
         bytes: u64,
     },
-    /// The pipe of an earlier process is gone, and nothing shows how much of what lay in it was read: it is written again.
+    /// The pipe of an earlier process no longer exists, and nothing shows how much of its content was read: it is written
+    /// again.
     ReadUnknown {
         /// How many bytes.
         bytes: u64,
     },
-    /// The container has exited and the reader of its pipes takes nothing any more: the rest is not delivered.
+    /// The container has exited and the reader of its pipes no longer reads: the rest is not delivered.
     ReaderAway {
-        /// How long nothing was taken.
+        /// How long nothing was read.
         waited: Duration,
     },
     /// Reading or writing failed; collection of this task has stopped.
@@ -102,13 +103,13 @@ impl fmt::Display for LogReport {
     }
 }
 
-/// What was collected, told when a task has ended.
+/// What was collected; reported when a task has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogSummary {
     /// Bytes delivered by this process.
     pub bytes: u64,
     /// Files that were rotated away unread or given up.
     pub lost_files: u64,
-    /// Whether all that is left of the log was delivered.
+    /// Whether the rest of the log was delivered completely.
     pub complete: bool,
 }

@@ -1,4 +1,4 @@
-//! One container's log files: each opened while its name is there, and held until it is read.
+//! One container's log files: each is opened while its name exists, and held until it is read.
 
 use std::{
     collections::VecDeque,
@@ -12,12 +12,12 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// What may be held unread for a reader that stays away, for each container.
+/// How much may be held unread for an absent reader, for each container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// Open files.
     pub files: usize,
-    /// Their size together. It is disk space that the engine believes to be free.
+    /// Their total size. It is disk space that the engine considers free.
     pub bytes: u64,
 }
 
@@ -27,7 +27,7 @@ impl Default for Bound {
     }
 }
 
-/// An open log file. Its inode number names it for as long as it is held, and no longer: the kernel reuses numbers at once.
+/// An open log file. Its inode number identifies it only while it is held: the kernel reuses numbers at once.
 #[derive(Debug)]
 pub(super) struct HeldFile {
     pub(super) file: File,
@@ -51,35 +51,35 @@ impl HeldFile {
     }
 }
 
-/// Files lost since they were last asked for.
+/// Files lost since the last query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Losses {
     pub(super) missed: u64,
     pub(super) given_up: u64,
     pub(super) given_up_bytes: u64,
-    /// The files are rotated so often that nobody hurries any more to open them.
+    /// Rotations are so frequent that the files are no longer opened with priority.
     pub(super) too_often: bool,
 }
 
-/// The files of one container: filled by the opener thread, emptied by the container's follower.
+/// The files of one container: queued by the opener thread, taken by the container's follower.
 pub(super) struct LogFiles {
     directory: PathBuf,
     name: OsString,
     bound: Bound,
     names: Mutex<Names>,
     queue: Mutex<Queue>,
-    /// Something was put into the queue, or the newest file has grown.
+    /// Something was queued, or the newest file has grown.
     pub(super) news: Notify,
 }
 
-/// What the directory showed when it was last looked at.
+/// The state of the directory at the last scan.
 #[derive(Default)]
 struct Names {
-    /// The files then called `<name>.1` and `<name>`. They stay open, so that they are known again.
+    /// The files that were then called `<name>.1` and `<name>`. They stay open, so that they are recognized.
     last: Vec<Arc<HeldFile>>,
-    /// Create events seen, less files opened. Above zero, a file came and went between two looks.
+    /// Create events seen, minus files opened. If positive, a file came and went between two scans.
     unopened: i64,
-    /// Files were opened without their create events; the next event may be one of theirs.
+    /// Files were opened without their create events; the next event may belong to one of them.
     taken_over: bool,
 }
 
@@ -90,7 +90,7 @@ struct Queue {
 }
 
 impl LogFiles {
-    /// The files of a container whose directory of the engine's is `directory`.
+    /// The files of a container whose engine directory is `directory`.
     pub(super) fn new(container_id: &str, directory: PathBuf, bound: Bound) -> Self {
         let name = OsString::from(format!("{container_id}-json.log"));
         Self { directory, name, bound, names: Mutex::default(), queue: Mutex::default(), news: Notify::new() }
@@ -101,12 +101,12 @@ impl LogFiles {
         &self.name
     }
 
-    /// Where the files are.
+    /// The directory of the files.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Another thread opens them from now on. It reports other files than the one before.
+    /// Another thread opens them from now on. It reports different files than the previous one.
     pub(super) fn demoted(&self) {
         {
             let mut names = lock(&self.names);
@@ -118,7 +118,7 @@ impl LogFiles {
         self.news.notify_one();
     }
 
-    /// Looks at the directory, after `created` create events for the newest file's name.
+    /// Scans the directory, after `created` create events for the newest file's name.
     pub(super) fn look(&self, created: u64) {
         let mut names = lock(&self.names);
         let (found, last) = self.open_unknown(&names.last);
@@ -144,7 +144,7 @@ impl LogFiles {
         }
     }
 
-    /// Opens what is there when a task is adopted, oldest first. What comes later is queued behind it, whatever is chosen
+    /// Opens the existing files when a task is adopted, oldest first. Later ones are queued after them, whatever is chosen
     /// meanwhile for [`begin_with`](Self::begin_with).
     pub(super) fn take_over(&self) -> Vec<Arc<HeldFile>> {
         let mut names = lock(&self.names);
@@ -159,12 +159,12 @@ impl LogFiles {
         names.unopened = 0;
         names.taken_over = true;
         files.extend(found);
-        // What the opener thread put there since the watch began is among these files.
+        // What the opener thread has queued since the watch began is among these files.
         lock(&self.queue).files.clear();
         files
     }
 
-    /// Queues these files, oldest first, in front of those that came since they were opened.
+    /// Queues these files, oldest first, before those that arrived since they were opened.
     pub(super) fn begin_with(&self, files: impl IntoIterator<Item = Arc<HeldFile>>) {
         let mut queue = lock(&self.queue);
         let later = std::mem::take(&mut queue.files);
@@ -175,12 +175,12 @@ impl LogFiles {
         self.news.notify_one();
     }
 
-    /// The next file to be read; the one before it is not written to any more once this is `Some`.
+    /// The next file to read. Once this is `Some`, the previous file is no longer written to.
     pub(super) fn next(&self) -> Option<Arc<HeldFile>> {
         lock(&self.queue).files.pop_front()
     }
 
-    /// Whether a newer file waits.
+    /// Whether a newer file is queued.
     pub(super) fn has_next(&self) -> bool {
         !lock(&self.queue).files.is_empty()
     }
@@ -190,7 +190,7 @@ impl LogFiles {
         std::mem::take(&mut lock(&self.queue).losses)
     }
 
-    /// The files that `known` does not hold, oldest first, and those that the names stand for now.
+    /// The files that `known` does not contain, oldest first, and those that currently have the names.
     fn open_unknown(&self, known: &[Arc<HeldFile>]) -> (Vec<Arc<HeldFile>>, Vec<Arc<HeldFile>>) {
         let mut found: Vec<Arc<HeldFile>> = Vec::new();
         let hold = |file: Arc<HeldFile>, found: &mut Vec<Arc<HeldFile>>| -> Arc<HeldFile> {
@@ -210,7 +210,7 @@ impl LogFiles {
                 _ => false,
             };
             if still {
-                // More than one look: a rotation came between, and a rotated file's last write tells its place.
+                // More than one scan: a rotation came in between, and a rotated file's last write shows its order.
                 if found.len() > 2 {
                     let newest_found = newest.clone();
                     found.sort_by_key(|file| {
@@ -237,7 +237,7 @@ impl LogFiles {
 impl Queue {
     fn push(&mut self, file: Arc<HeldFile>, bound: Bound) {
         self.files.push_back(file);
-        // The reader keeps up as a rule, and then there is nothing to add up.
+        // The reader usually keeps up, and then no sum is needed.
         while self.files.len() > 1 && (self.files.len() > bound.files || self.bytes() > bound.bytes) {
             let Some(oldest) = self.files.pop_front() else { break };
             self.losses.given_up += 1;

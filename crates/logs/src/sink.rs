@@ -1,4 +1,4 @@
-//! Where a container's output goes: the pipes that the host made, or files in their place.
+//! Where a container's output is written: the pipes that the host created, or files in their place.
 
 use std::{
     fs::{File, FileTimes, Metadata},
@@ -17,21 +17,21 @@ use tokio::io::unix::AsyncFd;
 
 use background::apart;
 
-/// The paths that the host names for a task's output. They exist already.
+/// The paths that the host names for a task's output. They already exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSink {
-    /// The allocation's directory. What is below is reached without a link, for tasks can write there.
+    /// The allocation's directory. Paths beneath it are opened without following links, because tasks can write there.
     pub alloc_dir: PathBuf,
-    /// Standard output's.
+    /// For standard output.
     pub stdout: PathBuf,
-    /// Standard error's.
+    /// For standard error.
     pub stderr: PathBuf,
 }
 
 /// One of a task's two output streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Standard output; all there is of a task with a terminal.
+    /// Standard output; the only stream of a task with a terminal.
     Stdout,
     /// Standard error.
     Stderr,
@@ -45,13 +45,13 @@ impl Stream {
     }
 }
 
-/// The most that a pipe takes whole or not at all (POSIX's `PIPE_BUF` on Linux).
+/// The most that a pipe accepts atomically (POSIX's `PIPE_BUF` on Linux).
 const WHOLE: usize = 4096;
 
-/// How long a file system may take over what is asked of a task's directory.
+/// The timeout for file system operations in a task's directory.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What there is at an outlet's path.
+/// What is at an outlet's path.
 enum Found {
     Pipe(File),
     File(File),
@@ -77,9 +77,9 @@ impl Found {
     }
 }
 
-/// An open end.
+/// An open output.
 pub(super) enum Outlet {
-    /// A named pipe. Open for reading too, so that what is in it outlives a reader that goes away.
+    /// A named pipe. It is also open for reading, so that its content survives a reader that leaves.
     Pipe(AsyncFd<File>),
     /// A regular file or a device.
     File(File),
@@ -88,8 +88,8 @@ pub(super) enum Outlet {
 }
 
 impl Outlet {
-    /// Opens a pipe, a regular file or `/dev/null`, whatever else was put in its place or on the way to it. Nothing is
-    /// opened before it is known what it is: a disk's node would be written to.
+    /// Opens a pipe, a regular file or `/dev/null`, whatever else was put in its place or on the way to it. Nothing is opened
+    /// before its type is known: a disk's device node would be written to.
     pub(super) async fn open(alloc_dir: &Path, path: &Path) -> io::Result<Self> {
         let (alloc_dir, path) = (alloc_dir.to_owned(), path.to_owned());
         match apart(PATIENCE, move || Found::look(&alloc_dir, &path)).await? {
@@ -106,13 +106,13 @@ impl Outlet {
         Ok(Self::Pipe(AsyncFd::new(pipe)?))
     }
 
-    /// Another end of a pipe, that only writes: held open, it does not count as a reader.
+    /// Another, write-only end of a pipe: while held open, it does not count as a reader.
     pub(super) fn writing_end(&self) -> io::Result<Option<File>> {
         let Self::Pipe(pipe) = self else { return Ok(None) };
         reopen(pipe.get_ref(), OFlags::WRONLY | OFlags::NONBLOCK).map(Some)
     }
 
-    /// How many bytes lie in a pipe and were not read.
+    /// How many unread bytes are in a pipe.
     pub(super) fn unread(&self) -> io::Result<u64> {
         match self {
             Self::Pipe(pipe) => Ok(rustix::io::ioctl_fionread(pipe.get_ref())?),
@@ -120,7 +120,7 @@ impl Outlet {
         }
     }
 
-    /// How much may be written at once: what goes in whole, so that a killed process leaves no half of it.
+    /// How much may be written at once: a write that is atomic, so that a killed process leaves no partial one.
     pub(super) fn piece(&self, bytes: usize) -> usize {
         match self {
             Self::Pipe(_) => bytes.min(WHOLE),
@@ -129,7 +129,7 @@ impl Outlet {
         }
     }
 
-    /// Writes without waiting; `None` when there is no room.
+    /// Writes without blocking; `None` if there is no room.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let written = match self {
             Self::Pipe(pipe) => pipe.get_ref().write(bytes),
@@ -158,7 +158,7 @@ impl Outlet {
         }
     }
 
-    /// Puts a mark on a pipe that the next write wipes off; see [`position`](super::position).
+    /// Puts a mark on a pipe that the next write erases; see [`position`](super::position).
     pub(super) fn mark(&self, mark: u64) -> io::Result<()> {
         let Self::Pipe(pipe) = self else { return Ok(()) };
         pipe.get_ref().set_times(FileTimes::new().set_modified(time_of(mark)))
@@ -179,7 +179,7 @@ impl Outlet {
     }
 }
 
-/// Marks are times of modification in the years from 1970 to 1978, when nothing was written to this pipe.
+/// Marks are modification times in the years 1970 to 1978, when nothing was written to this pipe.
 fn time_of(mark: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(mark % (1 << 28))
 }
@@ -224,7 +224,7 @@ mod tests {
             assert!(open(at(refused)).await.is_err(), "{refused}");
         }
         let mut devices = vec![PathBuf::from("/dev/full")];
-        // Whoever may make devices; a task may, with the capabilities that Docker gives.
+        // Requires the permission to create devices; a task may have it, with Docker's default capabilities.
         let mode = Mode::RUSR | Mode::WUSR;
         if mknodat(CWD, at("a1/logs/disk"), FileType::BlockDevice, mode, makedev(7, 200)).is_ok() {
             devices.push(at("a1/logs/disk"));

@@ -1,4 +1,4 @@
-//! One container's collection, as its owner holds it.
+//! One container's log collection, as its owner holds it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::report::{LogReport, LogSummary, Report};
 use background::Background;
 
-/// How long the end of a log waits for a reader that takes nothing.
+/// How long the end of a log waits for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One container's log collection. Dropping it stops the collection and leaves the position for the next process.
@@ -22,7 +22,7 @@ pub struct LogTask {
     patience: Duration,
 }
 
-/// What the work tells its owner.
+/// What the work reports to its owner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Progress {
     pub(super) summary: LogSummary,
@@ -37,7 +37,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Whether the container has exited: what is there now is all there will be.
+    /// Whether the container has exited: its log is then complete.
     pub(super) fn has_exited(&self) -> bool {
         *self.exited.borrow()
     }
@@ -45,7 +45,7 @@ impl Control {
     /// Waits for the exit.
     pub(super) async fn exited(&self) {
         if self.exited.clone().wait_for(|exited| *exited).await.is_err() {
-            // The owner is gone, and so will this work be.
+            // The owner was dropped, and this work will be, too.
             std::future::pending::<()>().await;
         }
     }
@@ -55,7 +55,7 @@ impl Control {
         self.progress.send_modify(|progress| progress.summary.bytes += bytes as u64);
     }
 
-    /// Tells of a loss.
+    /// Reports a loss.
     pub(super) fn report(&self, report: LogReport) {
         if let LogReport::Missed { files } | LogReport::GivenUp { files, .. } = report {
             self.progress.send_modify(|progress| progress.summary.lost_files += files);
@@ -63,7 +63,7 @@ impl Control {
         (self.report)(report);
     }
 
-    /// The last word: whether all was delivered.
+    /// Records the final state: whether everything was delivered.
     pub(super) fn end(&self, complete: bool) {
         self.progress.send_modify(|progress| {
             progress.summary.complete = complete;
@@ -73,7 +73,7 @@ impl Control {
 }
 
 impl LogTask {
-    /// Starts the work with its side of the control; `release` is what is left to do when the log is complete.
+    /// Starts the work with its side of the control; `release` runs when the log is complete.
     pub(super) fn spawn<Work>(
         report: Report,
         release: impl Future<Output = ()> + Send + 'static,
@@ -89,7 +89,7 @@ impl LogTask {
         Self { work, exited, progress, report, release, patience: PATIENCE }
     }
 
-    /// How long [`finish`](Self::finish) waits while the reader takes nothing; 10 s unless told.
+    /// Sets how long [`finish`](Self::finish) waits while the reader does not read; the default is 10 s.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -100,8 +100,8 @@ impl LogTask {
         self.progress.borrow().summary.clone()
     }
 
-    /// To be called when the container has exited, and before it is removed: everything is read to the end and delivered.
-    /// When the reader takes nothing for the patience's time, the rest is given up and reported.
+    /// Must be called when the container has exited, before it is removed: everything is read to the end and delivered. If the
+    /// reader reads nothing for the patience's time, the rest is given up and reported.
     pub async fn finish(mut self) -> LogSummary {
         self.exited.send_replace(true);
         loop {
@@ -118,7 +118,7 @@ impl LogTask {
             }
         }
         let summary = self.summary();
-        // Our own ends are closed first: the holder's is the last, and what is in a pipe without a reader stays with it.
+        // Our own ends are closed first: the holder's is the last, and keeps what is in a pipe without a reader.
         self.work.stopped().await;
         self.release.await;
         summary

@@ -1,28 +1,28 @@
-//! Where in the source the bytes began that may still lie unread in the pipes: a line is delivered when its reader has it.
+//! Tracks where in the source the unread bytes in the pipes begin: a line is delivered when its reader has read it.
 
 use std::collections::VecDeque;
 
 use super::position::{Place, Position, Unread};
 
-/// Places remembered at most; more are thinned out.
+/// The maximum number of remembered places; more are thinned out.
 const PLACES: usize = 128;
 
 /// The places that were written from, oldest first, as far back as anything may be unread.
 pub(super) struct Trail {
     marks: VecDeque<Mark>,
-    /// How much of each stream was written, counted from somewhere.
+    /// How much of each stream was written, from an arbitrary origin.
     written: [i64; 2],
 }
 
 #[derive(Clone)]
 struct Mark {
     place: Place,
-    /// How much of each stream had been written when all before the place's offset had been.
+    /// How much of each stream had been written when everything before the place's offset had been.
     before: [i64; 2],
 }
 
 impl Trail {
-    /// Begins at a position, in front of which some bytes may be unread already.
+    /// Starts at a position, before which some bytes may already be unread.
     pub(super) fn new(position: &Position) -> Self {
         let mut trail = Self { marks: VecDeque::new(), written: [0; 2] };
         if let Some(read) = &position.read {
@@ -38,12 +38,12 @@ impl Trail {
         self.written[stream] += signed(bytes);
     }
 
-    /// How much of each stream was written, counted from somewhere.
+    /// How much of each stream was written, from an arbitrary origin.
     pub(super) fn written(&self) -> [i64; 2] {
         self.written
     }
 
-    /// The position has moved to another place in the source.
+    /// Records that the position moved to another place in the source.
     pub(super) fn reached(&mut self, place: &Place) {
         let before = [0, 1].map(|stream| self.written[stream] - signed(place.delivered[stream]));
         if self.marks.back().is_some_and(|last| last.place.is_at(place)) {
@@ -60,14 +60,14 @@ impl Trail {
         }
     }
 
-    /// The place up to which everything was read, when this much of each stream is unread. Earlier ones are forgotten.
+    /// The place up to which everything was read, if this much of each stream is unread. Earlier places are forgotten.
     pub(super) fn read_out(&mut self, unread: [u64; 2]) -> Unread {
         let read = [0, 1].map(|stream| self.written[stream] - signed(unread[stream]));
         while self.marks.get(1).is_some_and(|next| next.before.iter().zip(read).all(|(before, read)| *before <= read)) {
             self.marks.pop_front();
         }
         let mark = &self.marks[0];
-        // Less than nothing: what lies in the pipe is of before the first place.
+        // Negative: the pipe's content is from before the first place.
         let delivered = [0, 1].map(|stream| (read[stream] - mark.before[stream]).max(0));
         let unread =
             [0, 1].map(|stream| (self.written[stream] - mark.before[stream] - delivered[stream]).unsigned_abs());
@@ -152,7 +152,7 @@ mod tests {
     }
 
     proptest! {
-        /// However lines of two streams come and are read, the place has exactly the unread bytes behind it.
+        /// However the lines of two streams arrive and are read, exactly the unread bytes follow the place.
         #[test]
         fn never_more_and_never_less_than_the_unread_is_behind_the_place(
             lines in proptest::collection::vec((0usize..2, 1u64..50), 1..600),

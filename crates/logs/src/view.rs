@@ -1,11 +1,11 @@
-//! What tasks see of the directory in which the host keeps logs: its files, and none of its pipes.
+//! The tasks' view of the directory in which the host keeps logs: its files, but none of its pipes.
 //!
-//! The kernel lets a pipe be written to through a read-only mount. A task that sees the pipes of its group writes into the
-//! others' logs, and takes what is on its way to the host. So tasks are given another directory, on the same file system,
-//! with a hard link of each regular file. It is kept current as the host makes, rotates and removes files. No task can reach it
-//! by a name, for it is beside the allocation: `<allocations>/.longshore-logs/<allocation>`.
+//! The kernel lets a pipe be written through a read-only mount. A task that sees the pipes of its group could write into the
+//! others' logs, and take output that is on its way to the host. So tasks get another directory, on the same file system, with
+//! a hard link to each regular file. It is updated as the host creates, rotates and removes files. No task can reach it by
+//! name, because it is next to the allocation: `<allocations>/.longshore-logs/<allocation>`.
 //!
-//! What the host removed while no driver was there keeps its space on the disk until one is.
+//! Files that the host removes while no driver is running keep their disk space until one starts.
 
 use std::{
     collections::HashMap,
@@ -36,20 +36,20 @@ use tokio::io::unix::AsyncFd;
 use super::inotify;
 use background::{Background, apart};
 
-/// Where the views of all allocations are, beside these.
+/// The directory of all views, next to the allocations.
 const VIEWS: &str = ".longshore-logs";
 /// Where the host keeps an allocation's logs.
 const LOGS: &str = "alloc/logs";
-/// How many entries are shown at most.
+/// The maximum number of entries shown.
 const ENTRIES: usize = 10_000;
-/// The least time between two looks: what a host makes and removes at once is seen at once.
+/// The minimum time between two scans, so that changes made together are handled together.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long the file system may take.
+/// The timeout for the file system.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Makes the view of an allocation, or finds it, and brings it up to date: the directory to mount in the place of the logs.
-/// `None` where the logs have no hard links there: they are another mount than what is around the allocation, or their file
-/// system makes none.
+/// Opens the view of an allocation, creating it if missing, and updates it. It is mounted in place of the logs directory.
+/// `None` if the logs cannot be hard-linked there: they are on a different mount than the allocation's parent, or their file
+/// system has no hard links.
 pub fn open(alloc_dir: &Path) -> io::Result<Option<File>> {
     let (views, name) = place(alloc_dir)?;
     let parent = Beneath::open(views.parent().unwrap_or(&views))?;
@@ -61,7 +61,7 @@ pub fn open(alloc_dir: &Path) -> io::Result<Option<File>> {
         return Ok(None);
     }
     match bring_up_to_date(&logs, &view) {
-        // A file system without hard links, or with a quota for each directory.
+        // A file system without hard links, or with a quota per directory.
         Err(error) if matches!(error.kind(), CrossesDevices | PermissionDenied | Unsupported | TooManyLinks) => {
             tracing::warn!(alloc_dir = %alloc_dir.display(), %error, "failed to link the logs; tasks see the host's pipes there");
             Ok(None)
@@ -70,7 +70,7 @@ pub fn open(alloc_dir: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The file system that something is on, and the mount where the kernel tells it.
+/// The file system of an open file, and its mount if the kernel reports it.
 fn mount_of(opened: &File) -> io::Result<(u32, u32, u64)> {
     let stat = statx(opened, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_mnt_id))
@@ -80,7 +80,7 @@ fn mount_of(opened: &File) -> io::Result<(u32, u32, u64)> {
 pub fn remove(alloc_dir: &Path) {
     let removed = place(alloc_dir).and_then(|(views, name)| {
         fs::remove_dir_all(views.join(name))?;
-        // The last one takes the directory along.
+        // The last view removes the directory, too.
         let _others_are_there = fs::remove_dir(views);
         Ok(())
     });
@@ -91,7 +91,7 @@ pub fn remove(alloc_dir: &Path) {
     }
 }
 
-/// Removes the views of allocations whose directories are gone from the directory of all.
+/// Removes the views of allocations whose directories no longer exist.
 pub fn remove_left(allocs: &Path) {
     for view in fs::read_dir(allocs.join(VIEWS)).into_iter().flatten().flatten() {
         let alloc_dir = allocs.join(view.file_name());
@@ -101,7 +101,7 @@ pub fn remove_left(allocs: &Path) {
     }
 }
 
-/// Brings a view up to date, or removes it where the logs are gone.
+/// Updates a view, or removes it if the logs no longer exist.
 fn look(alloc_dir: &Path) -> io::Result<()> {
     match logs(alloc_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -112,7 +112,7 @@ fn look(alloc_dir: &Path) -> io::Result<()> {
     }
 }
 
-/// The directory of all views, and the name of the one.
+/// The directory of all views, and the name of this one.
 fn place(alloc_dir: &Path) -> io::Result<(PathBuf, OsString)> {
     let (Some(parent), Some(name)) = (alloc_dir.parent(), alloc_dir.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the allocation's directory has no name"));
@@ -124,7 +124,7 @@ fn logs(alloc_dir: &Path) -> io::Result<Beneath> {
     Beneath::open(alloc_dir)?.below(Path::new(LOGS))
 }
 
-/// The file that a directory has at a name; nothing else is one.
+/// The regular file of a name in a directory.
 fn file(directory: &Beneath, name: &OsStr) -> Option<(File, (u64, u64))> {
     let found = directory.find(Path::new(name), Links::Refused).ok()?;
     let metadata = found.metadata().ok().filter(fs::Metadata::is_file)?;
@@ -152,7 +152,7 @@ fn bring_up_to_date(logs: &Beneath, view: &Beneath) -> io::Result<()> {
     Ok(())
 }
 
-/// The views that are kept current.
+/// The views that are kept up to date.
 pub struct Views {
     watched: Arc<Watched>,
     _work: Background,
@@ -160,12 +160,12 @@ pub struct Views {
 
 struct Watched {
     inotify: AsyncFd<OwnedFd>,
-    /// The directories of allocations, by the watch on each one's logs.
+    /// The allocation directories, by the watch on each one's logs.
     alloc_dirs: Mutex<HashMap<i32, PathBuf>>,
 }
 
 impl Views {
-    /// To be called inside the runtime, once a process.
+    /// Must be called inside the runtime, once per process.
     pub fn start() -> io::Result<Self> {
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor keeps what that one asks for")]
         let inotify = AsyncFd::new(inotify::instance()?)?;
@@ -174,7 +174,7 @@ impl Views {
         Ok(Self { watched, _work: Background::spawn(async move { of_work.run().await }) })
     }
 
-    /// Keeps the view of an allocation current, if there is one, from now on.
+    /// Keeps the view of an allocation up to date from now on, if there is one.
     pub async fn show(&self, alloc_dir: &Path) -> io::Result<()> {
         let (views, name) = place(alloc_dir)?;
         let alloc_dir = alloc_dir.to_owned();
@@ -187,19 +187,19 @@ impl Views {
         });
         let Some(logs) = logs.await? else { return Ok(()) };
         {
-            // Held over the call, so that the first event finds whom it is for.
+            // Held over the call, so that the first event finds its allocation.
             let mut alloc_dirs = self.watched.lock();
-            // The descriptor names the very directory, whatever its name stands for by now.
+            // The descriptor names this very directory, whatever its path names by now.
             let path = format!("/proc/self/fd/{}", logs.as_raw_fd());
             let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
             let descriptor = add_watch(self.watched.inotify.get_ref(), path, changes | WatchFlags::ONLYDIR)?;
             alloc_dirs.insert(descriptor, alloc_dir.clone());
         }
-        // What changed before the watch began.
+        // Catches changes from before the watch.
         apart(PATIENCE, move || open(&alloc_dir).map(drop)).await
     }
 
-    /// Ends and removes the view of an allocation that has no task any more.
+    /// Stops and removes the view of an allocation that has no tasks left.
     pub async fn hide(&self, alloc_dir: &Path) {
         {
             let mut alloc_dirs = self.watched.lock();
@@ -301,7 +301,7 @@ mod tests {
     fn where_a_file_has_no_links_the_logs_are_shown_themselves() {
         let allocation = Allocation::new();
         let log = File::create(allocation.log("web.stdout.0")).unwrap();
-        // Only root may; and not every file system knows it.
+        // Only root may, and not every file system supports it.
         if ioctl_setflags(&log, IFlags::IMMUTABLE).is_ok() {
             let shown = open(&allocation.dir());
             ioctl_setflags(&log, IFlags::empty()).unwrap();
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(opened.metadata().unwrap().ino(), fs::metadata(allocation.view()).unwrap().ino());
         let closed = fs::metadata(allocation.view().parent().unwrap()).unwrap();
         assert_eq!(closed.permissions().mode() & 0o777, 0o700);
-        // Meanwhile a file grows, is removed, and another one has its name.
+        // Meanwhile a file grows, is removed, and another takes its name.
         fs::remove_file(allocation.log("web.stdout.0")).unwrap();
         fs::write(allocation.log("web.stdout.0"), "another").unwrap();
         fs::write(allocation.log("web.stdout.1"), "one").unwrap();

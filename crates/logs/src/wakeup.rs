@@ -1,7 +1,7 @@
-//! Wakes the follower of a file that has grown, with nothing to pay while it grows.
+//! Wakes the follower of a file that has grown, at no cost while it grows.
 //!
-//! A follower that has read everything arms a one-shot watch on its file; the kernel fires it at the next write and forgets
-//! it. So a flood costs no event, an idle task no timer, and one loop serves all tasks.
+//! A follower that has read everything arms a one-shot watch on its file. The kernel fires it at the next write and removes it.
+//! So a flood costs no events, an idle task needs no timer, and one loop serves all tasks.
 
 use std::{
     collections::HashMap,
@@ -21,10 +21,10 @@ use super::{
 };
 use background::Background;
 
-/// The least time between two rounds of waking: lines that come one by one are read in handfuls.
+/// The minimum time between two rounds of waking, so that single lines are read in batches.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The one loop that wakes followers.
+/// The only loop that wakes followers.
 pub(super) struct Wakeups {
     armed: Arc<Armed>,
     _work: Background,
@@ -32,12 +32,12 @@ pub(super) struct Wakeups {
 
 struct Armed {
     inotify: AsyncFd<OwnedFd>,
-    /// Weak, because a held file keeps its watch, which would keep the file.
+    /// Weak, because a held file holds its watch, which would hold the file.
     followers: Mutex<HashMap<i32, Weak<LogFiles>>>,
 }
 
 impl Wakeups {
-    /// To be called inside the runtime.
+    /// Must be called inside the runtime.
     pub(super) fn start() -> io::Result<Self> {
         #[expect(deprecated, reason = "its successor is unsafe; an owned descriptor keeps what that one asks for")]
         let inotify = AsyncFd::new(inotify::instance()?)?;
@@ -46,9 +46,9 @@ impl Wakeups {
         Ok(Self { armed, _work: Background::spawn(async move { of_work.run().await }) })
     }
 
-    /// From now on, the next write to `file` is news for `files`.
+    /// From now on, the next write to `file` notifies `files`.
     pub(super) fn arm(&self, file: &HeldFile, files: &Arc<LogFiles>) -> io::Result<()> {
-        // The descriptor names the very file, whatever it is called by now.
+        // The descriptor names this very file, whatever its name is by now.
         let path = format!("/proc/self/fd/{}", file.file.as_raw_fd());
         let mut followers = self.armed.followers.lock().unwrap_or_else(PoisonError::into_inner);
         let descriptor = add_watch(self.armed.inotify.get_ref(), path, WatchFlags::MODIFY | WatchFlags::ONESHOT)?;

@@ -1,4 +1,4 @@
-//! Log collection from files that are written, rotated and emptied as an engine does it.
+//! Log collection from files that are written, rotated and truncated as an engine does it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ use wait::until;
 
 const ID: &str = "0123abcd";
 
-/// An engine's directory of one container, and a host's pipes.
+/// An engine's directory for one container, and a host's pipes.
 struct Container {
     directory: tempfile::TempDir,
     pipes: Pipes,
@@ -30,7 +30,7 @@ impl Container {
         Self { directory, pipes, reports: Arc::default() }
     }
 
-    /// A collector of a driver whose state is beside the container.
+    /// A collector of a driver whose state is next to the container.
     fn collector(&self) -> Collector {
         Collector::start(&self.path("state")).unwrap()
     }
@@ -90,12 +90,12 @@ impl Container {
         self.reports.lock().unwrap().clone()
     }
 
-    /// Waits until a text has come through the pipe of standard output.
+    /// Waits until a text has arrived through the standard output pipe.
     fn read_until(&self, text: &str) {
         self.pipes.stdout.wait_for_text(text);
     }
 
-    /// What came through it.
+    /// What arrived through it.
     fn came(&self) -> String {
         self.pipes.stdout.text()
     }
@@ -113,8 +113,8 @@ fn expected(numbers: std::ops::Range<u32>) -> String {
     numbered(numbers).map(|line| line + "\n").collect()
 }
 
-/// A runtime's life: when this returns none of its work runs any more, as with a process that ended. Dropping a collection
-/// alone only asks it to stop.
+/// The lifetime of a process: when this returns, none of the runtime's work is running. Dropping a collection alone only asks
+/// it to stop.
 fn ended_process(work: impl Future<Output = ()>) {
     tokio::runtime::Runtime::new().unwrap().block_on(work);
 }
@@ -209,7 +209,7 @@ fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() 
         let collector = container.collector();
         let _stopped = container.watch(&collector).await;
         container.read_until("line 9\n");
-        // In one piece: the next place in the file is behind it.
+        // In one piece: the next place in the file is after it.
         container.pipes.stdout.end();
         container.write(numbered(10..31));
         let written = fs::metadata(container.path(&format!("{ID}-json.log"))).unwrap().len();
@@ -221,7 +221,7 @@ fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() 
     });
     conformance::kill([holder("after the driver")]);
 
-    // The reader had some of it before it died.
+    // The reader had read some of it before it died.
     let copy = container.path("web.stdout.0");
     let mut copied = OpenOptions::new().append(true).open(copy).unwrap();
     copied.write_all(expected(10..13).as_bytes()).unwrap();
@@ -237,7 +237,7 @@ fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() 
     assert_eq!(container.reports(), []);
 }
 
-/// Goes on with a log of which this much has arrived at the host.
+/// Resumes a log of which this much has arrived at the host.
 async fn hand_over(container: &Container, collector: &Collector, arrived: &str) -> LogTask {
     fs::write(container.path("web.stdout.0"), arrived).unwrap();
     let ends = collector.open(&container.sink(), ID).await.unwrap();
@@ -314,7 +314,7 @@ async fn what_is_held_for_a_reader_that_is_away_has_a_bound() {
     container.pipes.stdout.end();
     let collector = container.collector().with_bound(Bound { files: 3, bytes: 1 << 30 });
     let task = container.watch(&collector).await;
-    // More than the pipe takes, so that the first file is stuck.
+    // More than the pipe holds, so that the first file is stuck.
     container.write(numbered(0..20_000));
     let held = |count: u32| {
         let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -344,7 +344,7 @@ async fn what_is_held_for_a_reader_that_is_away_has_a_bound() {
     assert!(container.came().starts_with("line 0\nline 1\n"), "what was in the pipe is kept");
 }
 
-/// Whether this process holds a file open.
+/// Whether this process has a file open.
 fn is_open(path: &Path) -> bool {
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
     open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|to| to == path)

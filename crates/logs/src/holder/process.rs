@@ -25,17 +25,17 @@ use background::Background;
 
 /// Compiled by the build script from `crates/log-holder`.
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/log-holder"));
-/// What processes that start a holder take turns by.
+/// The lock of processes that start a holder.
 const LOCK: &str = "log-holder.lock";
-/// How often, and after what pause, the turn is waited for.
+/// How often, and at what interval, the lock is tried.
 const TURNS: (u32, Duration) = (100, Duration::from_millis(20));
-/// Driver processes that connect at the same time.
+/// How many driver processes may connect at the same time.
 const BACKLOG: i32 = 16;
 
 /// A connection to the holder.
 pub(super) struct Connection {
     socket: AsyncFd<OwnedFd>,
-    /// Takes leave of a holder that this process started, when it ends.
+    /// Reaps a holder that this process started, when it exits.
     _reaper: Option<Background>,
 }
 
@@ -65,7 +65,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the holder is gone: it says nothing without having been asked.
+    /// Waits until the holder exits: it sends nothing without a request.
     pub(super) async fn removed(&self) {
         while let Ok(mut ready) = self.socket.readable().await {
             let mut asked = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
@@ -78,7 +78,7 @@ impl Connection {
     }
 }
 
-/// Connects to the holder whose socket is in the state directory; where there is none, starts one.
+/// Connects to the holder whose socket is in the state directory, starting one if there is none.
 pub(super) async fn connect(state_dir: &Path) -> io::Result<Connection> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
     let directory = open(state_dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -88,7 +88,7 @@ pub(super) async fn connect(state_dir: &Path) -> io::Result<Connection> {
     match connect_to(&found, &address) {
         Ok(()) => return Connection::new(found, None),
         Err(Errno::NOENT) => {}
-        // What is left of one that ended.
+        // The socket of a holder that has exited.
         Err(Errno::CONNREFUSED) => unlinkat(&directory, SOCKET, AtFlags::empty())?,
         Err(error) => return Err(error.into()),
     }
@@ -121,11 +121,11 @@ async fn turn(directory: &OwnedFd) -> io::Result<OwnedFd> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "another process has been starting a log holder for too long"))
 }
 
-/// Starts a holder that serves `listener`. It has nothing of this process but that: the agent waits for the end of our output.
+/// Starts a holder that serves `listener`. It inherits nothing else: the agent waits for the end of our output.
 fn spawn(listener: OwnedFd, state_dir: &Path) -> io::Result<Background> {
     let program = program()?;
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
-    // The directory tells operators, in a list of processes, whose it is.
+    // The directory shows operators, in a process list, whose holder it is.
     command.arg0("docker-log-holder").arg(state_dir).current_dir("/").env_clear();
     command.stdin(Stdio::from(listener)).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn()?;
@@ -134,10 +134,10 @@ fn spawn(listener: OwnedFd, state_dir: &Path) -> io::Result<Background> {
     }))
 }
 
-/// The program, in a file that has no name: no file system needs to allow it, and an upgrade leaves none behind.
+/// The program, in an anonymous file: no file system has to allow execution, and an upgrade leaves no file behind.
 fn program() -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC;
-    // Kernels before 6.3 know of no other kind than the executable one.
+    // Kernels before 6.3 know only executable ones, without the flag.
     let made = memfd_create("log-holder", flags | MemfdFlags::EXEC).or_else(|_| memfd_create("log-holder", flags))?;
     let mut file = File::from(made);
     file.write_all(PROGRAM)?;

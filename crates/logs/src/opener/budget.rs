@@ -1,4 +1,4 @@
-//! How much time of a processor the real-time thread may take, and who takes the most of it.
+//! How much processor time the real-time thread may use, and who uses the most of it.
 
 #![expect(clippy::disallowed_methods, reason = "the thread has no runtime, and no other clock")]
 
@@ -11,15 +11,15 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::rotation::LogFiles;
 
-/// What counts together.
+/// The accounting interval.
 const SECOND: Duration = Duration::from_secs(1);
-/// How much of it the thread may take: some thousand rotations.
+/// How much of it the thread may use: some thousand rotations.
 const MOST: Duration = Duration::from_millis(100);
 
-/// One second's expenses.
+/// The usage in one interval.
 pub(super) struct Budget {
     began: Instant,
-    /// The thread's time when it was last asked for.
+    /// The thread's clock at the last reading.
     clock: Duration,
     spent: Vec<(Arc<LogFiles>, Duration)>,
 }
@@ -31,8 +31,8 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Does work for the files of a container, and what was done since the last time counts as theirs. Whoever's took the most
-    /// where all together take too much; they are not to be asked for again.
+    /// Runs work for a container's files and charges it the time since the last call. If all together exceed the budget,
+    /// returns the files that used the most; they must not be passed again.
     pub(super) fn spend(&mut self, files: &Arc<LogFiles>, work: impl FnOnce()) -> Option<Arc<LogFiles>> {
         work();
         let now = thread_time();
@@ -59,7 +59,7 @@ impl Budget {
     }
 }
 
-/// How long this thread has run on a processor.
+/// The CPU time of this thread.
 fn thread_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
