@@ -1,4 +1,4 @@
-//! Answers as HTTP has them.
+//! HTTP responses.
 
 use std::{convert::Infallible, io};
 
@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Frame;
 use serde_json::{Value, json};
 
-/// An answer, or the engine's error.
+/// A response, or the engine's error.
 pub(crate) type Answer = Result<Response<Body>, ApiError>;
 
 /// A body; an error in it breaks the connection.
@@ -27,7 +27,7 @@ impl ApiError {
         Self { status, message: message.into() }
     }
 
-    /// For a path that no call has.
+    /// For an unknown path.
     pub(crate) fn no_page() -> Self {
         Self::new(404, "page not found")
     }
@@ -39,7 +39,7 @@ impl From<ApiError> for Response<Body> {
     }
 }
 
-/// A text as a body.
+/// A body of text.
 pub(crate) fn text(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
@@ -53,22 +53,22 @@ fn with(status: u16, kind: &'static str, body: Body) -> Response<Body> {
     response
 }
 
-/// JSON at once.
+/// A complete JSON response.
 pub(crate) fn whole(status: u16, json: &Value) -> Response<Body> {
     with(status, "application/json", text(format!("{json}\n")))
 }
 
-/// No body: 204, or 304 where nothing was to be done.
+/// No body: 204, or 304 if there was nothing to do.
 pub(crate) fn nothing(status: u16) -> Response<Body> {
     with(status, "application/json", text(Bytes::new()))
 }
 
-/// A word.
+/// A plain text response.
 pub(crate) fn word(word: &'static str) -> Response<Body> {
     with(200, "text/plain; charset=utf-8", text(word))
 }
 
-/// Piece by piece, as it comes.
+/// A streamed response.
 pub(crate) fn piecewise(
     kind: &'static str,
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -76,7 +76,7 @@ pub(crate) fn piecewise(
     with(200, kind, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
 }
 
-/// The first half of an answer, after which the connection breaks.
+/// The first half of a response, after which the connection breaks.
 pub(crate) async fn cut(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let whole = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A request, as the calls take it.
+//! A parsed request, as the calls receive it.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -10,6 +10,6 @@ use crate::journal::Request;
 pub(crate) struct Call {
     pub(crate) request: Request,
     pub(crate) head: Parts,
-    /// The body as it came.
+    /// The raw body.
     pub(crate) raw: Bytes,
 }

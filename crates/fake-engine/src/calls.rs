@@ -1,4 +1,4 @@
-//! What each call does and answers, as API 1.41 has it.
+//! What each call does and returns, as in API 1.41.
 
 mod containers;
 mod execs;
@@ -12,7 +12,7 @@ use http::Response;
 
 use crate::{answer::Body, call::Call, engine::FakeEngine};
 
-/// The usual answer to a call.
+/// The default response to a call.
 pub(crate) async fn answer(engine: &FakeEngine, call: Call) -> Response<Body> {
     let (method, path) = (call.request.method.clone(), call.request.path.clone());
     let mut parts = path.trim_start_matches('/').splitn(2, '/');

@@ -1,23 +1,23 @@
-//! Time as the engine writes it, and as a paused clock passes it.
+//! Time in the engine's format, and the advance of a paused clock.
 
 use std::time::{Duration, SystemTime};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::sync::watch;
 
-/// How far a paused clock moves at once, and how far when nothing was asked for a while.
+/// How far a paused clock moves at once, and how far after a while without requests.
 const STEP: Duration = Duration::from_millis(5);
 const LONG_STEP: Duration = Duration::from_millis(100);
 /// How many steps that while has.
 const WHILE: u32 = 2000;
-/// How long a step takes at least.
+/// The minimum duration of a step.
 const PACE: Duration = Duration::from_micros(20);
 
 /// The engine's "never".
 pub(crate) const YEAR_ONE: &str = "0001-01-01T00:00:00Z";
 
-/// Moves a paused clock by small steps. Left to itself, it leaps to the next timer whenever the runtime waits, be it for a
-/// thread that works for a test's subject; so that one's deadline would pass before it has begun.
+/// Moves a paused clock in small steps. Otherwise it jumps to the next timer whenever the runtime waits, even for a thread that
+/// works for the code under test. The deadline for that work would then pass before it has begun.
 pub(crate) async fn pass(mut asked: watch::Receiver<u64>) {
     let mut idle = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The engine as a test holds it.
+//! The engine as a test sees it.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use crate::{
     world::{Emit, Exit, World},
 };
 
-/// An engine. Clones are the same engine, which ends with the last of them that a test holds.
+/// An engine. Clones are the same engine, which is dropped with the last clone that a test holds.
 #[derive(Clone, Debug)]
 pub struct FakeEngine {
     inner: Arc<Inner>,
@@ -51,7 +51,7 @@ impl Drop for Alive {
     }
 }
 
-/// What a test relies on; a test that asks for what is not there is wrong.
+/// A precondition of a test; a test that names a missing object is wrong.
 const THERE: &str = "the test names something that the engine has";
 
 impl FakeEngine {
@@ -73,7 +73,7 @@ impl FakeEngine {
         Self { inner: Arc::new(inner), _alive: Some(Arc::new(Alive { connections, clock })) }
     }
 
-    /// A clone that does not hold the engine alive.
+    /// A clone that does not keep the engine alive.
     pub(crate) fn weak(&self) -> Self {
         Self { inner: self.inner.clone(), _alive: None }
     }
@@ -87,14 +87,14 @@ impl FakeEngine {
         format!("unix://{}", self.inner.socket.display())
     }
 
-    /// A directory that ends with the engine.
+    /// A directory that is removed with the engine.
     pub fn directory(&self) -> &Path {
         self.inner.directory.path()
     }
 
     // ---- it is stopped
 
-    /// The socket is removed and all connections are closed. Containers run on.
+    /// Removes the socket and closes all connections. Containers keep running.
     pub fn stop(&self) {
         let _not_there = std::fs::remove_file(&self.inner.socket);
         self.inner.connections.abort();
@@ -107,41 +107,41 @@ impl FakeEngine {
         On { scripts: &self.inner.scripts, pattern: Pattern::new(requests) }
     }
 
-    /// Answers all requests as usual from now on.
+    /// Answers all requests as usual again.
     pub fn forget_script(&self) {
         self.inner.scripts.clear();
     }
 
-    /// The requests that came, such as `POST /containers/*/start`; all are `*`.
+    /// The recorded requests that match, such as `POST /containers/*/start`; `*` matches all.
     pub fn requests(&self, requests: &str) -> Vec<Request> {
         self.inner.journal.matching(&Pattern::new(requests))
     }
 
-    /// Begins a new journal.
+    /// Starts a new journal.
     pub fn forget_requests(&self) {
         self.inner.journal.clear();
     }
 
-    /// Waits until such a request came, and returns the first.
+    /// Waits until such a request has arrived, and returns the first.
     ///
     /// # Panics
     ///
-    /// If none comes within two minutes.
+    /// If none arrives within two minutes.
     pub async fn asked(&self, requests: &str) -> Request {
         self.asked_times(requests, 1).await.swap_remove(0)
     }
 
-    /// Waits until so many such requests came.
+    /// Waits until so many such requests have arrived.
     ///
     /// # Panics
     ///
-    /// If they do not come within two minutes.
+    /// If they do not arrive within two minutes.
     pub async fn asked_times(&self, requests: &str, times: usize) -> Vec<Request> {
         let found = || Some(self.requests(requests)).filter(|found| found.len() >= times);
         waiting::until(self.inner.journal.changed(), &format!("{times} of {requests:?}"), found).await
     }
 
-    /// Waits until a condition holds; it is asked at each change of containers and at each event.
+    /// Waits until a condition holds; it is checked at each change of containers and at each event.
     ///
     /// # Panics
     ///
@@ -153,7 +153,7 @@ impl FakeEngine {
 
     // ---- its images, networks and commands
 
-    /// The engine has an image. Returns its id.
+    /// Adds an image to the engine. Returns its id.
     pub fn add_image(&self, image: Image) -> String {
         let id = image.id.clone();
         let mut world = self.world();
@@ -162,17 +162,17 @@ impl FakeEngine {
         id
     }
 
-    /// An image can be pulled.
+    /// Adds an image to the registry, so that it can be pulled.
     pub fn add_to_registry(&self, image: Image) {
         self.world().registry.push(image);
     }
 
-    /// The images that there are.
+    /// The engine's images.
     pub fn images(&self) -> Vec<Image> {
         self.world().images.clone()
     }
 
-    /// Somebody gives an image a name, which another image loses.
+    /// Gives an image a name, taking it from any other image.
     ///
     /// # Panics
     ///
@@ -183,7 +183,7 @@ impl FakeEngine {
         world.name_image(&image, name);
     }
 
-    /// The engine has a network. Returns its id.
+    /// Adds a network to the engine. Returns its id.
     pub fn add_network(&self, name: &str) -> String {
         let mut world = self.world();
         let id = world.id();
@@ -196,7 +196,7 @@ impl FakeEngine {
         self.world().exec = exec;
     }
 
-    /// What processes of containers that are made from now on do at a signal.
+    /// How processes of containers created from now on react to a signal.
     pub fn set_on_signal(&self, on_signal: OnSignal) {
         self.world().on_signal = on_signal;
     }
@@ -213,7 +213,7 @@ impl FakeEngine {
         self.world().container(name).ok().cloned()
     }
 
-    /// Somebody else makes a container and does not start it. Returns its id.
+    /// Creates a container as another client and does not start it. Returns its id.
     ///
     /// # Panics
     ///
@@ -222,7 +222,7 @@ impl FakeEngine {
         self.world().create(name, request).unwrap_or_else(|error| panic!("{}", error.message))
     }
 
-    /// Somebody else starts a container.
+    /// Starts a container as another client.
     ///
     /// # Panics
     ///
@@ -231,7 +231,7 @@ impl FakeEngine {
         self.world().start(name).unwrap_or_else(|error| panic!("{}", error.message));
     }
 
-    /// Changes what is known of a container, without an event.
+    /// Changes the state of a container, without an event.
     ///
     /// # Panics
     ///
@@ -242,7 +242,7 @@ impl FakeEngine {
         world.log.changed();
     }
 
-    /// A container's process ends by itself.
+    /// Makes a container's process exit by itself.
     ///
     /// # Panics
     ///
@@ -251,7 +251,7 @@ impl FakeEngine {
         self.world().exit(name, Exit { code, oom_killed: false }, Emit::Yes).expect(THERE);
     }
 
-    /// The same, without an event.
+    /// Like [`exit`](Self::exit), without an event.
     ///
     /// # Panics
     ///
@@ -262,7 +262,7 @@ impl FakeEngine {
         world.log.changed();
     }
 
-    /// The kernel kills a container's process for its memory.
+    /// Makes the OOM killer kill a container's process.
     ///
     /// # Panics
     ///
@@ -271,7 +271,7 @@ impl FakeEngine {
         self.world().exit(name, Exit { code: 137, oom_killed: true }, Emit::Yes).expect(THERE);
     }
 
-    /// Somebody else removes a container, whether it runs or not.
+    /// Removes a container as another client, whether it is running or not.
     ///
     /// # Panics
     ///
@@ -280,7 +280,7 @@ impl FakeEngine {
         self.world().remove(name, true).expect(THERE);
     }
 
-    /// Somebody else disconnects a container from a network.
+    /// Disconnects a container from a network as another client.
     ///
     /// # Panics
     ///
@@ -296,7 +296,7 @@ impl FakeEngine {
         self.world().log.push(event);
     }
 
-    /// All events that there were.
+    /// All events so far.
     pub fn events(&self) -> Vec<Event> {
         self.world().log.all().to_vec()
     }

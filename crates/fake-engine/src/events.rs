@@ -14,16 +14,16 @@ pub struct Event {
     pub kind: String,
     /// `die`, `destroy`, `oom`, ...
     pub action: String,
-    /// The id of what it is about.
+    /// The id of its subject.
     pub id: String,
-    /// What else is known.
+    /// Other attributes.
     pub attributes: BTreeMap<String, String>,
     /// When.
     pub at: SystemTime,
 }
 
 impl Event {
-    /// Of a container.
+    /// An event of a container.
     pub fn of(container: &Container, action: &str) -> Self {
         let image = container.request["Image"].as_str().unwrap_or_default().to_owned();
         let named = [("image".to_owned(), image), ("name".to_owned(), container.name.clone())];
@@ -36,7 +36,7 @@ impl Event {
         }
     }
 
-    /// Of a network, about a container.
+    /// An event of a network, about a container.
     pub fn of_network(id: &str, name: &str, action: &str, container: &str) -> Self {
         let attributes = [("container", container), ("name", name), ("type", "bridge")];
         Self {
@@ -48,14 +48,14 @@ impl Event {
         }
     }
 
-    /// The same with an attribute.
+    /// The same event with another attribute.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.attributes.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// The same at another time.
+    /// The same event at another time.
     #[must_use]
     pub fn at(self, at: SystemTime) -> Self {
         Self { at, ..self }
@@ -90,7 +90,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// As the query has them; what is no JSON filters nothing.
+    /// Parses the query's filters; invalid JSON filters nothing.
     pub(crate) fn parse(text: &str) -> Self {
         let filters: Value = serde_json::from_str(text).unwrap_or_default();
         Self { kinds: values(&filters["type"]), actions: values(&filters["event"]) }
@@ -102,7 +102,7 @@ impl Filter {
     }
 }
 
-/// A filter's values: a list, or an object whose values say whether.
+/// A filter's values: a list, or an object whose values are flags.
 pub(crate) fn values(filter: &Value) -> Vec<String> {
     match filter {
         Value::Array(values) => values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect(),
@@ -111,7 +111,7 @@ pub(crate) fn values(filter: &Value) -> Vec<String> {
     }
 }
 
-/// All events. The number is that of all changes, for those who wait.
+/// All events. The number counts all changes, to wake waiters.
 #[derive(Debug)]
 pub(crate) struct EventLog {
     events: Vec<Event>,
@@ -130,7 +130,7 @@ impl EventLog {
         self.changed();
     }
 
-    /// Wakes those who wait.
+    /// Wakes all waiters.
     pub(crate) fn changed(&self) {
         self.count.send_modify(|count| *count += 1);
     }
@@ -139,7 +139,7 @@ impl EventLog {
         self.count.subscribe()
     }
 
-    /// Where a subscription begins: at a time, or with what comes next.
+    /// Where a subscription begins: at a time, or with the next event.
     pub(crate) fn begin(&self, since: Option<SystemTime>) -> usize {
         let from = |since| self.events.iter().position(|event| event.at >= since);
         since.and_then(from).unwrap_or(self.events.len())

@@ -1,4 +1,4 @@
-//! What the engine was asked.
+//! Records the requests that the engine received.
 
 use std::{
     collections::BTreeMap,
@@ -15,22 +15,22 @@ use crate::pattern::Pattern;
 pub struct Request {
     /// `GET`, `POST`, ...
     pub method: String,
-    /// Decoded, without the version of the API: `/containers/c1/start`.
+    /// Decoded, without the API version: `/containers/c1/start`.
     pub path: String,
     /// The query.
     pub query: BTreeMap<String, String>,
-    /// The body; `null` where it is empty or no JSON.
+    /// The body; `null` if it is empty or not JSON.
     pub body: Value,
 }
 
 impl Request {
-    /// A value of the query; empty where it is not there.
+    /// A value of the query; empty if it is missing.
     pub fn query(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)
     }
 }
 
-/// All requests, in the order in which they came.
+/// All requests, in order of arrival.
 #[derive(Debug)]
 pub(crate) struct Journal {
     requests: Mutex<Vec<Request>>,

@@ -1,12 +1,12 @@
-//! A scripted Docker Engine on a unix socket, for tests.
+//! A scripted Docker Engine on a Unix socket, for tests.
 //!
 //! ```text
 //! serving <-> stopped
 //! ```
 //!
-//! It answers as an engine with API 1.41 does, from a small model of containers, images and networks. A script changes the
-//! answer to a call: an error, silence, a broken connection, a restart. A journal has every request, and a test waits until
-//! one came.
+//! It answers like an engine with API 1.41, from a small model of containers, images and networks. A script changes the
+//! response to a call: an error, silence, a broken connection, a restart. A journal records every request, and a test can wait
+//! for one.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -19,8 +19,8 @@
 //! # }
 //! ```
 //!
-//! Where the clock of tokio is paused, it moves by small steps for as long as an engine lives: a thread that works for a test
-//! has time to do so before its deadline.
+//! If tokio's clock is paused, it moves in small steps as long as an engine lives, so a thread that works for a test has time
+//! to do so before its deadline.
 
 mod answer;
 mod call;
@@ -43,7 +43,7 @@ pub use journal::Request;
 pub use model::{Container, Exec, Image, Network, OnSignal, State};
 pub use script::Gate;
 
-/// An answer of the engine.
+/// A scripted response of the engine.
 pub type Reply = script::Reply<FakeEngine>;
-/// Where a script for a pattern is added.
+/// Adds scripts for a pattern.
 pub type On<'a> = script::On<'a, FakeEngine>;

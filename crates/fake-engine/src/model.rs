@@ -1,4 +1,4 @@
-//! What an engine has: containers, images, networks, commands in containers.
+//! The engine's objects: containers, images, networks, commands in containers.
 
 use std::{
     collections::BTreeMap,
@@ -7,35 +7,35 @@ use std::{
 
 use serde_json::Value;
 
-/// A process id that no kernel gives.
+/// A process id that no kernel assigns.
 pub(crate) const NOBODY: i64 = 2_000_000_000;
 
-/// How a container stands.
+/// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Never started.
     Created,
-    /// Its process runs.
+    /// Its process is running.
     Running,
-    /// The engine is about to start it again.
+    /// The engine is about to restart it.
     Restarting,
-    /// Its process ended.
+    /// Its process exited.
     Exited {
-        /// The process's code; 128 and more are signals.
+        /// The exit code; 128 and more are signals.
         code: i64,
-        /// The kernel killed a process of it for its memory.
+        /// The OOM killer killed one of its processes.
         oom_killed: bool,
     },
     /// The engine failed to remove it.
     Dead,
 }
 
-/// What a container's process does at SIGTERM, SIGINT and SIGQUIT. At SIGKILL it ends; at all else it does nothing.
+/// How a container's process reacts to SIGTERM, SIGINT and SIGQUIT. SIGKILL ends it; other signals have no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSignal {
-    /// It ends with this code.
+    /// It exits with this code.
     Exit(i64),
-    /// Nothing.
+    /// It ignores them.
     Ignore,
 }
 
@@ -46,32 +46,32 @@ pub struct Container {
     pub id: String,
     /// The name, without the slash.
     pub name: String,
-    /// The image, by its id.
+    /// The image id.
     pub image_id: String,
-    /// The labels, the image's included.
+    /// The labels, including the image's.
     pub labels: BTreeMap<String, String>,
     /// The body of the create request.
     pub request: Value,
-    /// How it stands.
+    /// Its state.
     pub state: State,
-    /// When it was made.
+    /// When it was created.
     pub created_at: SystemTime,
     /// When it was last started.
     pub started_at: Option<SystemTime>,
-    /// When it last ended.
+    /// When it last exited.
     pub finished_at: Option<SystemTime>,
-    /// Its first process; 0 where it does not run.
+    /// Its first process; 0 if it is not running.
     pub pid: i64,
     /// Its networks, by name.
     pub networks: BTreeMap<String, Value>,
-    /// What its process does at a signal.
+    /// How its process reacts to a signal.
     pub on_signal: OnSignal,
     /// Its output: whether it is standard error, and the text.
     pub output: Vec<(bool, String)>,
 }
 
 impl Container {
-    /// Whether its process runs.
+    /// Whether its process is running.
     pub fn is_running(&self) -> bool {
         self.state == State::Running
     }
@@ -98,14 +98,14 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image with a name; its id follows from that.
+    /// An image with a name, from which its id is derived.
     pub fn named(name: &str) -> Self {
         let id = format!("sha256:{}", hex(name.bytes().fold(7, |hash, byte| hash * 31 % 1_000_003 + u64::from(byte))));
         let layers = vec![id.clone()];
         Self { id, tags: vec![name.to_owned()], digests: Vec::new(), labels: BTreeMap::new(), layers }
     }
 
-    /// The same with another id.
+    /// The same image with another id.
     #[must_use]
     pub fn with_id(self, number: u64) -> Self {
         Self { id: format!("sha256:{}", hex(number)), ..self }
@@ -128,13 +128,13 @@ pub struct Exec {
     pub stdout: String,
     /// Its standard error.
     pub stderr: String,
-    /// Its code.
+    /// Its exit code.
     pub code: i64,
     /// Whether it runs until its input ends.
     pub reads_input: bool,
 }
 
-/// A command that was prepared.
+/// A prepared command.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     pub(crate) container: String,
@@ -150,7 +150,7 @@ pub(crate) enum ExecState {
     Exited,
 }
 
-/// An id of 64 digits; numbers that follow each other begin differently.
+/// An id of 64 digits; consecutive numbers begin differently.
 pub(crate) fn hex(number: u64) -> String {
     let mixed = |odd: u64| (number + 1).wrapping_mul(odd);
     let parts = [0x9E37_79B9_7F4A_7C15, 0xC2B2_AE3D_27D4_EB4F, 0x1656_67B1_9E37_79F9, 0xD6E8_FEB8_6659_FD93];
@@ -164,13 +164,13 @@ pub(crate) fn tagged(name: &str) -> String {
     if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
-/// A repository's name without what the engine adds to it.
+/// A repository's name without the engine's default prefixes.
 pub(crate) fn familiar(name: &str) -> &str {
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     name.strip_prefix("library/").unwrap_or(name)
 }
 
-/// Whole seconds since 1970, as lists have times.
+/// Whole seconds since 1970, the time format of lists.
 pub(crate) fn seconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

@@ -1,6 +1,6 @@
-//! Which requests a script or a question is about: `POST /containers/*/start`.
+//! Which requests a script or a query matches: `POST /containers/*/start`.
 
-/// A method and a path; a star stands for any text, slashes included. Without a method, any method.
+/// A method and a path; a star matches any text, including slashes. Without a method, any method matches.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     method: Option<String>,

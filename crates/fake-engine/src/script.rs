@@ -1,5 +1,5 @@
-//! What the engine is to answer instead of the usual. `E` is the engine, which stands above this file: acts of a script are
-//! given it.
+//! Scripted responses that replace the usual ones. `E` is the engine, which is layered above this file: a script's actions
+//! receive it.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::pattern::Pattern;
 
-/// An answer.
+/// A scripted response.
 #[derive(Clone, Debug)]
 pub struct Reply<E> {
     pub(crate) delay: Duration,
@@ -35,7 +35,7 @@ pub(crate) enum Kind {
     StopAfter,
 }
 
-/// What a test does at a request.
+/// An action of a test at a request.
 pub(crate) struct Act<E>(Arc<dyn Fn(&E) + Send + Sync>);
 
 impl<E> Clone for Act<E> {
@@ -61,90 +61,90 @@ impl<E> Reply<E> {
         Self { delay: Duration::ZERO, gate: None, before: None, kind, after: None }
     }
 
-    /// What the model says.
+    /// The model's response.
     pub fn usual() -> Self {
         Self::new(Kind::Usual)
     }
 
-    /// An error in the engine's form. Nothing is done.
+    /// An error in the engine's format. The call has no effect.
     pub fn error(status: u16, message: &str) -> Self {
         Self::new(Kind::Error { status, message: message.to_owned() })
     }
 
-    /// JSON. Nothing is done.
+    /// JSON. The call has no effect.
     pub fn json(status: u16, body: Value) -> Self {
         Self::new(Kind::Json { status, body })
     }
 
-    /// No answer, and the connection is not closed. Nothing is done.
+    /// No response, on an open connection. The call has no effect.
     pub fn hang() -> Self {
         Self::new(Kind::Hang)
     }
 
-    /// The connection is closed without an answer. Nothing is done.
+    /// The connection is closed without a response. The call has no effect.
     pub fn drop_connection() -> Self {
         Self::new(Kind::Drop)
     }
 
-    /// The connection is closed without an answer, after the call was done.
+    /// The connection is closed without a response, after the call took effect.
     pub fn lose_answer() -> Self {
         Self::new(Kind::DropAfter)
     }
 
-    /// The call is done, and the connection is closed in the middle of the answer's body.
+    /// The call takes effect, and the connection is closed in the middle of the response body.
     pub fn cut_body() -> Self {
         Self::new(Kind::Cut)
     }
 
-    /// The engine stops at this request. Nothing is done.
+    /// The engine stops at this request. The call has no effect.
     pub fn stop_engine() -> Self {
         Self::new(Kind::Stop)
     }
 
-    /// The call is done, and the engine stops without an answer.
+    /// The call takes effect, and the engine stops without a response.
     pub fn stop_engine_after() -> Self {
         Self::new(Kind::StopAfter)
     }
 
-    /// The same answer, later.
+    /// The same response, delayed.
     #[must_use]
     pub fn delayed(self, by: Duration) -> Self {
         Self { delay: by, ..self }
     }
 
-    /// The same answer, when a gate is opened. What holds the gate decides.
+    /// The same response, once the gate is opened. The holder of the gate decides when.
     pub fn held(self) -> (Self, Gate) {
         let (gate, opened) = watch::channel(false);
         (Self { gate: Some(opened), ..self }, Gate(gate))
     }
 
-    /// Does something before the call is done.
+    /// Runs an action before the call takes effect.
     #[must_use]
     pub fn before(self, act: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self { before: Some(Act(Arc::new(act))), ..self }
     }
 
-    /// Does something after the call was done, and before it is answered.
+    /// Runs an action after the call took effect, before the response.
     #[must_use]
     pub fn after(self, act: impl Fn(&E) + Send + Sync + 'static) -> Self {
         Self { after: Some(Act(Arc::new(act))), ..self }
     }
 }
 
-/// Holds answers back until it is opened or dropped.
+/// Holds responses back until it is opened or dropped.
 #[derive(Debug)]
 #[must_use = "dropping it opens it"]
 pub struct Gate(watch::Sender<bool>);
 
 impl Gate {
-    /// Lets the answers go.
+    /// Releases the responses.
     pub fn open(self) {
         self.0.send_replace(true);
     }
 }
 
-/// Where a script for a pattern is added. Those for a number of requests come first, in their order; then the newest of
-/// those for all requests.
+/// Adds scripts for a pattern. Scripts for a number of requests apply first, in order; then the newest of those for all
+/// requests.
 #[must_use]
 pub struct On<'a, E> {
     pub(crate) scripts: &'a Scripts<E>,
@@ -152,22 +152,22 @@ pub struct On<'a, E> {
 }
 
 impl<E: Clone> On<'_, E> {
-    /// The next such request is answered so.
+    /// Scripts the next matching request.
     pub fn once(self, reply: Reply<E>) {
         self.times(1, reply);
     }
 
-    /// The next few such requests are answered so.
+    /// Scripts the next `times` matching requests.
     pub fn times(self, times: usize, reply: Reply<E>) {
         self.scripts.add(Script { pattern: self.pattern, left: Some(times), reply });
     }
 
-    /// All such requests are answered so from now on.
+    /// Scripts all matching requests from now on.
     pub fn always(self, reply: Reply<E>) {
         self.scripts.add(Script { pattern: self.pattern, left: None, reply });
     }
 
-    /// Such requests are answered as usual again.
+    /// Answers matching requests as usual again.
     pub fn usual(self) {
         self.always(Reply::usual());
     }
@@ -176,7 +176,7 @@ impl<E: Clone> On<'_, E> {
 #[derive(Debug)]
 struct Script<E> {
     pattern: Pattern,
-    /// How often; `None` is without an end.
+    /// How often; `None` is unlimited.
     left: Option<usize>,
     reply: Reply<E>,
 }

@@ -1,4 +1,4 @@
-//! The socket: connections, requests, and what the script makes of them.
+//! The socket: connections, requests, and how the script changes them.
 
 use std::{collections::BTreeMap, io};
 
@@ -23,11 +23,11 @@ use crate::{
 const MOST: usize = 64 << 20;
 
 impl FakeEngine {
-    /// Serves on a socket in a directory of its own. Needs a runtime of tokio.
+    /// Serves on a socket in a directory of its own. Requires a tokio runtime.
     ///
     /// # Panics
     ///
-    /// If the directory or the socket cannot be made.
+    /// If the directory or the socket cannot be created.
     pub fn start() -> Self {
         let engine = Self::new();
         engine.serve();
@@ -38,13 +38,13 @@ impl FakeEngine {
     ///
     /// # Panics
     ///
-    /// If it serves already, or the socket cannot be made.
+    /// If it is already serving, or the socket cannot be created.
     pub fn serve(&self) {
         let listener = UnixListener::bind(self.socket()).expect("a socket that nobody else has");
         self.tasks().spawn(serve(self.weak(), listener));
     }
 
-    /// All connections are closed, and the engine serves again at once.
+    /// Closes all connections and serves again at once.
     pub fn restart(&self) {
         self.stop();
         self.serve();
@@ -63,7 +63,7 @@ async fn serve(engine: FakeEngine, listener: UnixListener) {
     }
 }
 
-/// An error closes the connection without an answer.
+/// An error closes the connection without a response.
 async fn answer(engine: FakeEngine, request: http::Request<Incoming>) -> io::Result<Response<Body>> {
     let call = match read(request).await {
         Ok(call) => call,
@@ -127,7 +127,7 @@ async fn read(request: http::Request<Incoming>) -> Result<Call, ApiError> {
     Ok(Call { request, head, raw })
 }
 
-/// A path without the version of the API.
+/// A path without the API version.
 fn without_version(path: &str) -> &str {
     let version = path.strip_prefix("/v").and_then(|rest| rest.split_once('/'));
     match version {

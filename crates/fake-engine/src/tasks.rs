@@ -1,10 +1,10 @@
-//! Work that runs for the engine.
+//! The engine's background work.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
-/// What runs for the engine; ends when it is dropped.
+/// The engine's background tasks; dropping it aborts them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks(Arc<Mutex<JoinSet<()>>>);
 

@@ -7,11 +7,11 @@ use tokio::sync::watch;
 /// How long a test waits for what should happen.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until `look` finds something; it looks again at each change. `what` is for the failure.
+/// Waits until `look` finds something; it is retried at each change. `what` is for the failure message.
 ///
 /// # Panics
 ///
-/// If it does not come within two minutes.
+/// If it finds nothing within two minutes.
 pub(crate) async fn until<T>(mut changed: watch::Receiver<u64>, what: &str, look: impl Fn() -> Option<T>) -> T {
     let found = async {
         loop {

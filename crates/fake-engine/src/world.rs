@@ -1,4 +1,4 @@
-//! All that one engine has, and how that changes.
+//! The state of one engine, and how it changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,26 +13,26 @@ use crate::{
     model::{Container, Exec, Image, NOBODY, Network, OnSignal, Prepared, State, hex, tagged},
 };
 
-/// How a process ended.
+/// How a process exited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exit {
     pub(crate) code: i64,
     pub(crate) oom_killed: bool,
 }
 
-/// Whether there are events of it.
+/// Whether events are emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Emit {
     Yes,
     No,
 }
 
-/// All that there is.
+/// The whole state.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) containers: Vec<Container>,
     pub(crate) images: Vec<Image>,
-    /// What can be pulled.
+    /// The images that can be pulled.
     pub(crate) registry: Vec<Image>,
     pub(crate) networks: Vec<Network>,
     pub(crate) execs: BTreeMap<String, Prepared>,
@@ -78,7 +78,7 @@ impl World {
         })
     }
 
-    /// A container by id, name, or the beginning of an id.
+    /// A container by id, name, or id prefix.
     pub(crate) fn container(&self, name: &str) -> Result<&Container, ApiError> {
         let at = self.position(name).ok_or_else(|| ApiError::new(404, format!("No such container: {name}")))?;
         Ok(&self.containers[at])
@@ -100,7 +100,7 @@ impl World {
         })
     }
 
-    /// Makes a container.
+    /// Creates a container.
     pub(crate) fn create(&mut self, name: &str, request: Value) -> Result<String, ApiError> {
         let wanted = request["Image"].as_str().unwrap_or_default().to_owned();
         let image = self.image(&wanted).cloned();
@@ -136,7 +136,7 @@ impl World {
         Ok(id)
     }
 
-    /// Starts a container; whether it did not run before.
+    /// Starts a container; returns whether it was not running before.
     pub(crate) fn start(&mut self, name: &str) -> Result<bool, ApiError> {
         let pid = NOBODY + i64::try_from(self.made).unwrap_or_default();
         let container = self.container_mut(name)?;
@@ -226,7 +226,7 @@ impl World {
         Ok(())
     }
 
-    /// Gives an image a name, which another one loses.
+    /// Gives an image a name, taking it from any other image.
     pub(crate) fn name_image(&mut self, image: &Image, name: &str) {
         for other in &mut self.images {
             other.tags.retain(|tag| tag != name);

@@ -1,4 +1,4 @@
-//! The engine against a plain client: what it answers is what tests of the driver stand on.
+//! Tests the engine with a plain client: tests of the driver rely on its responses.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Sends a request on a connection of its own, and returns all that came until that was closed.
+/// Sends a request on a connection of its own, and returns everything received until the connection closes.
 async fn send(engine: &FakeEngine, method: &str, path: &str, body: &str) -> String {
     let socket = engine.address().trim_start_matches("unix://").to_owned();
     let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -25,7 +25,7 @@ async fn send(engine: &FakeEngine, method: &str, path: &str, body: &str) -> Stri
     String::from_utf8(answer).unwrap()
 }
 
-/// A status, and the body where it is JSON.
+/// The status, and the body if it is JSON.
 async fn call(engine: &FakeEngine, method: &str, path: &str, body: &str) -> (u16, Value) {
     let answer = send(engine, method, path, body).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

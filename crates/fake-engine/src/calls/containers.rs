@@ -16,7 +16,7 @@ use crate::{
     model::{Container, OnSignal},
 };
 
-/// How long a stop waits where the request does not say.
+/// How long a stop waits if the request does not say.
 const GRACE: u64 = 10;
 
 pub(super) async fn answer(engine: &FakeEngine, method: &str, rest: &str, call: Call) -> Answer {
@@ -100,7 +100,7 @@ async fn stop(engine: &FakeEngine, name: &str, request: &Request) -> Answer {
     Ok(answer::nothing(204))
 }
 
-/// What there is of output; followed until the container ends.
+/// The existing output; if followed, until the container exits.
 fn logs(engine: &FakeEngine, name: &str, request: &Request) -> Answer {
     let world = engine.world();
     let container = world.container(name)?;

@@ -1,4 +1,4 @@
-//! Output as the engine sends it where there is no terminal.
+//! Framed output, as the engine sends it without a terminal.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

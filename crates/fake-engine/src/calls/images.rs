@@ -82,7 +82,7 @@ fn listed(world: &World, image: &Image) -> Value {
     })
 }
 
-/// Messages, one a line.
+/// Messages, one per line.
 fn messages(messages: Vec<Value>) -> Response<Body> {
     let lines = messages.into_iter().map(|message| Ok(Bytes::from(format!("{message}\r\n"))));
     answer::piecewise("application/json", stream::iter(lines.collect::<Vec<_>>()))
@@ -117,7 +117,7 @@ fn tag(world: &mut World, name: &str, request: &Request) -> Answer {
     Ok(answer::nothing(201))
 }
 
-/// Removes a name, and with the last one the image.
+/// Removes a name, and the image with its last name.
 fn remove(world: &mut World, name: &str) -> Answer {
     let image = world.image(name).cloned().ok_or_else(|| no_image(name))?;
     let is_used = world.images_in_use().contains(image.id.as_str());
@@ -188,7 +188,7 @@ fn loaded(archive: &[u8]) -> Option<Vec<Image>> {
     manifest.as_array()?.iter().map(image).collect()
 }
 
-/// A file of JSON in an archive.
+/// A JSON file in an archive.
 fn file(archive: &[u8], wanted: &str) -> Option<Value> {
     let mut archive = tar::Archive::new(archive);
     let found =

@@ -1,4 +1,4 @@
-//! All that the engine says of a container.
+//! The engine's details of a container.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::{
     world::World,
 };
 
-/// The answer to an inspect.
+/// The response to an inspect.
 pub(super) fn inspected(world: &World, container: &Container) -> Value {
     let mut config = container.request.clone();
     if let Some(config) = config.as_object_mut() {
@@ -79,7 +79,7 @@ fn state(container: &Container) -> Value {
     })
 }
 
-/// The logging driver is the engine's default where none was asked for.
+/// The logging driver is the engine's default if none was requested.
 fn host_config(mut host: Map<String, Value>) -> Value {
     let driver = host.get("LogConfig").and_then(|log| log["Type"].as_str()).filter(|driver| !driver.is_empty());
     if driver.is_none() {
