@@ -1,4 +1,4 @@
-//! Where things are in an allocation's directory, on the host and in its containers.
+//! Paths in an allocation's directory, on the host and in its containers.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -9,7 +9,7 @@ pub(crate) fn task_dir(task: &TaskConfig) -> PathBuf {
     Path::new(&task.alloc_dir).join(&task.name)
 }
 
-/// A path without `.`, `..` and doubled slashes, as far as its text alone tells.
+/// Normalizes a path lexically: without `.`, `..` and doubled slashes.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::new();
     for component in path.components() {
@@ -28,33 +28,33 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
     if cleaned.as_os_str().is_empty() { PathBuf::from(".") } else { cleaned }
 }
 
-/// Where a source on the host is: relative ones are in the task's directory.
+/// The path of a source on the host; relative ones are in the task's directory.
 pub(crate) fn on_host(task: &TaskConfig, source: &str) -> PathBuf {
     clean(&task_dir(task).join(source))
 }
 
-/// The directory of logs in the allocation's.
+/// The logs directory, relative to the allocation's directory.
 pub(crate) const LOGS: &str = "alloc/logs";
 
-/// Where every task has its directories, whatever its job says of their variables.
+/// The fixed target of the allocation's directory, whatever the job sets in its variables.
 pub(crate) const ALLOC_TARGET: &str = "/alloc";
-/// The same, for its own files.
+/// The fixed target of the task's `local` directory.
 pub(crate) const LOCAL_TARGET: &str = "/local";
-/// The same, for its secrets.
+/// The fixed target of the task's `secrets` directory.
 pub(crate) const SECRETS_TARGET: &str = "/secrets";
 
-/// The directories that every task of an allocation is given.
+/// The directories that every task of an allocation gets.
 pub(crate) fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
     let (alloc_dir, own) = (Path::new(&task.alloc_dir), task_dir(task));
     [alloc_dir.join("alloc"), own.join("local"), own.join("secrets"), alloc_dir.join(LOGS)]
 }
 
-/// Where the group's hosts file is.
+/// The path of the group's hosts file.
 pub(crate) fn hosts_path(task: &TaskConfig) -> PathBuf {
     Path::new(&task.alloc_dir).join("hosts")
 }
 
-/// Where the task's resolver configuration is.
+/// The path of the task's resolver configuration.
 pub(crate) fn resolv_conf_path(task: &TaskConfig) -> PathBuf {
     task_dir(task).join("resolv.conf")
 }

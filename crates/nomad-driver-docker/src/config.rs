@@ -1,6 +1,6 @@
 //! Configuration: what the operator and the job's author wrote, parsed once into domain types.
 //!
-//! All errors come at once, each with its path. After this there is no text left to check.
+//! All errors are reported at once, each with its path. Code behind this module has no text left to check.
 
 mod allowlists;
 #[cfg(test)]

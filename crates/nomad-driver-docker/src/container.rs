@@ -1,5 +1,5 @@
-//! A task to the request that creates its container: pure. What it needs of the host is read and written beforehand, by
-//! [preparation](crate::preparation).
+//! Converts a task to the create request of its container, without side effects. [Preparation](crate::preparation) reads and
+//! writes the host beforehand.
 
 pub(crate) mod allowlists;
 mod binds;
@@ -36,14 +36,14 @@ use engine::{
     request::{ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig},
 };
 
-/// Why no container can be made of a task, in the words that operators know.
+/// Why no container can be created for a task, in the words that operators know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ContainerError(pub String);
 
-/// What a container is made of.
+/// The input for a container.
 pub struct Request<'a> {
-    /// What the host says of the task.
+    /// The host's description of the task.
     pub task: &'a TaskConfig,
     /// The job's `config` block.
     pub options: &'a TaskOptions,
@@ -51,32 +51,32 @@ pub struct Request<'a> {
     pub plugin: &'a PluginConfig,
     /// The machine.
     pub machine: Machine,
-    /// The runtimes that the engine has.
+    /// The engine's runtimes.
     pub runtimes: &'a [String],
     /// The version of the engine's API.
     pub api: ApiVersion,
-    /// What was read and written beforehand.
+    /// The files that were read and written beforehand.
     pub files: host_files::HostFiles,
 }
 
-/// A container to make.
+/// A container to create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateRequest {
     /// Its name.
     pub name: String,
     /// Its body.
     pub body: ContainerCreateBody,
-    /// The task's environment with what was added.
+    /// The task's environment with additions.
     pub env: BTreeMap<String, String>,
-    /// How often to try where the name is taken.
+    /// How often to try if the name is taken.
     pub attempts: u32,
-    /// The networks to connect it to before it starts, each with its place in it.
+    /// The networks to connect it to before it starts, with its endpoint settings.
     pub networks: Vec<(String, EndpointSettings)>,
-    /// The paths in it, of which some are to be looked at again before the container starts.
+    /// The paths in it, some of which are checked again before the container starts.
     pub paths: sources::HostPaths,
 }
 
-/// The request for a task's container, or all that is refused of it.
+/// The create request of a task's container, or all rejections.
 pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerError> {
     let Request { task, options, plugin, .. } = request;
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.to_vec());

@@ -1,4 +1,4 @@
-//! The driver: each call is one of the part that does it.
+//! The driver: each RPC delegates to the part that implements it.
 
 mod image_service;
 
@@ -36,18 +36,18 @@ use engine::Endpoint;
 
 type Answer<T> = Result<T, DriverError>;
 
-/// How long an orderly end may take; hosts give 2 s.
+/// How long a graceful shutdown may take; hosts allow 2 s.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// The Docker task driver.
 pub struct DockerDriver {
     tasks: Tasks,
     settings: SettingsWriter,
-    /// The session of the endpoint that is configured; a new endpoint is a new session. Tasks keep the one that runs them.
+    /// The session of the configured endpoint; a new endpoint is a new session. Tasks keep the one that runs them.
     session: watch::Sender<Arc<Session>>,
     /// Former sessions, as long as they have networks.
     former: Mutex<Vec<Arc<Session>>>,
-    /// Looks for dangling containers from the first fingerprint on: a process that only reports its schema removes nothing.
+    /// Starts with the first fingerprint: a process that only reports its schema removes nothing.
     reaper: OnceLock<Background>,
     was_healthy: fingerprint::WasHealthy,
 }
@@ -69,7 +69,7 @@ impl Default for DockerDriver {
 }
 
 impl DockerDriver {
-    /// What reports this driver's images.
+    /// The image service of this driver.
     pub fn images(&self) -> DriverImages {
         DriverImages::new(self.session.subscribe(), self.settings.current(), self.tasks.store.clone())
     }
@@ -78,14 +78,14 @@ impl DockerDriver {
         self.session.borrow().clone()
     }
 
-    /// The session that has an allocation's network; where none has, the one of this moment.
+    /// The session that has an allocation's network; if none has, the current one.
     fn session_of(&self, alloc: &AllocId) -> Arc<Session> {
         let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
         former.retain(|session| !session.networks.is_empty());
         former.iter().find(|session| session.networks.has(alloc)).cloned().unwrap_or_else(|| self.session())
     }
 
-    /// From now on works with another endpoint.
+    /// Switches to another endpoint.
     fn connect(&self, endpoint: Endpoint) {
         let session = Session::new(endpoint, self.settings.current(), &self.tasks.process);
         if self.reaper.get().is_some() {
@@ -115,7 +115,7 @@ impl Driver for DockerDriver {
             tracing::warn!("{warning}");
         }
         let before = self.settings.now();
-        // What this process has noted there says whose containers and images are.
+        // The records there identify the owner of containers and images.
         if self.reaper.get().is_some() && plugin.state_dir != before.plugin.state_dir {
             tracing::warn!("a new state_dir takes effect when the plugin restarts");
             plugin.state_dir.clone_from(&before.plugin.state_dir);
@@ -239,7 +239,7 @@ impl Driver for DockerDriver {
     }
 
     async fn create_network(&self, alloc: AllocId, hostname: String) -> Answer<CreatedNetwork> {
-        // It is large, for what the engine knows of a container is.
+        // It is large, because an inspected container is.
         Box::pin(self.session_of(&alloc).networks.create(&alloc, &hostname)).await
     }
 
@@ -248,7 +248,7 @@ impl Driver for DockerDriver {
     }
 
     async fn shutdown(&self) -> Answer<()> {
-        // Containers go on, and so do commands in them; what was begun to be undone has its time.
+        // Containers keep running, and so do commands in them; pending cleanup gets its time.
         let _commands_go_on = tokio::time::timeout(SHUTDOWN, self.tasks.process.cleanup.finished()).await;
         Ok(())
     }

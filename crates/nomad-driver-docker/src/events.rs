@@ -1,4 +1,4 @@
-//! What the driver tells tasks' owners, to every host that listens.
+//! Events for tasks' owners, emitted to every host that listens.
 
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
@@ -19,19 +19,19 @@ use tokio::{
 };
 use tokio_stream::wrappers::BroadcastStream;
 
-/// How many events a slow listener may be behind before it loses the oldest.
+/// How many events a slow listener may lag before it loses the oldest.
 const BACKLOG: usize = 1024;
 
-/// How long the same event is not sent again.
+/// The minimum interval between repetitions of an event.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// How much of an event's text says which one it is.
+/// How much of an event's text identifies it.
 const KIND: usize = 256;
 
-/// Where events are told and heard.
+/// Emits events, and serves subscriptions to them.
 ///
-/// Agents show the last ten of a task's events. So the same event is sent at once the first time, and then once a minute at
-/// most, with the number of those that were left out. Two are the same where only numbers in them differ.
+/// Agents show the last ten events of a task. So a repeated event is sent at once the first time, and then at most once a
+/// minute, with the number of those that were left out. Two events are the same if they differ only in numbers.
 #[derive(Clone, Debug)]
 pub struct TaskEvents {
     sender: broadcast::Sender<TaskEvent>,
@@ -42,7 +42,7 @@ pub struct TaskEvents {
 #[derive(Debug, Default)]
 struct Sent {
     kinds: Mutex<HashMap<Kind, Repeated>>,
-    /// Something was left out.
+    /// An event was left out.
     left_out: Notify,
 }
 
@@ -55,11 +55,11 @@ struct Kind {
 #[derive(Debug)]
 struct Repeated {
     since: Instant,
-    /// The last of those that were left out, and their number.
+    /// The last event that was left out, and their number.
     last: Option<(TaskEvent, u64)>,
 }
 
-/// Whom an event is about.
+/// The subject of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventSubject {
     /// The task's run.
@@ -83,7 +83,7 @@ impl Default for TaskEvents {
 }
 
 impl TaskEvents {
-    /// Tells an event; where nobody listens it is lost, as Nomad expects.
+    /// Emits an event. Without listeners it is lost, as Nomad expects.
     pub fn emit(&self, subject: &EventSubject, message: impl Into<String>, annotations: BTreeMap<String, String>) {
         let EventSubject { task_id, alloc_id, task_name } = subject.clone();
         let event =
@@ -96,7 +96,7 @@ impl TaskEvents {
     /// Events from now on.
     pub fn subscribe(&self) -> impl Stream<Item = TaskEvent> + Send + 'static + use<> {
         let events = BroadcastStream::new(self.sender.subscribe()).filter_map(|event| ready(event.ok()));
-        // The first listener at the end of the minute sends what was left out to all.
+        // At the end of the minute, the first listener sends to all what was left out.
         let listener = self.clone();
         stream::select(events, listener.send_what_was_left_out().into_stream().map(|never| match never {}))
     }
@@ -140,7 +140,7 @@ impl Sent {
                     self.left_out.notify_waiters();
                     return None;
                 }
-                // Nobody listened at the end of the minute.
+                // Nobody was listening at the end of the minute.
                 repeated.since = now;
                 Some(with_count(event, count))
             }
@@ -152,7 +152,7 @@ impl Sent {
         kinds.values().filter(|repeated| repeated.last.is_some()).map(|repeated| repeated.since + MINUTE).min()
     }
 
-    /// What was left out and may be sent now.
+    /// What was left out and is now due.
     fn due(&self, now: Instant) -> Vec<TaskEvent> {
         let mut kinds = self.lock();
         let due = kinds.values_mut().filter(|repeated| now - repeated.since >= MINUTE).filter_map(|repeated| {

@@ -1,7 +1,7 @@
 //! Commands run inside a task.
 //!
-//! The output is read to the end of its stream; only then is the engine asked how the command ended, and asked again
-//! while it says that the command neither ended nor runs. So no command comes back without its output or its code.
+//! The output is read to the end of its stream. Only then is the engine asked how the command ended, repeatedly as long as it
+//! reports the command as neither ended nor running. So every command returns its complete output and its exit code.
 
 mod kill;
 mod streaming;
@@ -17,14 +17,14 @@ use background::Backoff;
 use engine::{self, Engine, EngineError, ExecTerminal};
 use tail::Tail;
 
-/// How much of each stream an unattached command's answer holds: the end of it. Hosts read messages of up to 4 MiB.
+/// How much of each stream the response of an unattached command holds: its end. Hosts read messages of up to 4 MiB.
 const KEPT: usize = 1 << 20;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Runs a command without input and returns the end of its output. A timeout of 0 is none; at any other the command is
-/// killed, with all that it started, and the call fails.
+/// Runs a command without input and returns the end of its output. A timeout of 0 means none; otherwise, the command is killed
+/// at the timeout with everything that it started, and the call fails.
 pub(crate) async fn run(
     engine: &Engine,
     container: &str,
@@ -74,7 +74,7 @@ async fn attach(engine: &Engine, exec: &str, terminal: ExecTerminal) -> Result<e
     engine.start_exec(exec, terminal).await.map_err(|error| failed("attach to", &error))
 }
 
-/// How a command ended whose output is at its end. A command may close its output long before it ends.
+/// The result of a command whose output has ended. A command may close its output long before it exits.
 async fn ended(engine: &Engine, exec: &str) -> Result<ExitResult, DriverError> {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {

@@ -1,25 +1,25 @@
-//! Gates that the driver built into Nomad does not have: open unless the operator sets them, closed where a list is empty.
+//! Allowlists that the driver built into Nomad does not have: unset allows everything, an empty list nothing.
 
 use std::path::PathBuf;
 
 use super::reader::Reader;
 
-/// What jobs may ask for. `None` is not set: everything; an empty list is nothing.
+/// What jobs may request. `None` is unset and allows everything; an empty list allows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowlists {
     /// Globs of `network_mode`: the plugin's `allowed_modes { network }`.
     pub network_modes: Option<Vec<String>>,
-    /// Globs of the host's path of `devices`: `allow_devices`.
+    /// Globs of the host path of `devices`: `allow_devices`.
     pub devices: Option<Vec<String>>,
     /// Globs of `security_opt` in the form `key=value`: `allow_security_opt`.
     pub security_opt: Option<Vec<String>>,
     /// Globs of the names in `sysctl`: `allow_sysctls`.
     pub sysctls: Option<Vec<String>>,
-    /// Globs of images' names in full, such as `docker.io/library/*`: `allow_images`.
+    /// Globs of full image names, such as `docker.io/library/*`: `allow_images`.
     pub images: Option<Vec<String>>,
     /// Globs of the logging drivers that jobs name: `allow_logging`.
     pub logging: Option<Vec<String>>,
-    /// Directories of seccomp profiles: `allow_seccomp_profiles`. Those in the task's allocation need no leave.
+    /// Directories of seccomp profiles: `allow_seccomp_profiles`. Profiles in the task's allocation need no permission.
     pub seccomp_profiles: Option<Vec<PathBuf>>,
 }
 

@@ -1,4 +1,4 @@
-//! Configurations for property tests: whatever a schema allows, and some of what it does not.
+//! Configurations for property tests: whatever a schema allows, and some values that it does not.
 
 use nomad_plugin::{
     hclspec::{Spec, Type},
@@ -6,7 +6,7 @@ use nomad_plugin::{
 };
 use proptest::prelude::*;
 
-/// Texts that look like what options take, and texts that do not.
+/// Texts that look like option values, and texts that do not.
 pub(crate) fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z0-9:/._=,*@ -]{0,20}",
@@ -50,7 +50,7 @@ fn of_type(ty: &Type) -> BoxedStrategy<Value> {
     }
 }
 
-/// Mostly what a schema asks for; one value in ten is of any kind.
+/// Mostly values of the schema's type; one in ten is of any type.
 fn of_schema(spec: &Spec) -> BoxedStrategy<Value> {
     let right = match spec {
         Spec::Object(children) => {

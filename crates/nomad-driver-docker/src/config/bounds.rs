@@ -1,6 +1,6 @@
-//! How large a task's configuration, and each option of it, may be: one table for all options, whatever they are called.
+//! Size limits for a task's configuration and for each option: one table for all options.
 //!
-//! No honest job comes near. What is larger is refused before it is read, so that no option has to bound itself.
+//! No legitimate job comes near them. Anything larger is rejected before it is parsed, so no option needs a limit of its own.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,26 @@ use nomad_plugin::msgpack::Value;
 
 use super::reader::{ConfigError, ConfigErrors};
 
-/// The whole `config` block on its way, in bytes. More than a kernel takes for a program's arguments and environment.
+/// The encoded `config` block, in bytes. More than a kernel accepts for a program's arguments and environment.
 pub(super) const CONFIG: usize = 2 << 20;
-/// One option, all that is in it: bytes of names and texts.
+/// One option including its nested values: bytes of names and texts.
 pub(super) const OPTION: usize = 1 << 20;
-/// One text, in bytes: what Linux takes for one argument of a program.
+/// One text, in bytes: Linux's limit for a single program argument.
 pub(super) const TEXT: usize = 128 << 10;
-/// The name of an entry, as of a label, in bytes.
+/// The name of an entry, such as a label, in bytes.
 pub(super) const NAME: usize = 4 << 10;
 /// The elements of a list or the entries of a map.
 pub(super) const ELEMENTS: usize = 1024;
 /// The elements of [`LONG_LISTS`].
 pub(super) const LONG: usize = 1 << 14;
-/// Lists of which honest ones are long.
+/// Lists that are long in legitimate jobs.
 pub(super) const LONG_LISTS: [&str; 2] = ["args", "entrypoint"];
-/// How deep blocks, maps and lists are in each other.
+/// The maximum nesting depth of blocks, maps and lists.
 pub(super) const DEPTH: usize = 8;
 /// A task's environment, in bytes of names and values.
 pub(super) const ENVIRONMENT: usize = 4 << 20;
 
-/// How many of the things that are too large are named.
+/// How many of the oversized values are named.
 const NAMED: usize = 8;
 
 /// Checks the bytes of a configuration.
@@ -49,7 +49,7 @@ pub(super) fn check(options: &BTreeMap<String, Value>) -> Result<(), ConfigError
     large.none()
 }
 
-/// Checks a task's environment; says what is wrong with it.
+/// Checks a task's environment.
 pub fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), ConfigErrors> {
     let mut large = Large::default();
     let bytes = environment.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -57,7 +57,7 @@ pub fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), C
     large.none()
 }
 
-/// What was found to be too large.
+/// The oversized values found.
 #[derive(Default)]
 struct Large(Vec<ConfigError>);
 
@@ -74,7 +74,7 @@ impl Large {
         }
     }
 
-    /// Checks a value and all that is in it; returns how many bytes of names and texts that is.
+    /// Checks a value recursively; returns its size in bytes of names and texts.
     fn walk(&mut self, path: &str, value: &Value, depth: usize) -> usize {
         if depth > DEPTH {
             self.add(path, format!("must be nested no deeper than {DEPTH} levels"));
@@ -109,7 +109,7 @@ impl Large {
     }
 }
 
-/// The path of an entry, of whose name no more stands there than is read.
+/// The path of an entry; its name is cut to a readable length.
 fn joined(path: &str, name: &str) -> String {
     let shown: String = name.chars().take(64).collect();
     if path.is_empty() { shown } else { format!("{path}.{shown}") }
@@ -133,7 +133,7 @@ mod tests {
         Value::Map(entries.into_iter().collect())
     }
 
-    /// Values of a type that are too large, with what is wrong with them.
+    /// Oversized values of a type, with the expected message.
     fn too_large(ty: &Type) -> Vec<(Value, &'static str)> {
         match ty {
             Type::List(of) => {

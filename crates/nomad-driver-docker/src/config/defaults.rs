@@ -1,4 +1,4 @@
-//! What holds where the operator sets nothing. The schema shows these values to Nomad.
+//! The defaults of unset options. The schema shows these values to Nomad.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use super::{
     reader::ONE_MINUTE,
 };
 
-/// The capabilities that tasks may have where the operator names none: Docker's own, without `NET_RAW`.
+/// The default capabilities of tasks: Docker's own, without `NET_RAW`.
 const DEFAULT_CAPS: [&str; 13] = [
     "AUDIT_WRITE",
     "CHOWN",
@@ -65,7 +65,7 @@ impl Default for PluginConfig {
     }
 }
 
-/// The architecture in Go's words, of which the default pause image's name is made.
+/// The architecture in Go's terms, part of the default pause image's name.
 pub(crate) fn go_arch() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -74,12 +74,12 @@ pub(crate) fn go_arch() -> &'static str {
     }
 }
 
-/// The image of pause containers where the operator names none.
+/// The default image of pause containers.
 fn default_infra_image() -> String {
     format!("registry.k8s.io/pause-{}:3.3", go_arch())
 }
 
-/// Root's, or the user's own.
+/// The state directory of root, or of the user.
 fn default_state_dir() -> PathBuf {
     const NAME: &str = "nomad-driver-docker";
     if rustix::process::geteuid().is_root() {

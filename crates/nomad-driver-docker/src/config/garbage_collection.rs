@@ -11,7 +11,7 @@ pub struct GarbageCollection {
     pub image: bool,
     /// How long after its last use.
     pub image_delay: Duration,
-    /// Containers of tasks that are destroyed.
+    /// Containers of destroyed tasks.
     pub container: bool,
     /// Containers that no task owns.
     pub dangling: DanglingContainers,
@@ -20,15 +20,15 @@ pub struct GarbageCollection {
 /// When containers that no task owns are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DanglingContainers {
-    /// Whether at all.
+    /// Whether they are removed at all.
     pub enabled: bool,
-    /// How often to look.
+    /// The interval between checks.
     pub period: Duration,
-    /// How old they must be.
+    /// The minimum age of such containers.
     pub creation_grace: Duration,
-    /// Whether to name them only.
+    /// Whether to log them without removing them.
     pub dry_run: bool,
-    /// Whether a container without the label of a node can be this node's, as those of the built-in driver are.
+    /// Whether a container without a node label may belong to this node, as those of the built-in driver do.
     pub unlabelled: bool,
 }
 

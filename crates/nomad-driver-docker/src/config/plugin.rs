@@ -19,9 +19,9 @@ const LOAD_MAX_MB: RangeInclusive<i64> = 1..=1 << 30;
 /// The plugin's configuration, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginConfig {
-    /// Where the engine is.
+    /// The engine's address.
     pub endpoint: Endpoint,
-    /// Where registry credentials come from.
+    /// The sources of registry credentials.
     pub auth: PluginAuth,
     /// Globs over the names of Nomad's optional labels.
     pub extra_labels: Vec<String>,
@@ -29,7 +29,7 @@ pub struct PluginConfig {
     pub logging: Logging,
     /// What is removed after tasks.
     pub gc: GarbageCollection,
-    /// Mounts from outside of the allocation's directory.
+    /// Mounts from outside the allocation's directory.
     pub volumes: Volumes,
     /// Whether tasks may be privileged.
     pub allow_privileged: bool,
@@ -43,37 +43,37 @@ pub struct PluginConfig {
     pub infra_image: String,
     /// How long a pull of that image may take.
     pub infra_image_pull_timeout: Duration,
-    /// How long a pull of a task's image may take, where the task does not say.
+    /// The default pull timeout of task images.
     pub image_pull_timeout: Duration,
-    /// The longest time for that that a task may say.
+    /// The maximum pull timeout that a task may set.
     pub image_pull_timeout_max: Duration,
-    /// How often to try to create a container whose name is taken.
+    /// How often to try to create a container if its name is taken.
     pub container_exists_attempts: u32,
-    /// How readily the kernel kills tasks that do not say: -1000 to 1000.
+    /// The default OOM score adjustment of tasks: -1000 to 1000.
     pub oom_score_adj: i64,
-    /// How long a pull may be silent.
+    /// How long a pull may show no progress.
     pub pull_activity_timeout: Duration,
     /// How many images may be pulled at once; at least 1.
     pub max_parallel_pulls: usize,
-    /// Whether the registry must give its leave before an image that is on disk is used.
+    /// Whether the registry must permit the use of an image that is already on disk.
     pub verify_cached_image_access: bool,
-    /// The most processes a task may have; `None` is no limit.
+    /// The maximum number of processes per task; `None` is unlimited.
     pub pids_limit: Option<i64>,
-    /// Whether logs stay where they are.
+    /// Whether logs stay with the engine.
     pub disable_log_collection: bool,
     /// Globs of the namespace modes that tasks may name.
     pub allowed_modes: AllowedModes,
-    /// The host's directories from which tasks may load archives of images.
+    /// Host directories from which tasks may load image archives.
     pub load_dirs: Vec<PathBuf>,
-    /// How many bytes an archive may take, with its layers unpacked; `None` is what the engine's disk has.
+    /// How many bytes an archive may take with its layers unpacked; `None` is limited by the engine's disk.
     pub load_max: Option<u64>,
-    /// Where the driver keeps what must outlive its process.
+    /// The directory for state that outlives the driver's process.
     pub state_dir: PathBuf,
-    /// What else tasks may ask for.
+    /// What else tasks may request.
     pub allowlists: Allowlists,
 }
 
-/// Where registry credentials come from.
+/// The sources of registry credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PluginAuth {
     /// A file in the form of docker's `config.json`.
@@ -91,7 +91,7 @@ pub struct Logging {
     pub options: BTreeMap<String, String>,
 }
 
-/// Mounts from outside of the allocation's directory.
+/// Mounts from outside the allocation's directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volumes {
     /// Whether they are allowed.
@@ -114,13 +114,13 @@ pub struct AllowedModes {
 }
 
 impl PluginConfig {
-    /// Parses what an agent sends. No bytes at all are the defaults.
+    /// Parses the agent's configuration. Empty input yields the defaults.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
         let fields = fields(bytes)?;
         let findings = Findings::default();
         let reader = Reader::new(&fields, &findings);
         let default = Self::default();
-        // Only Windows has such administrators; accepted so that one configuration serves all clients.
+        // Only Windows has such administrators; accepted so that one configuration works on all clients.
         let _windows_only = reader.truth("windows_allow_insecure_container_admin");
         let gc = gc(&reader, default.gc);
         let pull_activity_timeout = reader.at_least_a_minute("pull_activity_timeout", default.pull_activity_timeout);
@@ -189,7 +189,7 @@ fn infra_image(image: String) -> String {
 
 fn endpoint(reader: &Reader<'_>) -> Endpoint {
     let address = reader.text("endpoint").unwrap_or_default();
-    // Without an address the environment decides about TLS as well.
+    // Without an address, the environment decides about TLS as well.
     let tls = reader.block("tls").filter(|_| !address.is_empty()).and_then(|tls| {
         let [cert, key, ca] = ["cert", "key", "ca"].map(|name| tls.text(name).unwrap_or_default());
         for (given, missing) in [(&cert, ("key", &key)), (&key, ("cert", &cert))] {
@@ -219,7 +219,7 @@ fn allowed_modes(reader: &Reader<'_>) -> AllowedModes {
             matches!(mode, "none" | "private" | "host" | "shareable") || container(mode).is_some()
         }),
         userns: checked("userns", "userns_mode", &|mode| mode == "host"),
-        // The built-in driver's text says utc, and people search for it.
+        // The built-in driver's message says utc, and people search for it.
         uts: checked("uts", "utc_mode", &|mode| mode == "host"),
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a decoded configuration field by field, and remembers every error with its path.
+//! Reads a decoded configuration field by field, and collects every error with its path.
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -12,9 +12,9 @@ pub(super) const ONE_MINUTE: Duration = Duration::from_secs(60);
 /// What is wrong with one option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where, for example `mount[0].type`; empty where the words say it.
+    /// The path, for example `mount[0].type`; empty if the message names it.
     pub path: String,
-    /// What, in words.
+    /// The message.
     pub message: String,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// The errors found so far; shared by all readers of one configuration.
+/// The errors found so far, shared by all readers of one configuration.
 #[derive(Default)]
 pub(super) struct Findings(RefCell<Vec<ConfigError>>);
 
@@ -51,7 +51,7 @@ impl Findings {
         self.0.borrow_mut().push(ConfigError { path: path.into(), message: message.into() });
     }
 
-    /// The value, if nothing was found.
+    /// The value, if there are no errors.
     pub(super) fn or<T>(self, value: T) -> Result<T, ConfigErrors> {
         let errors = self.0.into_inner();
         if errors.is_empty() { Ok(value) } else { Err(ConfigErrors(errors)) }
@@ -83,7 +83,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// One object of a configuration. Keys that are not asked for are ignored.
+/// One object of a configuration. Unknown keys are ignored.
 #[derive(Clone)]
 pub(super) struct Reader<'a> {
     fields: &'a BTreeMap<String, Value>,
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         self.fields.get(name).filter(|value| **value != Value::Null)
     }
 
-    /// Whether a field says anything: hosts fill in what a job leaves out.
+    /// Whether a field is set: hosts fill in what a job omits.
     pub(super) fn says(&self, name: &str) -> bool {
         fn says(value: &Value) -> bool {
             match value {
@@ -124,17 +124,17 @@ impl<'a> Reader<'a> {
         self.findings.add("", message);
     }
 
-    /// A problem with a field, in words that name it; the block that it is in stands before them.
+    /// Reports a problem with a field whose message names it; the enclosing block is prepended.
     pub(super) fn problem(&self, message: impl Into<String>) {
         self.findings.add(self.prefix.trim_end_matches('.'), message);
     }
 
-    /// A problem whose text names the option itself, in the words that operators know.
+    /// Reports a problem in the built-in driver's words, which name the option.
     pub(super) fn problem_in_known_words(&self, message: impl Into<String>) {
         self.findings.add("", message);
     }
 
-    /// A problem with a field, told with its path.
+    /// Reports a problem with a field, with its path.
     pub(super) fn problem_at(&self, name: &str, message: impl Into<String>) {
         self.findings.add(self.path(name), message);
     }
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A number that may not be negative.
+    /// A non-negative number.
     pub(super) fn uint(&self, name: &str) -> Option<i64> {
         let int = self.int(name)?;
         if int < 0 {
@@ -203,12 +203,12 @@ impl<'a> Reader<'a> {
         Some(int)
     }
 
-    /// How often to try: a number that is no more than 32 bits.
+    /// A number of attempts, at most 32 bits.
     pub(super) fn attempts(&self, name: &str) -> Option<u32> {
         self.within(name, 0..=u32::MAX.into()).and_then(|attempts| u32::try_from(attempts).ok())
     }
 
-    /// A limit of which 0 and -1, by which Docker says "no limit", are unset.
+    /// A limit; 0 and -1, Docker's "no limit", count as unset.
     pub(super) fn limit(&self, name: &str) -> Option<i64> {
         let limit = self.int(name)?;
         if limit < -1 {
@@ -217,7 +217,7 @@ impl<'a> Reader<'a> {
         (limit > 0).then_some(limit)
     }
 
-    /// A duration; unset and empty are the default.
+    /// A duration; unset or empty yields the default.
     pub(super) fn time(&self, name: &str, default: Duration) -> Duration {
         let Some(text) = self.text(name) else { return default };
         parse_go_duration(&text).unwrap_or_else(|error| {
@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
         Some(directories)
     }
 
-    /// A map, or maps in a list of which later ones win. `None` is unset; a list without maps is set and empty.
+    /// A map, or a list of maps of which later ones win. `None` is unset; an empty list is set and empty.
     fn merged(&self, name: &str) -> Option<BTreeMap<String, &'a Value>> {
         let path = self.path(name);
         let mut merged = BTreeMap::new();
@@ -306,7 +306,7 @@ impl<'a> Reader<'a> {
         self.nested(self.get(name)?, &self.path(name))
     }
 
-    /// The fields of each block of a name.
+    /// The fields of each block with this name.
     pub(super) fn blocks(&self, name: &str) -> Vec<Self> {
         let path = self.path(name);
         match self.get(name) {

@@ -1,4 +1,4 @@
-//! What the driver accepts: the schemas that Nomad decodes HCL against.
+//! The schemas that Nomad decodes HCL against.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn maps(value: Type) -> Type {
     list(Type::Map(Box::new(value)))
 }
 
-/// An object of which each child is named like its attribute or block.
+/// An object whose children are named after their attributes or blocks.
 fn object(children: impl IntoIterator<Item = Spec>) -> Spec {
     Spec::Object(children.into_iter().map(|child| (name(&child).to_owned(), child)).collect())
 }
@@ -53,7 +53,7 @@ fn block<const N: usize>(name: &str, children: [Spec; N]) -> Spec {
     Spec::block(name, object(children))
 }
 
-/// A default as HCL has it: whole minutes.
+/// A default duration in HCL, in whole minutes.
 fn time(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     if minutes.is_multiple_of(60) { format!("\"{}h\"", minutes / 60) } else { format!("\"{minutes}m\"") }
@@ -128,7 +128,7 @@ pub fn plugin_schema() -> Spec {
         number("pids_limit"),
         truth("disable_log_collection"),
         truth("windows_allow_insecure_container_admin"),
-        // Without defaults, as the next ones: a list that is not set allows everything, an empty one nothing.
+        // Without defaults, like the next ones: an unset list allows everything, an empty one nothing.
         block("allowed_modes", [pid, ipc, userns, uts, texts("network")]),
         texts("allow_devices"),
         texts("allow_security_opt"),

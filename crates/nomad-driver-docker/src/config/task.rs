@@ -34,7 +34,7 @@ use super::{
     reader::{ConfigErrors, Findings, Reader, fields},
 };
 
-/// A task's options, parsed. `None` and empty are unset.
+/// A task's options, parsed. `None` and empty mean unset.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own in the job's file")]
 pub struct TaskOptions {
@@ -44,11 +44,11 @@ pub struct TaskOptions {
     pub image_pull_timeout: Option<Duration>,
     /// An archive to load it from, relative to the task's `local/`.
     pub load: Option<String>,
-    /// Whether a local image does not count.
+    /// Whether to pull even if the image exists locally.
     pub force_pull: bool,
     /// Credentials for its registry.
     pub auth: Option<Auth>,
-    /// Whether a failed search for credentials is no failure.
+    /// Whether to continue without credentials if looking them up fails.
     pub auth_soft_fail: bool,
     /// The program.
     pub command: Option<String>,
@@ -58,17 +58,17 @@ pub struct TaskOptions {
     pub entrypoint: Option<Vec<String>>,
     /// The directory to start in.
     pub work_dir: Option<String>,
-    /// The container's own name for itself.
+    /// The container's host name.
     pub hostname: Option<String>,
     /// Whether it has a terminal.
     pub tty: bool,
     /// Whether its standard input stays open.
     pub interactive: bool,
-    /// Whether an init process runs as its first.
+    /// Whether an init process runs as PID 1.
     pub init: bool,
-    /// Whether its root file system cannot be written.
+    /// Whether the root file system is read-only.
     pub readonly_rootfs: bool,
-    /// Further groups.
+    /// Additional groups.
     pub group_add: Vec<String>,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<i64>,
@@ -80,21 +80,21 @@ pub struct TaskOptions {
     pub cgroupns: Option<CgroupNamespace>,
     /// The runtime's name.
     pub runtime: Option<String>,
-    /// How often to try to create the container where its name is taken; where unset, the plugin's.
+    /// How often to try to create the container if its name is taken; defaults to the plugin's.
     pub container_exists_attempts: Option<u32>,
-    /// The network card's address, six pairs of hexadecimal digits with colons.
+    /// The MAC address, six pairs of hexadecimal digits with colons.
     pub mac_address: Option<String>,
     /// Capabilities beyond the default, as written.
     pub cap_add: Vec<String>,
     /// Capabilities to drop, as written.
     pub cap_drop: Vec<String>,
-    /// Whether the task's share of the processor is a limit.
+    /// Whether the task's CPU share is a hard limit.
     pub cpu_hard_limit: bool,
-    /// Microseconds; 0 is Nomad's.
+    /// Microseconds; 0 is Nomad's default.
     pub cpu_cfs_period: i64,
     /// MiB; 0 is unset.
     pub memory_hard_limit: i64,
-    /// -1000 to 1000; where unset, the plugin's.
+    /// -1000 to 1000; defaults to the plugin's.
     pub oom_score_adj: Option<i64>,
     /// 0 is unset.
     pub pids_limit: i64,
@@ -114,7 +114,7 @@ pub struct TaskOptions {
     pub healthchecks_disable: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
-    /// Logging; `None` where neither a driver nor options are set.
+    /// Logging; `None` if neither a driver nor options are set.
     pub logging: Option<TaskLogging>,
     /// Mounts: of the `mount` blocks, then of the `mounts` list.
     pub mounts: Vec<MountOptions>,
@@ -122,25 +122,25 @@ pub struct TaskOptions {
     pub volumes: Vec<Volume>,
     /// The driver of named volumes.
     pub volume_driver: Option<String>,
-    /// The network's name or mode; where the job says neither, the first of its `networks`.
+    /// The network's name or mode; defaults to the first of the job's `networks`.
     pub network_mode: Option<String>,
-    /// Further names in the network.
+    /// Additional names in the network.
     pub network_aliases: Vec<String>,
     /// The address in the network.
     pub ipv4_address: Option<Ipv4Addr>,
     /// The address in the network.
     pub ipv6_address: Option<Ipv6Addr>,
-    /// Further networks.
+    /// Additional networks.
     pub networks: Vec<TaskNetwork>,
     /// Whether services advertise the IPv6 address.
     pub advertise_ipv6_address: bool,
-    /// The network of which services advertise the address.
+    /// The network whose address services advertise.
     pub advertise_network: Option<String>,
     /// Labels of the group's ports.
     pub ports: Vec<String>,
     /// Ports inside the container by label (the old form).
     pub port_map: BTreeMap<String, i32>,
-    /// Whether it has every right.
+    /// Whether the container is privileged.
     pub privileged: bool,
     /// The process namespace.
     pub pid_mode: Option<String>,
@@ -155,7 +155,7 @@ pub struct TaskOptions {
 }
 
 impl TaskOptions {
-    /// Parses what a host sends.
+    /// Parses the host's configuration of a task.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigErrors> {
         bounds::check_bytes(bytes)?;
         let fields = fields(bytes)?;

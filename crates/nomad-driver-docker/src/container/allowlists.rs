@@ -1,4 +1,4 @@
-//! What a job asks for against the lists of what the operator allows, where there are any.
+//! Checks a job's options against the operator's allowlists, if any.
 
 use super::{ContainerError, rejections::Rejections, security_opt};
 use crate::{
@@ -37,7 +37,7 @@ pub(crate) fn check(options: &TaskOptions, plugin: &PluginConfig, rejections: &m
     }
 }
 
-/// Checks an image's name against the operator's list: before it is looked up, loaded or pulled.
+/// Checks an image's name against the operator's list, before the image is looked up, loaded or pulled.
 pub(crate) fn check_image(image: &str, plugin: &PluginConfig) -> Result<(), ContainerError> {
     let Some(globs) = &plugin.allowlists.images else { return Ok(()) };
     let name = ImageReference::checked(image).map_err(ContainerError)?.canonical();
@@ -58,7 +58,7 @@ mod tests {
     fn plugin(globs: &[&str]) -> PluginConfig {
         let list = Some(globs.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
         PluginConfig {
-            // Not a way around what is set on its own.
+            // Does not bypass the individual settings.
             allow_privileged: true,
             allowlists: Allowlists {
                 network_modes: list.clone(),

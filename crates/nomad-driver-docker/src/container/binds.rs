@@ -1,4 +1,4 @@
-//! What of the host, and which volumes, the container sees.
+//! The host paths and volumes that the container sees.
 
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,9 @@ struct OwnMount {
     read_only: bool,
 }
 
-/// The task's own directories. Where they are staged, the logs in the allocation's are read-only by themselves. Where they
-/// are not and volumes are off, all of it is, and the other directories in it are mounted on top: whatever the targets come
-/// to in the image, no mount makes the logs writable.
+/// The task's own directories. If they are staged, the logs in the allocation's directory are read-only in the stage. If not,
+/// and volumes are disabled, that whole directory is read-only, and the other directories in it are mounted on top. Whatever
+/// the targets resolve to in the image, no mount makes the logs writable.
 fn own_mounts(request: &Request<'_>) -> Vec<OwnMount> {
     let paths = &request.files.paths;
     let own = |source: &Path, target: &str, read_only| OwnMount {
@@ -44,7 +44,7 @@ fn own_mounts(request: &Request<'_>) -> Vec<OwnMount> {
     mounts
 }
 
-/// Whether the task's own directories are among the mounts, which are no texts. Only binds have labels of `SELinux`.
+/// Whether the task's own directories are passed as mounts rather than texts. Only binds have `SELinux` labels.
 fn own_are_mounts(request: &Request<'_>) -> bool {
     request.files.paths.are_staged() && request.plugin.volumes.selinux_label.is_empty()
 }
@@ -87,12 +87,12 @@ pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError
     Ok(binds)
 }
 
-/// Whether a flag has the task's mounts appear on the host, in whatever spelling.
+/// Whether a flag, in any spelling, propagates the task's mounts to the host.
 fn spreads(flag: &str) -> bool {
     flag.to_ascii_lowercase().contains("shared")
 }
 
-/// Whether mounts of the task may appear on the host.
+/// Whether mounts of the task may propagate to the host.
 fn propagates(request: &Request<'_>, source: &str, propagation: &str) -> Result<(), ContainerError> {
     if request.plugin.volumes.enabled {
         return Ok(());
@@ -101,7 +101,7 @@ fn propagates(request: &Request<'_>, source: &str, propagation: &str) -> Result<
     Err(ContainerError(format!("volumes are not enabled; cannot mount host path: {problem}")))
 }
 
-/// The mounts: the task's, the files that are made for it, Nomad's.
+/// The mounts: the task's, the files generated for it, and Nomad's.
 pub(super) fn mounts(request: &Request<'_>, rejections: &mut Rejections) -> Vec<Mount> {
     let Request { task, options, plugin, files, .. } = request;
     let made = |path: &Path, target: &str, read_only: bool| Mount {

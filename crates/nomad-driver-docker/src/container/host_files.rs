@@ -1,24 +1,24 @@
-//! What was read and written of the host for a container, as its request needs it.
+//! The host files and settings that a create request depends on.
 
 use std::path::PathBuf;
 
 use super::{rejections::Rejections, sources::HostPaths};
 
-/// What was read and written.
+/// The result of the preparation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFiles {
-    /// The paths that were looked at.
+    /// The checked paths.
     pub paths: HostPaths,
-    /// The resolver's configuration that was written for the task.
+    /// The resolver configuration written for the task.
     pub resolv_conf: Option<PathBuf>,
-    /// The hosts file that was written for the group.
+    /// The hosts file written for the group.
     pub hosts: Option<PathBuf>,
-    /// The security options, profiles read.
+    /// The security options, with profiles replaced by their content.
     pub security_opt: Vec<String>,
-    /// The processors of the task, in list form.
+    /// The task's processors, in list form.
     pub cpuset: Option<String>,
-    /// Whether swapping can be turned off with control groups of version 1.
+    /// Whether swapping can be disabled with cgroups v1.
     pub can_disable_swapping: bool,
-    /// What was rejected meanwhile.
+    /// The rejections so far.
     pub rejections: Rejections,
 }

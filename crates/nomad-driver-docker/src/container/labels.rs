@@ -1,7 +1,7 @@
 //! The container's labels: the job's, then Nomad's.
 //!
-//! A container also has its image's labels, but for those that it is made with. So what the driver reads of a container it
-//! always sets itself, even if empty: no image says whose a container is.
+//! A container also inherits its image's labels, unless the create request sets them. So the driver always sets every label
+//! that it reads, even if empty: no image can claim a container's owner.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,12 @@ use crate::{
     labels::{ALLOC_ID, NODE_ID, NOMAD},
 };
 
-/// What `extra_labels` may ask for.
+/// The labels that `extra_labels` may select.
 pub(super) const EXTRA: [&str; 8] =
     ["job_name", "job_id", "parent_job_id", "task_group_name", "task_name", "namespace", "node_name", "node_id"];
 
-/// What a job asked for in vain, if it did: labels of Nomad's say whose a container is, and only the driver knows.
+/// A notice about labels that the job requested but does not get: Nomad's labels identify a container's owner, and only the
+/// driver knows it.
 pub fn dropped_labels(options: &TaskOptions) -> Option<String> {
     let names: Vec<String> = options.labels.keys().filter(|name| is_nomads(name)).map(|name| cut(name)).collect();
     let rest = names.len().saturating_sub(NAMED);
@@ -26,10 +27,10 @@ pub fn dropped_labels(options: &TaskOptions) -> Option<String> {
     (!names.is_empty()).then(|| format!("labels ignored: {first}{more}: names that begin with {NOMAD} are Nomad's own"))
 }
 
-/// Letters without a width, beside control characters and blanks.
+/// Zero-width characters, ignored like control characters and blanks.
 const IGNORED: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
-/// How many names a notice has, and how much of each.
+/// How many names a notice lists, and how much of each.
 const NAMED: usize = 5;
 const LONGEST: usize = 64;
 
@@ -37,7 +38,7 @@ fn cut(name: &str) -> String {
     name.chars().take(LONGEST).collect()
 }
 
-/// Whether a label's name is Nomad's, or is read as such by programs that do not look closely: in capitals, among blanks.
+/// Whether a label's name is Nomad's, or could be mistaken for it by a lenient reader: in capitals, among blanks.
 fn is_nomads(name: &str) -> bool {
     let visible =
         name.chars().filter(|letter| !(letter.is_whitespace() || letter.is_control() || IGNORED.contains(letter)));
@@ -45,8 +46,8 @@ fn is_nomads(name: &str) -> bool {
     lower.starts_with(NOMAD)
 }
 
-/// The labels. The job's own are those that are not Nomad's. The node's is always there: by it a container is known from
-/// another agent's on the same engine.
+/// The labels. The job's own are those that are not Nomad's. The node's label is always set: it tells a container from those of
+/// another agent on the same engine.
 pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> BTreeMap<String, String> {
     let own = options.labels.iter().filter(|(name, _)| !is_nomads(name));
     let mut labels: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -71,8 +72,9 @@ pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginCo
     labels
 }
 
-/// The job of which this one is a run; empty where it is none. Agents leave the field empty, and say it in the environment.
-/// So may a job, of whose id it must be the beginning: ids of runs are `PARENT/dispatch-...` and `PARENT/periodic-...`.
+/// The job that this one is a run of; empty if there is none. Agents leave the field empty and pass the parent in the
+/// environment. A job may set that variable, too, so it must be a prefix of the job's id: run ids are `PARENT/dispatch-...` and
+/// `PARENT/periodic-...`.
 fn parent_job_id(task: &TaskConfig) -> &str {
     if !task.parent_job_id.is_empty() {
         return &task.parent_job_id;

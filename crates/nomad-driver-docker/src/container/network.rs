@@ -1,4 +1,4 @@
-//! The container's place in a network, and the address that comes out of it.
+//! The container's networks, and the address that results.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use engine::{
     request::{EndpointIpamConfig, EndpointSettings, NetworkingConfig},
 };
 
-/// Older engines take an address of a network card for a container's one network only, and not from here.
+/// Older engines accept a MAC address only for a container's single network, and not in the endpoint settings.
 const MAC_OF_A_NETWORK: ApiVersion = ApiVersion { major: 1, minor: 44 };
 
 /// The network mode: the job's, the group's, or the engine's default.
@@ -36,7 +36,7 @@ pub(super) fn mode(task: &TaskConfig, options: &TaskOptions) -> String {
     }
 }
 
-/// The container of the group's task whose network this task joins, by `network_mode = "task:NAME"`.
+/// The container of the sibling task whose network this task joins by `network_mode = "task:NAME"`.
 pub fn sibling(task: &TaskConfig, options: &TaskOptions) -> Option<String> {
     let name = options.network_mode.as_ref()?.strip_prefix("task:")?;
     Some(container_name(&TaskConfig {
@@ -46,7 +46,7 @@ pub fn sibling(task: &TaskConfig, options: &TaskOptions) -> Option<String> {
     }))
 }
 
-/// Name servers; what is no address is left out and logged.
+/// Name servers; invalid addresses are skipped and logged.
 pub(super) fn dns_servers(options: &TaskOptions) -> Vec<String> {
     let valid = |server: &&String| {
         let valid = server.parse::<IpAddr>().is_ok();
@@ -58,7 +58,7 @@ pub(super) fn dns_servers(options: &TaskOptions) -> Vec<String> {
     options.dns_servers.iter().filter(valid).cloned().collect()
 }
 
-/// Names and addresses that the job asks for.
+/// Names and addresses requested by the job.
 pub(super) fn networking_config(
     options: &TaskOptions,
     mode: &str,
@@ -105,7 +105,7 @@ fn endpoint(aliases: &[String], ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) 
     }
 }
 
-/// The networks to which the container is connected once it is made: engines before API 1.44 make it with one alone.
+/// The networks to connect after creation: engines before API 1.44 create a container with only one.
 pub(super) fn additional(options: &TaskOptions) -> Vec<(String, EndpointSettings)> {
     let additional = options.networks.iter();
     additional
@@ -115,15 +115,15 @@ pub(super) fn additional(options: &TaskOptions) -> Vec<(String, EndpointSettings
         .collect()
 }
 
-/// An address that a container has.
+/// An address of a container.
 struct Candidate<'a> {
     network: &'a str,
     address: &'a str,
     is_ipv6: bool,
 }
 
-/// The address to advertise: of the network that the job prefers, else in the order in which the job names them, else by
-/// name; in it of the family that the job prefers.
+/// The address to advertise. The job's preferred network comes first, then the job's order, then the order of names; within a
+/// network, the job's preferred address family.
 pub fn driver_network(inspected: &Inspected, options: &TaskOptions) -> NetworkOverride {
     let addresses = inspected.networks.iter().flat_map(|(network, Addresses { ipv4, ipv6 })| {
         [(ipv4, false), (ipv6, true)]
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(advertised(&TaskOptions::default()), "10.1.0.2");
         assert_eq!(advertised(&additional), "10.2.0.2");
         assert_eq!(advertised(&TaskOptions { advertise_network: Some("a".into()), ..additional.clone() }), "10.1.0.2");
-        // One that has addresses of the other family alone.
+        // A network with addresses of the other family only.
         assert_eq!(advertised(&TaskOptions { advertise_network: Some("c".into()), ..additional.clone() }), "fd03::2");
         assert_eq!(advertised(&TaskOptions { advertise_ipv6_address: true, ..additional }), "10.2.0.2");
     }

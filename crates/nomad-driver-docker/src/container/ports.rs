@@ -1,4 +1,4 @@
-//! Ports of the container on the host.
+//! Published ports of the container.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,7 +11,7 @@ use super::{network, rejections::Rejections};
 use crate::config::TaskOptions;
 use engine::request::PortBinding;
 
-/// What is exposed and where it is published; both protocols each.
+/// Exposed and published ports, each for both protocols.
 #[derive(Default)]
 pub(super) struct Ports {
     pub(super) exposed: Vec<String>,
@@ -34,7 +34,7 @@ impl Ports {
     }
 }
 
-/// Where a port of the group leads in the container.
+/// The container port of a group's port.
 fn inside(mapping: &PortMapping) -> i32 {
     if mapping.to == 0 { mapping.value } else { mapping.to }
 }
@@ -66,7 +66,7 @@ fn not_found(label: &str) -> String {
     format!("Port {label:?} not found, check network block")
 }
 
-/// Those that `ports` names. A `port_map` beside it maps nothing, and may only say the same.
+/// The ports that `ports` names. A `port_map` next to it has no effect and must agree.
 fn of_the_group(
     task: &TaskConfig,
     options: &TaskOptions,
@@ -90,7 +90,7 @@ fn of_the_group(
     }
 }
 
-/// All ports of a task's own network, the old form.
+/// All ports of a task's own network, the legacy form.
 fn of_a_legacy_network(
     network: &NetworkResource,
     port_map: &BTreeMap<String, i32>,

@@ -1,23 +1,23 @@
-//! Keeps the directory in which the host keeps logs read-only under whatever name a task mounts it.
+//! Keeps the host's logs directory read-only under every name by which a task mounts it.
 //!
-//! The host opens log files and pipes there by their names, as its own user. A task that could write there would put links
-//! in their places. `$NOMAD_ALLOC_DIR/logs` is read-only; a mount of `../alloc`, or of the allocation as a whole, is
-//! another name for it. Where a container has its mounts says nothing: its image may have links there.
+//! The host opens log files and pipes there by name, as its own user. A task that could write there would replace them with
+//! links. `$NOMAD_ALLOC_DIR/logs` is read-only, but a mount of `../alloc`, or of the whole allocation, is another name for it.
+//! The mount points in the container prove nothing: its image may have links there.
 
 use std::path::{Path, PathBuf};
 
-/// Where a source is, seen from the directory of logs.
+/// The location of a source relative to the logs directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// It has nothing of the logs.
+    /// It contains nothing of the logs.
     Apart,
-    /// It is the logs, or in them.
+    /// It is the logs directory, or inside it.
     Within,
-    /// It has the logs in it, at this path.
+    /// It contains the logs directory, at this path.
     Enclosing(PathBuf),
 }
 
-/// Where a source is; both are paths without links.
+/// Locates a source; both paths are without links.
 pub(crate) fn place(logs: &Path, source: &Path) -> Place {
     if source.starts_with(logs) {
         return Place::Within;

@@ -1,13 +1,13 @@
-//! All that is refused of a task: it is told at once.
+//! All rejections of a task, which are reported at once.
 
 use super::ContainerError;
 
-/// What is refused so far, in words.
+/// The rejections so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejections(Vec<String>);
 
 impl Rejections {
-    /// Adds one, unless it is there.
+    /// Adds a rejection, unless it is already there.
     pub fn add(&mut self, rejection: impl Into<String>) {
         let rejection = rejection.into();
         if !self.0.contains(&rejection) {
@@ -15,7 +15,7 @@ impl Rejections {
         }
     }
 
-    /// What is allowed; where it is refused, nothing of it.
+    /// The allowed value; if it was rejected, the default.
     pub fn or_nothing<T: Default>(&mut self, allowed: Result<T, ContainerError>) -> T {
         allowed.unwrap_or_else(|ContainerError(rejection)| {
             self.add(rejection);
@@ -23,7 +23,7 @@ impl Rejections {
         })
     }
 
-    /// The value, if nothing is refused.
+    /// The value, if there are no rejections.
     pub fn or<T>(self, value: T) -> Result<T, ContainerError> {
         if self.0.is_empty() { Ok(value) } else { Err(ContainerError(self.0.join("; "))) }
     }

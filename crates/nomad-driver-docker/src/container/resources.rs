@@ -1,4 +1,4 @@
-//! Limits of memory, processors and processes, and devices.
+//! Memory, processor and process limits, and devices.
 
 use nomad_plugin::driver::{AllocatedResources, LinuxResources};
 
@@ -8,7 +8,7 @@ use engine::request::{DeviceMapping, HostConfig, ResourcesUlimits};
 
 const MIB: i64 = 1 << 20;
 
-/// The greatest weight that the kernel knows.
+/// The kernel's maximum weight.
 const MAX_SHARES: u64 = 262_144;
 const MIN_SHARES: i64 = 2;
 
@@ -23,7 +23,7 @@ pub(super) fn apply(host: &mut HostConfig, request: &Request<'_>) -> Result<(), 
     let memory = memory(&allocated, request.options.memory_hard_limit)?;
     host.memory = Some(memory.hard);
     host.memory_reservation = Some(memory.reservation);
-    // As much memory with swap as without: none.
+    // The same limit with and without swap: no swap.
     host.memory_swap = Some(memory.hard);
     if request.machine.cgroup_version == 2 || request.files.can_disable_swapping {
         host.memory_swappiness = Some(0);
@@ -71,7 +71,7 @@ fn memory(allocated: &AllocatedResources, hard_limit: i64) -> Result<Memory, Con
     Ok(Memory { hard: hard.saturating_mul(MIB), reservation: reserve.saturating_mul(MIB) })
 }
 
-/// The weight: MHz, scaled down on machines that have more of them than the kernel has weights.
+/// The weight: MHz, scaled down on machines with more MHz than the kernel has weights.
 fn cpu_shares(requested: i64, total_mhz: u64) -> i64 {
     let requested = requested.max(MIN_SHARES);
     if total_mhz < MAX_SHARES {
@@ -107,7 +107,7 @@ fn devices(request: &Request<'_>) -> Vec<DeviceMapping> {
     };
     let configured = request.options.devices.iter();
     let configured = configured.map(|d| {
-        // The path that the operator's globs were asked about.
+        // The path that was checked against the operator's globs.
         let host_path = alloc_paths::clean(d.host_path.as_ref()).display().to_string();
         mapping(&host_path, &d.container_path, &d.cgroup_permissions)
     });

@@ -1,4 +1,4 @@
-//! What a task may do beyond the ordinary, and what the operator allows of it.
+//! A task's special privileges, and which of them the operator allows.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::config::{CgroupNamespace, PluginConfig, TaskOptions};
 use crate::glob;
 use engine::request::HostConfigCgroupnsModeEnum;
 
-/// What Docker gives where nothing is said.
+/// Docker's default capabilities.
 const DOCKER_CAPS: [&str; 14] = [
     "audit_write",
     "chown",
@@ -27,7 +27,7 @@ const DOCKER_CAPS: [&str; 14] = [
     "sys_chroot",
 ];
 
-/// What `all` stands for where it is checked against what the operator allows: all that Linux has since 5.9.
+/// What `all` means when it is checked against the operator's list: every capability since Linux 5.9.
 const LINUX_CAPS: [&str; 41] = [
     "audit_control",
     "audit_read",
@@ -72,7 +72,7 @@ const LINUX_CAPS: [&str; 41] = [
     "wake_alarm",
 ];
 
-/// Capabilities as the engine takes them.
+/// Capabilities in the engine's form.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Capabilities {
     pub(super) add: Vec<String>,
@@ -87,7 +87,7 @@ fn normal(caps: &[String]) -> BTreeSet<String> {
     caps.iter().map(normal).filter(|cap| !cap.is_empty()).collect()
 }
 
-/// Whether a name is a capability's, or stands for all.
+/// Whether a name is a capability or stands for all.
 pub(super) fn is_capability(name: &str) -> bool {
     normal(&[name.to_owned()]).iter().all(|name| name == "all" || LINUX_CAPS.contains(&name.as_str()))
 }
@@ -134,7 +134,7 @@ pub(super) struct Namespaces {
     pub(super) userns: Option<String>,
 }
 
-/// The namespaces, where the operator allows them.
+/// The namespaces, if the operator allows them.
 pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig, rejections: &mut Rejections) -> Namespaces {
     let mut allowed = |option: &str, mode: &Option<String>, globs: &[String]| match mode {
         Some(mode) if !plugin.allow_privileged && !globs.iter().any(|pattern| glob::matches(pattern, mode)) => {
@@ -160,7 +160,7 @@ pub(super) fn cgroupns(options: &TaskOptions) -> Option<HostConfigCgroupnsModeEn
     })
 }
 
-/// The runtime: the job's, or the GPUs'.
+/// The runtime: the job's, or the one for GPUs.
 pub(super) fn runtime(
     task: &TaskConfig,
     options: &TaskOptions,

@@ -1,13 +1,13 @@
-//! The job's security options, in the one form that the operator's lists are about.
+//! The job's security options in normal form, which the operator's lists match.
 
 use crate::alloc_paths::clean;
 
-/// Key and value. Docker takes the older colon only where there is no equals sign.
+/// Key and value. Docker accepts the older colon only without an equals sign.
 pub(crate) fn parts(option: &str) -> Option<(&str, &str)> {
     option.split_once('=').or_else(|| option.split_once(':'))
 }
 
-/// The file of a profile that an option names.
+/// The profile file that an option names.
 pub(crate) fn profile_path(option: &str) -> Option<&str> {
     match parts(option)? {
         ("seccomp", value) if value != "unconfined" => Some(value),
@@ -15,7 +15,7 @@ pub(crate) fn profile_path(option: &str) -> Option<&str> {
     }
 }
 
-/// An option in the one form that the operator's globs are about.
+/// An option in normal form, which the operator's globs match.
 pub(crate) fn normal(option: &str) -> String {
     match (profile_path(option), parts(option)) {
         (Some(path), _) => format!("seccomp={}", clean(path.as_ref()).display()),

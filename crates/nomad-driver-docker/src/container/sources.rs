@@ -1,4 +1,4 @@
-//! What a container is given of the host: which paths, and what the engine is handed for each.
+//! The host paths of a container, and the source that the engine gets for each.
 
 use std::path::{Path, PathBuf};
 
@@ -9,32 +9,32 @@ use crate::{
     config::{MountKind, TaskOptions},
 };
 
-/// A path that must stay beneath the allocation's directory, and the words in which it is rejected.
+/// A path that must be beneath the allocation's directory, and the error if it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPath {
     /// The path.
     pub path: PathBuf,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: Origin,
-    /// The words in which it is rejected.
+    /// The error message of its rejection.
     pub rejection: String,
     /// Whether the container can write to it.
     pub access: Access,
 }
 
-/// What a container can do with a source.
+/// A container's access to a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// It reads it.
+    /// Read-only.
     Read,
-    /// It reads and writes it.
+    /// Read and write.
     Write,
 }
 
-/// Where a path comes from, and with it what may be on its way.
+/// The origin of a path, which determines whether links on it are possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Nomad or the driver made it, without links.
+    /// Created by Nomad or the driver, without links.
     Allocation,
     /// A `mount` of the job.
     Mount,
@@ -42,7 +42,7 @@ pub enum Origin {
     Volume,
 }
 
-/// Paths that were looked at, each with where it leads. What is not among them is handed to the engine as it is.
+/// The checked paths, with where each leads. Other paths are passed to the engine unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostPaths {
     /// The allocation's directory.
@@ -51,34 +51,34 @@ pub struct HostPaths {
     pub task: String,
     /// Each path once.
     pub looked_at: Vec<LookedAt>,
-    /// The directories beside the logs, where they are handed over apart from the one that they are all in.
+    /// The directories next to the logs, if they are mounted separately from their parent.
     pub beside_logs: Option<Vec<PathBuf>>,
 }
 
-/// A path that was looked at.
+/// A checked path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedAt {
-    /// As it was asked for.
+    /// The requested path.
     pub path: HostPath,
     /// Where it leads.
     pub leads_to: PathBuf,
     /// Where it is staged.
     pub staged: Option<PathBuf>,
-    /// It is the logs, or in them.
+    /// Whether it is the logs directory, or inside it.
     pub is_of_logs: bool,
 }
 
-/// What the engine is handed.
+/// The source that the engine gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source<'a> {
     /// The path.
     pub path: &'a Path,
-    /// It is the logs, or in them.
+    /// Whether it is the logs directory, or inside it.
     pub is_of_logs: bool,
 }
 
 impl HostPaths {
-    /// What the engine is handed for a path.
+    /// The source that the engine gets for a path.
     pub fn source<'a>(&'a self, path: &'a Path) -> Source<'a> {
         let found = self.looked_at.iter().find(|looked_at| looked_at.path.path == path);
         found.map_or(Source { path, is_of_logs: false }, |found| Source {
@@ -92,13 +92,13 @@ impl HostPaths {
         self.looked_at.iter().any(|looked_at| looked_at.staged.is_some())
     }
 
-    /// The directories beside the logs, where they are mounted apart and the one that they are all in is read-only.
+    /// The directories next to the logs, if they are mounted separately and their parent is read-only.
     pub fn beside_logs(&self) -> Option<&[PathBuf]> {
         self.beside_logs.as_deref()
     }
 }
 
-/// The paths of the host that a task mounts, which must be inside of its allocation where volumes are not enabled.
+/// The host paths that a task mounts. They must be inside its allocation unless volumes are enabled.
 pub fn host_paths(task: &TaskConfig, options: &TaskOptions) -> Vec<HostPath> {
     let mut paths = Vec::new();
     let rejection = |what: &str| format!("volumes are not enabled; cannot mount host path: {what:?}");

@@ -1,4 +1,4 @@
-//! Requests that come of job files' `config` blocks, compared with that of a plain task.
+//! Create requests for `config` blocks of job files, compared with that of a plain task.
 
 mod arbitrary;
 mod combinations;
@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::*;
 use crate::config::{plugin_schema, task_schema};
 
-/// A task and all that its request depends on.
+/// A task and everything its request depends on.
 struct Case {
     task: TaskConfig,
     machine: Machine,
@@ -85,7 +85,7 @@ impl Case {
         self.resources(|resources| change(resources.allocated.as_mut().unwrap()))
     }
 
-    /// In a group with a network of its own.
+    /// In a group with its own network.
     fn in_a_group(self) -> Self {
         let labels = [("docker_sandbox_container_id".to_owned(), "pause".to_owned())].into();
         let network = NetworkIsolation { mode: NetworkMode::Group, path: "/run/netns/x".into(), labels, hosts: None };
@@ -107,7 +107,7 @@ impl Case {
         serde_json::to_value(self.request().unwrap().body).unwrap()
     }
 
-    /// What is other than in a plain task's request, or why there is none.
+    /// The differences from a plain task's request, or the rejection.
     fn changes(&self) -> String {
         let (plain, mine) = (
             leaves(&Case::new("").body()),
@@ -134,14 +134,14 @@ impl Case {
     }
 }
 
-/// HCL as a host sends it.
+/// HCL as a host encodes it.
 fn msgpack(hcl: &str, schema: &Spec) -> Vec<u8> {
     let source = Source { name: "config".into(), text: hcl.to_owned() };
     let body = parse_config(&source).unwrap_or_else(|error| panic!("{error}\n{hcl}"));
     encode(&decode(&body, schema, &|_| None).unwrap_or_else(|problems| panic!("{problems:?}\n{hcl}")))
 }
 
-/// Each value that is no object, by its path.
+/// Each value that is not an object, by its path.
 fn leaves(value: &Value) -> BTreeMap<String, String> {
     fn collect(path: &str, value: &Value, into: &mut BTreeMap<String, String>) {
         match value {

@@ -1,10 +1,10 @@
-//! What of the plugin's configuration can have no effect, though it is allowed: a warning, since agents run with it today.
+//! Plugin configuration that is allowed but has no effect: a warning, because existing agents run with it.
 
 use super::{labels, security};
 use crate::config::PluginConfig;
 use crate::glob;
 
-/// A sentence for each doubt, with the path.
+/// One message per warning, with the path.
 pub fn warnings(plugin: &PluginConfig) -> Vec<String> {
     let mut warnings = Vec::new();
     for (index, pattern) in plugin.extra_labels.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What this driver reports of its images, and does with them, for hosts that ask beside the plugin protocol.
+//! The image service: reports and manages this driver's images, for hosts that use it beside the plugin protocol.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
     task::TaskStore,
 };
 
-/// How often those who watch hear of changes: as often as a person can see them.
+/// How often watchers are notified of changes: as often as a person can notice.
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// The images of a driver.
@@ -34,7 +34,7 @@ pub struct DriverImages {
 }
 
 impl DriverImages {
-    /// Of a driver with these tasks, whose sessions follow one another.
+    /// For a driver with these tasks, whose sessions follow one another.
     pub fn new(sessions: watch::Receiver<Arc<Session>>, settings: CurrentSettings, tasks: TaskStore) -> Self {
         Self { sessions, settings, tasks }
     }
@@ -98,7 +98,7 @@ impl ImageService for DriverImages {
     }
 }
 
-/// Gets one image. Dropping the stream gives it up.
+/// Fetches one image. Dropping the stream cancels it.
 fn fetch(images: Arc<Images>, request: ImageRequest) -> BoxStream<Prefetched> {
     let name = request.image.clone();
     let (reported, states) = watch::channel(None);

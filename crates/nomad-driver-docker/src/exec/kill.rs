@@ -1,9 +1,9 @@
-//! Ends a command that nobody waits for any more, with all that it started.
+//! Kills an abandoned command with everything that it started.
 //!
-//! The engine has no call for this. On its own host the processes are signalled: those of the command's session, which it
-//! leads, and those that descend from them. What a command has made a daemon, a session of its own with no parent left, is
-//! not found and runs on. A number of a process is used again, so each is held by a descriptor and is looked at once more
-//! before it is signalled; only processes in the container's control group are.
+//! The engine has no call for this. If it runs on this host, the processes are signalled: those of the session that the command
+//! leads, and their descendants. A daemonized process, in a session of its own and without a parent, is not found and keeps
+//! running. Process ids are reused, so each process is held by a descriptor and checked once more before it is signalled. Only
+//! processes in the container's control group are signalled.
 
 use std::{collections::BTreeSet, fs, time::Duration};
 
@@ -12,17 +12,17 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use crate::host::cgroup;
 use engine::Engine;
 
-/// How often the processes are looked for, as one may start another at any moment.
+/// How often the processes are searched, because one may start another at any moment.
 const ROUNDS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A process of this host that has not ended, as `/proc/<pid>/stat` has it.
+/// A process of this host that has not ended, from `/proc/<pid>/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Process {
     pid: i32,
     parent: i32,
     session: i32,
-    /// In ticks since the machine's start: with the number it names one process and no other.
+    /// In ticks since boot: together with the pid it identifies one process.
     started: u64,
 }
 
@@ -32,8 +32,8 @@ struct Command<'a> {
     leader: i32,
 }
 
-/// Kills a command of a container and what it started. On another host's engine nothing is done: there the end of its
-/// streams is all that reaches the command.
+/// Kills a command of a container and what it started. For an engine on another host, nothing is done: only the end of its
+/// streams reaches the command there.
 pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
     if !engine.is_local() {
         return tracing::debug!(container, exec, "a command on a remote engine is not killed; it ends by itself");
@@ -45,7 +45,7 @@ pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
         if found.is_empty() {
             return;
         }
-        // What is stopped starts nothing more, so the second look finds all children before their parents are dead.
+        // Stopped processes start nothing more, so the second search finds all children before their parents are dead.
         command.signal(found, Signal::STOP);
         command.signal(command.processes(), Signal::KILL);
         tokio::time::sleep(PAUSE).await;
@@ -53,17 +53,17 @@ pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
     tracing::warn!(container, exec, "failed to kill a command whose caller has disconnected");
 }
 
-/// The number of a command's first process, where it still stands for that.
+/// The pid of a command's first process, while it still refers to that.
 async fn leader(engine: &Engine, exec: &str) -> Option<i32> {
     let inspected = engine.inspect_exec(exec).await.ok()?;
-    // An engine may name any number: 1 and less are no command, and -1 is everyone.
+    // An engine may report any number: 1 and less are no command, and -1 addresses every process.
     let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 1)?;
-    // Nobody else gets its number while it runs, or while others are in the session that it led.
+    // The pid is not reused while the process is running, or while its session has other processes.
     (inspected.is_running || Process::read(leader).is_none()).then_some(leader)
 }
 
 impl Command<'_> {
-    /// Those that there are now.
+    /// The current processes.
     fn processes(&self) -> BTreeSet<Process> {
         let of_command = of_command(&processes(), self.leader);
         of_command.into_iter().filter(|process| cgroup::is_in(self.container, process.pid.into())).collect()
@@ -87,12 +87,12 @@ impl Command<'_> {
 }
 
 impl Process {
-    /// `None` where there is none by that number, or it has ended and is not reaped.
+    /// `None` if there is no such process, or it has ended and is not reaped.
     fn read(pid: i32) -> Option<Self> {
         Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
     }
 
-    /// `pid (name) state parent group session ...`, and the start as the 22nd field. A name may have anything in it.
+    /// `pid (name) state parent group session ...`, and the start time as field 22. A name may contain anything.
     fn parse(stat: &str) -> Option<Self> {
         let (pid, rest) = stat.split_once(" (")?;
         let (_name, rest) = rest.rsplit_once(") ")?;

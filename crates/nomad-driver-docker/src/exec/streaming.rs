@@ -1,11 +1,11 @@
-//! A command with its streams attached.
+//! Runs a command with its streams attached.
 //!
 //! ```text
 //! created -> attached -> output at its end -> ended
-//!                     -> caller or its client gone -> killed
+//!                     -> caller or its client disconnected -> killed
 //! ```
 //!
-//! A caller that goes ends the call. An agent's client that goes is not told: only its heartbeats stay away.
+//! A caller that disconnects ends the call. If an agent's client disconnects, no message says so: only its heartbeats stop.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use engine::{Engine, ExecOutput, ExecStream, ExecTerminal};
 /// How many pieces of output may wait for a slow caller.
 const WAITING: usize = 16;
 
-/// How long a client that has sent heartbeats may be silent before it counts as gone; agents send one every 10 s.
+/// How long a client that has sent heartbeats may be silent before it counts as disconnected; agents send one every 10 s.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Ctrl-D.
@@ -33,8 +33,8 @@ const END_OF_INPUT: u8 = 4;
 
 type Event = Result<ExecEvent, DriverError>;
 
-/// Runs a command. The answer's last item is the command's end; a caller that drops it has the command killed with all
-/// that it started, and so does one whose heartbeats stay away.
+/// Runs a command. The last item of the response is the command's end. If the caller drops the response, or its heartbeats
+/// stop, the command is killed with everything that it started.
 pub(crate) async fn run_streaming(
     engine: &Engine,
     cleanup: &Cleanup,
@@ -51,7 +51,7 @@ pub(crate) async fn run_streaming(
     let (events, receiver) = mpsc::channel(WAITING);
     let (attached, answer) = oneshot::channel();
     let (engine, container) = (engine.clone(), container.to_owned());
-    // A caller that goes while the command is being started leaves none behind.
+    // A caller that disconnects while the command is being started leaves no command behind.
     cleanup.spawn(async move {
         let ExecStream { output, input: stdin } = match attach(&engine, &exec, terminal).await {
             Ok(stream) => stream,
@@ -79,9 +79,9 @@ pub(crate) async fn run_streaming(
     Ok(ReceiverStream::new(receiver).boxed())
 }
 
-/// Takes what the caller sends, and hands on what is for the command. Ends when heartbeats have come and then nothing for
-/// [`SILENCE`]. While the command does not take what is there, nothing more is read, so that is no silence. Without
-/// heartbeats silence says nothing, and neither does the stream's end: hosts leave it open for ever.
+/// Receives the caller's input and passes on what is for the command. Ends when heartbeats have come and then nothing for
+/// [`SILENCE`]. While the command does not read its input, nothing more is received, so that does not count as silence. Without
+/// heartbeats, silence means nothing, and neither does the stream's end: hosts leave it open.
 async fn receive(mut input: BoxStream<ExecInput>, inputs: mpsc::Sender<ExecInput>) {
     let mut beats = false;
     loop {
@@ -148,8 +148,8 @@ async fn feed(
                 }
                 .await
             }
-            // The engine lets go of a terminal whose input is closed, output and all. The end of input is a key there,
-            // which in the midst of a line ends the line only.
+            // The engine detaches from a terminal whose input is closed, including its output. On a terminal, end of input is a
+            // key, which in the middle of a line only ends the line.
             ExecInput::StdinClosed if terminal == ExecTerminal::Yes => {
                 let keys = if in_a_line { [END_OF_INPUT; 2].as_slice() } else { &[END_OF_INPUT] };
                 stdin.write_all(keys).await
@@ -165,7 +165,7 @@ async fn feed(
             }
         };
         if let Err(error) = passed_on {
-            // The command does not read; its end tells the caller the rest.
+            // The command does not read its input; its exit reports the rest to the caller.
             tracing::debug!(%error, "the command does not read its input any more");
         }
     }
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes after each pause; then nothing comes any more.
+    /// An item after each pause; then nothing more.
     fn inputs(after: impl IntoIterator<Item = (u64, ExecInput)> + Send + 'static) -> BoxStream<ExecInput>
     where
         <Vec<(u64, ExecInput)> as IntoIterator>::IntoIter: Send,
@@ -200,7 +200,7 @@ mod tests {
         let (sender, mut received) = mpsc::channel(9);
         let began = Instant::now();
 
-        // Whatever comes is a sign of life, and it may come late.
+        // Any message is a sign of life, and it may be late.
         let input =
             inputs([(10, ExecInput::Heartbeat), (29, bytes()), (29, resize.clone()), (29, ExecInput::Heartbeat)]);
         receive(input, sender).await;

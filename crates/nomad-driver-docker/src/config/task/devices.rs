@@ -5,9 +5,9 @@ use super::Reader;
 /// A device of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// Where the host has it.
+    /// The path on the host.
     pub host_path: String,
-    /// Where the container has it.
+    /// The path in the container.
     pub container_path: String,
     /// Some of `r`, `w` and `m`.
     pub cgroup_permissions: String,

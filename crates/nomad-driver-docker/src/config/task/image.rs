@@ -1,4 +1,4 @@
-//! The image: its name, its registry's credentials, the time that it may take.
+//! The image: its name, registry credentials and pull timeout.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use nomad_plugin::duration::parse_go_duration;
 use super::Reader;
 use crate::reference::ImageReference;
 
-/// Credentials for a registry. Never shown.
+/// Credentials for a registry. Never displayed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Auth {
     /// The user's name.

@@ -1,10 +1,10 @@
-//! What the task may use.
+//! Resource limits of the task.
 
 use std::ops::RangeInclusive;
 
 use super::Reader;
 
-/// What the kernel takes.
+/// The kernel's range.
 pub(in crate::config) const OOM_SCORE_ADJ: RangeInclusive<i64> = -1000..=1000;
 
 /// A resource limit.
@@ -12,9 +12,9 @@ pub(in crate::config) const OOM_SCORE_ADJ: RangeInclusive<i64> = -1000..=1000;
 pub struct Ulimit {
     /// For example `nofile`.
     pub name: String,
-    /// What the process may raise up to `hard`.
+    /// The limit that the process may raise up to `hard`.
     pub soft: i64,
-    /// The most.
+    /// The maximum.
     pub hard: i64,
 }
 
@@ -51,7 +51,7 @@ fn is_above(soft: i64, hard: i64) -> bool {
 
 pub(super) fn cfs_period(reader: &Reader<'_>, counts: bool) -> i64 {
     let period = reader.int("cpu_cfs_period").unwrap_or(100_000);
-    // Without a hard limit the period has no effect, and the built-in driver does not look at it.
+    // Without a hard limit the period has no effect, and the built-in driver does not check it.
     if counts && !(0..=1_000_000).contains(&period) {
         reader.problem("invalid value for cpu_cfs_period");
     }

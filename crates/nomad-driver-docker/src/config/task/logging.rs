@@ -1,4 +1,4 @@
-//! Where the task's output goes.
+//! The logging configuration of the task.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::Reader;
 pub struct TaskLogging {
     /// The driver; empty is the engine's default.
     pub driver: String,
-    /// Its options; `None` where the job has no `config`.
+    /// Its options; `None` if the job has no `config`.
     pub options: Option<BTreeMap<String, String>>,
 }
 

@@ -1,4 +1,4 @@
-//! What is mounted into the task, but for the `volumes` texts.
+//! The task's mounts, except for `volumes`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -9,11 +9,11 @@ use super::Reader;
 pub struct MountOptions {
     /// What is mounted.
     pub kind: MountKind,
-    /// Where.
+    /// The mount point.
     pub target: String,
-    /// A path of the host, or a volume's name.
+    /// A host path or a volume's name.
     pub source: String,
-    /// Whether it cannot be written.
+    /// Whether it is read-only.
     pub readonly: bool,
 }
 
@@ -24,18 +24,18 @@ pub enum MountKind {
     Bind(BindOptions),
     /// A volume.
     Volume(VolumeOptions),
-    /// Memory.
+    /// A tmpfs.
     Tmpfs(TmpfsOptions),
 }
 
-/// How a directory of the host is mounted.
+/// How a host directory is mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BindOptions {
-    /// Where unset, the engine's default.
+    /// `None` is the engine's default.
     pub propagation: Option<Propagation>,
 }
 
-/// Which way mounts below a mount are seen; with `R` also below those.
+/// In which direction mounts below a mount propagate; with `R`, recursively.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the kernel's words")]
 pub enum Propagation {
@@ -50,7 +50,7 @@ pub enum Propagation {
 impl Propagation {
     const ALL: [Self; 6] = [Self::Private, Self::RPrivate, Self::Shared, Self::RShared, Self::Slave, Self::RSlave];
 
-    /// In the words of mount(8) and of Docker.
+    /// The name used by mount(8) and Docker.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Private => "private",
@@ -73,12 +73,12 @@ impl Propagation {
     }
 }
 
-/// Where the task's mounts go so far, with the option that says so.
+/// The mount targets so far, with the option that sets each.
 #[derive(Default)]
 pub(super) struct Targets(BTreeMap<PathBuf, String>);
 
 impl Targets {
-    /// Takes one more, if it can be mounted to and nothing is yet: the engine refuses both.
+    /// Adds a target, if it is valid and unused: the engine rejects both.
     pub(super) fn add(&mut self, reader: &Reader<'_>, name: &str, target: &str) {
         let path = PathBuf::from(target);
         if !target.starts_with('/') || path.parent().is_none() {
@@ -97,10 +97,10 @@ pub(super) fn mounts(reader: &Reader<'_>, targets: &mut Targets) -> Vec<MountOpt
     blocks.filter_map(|block| mount(&block, targets)).collect()
 }
 
-/// How a volume is made.
+/// How a volume is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumeOptions {
-    /// Whether the image's content is not copied into it.
+    /// Whether to skip copying the image's content into it.
     pub no_copy: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -110,7 +110,7 @@ pub struct VolumeOptions {
     pub driver_options: BTreeMap<String, String>,
 }
 
-/// How memory is mounted.
+/// How a tmpfs is mounted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TmpfsOptions {
     /// Bytes.
@@ -119,7 +119,7 @@ pub struct TmpfsOptions {
     pub mode: Option<i64>,
 }
 
-/// The block of options that each type of mount has.
+/// The options block of each mount type.
 const OPTIONS: [(&str, &str); 3] = [("bind", "bind_options"), ("volume", "volume_options"), ("tmpfs", "tmpfs_options")];
 
 fn mount(reader: &Reader<'_>, targets: &mut Targets) -> Option<MountOptions> {

@@ -1,4 +1,4 @@
-//! Which of the kernel's namespaces the task has for itself.
+//! Which kernel namespaces the task has to itself.
 
 use super::Reader;
 

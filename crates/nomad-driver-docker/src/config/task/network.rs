@@ -7,12 +7,12 @@ use std::{
 
 use super::Reader;
 
-/// A task's place in a network.
+/// A task's endpoint in a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskNetwork {
     /// The network.
     pub name: String,
-    /// Further names in it.
+    /// Additional names in it.
     pub aliases: Vec<String>,
     /// The address in it.
     pub ipv4_address: Option<Ipv4Addr>,
@@ -29,7 +29,7 @@ pub(super) struct Place {
     pub(super) advertised: Option<String>,
 }
 
-/// Whether a mode is not a network: one that shares what another has, or has nothing.
+/// Whether a mode is not a network: it shares another container's network, or has none.
 fn is_alone(mode: &str) -> bool {
     matches!(mode, "host" | "none") || mode.starts_with("container:") || mode.starts_with("task:")
 }
@@ -82,7 +82,7 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
     Place { mode: Some(first.name.clone()), first, additional, advertised }
 }
 
-/// Whether a text is a name as Docker's own rule has it.
+/// Whether a text is a valid name by Docker's rule.
 fn is_name(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     text.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric()) && text.bytes().all(is_inner)
@@ -97,7 +97,7 @@ fn no_name(text: &str) -> String {
 /// Checks the container or task whose network a mode joins.
 fn joined(reader: &Reader<'_>, mode: Option<&str>) {
     let Some((kind @ ("container" | "task"), name)) = mode.and_then(|mode| mode.split_once(':')) else { return };
-    // A task's container has "_" in place of a slash.
+    // A task's container has "_" in place of slashes.
     let name = if kind == "task" { name.replace('/', "_") } else { name.to_owned() };
     if !name.is_empty() && !is_name(&name) {
         reader.problem_at("network_mode", format!("the {kind} {}", no_name(&name)));
@@ -122,7 +122,7 @@ pub(super) fn mac_address(reader: &Reader<'_>) -> Option<String> {
     address
 }
 
-/// `00:00:5e:00:53:01` of an address in one of the forms `00:00:5e:00:53:01`, `00-00-5e-00-53-01`, `0000.5e00.5301`.
+/// Normalizes an address in one of the forms `00:00:5e:00:53:01`, `00-00-5e-00-53-01`, `0000.5e00.5301` to the first one.
 fn normal_mac(text: &str) -> Option<String> {
     let (separator, width) = match text.find([':', '-', '.']).map(|at| &text[at..=at]) {
         Some(dot @ ".") => (dot, 4),
@@ -137,7 +137,7 @@ fn normal_mac(text: &str) -> Option<String> {
     (pairs.len() == 6).then(|| pairs.join(":"))
 }
 
-/// Further names in the network, none of them empty.
+/// Additional names in the network, none of them empty.
 fn aliases(reader: &Reader<'_>, option: &str) -> Vec<String> {
     let aliases = reader.texts(option).unwrap_or_default();
     for (index, alias) in aliases.iter().enumerate() {
@@ -148,7 +148,7 @@ fn aliases(reader: &Reader<'_>, option: &str) -> Vec<String> {
     aliases
 }
 
-/// Labels of ports, each once: the engine cannot publish one port twice.
+/// Port labels, each once: the engine cannot publish a port twice.
 pub(super) fn ports(reader: &Reader<'_>) -> Vec<String> {
     let ports = reader.texts("ports").unwrap_or_default();
     for (index, label) in ports.iter().enumerate() {

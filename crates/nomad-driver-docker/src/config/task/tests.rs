@@ -112,7 +112,7 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
     let of_no_source = object(&[
         ("type", text("bind")),
         ("target", text("/n")),
-        // As a host fills in what the job leaves out.
+        // As a host fills in what the job omits.
         (
             "volume_options",
             object(&[("no_copy", Value::Bool(false)), ("driver_config", object(&[("name", text(""))]))]),
@@ -323,7 +323,7 @@ fn an_error_within_a_list_or_a_map_names_the_element() {
     );
 }
 
-/// Whether an error names an option, by its path or in its words.
+/// Whether an error names an option, in its path or its message.
 fn names(error: &ConfigError, option: &str) -> bool {
     error.to_string().contains(option)
 }

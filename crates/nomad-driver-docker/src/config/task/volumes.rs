@@ -5,13 +5,13 @@ use super::{Reader, mounts::Targets};
 /// A mount in the short form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// As the job has it.
+    /// The text in the job.
     pub text: String,
-    /// A path of the host, or with a volume driver a volume's name.
+    /// A host path or, with a volume driver, a volume's name.
     pub source: String,
-    /// Where.
+    /// The mount point.
     pub target: String,
-    /// Flags with commas between, for example `ro`.
+    /// Comma-separated flags, for example `ro`.
     pub mode: Option<String>,
 }
 

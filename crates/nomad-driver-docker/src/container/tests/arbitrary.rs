@@ -1,4 +1,4 @@
-//! Whatever a job and a host say: a request or a rejection, and never a panic.
+//! Any combination of job and host input yields a request or a rejection, and never a panic.
 
 use nomad_plugin::{
     driver::{LinuxResources, NetworkPort, NetworkResource},

@@ -1,4 +1,4 @@
-//! Options that act on each other, and on what the host says.
+//! Options that interact with each other and with the host's input.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use nomad_plugin::driver::{Device, Mount, NetworkPort, NetworkResource};
 
 use super::*;
 
-/// What comes of each case, under its title.
+/// The result of each case, under its title.
 fn reported<'a>(cases: impl IntoIterator<Item = (&'a str, Case)>) -> String {
     let mut reported = String::new();
     for (title, case) in cases {

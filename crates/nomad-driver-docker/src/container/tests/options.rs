@@ -1,4 +1,4 @@
-//! Every option alone.
+//! Every option on its own.
 
 use std::fmt::Write;
 
@@ -74,7 +74,7 @@ const OF_TASKS: &[(&str, &str)] = &[
     (VOLUMES, "volume_driver = \"local\"\nvolumes = [\"data:/data\"]"),
     ("", "volumes = [\"local/in:/in:ro\"]"),
     ("", "work_dir = \"/tmp\""),
-    // Nothing of these is the container's.
+    // None of these affects the container.
     ("", "cpuset_cpus = \"0\""),
     (
         "",
@@ -96,7 +96,7 @@ const OF_THE_PLUGIN: &[(&str, &str)] = &[
     ("oom_score_adj = 500", ""),
     ("pids_limit = 100", ""),
     ("volumes {\n  enabled = true\n  selinuxlabel = \"z\"\n}", "volumes = [\"/etc/../srv:/srv\", \"in:/in:ro\"]"),
-    // Nothing of these is the container's.
+    // None of these affects the container.
     (
         "allow_devices = []\nallow_seccomp_profiles = []\nallow_security_opt = []\nallow_sysctls = []\nallow_images = []\nallow_logging = []\nallowed_modes {\n  network = []\n}",
         "",

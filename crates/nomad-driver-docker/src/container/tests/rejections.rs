@@ -1,4 +1,4 @@
-//! Tasks of which no request can be made.
+//! Tasks for which no request can be created.
 
 use nomad_plugin::driver::{NetworkPort, NetworkResource};
 
