@@ -5,11 +5,11 @@ use std::time::Duration;
 use fake_engine::{FakeEngine, Image};
 use futures_util::StreamExt;
 use nomad_plugin::{
-    driver::{Attribute, Driver, Health},
+    driver::{Attribute, Driver, Force, Health},
     msgpack::Value,
 };
 
-use crate::case::{Case, IMAGE, container_name, failed, text};
+use crate::case::{ALLOC, Case, IMAGE, container_name, failed, object, text};
 
 /// Another engine, which the driver is configured for from now on.
 async fn moved(case: &mut Case) -> FakeEngine {
@@ -105,4 +105,64 @@ async fn a_configuration_with_a_mistake_changes_nothing() {
 
     assert!(error.message.contains("pids_limit: must be -1 or more"), "{error}");
     case.start(&case.task("web")).await;
+}
+
+const PAUSES: [&str; 2] = ["registry.test/pause:1", "registry.test/pause:2"];
+
+/// Which image the allocation's pause container has, if there is one.
+fn pause_image(engine: &FakeEngine) -> Option<String> {
+    engine.container(&format!("nomad_init_{ALLOC}")).map(|pause| pause.image_id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_that_is_lost_and_created_again_has_the_new_pause_image() {
+    let mut case = Case::with([("infra_image", text(PAUSES[0]))]).await;
+    for pause in PAUSES {
+        case.engine.add_image(Image::named(pause));
+    }
+    case.driver.create_network(ALLOC.into(), String::new()).await.unwrap();
+    let before = pause_image(&case.engine);
+
+    case.configure([("infra_image", text(PAUSES[1]))]).await;
+    case.engine.remove(&format!("nomad_init_{ALLOC}"));
+    case.driver.create_network(ALLOC.into(), String::new()).await.unwrap();
+
+    let [first, second] = PAUSES.map(|pause| Some(Image::named(pause).id));
+    assert_eq!((before, pause_image(&case.engine)), (first, second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_is_removed_from_the_engine_that_has_it() {
+    let mut case = Case::with([("infra_image", text(PAUSES[0]))]).await;
+    case.engine.add_image(Image::named(PAUSES[0]));
+    case.driver.create_network(ALLOC.into(), String::new()).await.unwrap();
+    let other = FakeEngine::start();
+    other.add_image(Image::named(PAUSES[0]));
+    case.configure([("endpoint", text(&other.address())), ("infra_image", text(PAUSES[0]))]).await;
+
+    case.driver.destroy_network(ALLOC.into(), None).await.unwrap();
+    let (left, here) = (pause_image(&case.engine), pause_image(&other));
+    case.driver.create_network(ALLOC.into(), String::new()).await.unwrap();
+
+    assert_eq!((left, here), (None, None));
+    assert!(pause_image(&case.engine).is_none() && pause_image(&other).is_some(), "a new one is the new engine's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_of_the_new_engine_are_removed_after_the_new_delay() {
+    let gc = |delay: &str| object([("image_delay", text(delay)), ("container", Value::Bool(true))]);
+    let mut case = Case::with([("gc", gc("24h"))]).await;
+    let mut fingerprints = case.driver.fingerprint().await.unwrap();
+    fingerprints.next().await.unwrap();
+    let other = FakeEngine::start();
+    other.add_to_registry(Image::named(IMAGE));
+    case.configure([("endpoint", text(&other.address())), ("gc", gc("3m"))]).await;
+    let web = case.task("web");
+
+    case.start(&web).await;
+    let used = other.images().len();
+    case.driver.destroy_task(web.id.clone(), Force::Yes).await.unwrap();
+    case.pass(Duration::from_secs(400)).await;
+
+    assert_eq!((used, other.images().len()), (1, 0));
 }
