@@ -1,126 +1,64 @@
-use std::{cell::Cell, time::SystemTime};
+//! The watching of a container to its end, at a scripted engine.
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use std::cell::Cell;
+
+use engine::{ContainerWatch, Endpoint};
+use fake_engine::{Event, FakeEngine, Reply};
 
 use super::*;
-use engine::{ContainerWatch, Endpoint};
 
-/// The beginning of the answer to a subscription.
-const EVENTS: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-
-/// The next request, by its path without the API's version.
-async fn request(listener: &TcpListener) -> (TcpStream, String) {
-    let mut stream = listener.accept().await.unwrap().0;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    let path = head.split(' ').nth(1).unwrap().split('?').next().unwrap();
-    let path = path.strip_prefix("/v1.41").unwrap_or(path);
-    (stream, path.to_owned())
-}
-
-async fn answer(mut stream: TcpStream, body: &str) {
-    let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(answer.as_bytes()).await.unwrap();
-}
-
-/// An engine that a test answers for, and a watch of its container `c1`.
-async fn watching() -> (TcpListener, Engine, ContainerWatch, WatchHandle) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("tcp://{}", listener.local_addr().unwrap());
-    let engine = Engine::new(Endpoint { address, tls: None });
+/// An engine with a container `c1` that runs, and a watch of it.
+fn watching() -> (FakeEngine, Engine, ContainerWatch, WatchHandle) {
+    let fake = FakeEngine::start();
+    fake.add_image(fake_engine::Image::named("app:1"));
+    let id = fake.create("c1", serde_json::json!({ "Image": "app:1" }));
+    fake.run("c1");
+    let engine = Engine::new(Endpoint { address: fake.address(), tls: None });
     let watch = ContainerWatch::new(engine.clone());
-    let handle = watch.watch("c1");
-    (listener, engine, watch, handle)
+    let handle = watch.watch(&id);
+    (fake, engine, watch, handle)
 }
 
-/// Watches `c1`, of which the kernel kills a process each time that it is watched; to be notified of it panics. `states` are
-/// the engine's answers to the questions how it is.
-async fn watched_with_panics(panics: usize, states: &[&str]) -> Exit {
-    let (listener, engine, _watch, handle) = watching().await;
-    let (reported, all) = (Cell::new(0), states.len());
+/// The kernel kills a process of `c1`, and the engine reports it.
+fn kill_a_child(fake: &FakeEngine) {
+    fake.emit(Event::of(&fake.container("c1").expect("c1 is there"), "oom"));
+}
+
+/// Watches `c1`, of which the kernel kills a process each time that it is watched; to report that panics. `c1` exits with 3
+/// after as many reports.
+async fn watched_with_panics(panics: usize, reports: usize) -> Exit {
+    let (fake, engine, _watch, handle) = watching();
+    let reported = Cell::new(0);
     let (networks, ending) = (Connections::default(), AtomicBool::new(false));
-    let watching = watch(&engine, "c1", &handle, &networks, &ending, |_| {
+    let id = fake.container("c1").expect("c1 is there").id;
+    let watching = watch(&engine, &id, &handle, &networks, &ending, |_| {
         reported.set(reported.get() + 1);
-        assert!(reported.get() > panics, "notified for the {}. time", reported.get());
+        assert!(reported.get() > panics, "reported for the {}. time", reported.get());
     });
     let engines_side = async {
-        let (mut events, mut states) = (None, states.iter());
-        loop {
-            let (mut stream, path) = request(&listener).await;
-            match path.as_str() {
-                "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
-                "/_ping" => answer(stream, "OK").await,
-                "/events" => {
-                    stream.write_all(EVENTS).await.unwrap();
-                    events = Some(stream);
-                }
-                "/containers/c1/json" => {
-                    answer(stream, &format!(r#"{{"Id":"c1","State":{}}}"#, states.next().unwrap())).await;
-                }
-                other => panic!("{other} is asked for"),
-            }
-            let asked = all - states.len();
-            if let Some(events) = &mut events
-                && (reported.get() + 1..all).contains(&asked)
-            {
-                let killed = r#"{"Type":"container","Action":"oom","Actor":{"ID":"c1"}}"#;
-                let chunk = format!("{:x}\r\n{killed}\n\r\n", killed.len() + 1);
-                events.write_all(chunk.as_bytes()).await.unwrap();
-                while reported.get() < asked {
-                    tokio::task::yield_now().await;
-                }
-                tokio::time::pause();
-                tokio::time::advance(steps::RECONNECTION).await;
-                tokio::time::resume();
-            }
+        fake.asked("GET /events").await;
+        for report in 1..=reports {
+            kill_a_child(&fake);
+            wait::until("the report", || reported.get() >= report).await;
         }
+        fake.exit("c1", 3);
+        std::future::pending::<()>().await;
     };
     tokio::select! {
         exit = watching => exit,
-        () = engines_side => unreachable!("it continues for ever"),
+        () = engines_side => unreachable!("it waits for ever"),
     }
 }
 
-/// Watches `c1`, which has been killed when the engine is first asked, and of which the engine says only then what the
+/// Watches `c1`, which has been killed when the engine is first asked, and of which the engine reports only then what the
 /// kernel did.
 async fn killed(ending: bool) -> Exit {
-    let (listener, engine, _watch, handle) = watching().await;
+    let (fake, engine, _watch, handle) = watching();
     let (networks, ending) = (Connections::default(), AtomicBool::new(ending));
-    let watching = watch(&engine, "c1", &handle, &networks, &ending, |_| {});
-    let engines_side = async {
-        let (mut events, mut asked) = (None, false);
-        loop {
-            let (mut stream, path) = request(&listener).await;
-            match path.as_str() {
-                "/version" => answer(stream, r#"{"ApiVersion":"1.41"}"#).await,
-                "/_ping" => answer(stream, "OK").await,
-                "/events" => {
-                    stream.write_all(EVENTS).await.unwrap();
-                    events = Some(stream);
-                }
-                "/containers/c1/json" => {
-                    answer(stream, r#"{"Id":"c1","State":{"Running":false,"ExitCode":137}}"#).await;
-                    asked = true;
-                }
-                other => panic!("{other} is asked for"),
-            }
-            if asked && let Some(mut events) = events.take() {
-                let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
-                let killed = format!(r#"{{"Type":"container","Action":"oom","Actor":{{"ID":"c1"}},"timeNano":{at}}}"#);
-                events.write_all(format!("{:x}\r\n{killed}\n\r\n", killed.len() + 1).as_bytes()).await.unwrap();
-            }
-        }
-    };
-    tokio::select! {
-        exit = watching => exit,
-        () = engines_side => unreachable!("it continues for ever"),
-    }
+    let id = fake.container("c1").expect("c1 is there").id;
+    fake.exit_without_event("c1", 137);
+    fake.on("GET /containers/*/json").once(Reply::usual().after(kill_a_child));
+    watch(&engine, &id, &handle, &networks, &ending, |_| ()).await
 }
 
 #[tokio::test]
@@ -131,20 +69,17 @@ async fn what_the_kernel_did_is_waited_for_unless_the_kill_is_our_own() {
     assert_eq!((ours.result.exit_code, ours.result.oom_killed), (137, false));
 }
 
-const RUNS: &str = r#"{"Running":true}"#;
-const ENDED: &str = r#"{"Running":false,"ExitCode":3}"#;
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_panic_of_a_tasks_watcher_is_no_end_of_the_task_and_the_end_is_reported() {
-    let exit = watched_with_panics(1, &[RUNS, ENDED]).await;
+    let exit = watched_with_panics(1, 1).await;
 
     assert_eq!(exit.result.result.exit_code, 3);
     assert_eq!(exit.result.error, "Docker container exited with non-zero exit code: 3");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_watcher_that_panics_each_time_reports_the_end_without_reading_how() {
-    let exit = watched_with_panics(usize::MAX, &[RUNS, RUNS, ENDED]).await;
+    let exit = watched_with_panics(usize::MAX, 2).await;
 
     assert_eq!(exit.result.result.exit_code, 3);
     assert_eq!(exit.result.error, "the driver failed while it read how the task ended");
