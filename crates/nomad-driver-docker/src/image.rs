@@ -1,4 +1,4 @@
-//! A task's image: taken where it is, loaded from an archive, or pulled.
+//! Provides a task's image: found locally, loaded from an archive, or pulled.
 
 mod access;
 mod archive;
@@ -51,22 +51,22 @@ use engine::{ConfigSize, Credentials, Engine, EngineError, MOST_OF_AN_IMAGE};
 /// How many archives are read at once: reading one may take several hundred MiB of memory.
 const LOADS: usize = 2;
 
-/// An image that the engine has, and keeps for as long as this lives.
+/// An image that the engine has, leased as long as this lives.
 #[derive(Clone, Debug)]
 pub struct LocalImage {
     /// Its id, `sha256:...`.
     pub id: String,
-    /// The name that was asked for, by which containers are made.
+    /// The requested name, from which containers are created.
     pub name: String,
-    /// What keeps it.
+    /// The lease that protects it from removal.
     pub lease: ImageLease,
-    /// How many bytes were downloaded for it; `None` where it was here, and where it was loaded.
+    /// How many bytes were downloaded for it; `None` if it was local or was loaded.
     pub downloaded: Option<u64>,
-    /// Whether containers may be made of it.
+    /// Whether containers may be created from it.
     pub config: ConfigSize,
 }
 
-/// Gets images into an engine.
+/// Provides the images of one engine.
 pub struct Images {
     engine: Engine,
     events: TaskEvents,
@@ -77,22 +77,21 @@ pub struct Images {
 }
 
 impl Images {
-    /// Gets images into `engine`, telling of pulls to `events`.
+    /// Provides images to `engine`, and reports pulls to `events`.
     pub fn new(engine: Engine, events: TaskEvents) -> Self {
         let leases = Leases::default();
         let pulls = Pulls::new(engine.clone(), leases.clone(), PluginConfig::default().max_parallel_pulls);
         Self { engine, events, pulls, loads: Queue::new(LOADS), leases, collection: OnceLock::new() }
     }
 
-    /// Takes the operator's wishes.
+    /// Applies the operator's settings.
     pub fn configure(&self, plugin: &PluginConfig) {
         let gc = &plugin.gc;
         self.pulls.set_at_once(plugin.max_parallel_pulls);
         self.leases.set_delay(gc.image.then_some(gc.image_delay));
     }
 
-    /// From now on removes the images that this driver brought when no task uses them; what earlier processes brought is
-    /// kept in `state_dir`.
+    /// Starts to remove unused images that this driver pulled; those that earlier processes pulled are recorded in `state_dir`.
     pub fn collect_garbage(&self, state_dir: &Path) {
         self.collection.get_or_init(|| {
             let (leases, engine, state_dir) = (self.leases.clone(), self.engine.clone(), state_dir.to_owned());
@@ -107,29 +106,29 @@ impl Images {
         self.leases.take_of_container(id, name).await
     }
 
-    /// Removes no image from now on that goes by one of these names. They replace those of the last call.
+    /// Pins the images of these names, so that they are not removed. The list replaces that of the last call.
     pub async fn pin(&self, names: &[String]) {
         self.leases.pin(names).await;
     }
 
-    /// How each pull that is under way stands, by the image's name.
+    /// The state of each pull in progress, by image name.
     pub fn pulls(&self) -> Vec<(String, PullState)> {
         self.pulls.states()
     }
 
-    /// Makes sure that the engine has the image.
+    /// Ensures that the engine has the image.
     pub async fn ensure(&self, request: &ImageRequest) -> Result<LocalImage, DriverError> {
         self.ensure_watched(request, None).await
     }
 
-    /// Makes sure that the engine has the image. Where it has to be pulled, each state of that goes to `watcher`.
+    /// Ensures that the engine has the image. `watcher` receives each state of a pull.
     pub async fn ensure_watched(
         &self,
         request: &ImageRequest,
         watcher: Option<&watch::Sender<Option<PullState>>>,
     ) -> Result<LocalImage, DriverError> {
         let found = self.find(request, watcher).await?;
-        // It is noted, and so removed as any other.
+        // It is recorded, and so removed like any other.
         if found.config == ConfigSize::TooLarge {
             let problem = format!("its configuration is larger than {} MiB", MOST_OF_AN_IMAGE >> 20);
             return Err(DriverError::fatal(format!("image {:?} cannot be used: {problem}", request.image)));
@@ -169,12 +168,12 @@ impl Images {
         self.pull(request, &reference, watcher).await
     }
 
-    /// Whether this driver brought an image, by that name.
+    /// Whether this driver pulled the image under that name.
     pub fn has_pulled(&self, id: &str, name: &str) -> bool {
         self.leases.has_pulled(id, name)
     }
 
-    /// Whether the registry lets the task use an image that is here.
+    /// Whether the registry permits the task to use a local image.
     async fn verify_access(
         &self,
         request: &ImageRequest,
@@ -206,7 +205,7 @@ impl Images {
         ticket.turn(|place| tracing::debug!(image, place, "waiting to load the image")).await;
         let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
         let most = room::of(engine, request.load_max).await;
-        // It is large, for it reads the archive.
+        // It is large, because it reads the archive.
         let checked = Box::pin(archive.load(engine, reference, most, request.limits.whole)).await?;
         let found = pulled_by_us(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
         let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
@@ -214,7 +213,7 @@ impl Images {
             leases.replaced(&found.id, image, before.named.as_ref().map(|named| named.id.as_str()));
             return Ok(found);
         }
-        // Engines read JSON more freely than this driver.
+        // Engines parse JSON more leniently than this driver.
         if let Err(error) = engine.remove_image(image).await {
             tracing::error!(image, %error, "failed to remove an image with the layers of another one");
         }
@@ -241,16 +240,15 @@ impl Images {
         };
         let pull = self.pulls.join_or_begin(reference, image, credentials, limits.silence, &request.puller);
         let pulled = pull.wait(image, limits.whole, on_state).await?;
-        // The owner knows of the pull, and this is how it ended. An image that no pull was begun for is not worth an event:
-        // a host keeps few.
+        // The owner knows of the pull, and this is how it ended. If no pull was started, an event is not worthwhile: a host
+        // keeps few.
         if let (None, Some(owner)) = (pulled.downloaded, &request.owner) {
             self.events.emit(owner, "Image already present", annotation(image));
         }
         Ok(pulled)
     }
 
-    /// The credentials with which a registry is asked for a task, whose owner is told where they come from; `own` are the
-    /// task's.
+    /// The credentials for a task's registry request; `own` are the task's. The owner is notified of their source.
     async fn credentials(
         &self,
         request: &ImageRequest,
@@ -293,7 +291,7 @@ impl Images {
     }
 }
 
-/// An image that was just pulled or loaded; `before` is what the engine had when that began.
+/// Records an image that was just pulled or loaded; `before` is what the engine had at the start.
 async fn pulled_by_us(
     engine: &Engine,
     leases: &Leases,
@@ -305,12 +303,12 @@ async fn pulled_by_us(
     Ok(found)
 }
 
-/// An image that the engine has, leased.
+/// Inspects and leases a local image.
 async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImage, EngineError> {
     loop {
         let (found, config) = engine.measure_image(image).await?;
         let id = found.id;
-        // One that was just being removed is looked for again.
+        // If it was being removed, it is looked up again.
         if let Some(lease) = leases.take(&id).await {
             return Ok(LocalImage { id, name: image.to_owned(), lease, downloaded: None, config });
         }
@@ -318,7 +316,7 @@ async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImag
 }
 
 fn inspect_failed(error: &EngineError) -> DriverError {
-    // One that somebody has just removed is pulled by the next attempt.
+    // An image that somebody has just removed is pulled by the next attempt.
     DriverError::recoverable_if(error.is_transient() || error.is_not_found(), error.to_string())
 }
 

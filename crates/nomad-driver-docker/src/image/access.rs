@@ -1,5 +1,4 @@
-//! Whether a task may use an image that is in the engine already: the registry that it came from is asked, with the
-//! task's own credentials.
+//! Checks whether a task may use a local image: the image's original registry is asked, with the task's own credentials.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +7,11 @@ use nomad_plugin::driver::DriverError;
 use crate::reference::ImageReference;
 use engine::EngineError;
 
-/// Names by which to ask; the first that a registry admits to is enough.
+/// The names to query; it is enough if a registry confirms one of them.
 ///
-/// `origins` are the names and digests by which the engine got the image. One that came from no registry has none, and is
-/// everyone's. The name that the job has counts where the image came by it. A name that was given to it afterwards, or its
-/// id, is nobody's leave: then what it came by is asked for.
+/// `origins` are the names and digests under which the engine got the image. An image that came from no registry has none, and
+/// everyone may use it. The job's name counts if the image was pulled under it. A name added later, or the image's id, gives no
+/// permission: then the original names are queried.
 pub(super) fn names(asked: &ImageReference, origins: &[String]) -> Vec<ImageReference> {
     let origins: Vec<ImageReference> = origins.iter().filter_map(|origin| ImageReference::parse(origin)).collect();
     if origins.iter().any(|origin| origin.qualified() == asked.qualified()) {
@@ -24,7 +23,7 @@ pub(super) fn names(asked: &ImageReference, origins: &[String]) -> Vec<ImageRefe
 
 /// Why the image is not used.
 pub(super) fn refused(image: &str, error: &EngineError) -> DriverError {
-    // Some engines answer that they have no credentials as they answer that nobody is there.
+    // Some engines report missing credentials in the same way as an unreachable registry.
     let why =
         if error.is_rejection() { "refuses it to this task" } else { "does not confirm that this task may use it" };
     DriverError::recoverable(format!(

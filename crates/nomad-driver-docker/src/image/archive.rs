@@ -1,15 +1,15 @@
-//! What an archive of images has, read before an engine is given any of it.
+//! Checks the contents of an image archive before the engine gets any of it.
 //!
 //! ```text
 //! read -> checked -> sent
 //!   \--------\---> refused
 //! ```
 //!
-//! An archive that a job names gives the names that it has to what it has: to the images that others use as well. An engine also
-//! takes its word for layers that the engine has already, and so gives out another one's image. So an archive is read to its end
-//! first: it has the one name that the task asks for, each layer that its image names is in it with its own content, and
-//! what it takes unpacked is within a bound. What is sent is written from what was read, entry by entry: the engine reads no
-//! header that was not understood here, and nothing that was changed meanwhile.
+//! An archive assigns names to its images, including names that other tasks use. An engine also trusts an archive about layers
+//! that it already has, and so would expose another task's image. So an archive is first read to its end. It must have exactly
+//! the name that the task requests, contain each layer of its image with matching content, and stay within a bound when
+//! unpacked. What is sent is rebuilt from what was read, entry by entry: the engine sees no header that was not understood
+//! here, and no later change.
 
 mod compression;
 mod contents;
@@ -35,34 +35,34 @@ use crate::reference::ImageReference;
 /// Why an archive is not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Flaw {
-    /// It has not the image that the task asks for, but these.
+    /// It does not contain the requested image, but these.
     #[error("it has {}", .0.join(", "))]
     Lacks(Vec<String>),
-    /// It has other images than the one that the task asks for.
+    /// It contains images other than the requested one.
     #[error("it has other images: {}", .0.join(", "))]
     Others(Vec<String>),
-    /// It takes too much.
+    /// It is too large.
     #[error("unpacked it is larger than the {} MiB that it may take", .0 >> 20)]
     Large(u64),
-    /// It is no archive.
+    /// It is not an archive.
     #[error("this is no tar archive that engines read: it has {0}")]
     Tar(&'static str),
     /// It has too many of something.
     #[error("it has more than {0} {1}")]
     Many(u64, &'static str),
-    /// It has two files of one name.
+    /// It has two files with the same name.
     #[error("{0:?} is there more than once")]
     Twice(String),
-    /// A file that others name is not there as they need it.
+    /// A referenced file is missing or of the wrong kind.
     #[error("{0:?} is not in it as its image names it: {1}")]
     Missing(String, &'static str),
-    /// What says what it has cannot be read.
+    /// A manifest or index cannot be parsed.
     #[error("{0}: {1}")]
     Json(String, serde_json::Error),
-    /// It says nowhere what it has.
+    /// It has no manifest or index.
     #[error("it has neither manifest.json nor index.json")]
     NoManifest,
-    /// It is another one than before.
+    /// It differs from the first read.
     #[error("it was changed while it was read")]
     Changed,
     /// It cannot be read.
@@ -70,7 +70,7 @@ pub enum Flaw {
     Io(io::Error),
 }
 
-/// In the engine's words, where those are known.
+/// In the engine's words, if they are known.
 fn read_failed(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof { "unexpected EOF".to_owned() } else { error.to_string() }
 }
@@ -84,12 +84,12 @@ impl From<io::Error> for Flaw {
     }
 }
 
-/// More was read than may be.
+/// More was read than allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("more than {0} bytes")]
 struct OverBound(u64);
 
-/// What reading an archive may take.
+/// The limits of reading an archive.
 #[derive(Debug)]
 pub struct Bounds {
     most: u64,
@@ -98,8 +98,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// So many bytes, of the archive itself without compression and of what its layers unpack to; and no more once `stop` says
-    /// so.
+    /// At most `most` bytes, counting both the decompressed archive and the unpacked layers; reading fails once `stop` is set.
     pub fn new(most: u64, stop: Arc<AtomicBool>) -> Self {
         Self { most, left: Cell::new(most), stop }
     }
@@ -113,7 +112,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Refuses what says of itself that it takes more than is left.
+    /// Rejects a declared size that exceeds what is left.
     fn expect(&self, bytes: u64) -> Result<(), Flaw> {
         if bytes > self.left.get() { Err(Flaw::Large(self.most)) } else { Ok(()) }
     }
@@ -123,7 +122,7 @@ impl Bounds {
     }
 }
 
-/// Content of which each byte counts.
+/// Content whose bytes are counted.
 struct Metered<'a, R> {
     content: R,
     bounds: &'a Bounds,
@@ -137,14 +136,14 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-/// An archive that has what the task asks for and nothing else.
+/// An archive that contains exactly what the task requests.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The files that are sent as they are, by path, with the digest of each.
+    /// The files that are sent unchanged, by path, with size and digest.
     files: BTreeMap<String, (u64, String)>,
-    /// Those that say what is there, written here.
+    /// The manifests and indexes, rewritten here.
     written: Vec<(&'static str, Vec<u8>)>,
-    /// The digests of the layers of each image that it has.
+    /// The layer digests of each of its images.
     layers: Vec<Vec<String>>,
 }
 
@@ -156,12 +155,12 @@ impl Checked {
         manifest::check(&contents, wanted)
     }
 
-    /// Whether an image with these layers is one that it has.
+    /// Whether it contains an image with these layers.
     pub fn has_layers(&self, layers: &[String]) -> bool {
         self.layers.iter().any(|own| own == layers)
     }
 
-    /// Writes what was read, from the same archive. Blocks.
+    /// Sends what was checked, from the same archive. Blocks.
     pub fn send(&self, archive: impl Read, to: impl io::Write, bounds: &Bounds) -> Result<(), Flaw> {
         let content = compression::decompressed(BufReader::with_capacity(64 << 10, archive))?;
         send(self, bounds.metered(content), to)

@@ -1,6 +1,6 @@
 //! Credentials for a registry: the task's own, the operator's `auth.config` file, the operator's helper, in this order.
 //!
-//! The first that has any, or fails, decides. No credential is ever part of an error or a log line.
+//! The first source that has any, or fails, decides. No credential is ever part of an error or a log line.
 
 mod file;
 mod helper;
@@ -11,7 +11,7 @@ use crate::config::{Auth, PluginAuth};
 use crate::reference::{HUB, ImageReference};
 use engine::Credentials;
 
-/// Under what docker keeps the Hub's credentials. Other programs keep them under [`HUB`].
+/// The key of docker's Hub credentials. Other programs use [`HUB`].
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
 /// Why credentials could not be found.
@@ -27,19 +27,19 @@ pub(super) enum AuthError {
     HelperUnusable { program: String, input: String, reason: String },
 }
 
-/// Credentials, and who gave them.
+/// Credentials and their source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) credentials: Credentials,
     pub(super) source: Source,
 }
 
-/// Who gave credentials, as task events name it.
+/// The source of credentials, as task events name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Task,
     File(PathBuf),
-    /// A program, and the file that names it; without one the plugin's own `auth.helper`.
+    /// A program, and the file that names it; `None` for the plugin's own `auth.helper`.
     Helper(String, Option<PathBuf>),
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Looks for the credentials of an image's registry; `None` is to pull without.
+/// Finds the credentials of an image's registry; `None` means to pull without.
 pub(super) async fn find(
     image: &ImageReference,
     task: Option<&Auth>,
@@ -92,8 +92,8 @@ pub(super) async fn find(
     Ok(credentials.map(|credentials| Found { credentials, source: Source::Helper(program, None) }))
 }
 
-/// Whom credentials are for, as the engine takes it: what their source says, else the image's registry. The Hub has one
-/// name there, whichever of its many is given.
+/// The server address in the engine's form: the one that the source gives, or else the image's registry. The Hub has a single
+/// name there, whichever of its aliases is given.
 fn server_address(given: &str, registry: &str) -> String {
     let is_hubs = |host: &str| host == HUB || host.ends_with(".docker.io") || host.ends_with(".docker.com");
     match (registry, given) {

@@ -1,17 +1,17 @@
-//! What an engine had before a pull or a load: none of that is removed with what the driver brings.
+//! What an engine had before a pull or a load: none of that is removed together with what the driver pulls.
 
 use super::{LocalImage, inventory::Inventory, lease::Leases, look};
 use engine::{Engine, EngineError};
 
-/// What an engine had when a pull or a load began.
+/// The engine's images at the start of a pull or a load.
 pub(super) struct Before {
-    /// What the name stood for. Held until the pull is over, it is still there when that has nothing new.
+    /// The image that had the name. It is leased until the pull ends, so it still exists if the pull brings nothing new.
     pub(super) named: Option<LocalImage>,
     pub(super) images: Inventory,
 }
 
 impl Before {
-    /// Asks the engine, before it pulls or loads an image of that name.
+    /// Asks the engine, before an image of that name is pulled or loaded.
     pub(super) async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<Self, EngineError> {
         let named = match look(engine, leases, image).await {
             Ok(found) => Some(found),

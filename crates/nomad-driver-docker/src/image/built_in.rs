@@ -1,4 +1,4 @@
-//! The pause image that is part of the driver, for where no other can be had.
+//! The built-in pause image, used if no other can be had.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -7,26 +7,26 @@ use nomad_plugin::driver::DriverError;
 use super::{Images, LocalImage, before::Before, pulled_by_us};
 use engine::{EngineError, ImageConfig, InspectedImage};
 
-/// Its name; `build.rs` gives the archive the same.
+/// Its name; `build.rs` gives it to the archive as well.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
 
-/// Its id, where the engine names images by their configuration.
+/// Its id, if the engine identifies images by their configuration.
 const PAUSE_IMAGE_ID: &str = env!("PAUSE_IMAGE_ID");
 
-/// The digest of its one layer, which engines take of what they unpack.
+/// The digest of its single layer, which engines compute from what they unpack.
 const PAUSE_IMAGE_LAYER: &str = env!("PAUSE_IMAGE_LAYER");
 
 static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause.tar"));
 
 impl Images {
-    /// Makes sure that the engine has the built-in pause image. It goes again as a pulled image does.
+    /// Ensures that the engine has the built-in pause image. It is removed like a pulled image.
     pub async fn built_in_pause(&self) -> Result<LocalImage, DriverError> {
         let failed = |error: EngineError| {
             let text = format!("failed to load the built-in image {PAUSE_IMAGE}: {error}");
             DriverError::recoverable_or_unsaid(error.is_transient(), text)
         };
         let before = Before::look(&self.engine, &self.leases, PAUSE_IMAGE).await.map_err(failed)?;
-        // Any other is of a driver that was built from something else, or of somebody who took the name.
+        // Any other image is from a different build of the driver, or somebody took the name.
         if let Some(found) = &before.named
             && self.is_built_in(&found.id).await.map_err(failed)?
         {
@@ -42,13 +42,13 @@ impl Images {
         Err(DriverError::recoverable(text))
     }
 
-    /// Whether the image of an id is what the driver was built with.
+    /// Whether the image with this id is the built-in one.
     async fn is_built_in(&self, id: &str) -> Result<bool, EngineError> {
         Ok(id == PAUSE_IMAGE_ID || is_as_built(&self.engine.inspect_image(id).await?))
     }
 }
 
-/// Whether an image, which its engine may know by the digest of a manifest, has the driver's layer and says no more than that.
+/// Whether an image, which its engine may identify by a manifest's digest, has the driver's layer and no other settings.
 fn is_as_built(image: &InspectedImage) -> bool {
     let config = ImageConfig { entrypoint: vec!["/pause".to_owned()], ..ImageConfig::default() };
     image.layers == [PAUSE_IMAGE_LAYER] && image.config == Some(config)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::names::Names;
 use engine::{Engine, EngineError, ListedImage};
 
-/// All images by id, untagged ones as well.
+/// All images by id, including untagged ones.
 pub(super) struct Inventory(HashMap<String, Names>);
 
 impl Inventory {
@@ -23,7 +23,7 @@ impl Inventory {
         self.0.get(id).is_some_and(|had| name == id || had.has(name))
     }
 
-    /// Whether the engine had the image, and would have less than that without the name.
+    /// Whether the engine had the image, and removing the name would take away part of that.
     pub(super) fn removal_would_take(&self, id: &str, name: &str) -> bool {
         self.had(id, name) || self.0.get(id).is_some_and(|had| had.removal_would_take_others(name))
     }

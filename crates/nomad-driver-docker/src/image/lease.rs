@@ -1,13 +1,13 @@
-//! Who uses which image, and when the images that this driver brought go again.
+//! Tracks the users of each image, and removes images that this driver pulled.
 //!
 //! ```text
 //! pulled -> leased -> idle -> (image_delay) -> removed
 //!              ^________|
 //! ```
 //!
-//! An image that was in the engine before is never removed, nor one that is kept for a person. One that the driver pulled
-//! goes by the names under which it was pulled, and without force: what another name or somebody else's container needs,
-//! the engine keeps.
+//! An image that was in the engine before is never removed, nor is a pinned one. An image that the driver pulled is removed by
+//! the names under which it was pulled, and without force: the engine keeps what another name or somebody else's container
+//! needs.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -31,26 +31,26 @@ use super::{
 use crate::reference::canonical;
 use engine::Engine;
 
-/// How long to wait at least before an image that could not be removed is tried again.
+/// The minimum pause before the removal of an image is retried.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
 
-/// The engine's images, as far as this driver uses them or brought them.
+/// The engine's images, as far as this driver uses them or pulled them.
 #[derive(Clone, Default)]
 pub(super) struct Leases(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     book: Mutex<Book>,
-    /// Something may be due earlier than it was.
+    /// Something may now be due earlier.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct Book {
     images: HashMap<String, Image>,
-    /// After what time without use an image goes; `None` is never.
+    /// How long an image is unused before it is removed; `None` is never.
     delay: Option<Duration>,
-    /// Names whose images stay, for a person asked for them; in their canonical form.
+    /// The names of pinned images, in canonical form.
     pinned: BTreeSet<String>,
     ledger: Option<Ledger>,
 }
@@ -58,27 +58,27 @@ struct Book {
 #[derive(Default)]
 struct Image {
     leases: usize,
-    /// The names by which the driver pulled it; none where it was there before.
+    /// The names under which the driver pulled it; none if it was there before.
     names: BTreeSet<String>,
-    /// What of these stood for another image before, and for which.
+    /// The names that belonged to another image before, with that image's id.
     replaced: BTreeMap<String, String>,
-    /// Since when nobody has used it.
+    /// When it became unused.
     idle: Option<Instant>,
     /// Open while it is being removed.
     removal: Option<watch::Receiver<()>>,
 }
 
-/// An image that this driver uses or brought.
+/// An image that this driver uses or pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) id: String,
-    /// The names by which it was brought; none where it was there before.
+    /// The names under which it was pulled; none if it was there before.
     pub(super) names: BTreeSet<String>,
     pub(super) used: bool,
     pub(super) fate: Fate,
 }
 
-/// An image's use: while one of these lives, the image stays.
+/// A lease of an image: it is not removed while a clone of this lives.
 #[derive(Clone)]
 pub struct ImageLease(Arc<Lease>);
 
@@ -105,14 +105,14 @@ impl Leases {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets after what time without use an image goes; `None` is never.
+    /// Sets how long an image is unused before it is removed; `None` is never.
     pub(super) fn set_delay(&self, delay: Option<Duration>) {
         self.book().delay = delay;
         self.0.changed.notify_one();
     }
 
-    /// Removes no image from now on that goes by one of these names. They replace those of the last call. An image that is
-    /// just being removed is gone when this returns.
+    /// Pins the images of these names, so that they are not removed. The list replaces that of the last call. A removal that is
+    /// in progress has ended when this returns.
     pub(super) async fn pin(&self, names: &[String]) {
         let removals: Vec<_> = {
             let mut book = self.book();
@@ -126,12 +126,12 @@ impl Leases {
         }
     }
 
-    /// The names whose images stay, for a person asked for them.
+    /// The names of pinned images.
     pub(super) fn pinned(&self) -> BTreeSet<String> {
         self.book().pinned.clone()
     }
 
-    /// Whether this driver brought an image, by that name.
+    /// Whether this driver pulled an image under that name.
     pub(super) fn has_pulled(&self, id: &str, name: &str) -> bool {
         let name = canonical(name);
         self.book().images.get(id).is_some_and(|image| image.names.iter().any(|own| canonical(own) == name))
@@ -142,7 +142,7 @@ impl Leases {
         self.book().ledger.is_some()
     }
 
-    /// The images that are used, or were brought.
+    /// The images that are in use or were pulled.
     pub(super) fn known(&self) -> Vec<Known> {
         let (book, now) = (self.book(), Instant::now());
         let known = |(id, image): (&String, &Image)| Known {
@@ -154,7 +154,7 @@ impl Leases {
         book.images.iter().map(known).collect()
     }
 
-    /// Uses an image, by id. `None` where it is just being removed: by the time of that answer it may be gone.
+    /// Leases an image, by id. If it is being removed, waits for that and returns `None`: it may no longer exist.
     pub(super) async fn take(&self, id: &str) -> Option<ImageLease> {
         let mut removal = {
             let mut book = self.book();
@@ -173,8 +173,8 @@ impl Leases {
         None
     }
 
-    /// Uses the image of a container that was started earlier. Engines may know it by another id than the one that it was
-    /// pulled by; then its name tells.
+    /// Leases the image of a container that was started earlier. Engines may know it by a different id than at the pull; then
+    /// its name identifies it.
     pub(super) async fn take_of_container(&self, id: &str, name: &str) -> Option<ImageLease> {
         let pulled = {
             let book = self.book();
@@ -186,16 +186,16 @@ impl Leases {
         self.take(pulled.as_deref().unwrap_or(id)).await
     }
 
-    /// Notes that this driver brought an image, under a name. `before` is what the engine had when that began.
+    /// Records that this driver pulled an image under a name. `before` is what the engine had at the start.
     pub(super) fn pulled_by_us(&self, id: &str, name: &str, before: &Inventory) {
         let mut book = self.book();
         let noted = book.images.get(id).map(|image| &image.names).filter(|names| !names.is_empty());
         let of_somebody_else = match noted {
-            // Also one that a parallel pull of this driver brought just before the engine was asked what it has.
+            // This includes an image that a parallel pull of this driver added just before the engine was asked.
             Some(names) => !names.contains(name) && before.had(id, name),
             None => before.removal_would_take(id, name),
         };
-        // What is kept for a person is as good as brought by him.
+        // A pinned image counts as pulled by a person.
         if book.delay.is_none() || of_somebody_else || book.pinned.contains(&canonical(name)) {
             return;
         }
@@ -209,7 +209,7 @@ impl Leases {
         self.0.changed.notify_one();
     }
 
-    /// Notes that an archive's image took a name from another one, which has it again when the image is removed.
+    /// Records that an archive's image took a name from another image, which gets it back when this one is removed.
     pub(super) fn replaced(&self, id: &str, name: &str, former: Option<&str>) {
         let mut book = self.book();
         let Some(former) = former.filter(|former| *former != id) else { return };
@@ -225,8 +225,8 @@ impl Leases {
         }
     }
 
-    /// Removes images as they become due, for ever. Those that an earlier process brought are in the ledger in
-    /// `state_dir`; they count as idle from now on, until their tasks are recovered.
+    /// Removes images as they become due, forever. Images that an earlier process pulled are in the ledger in `state_dir`; they
+    /// count as idle from now on, until their tasks are recovered.
     pub(super) async fn collect_garbage(self, engine: Engine, state_dir: PathBuf) {
         let ledger = ledger(&engine, &state_dir).await;
         {
@@ -279,7 +279,7 @@ impl Leases {
     }
 }
 
-/// An image to remove, by its id, with the names by which it was brought; dropping the sender tells that it is over.
+/// An image to remove: its id, the names under which it was pulled, and a sender whose drop signals the end of the removal.
 type Removal = (String, BTreeSet<String>, watch::Sender<()>);
 
 impl Drop for Lease {
@@ -340,7 +340,7 @@ impl Book {
             self.images.remove(id);
         } else if let Some(image) = self.images.get_mut(id) {
             image.removal = None;
-            // A delay of nothing must not become a loop without pause.
+            // A zero delay must not become a busy loop.
             let wait = TRY_AGAIN.saturating_sub(self.delay.unwrap_or_default());
             image.idle = Some(Instant::now() + wait);
         }
@@ -358,7 +358,7 @@ impl Book {
     }
 }
 
-/// The ledger of an engine, once that has said which one it is.
+/// The ledger of an engine, once the engine has identified itself.
 async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
     loop {
         match engine.facts().await {
@@ -368,11 +368,12 @@ async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
     }
 }
 
-/// Takes an image's names away, and with the last one the image; says why where it stays for now. One that is gone is fine.
+/// Removes an image's names, and the image with the last one; returns the reason if it is kept for now. It is no error if it
+/// does not exist.
 async fn remove(engine: &Engine, id: &str, ours: &BTreeSet<String>) -> Result<(), String> {
-    // An archive's image without a name was brought by its id.
+    // An archive's unnamed image was recorded by its id.
     for name in ours.iter().filter(|name| *name != id) {
-        // The name may be another image's by now.
+        // The name may belong to another image by now.
         let Some(found) = names(engine, name, id).await? else { continue };
         if found.lose_with(name, ours) {
             return Err(format!("somebody else's name would go with {name}"));
@@ -381,12 +382,12 @@ async fn remove(engine: &Engine, id: &str, ours: &BTreeSet<String>) -> Result<()
     }
     match names(engine, id, id).await? {
         Some(left) if left.are_none_but(ours) => engine.remove_image(id).await.map_err(|error| error.to_string()),
-        // Somebody else has given it a name of his own.
+        // Somebody else has added a name.
         _ => Ok(()),
     }
 }
 
-/// The names of the image that a name stands for, where that is the one of this id.
+/// The names of the image that a name refers to, if it has this id.
 async fn names(engine: &Engine, name: &str, id: &str) -> Result<Option<Names>, String> {
     match engine.inspect_image(name).await {
         Ok(found) if found.id == id => Ok(Some(Names::of(&found.tags, &found.digests))),

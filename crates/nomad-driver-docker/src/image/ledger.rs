@@ -1,7 +1,7 @@
-//! On disk: which of an engine's images this driver brought. Only these are ever removed.
+//! On disk: which of an engine's images this driver pulled. Only these are ever removed.
 //!
-//! `<state dir>/images/<engine's name>.json`, written anew and renamed into place. Lost or unreadable it does no harm: the
-//! images in it stay.
+//! `<state dir>/images/<engine's name>.json`, rewritten and renamed into place. If it is lost or unreadable, no harm is done:
+//! its images are kept.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,17 +12,17 @@ use std::{
 use atomic_file::Durability;
 use engine::EngineName;
 
-/// The images by id, each with the names by which it was brought.
+/// The images by id, each with the names under which it was pulled.
 type PulledByUs = BTreeMap<String, BTreeSet<String>>;
 
-/// Bytes of the largest ledger that is read: some ten thousand images.
+/// The maximum size of a ledger: some ten thousand images.
 const LARGEST: u64 = 16 << 20;
 
 /// The images of one engine.
 pub(super) struct Ledger(PathBuf);
 
 impl Ledger {
-    /// An engine's. What has the name that earlier versions gave it is taken over, by the first engine that comes.
+    /// The ledger of an engine. The first engine that comes adopts a ledger with the name that earlier versions gave it.
     pub(super) fn new(state_dir: &Path, engine: &EngineName) -> Self {
         let named = |name: &str| state_dir.join("images").join(format!("{name}.json"));
         let (ledger, former) = (Self(named(&engine.now)), Self(named(&engine.former)));
@@ -43,7 +43,7 @@ impl Ledger {
         &self.0
     }
 
-    /// The images' ids, each with the names by which it was brought.
+    /// The images' ids, each with the names under which it was pulled.
     pub(super) fn read(&self) -> PulledByUs {
         let failed = |error: io::Error| {
             if error.kind() != io::ErrorKind::NotFound {
@@ -54,7 +54,7 @@ impl Ledger {
         atomic_file::read(&self.0, LARGEST).and_then(|bytes| Ok(serde_json::from_slice(&bytes)?)).unwrap_or_else(failed)
     }
 
-    /// Replaces what is there; whether that succeeded.
+    /// Replaces the ledger; returns whether that succeeded.
     pub(super) fn write<'a>(&self, images: impl Iterator<Item = (&'a str, &'a BTreeSet<String>)>) -> bool {
         let images: BTreeMap<_, _> = images.collect();
         let content = serde_json::to_vec_pretty(&images).map_err(io::Error::from);
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(other.read(), pulled_by_us(&[("sha256:2", "app:2")]));
         assert!(!former.exists());
 
-        // As after a way back to an earlier version and forth again.
+        // As after a downgrade and another upgrade.
         write(&by_former_name, &pulled_by_us(&[("sha256:3", "app:3")]));
         let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
         assert_eq!(first.read(), pulled_by_us(&[("sha256:1", "app:1"), ("sha256:3", "app:3")]));

@@ -1,4 +1,4 @@
-//! The images that a driver has to do with, as the engine has them.
+//! Lists the images that a driver manages, as the engine has them.
 
 use std::{
     collections::BTreeMap,
@@ -11,8 +11,8 @@ use super::{Images, lease::Known, ledger::Ledger};
 use engine::{EngineError, InspectedImage};
 
 impl Images {
-    /// The images that are used, that this driver or those of `state_dirs` brought, or that are kept for a person. What
-    /// `own` has is this driver's also before garbage is collected.
+    /// The images that are used, that this driver or the drivers of `state_dirs` pulled, or that are pinned. Before garbage
+    /// collection starts, those recorded in `own` are listed as this driver's.
     pub async fn list(&self, own: &Path, state_dirs: Vec<PathBuf>) -> Result<Vec<Listed>, EngineError> {
         let engine = self.engine.ask_facts().await?.name.clone();
         let mut known: Vec<(Known, Option<PathBuf>)> =
@@ -42,7 +42,7 @@ impl Images {
         Ok(listed)
     }
 
-    /// The images that are kept for a person and are here, by id.
+    /// The pinned images that exist, by id.
     async fn pinned(&self) -> Result<BTreeMap<String, InspectedImage>, EngineError> {
         let mut pinned = BTreeMap::new();
         for name in self.leases.pinned() {
@@ -66,7 +66,7 @@ fn image(id: String, names: Vec<String>, found: &InspectedImage, used: bool, fat
     Image { id, names, size: found.size, used, tasks: Vec::new(), fate }
 }
 
-/// The names by which the engine knows an image; digests where it has no other.
+/// The names by which the engine knows an image; its digests if it has no other.
 fn named(found: &InspectedImage) -> Vec<String> {
     if found.tags.is_empty() { found.digests.clone() } else { found.tags.clone() }
 }

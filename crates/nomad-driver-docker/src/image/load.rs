@@ -1,4 +1,4 @@
-//! An image from an archive that lies in the task's directory.
+//! Loads an image from an archive in the task's directory.
 
 use std::{
     fs::File,
@@ -29,20 +29,20 @@ use engine::{Engine, EngineError};
 /// An archive of images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archive {
-    /// What leads to it is trusted.
+    /// A trusted base path.
     trusted: PathBuf,
-    /// The directory within `trusted` that the archive may not be out of, reached without a link.
+    /// A directory within `trusted` that the archive must be in, reached without links.
     bound: PathBuf,
-    /// Within `bound`.
+    /// The path within `bound`.
     path: PathBuf,
 }
 
 impl Archive {
-    /// The archive that a job names: in a directory that the operator allows, where it names one, or else in the task's
-    /// `local`, where a path from `/` begins as well.
+    /// The archive that a job names. It is in a directory that the operator allows, if the path names one, or else in the
+    /// task's `local`, which also is the root of absolute paths.
     pub fn of_task(task: &TaskConfig, path: &str, load_dirs: &[PathBuf]) -> Self {
         let allowed = load_dirs.iter().filter_map(|dir| Some((dir, Path::new(path).strip_prefix(dir).ok()?)));
-        // Of directories in one another, the outer one reaches the most.
+        // Of nested directories, the outermost allows the most.
         if let Some((dir, path)) = allowed.max_by_key(|(_, path)| path.components().count()) {
             return Self { trusted: dir.clone(), bound: PathBuf::new(), path: path.to_owned() };
         }
@@ -59,8 +59,8 @@ impl Archive {
         Beneath::open(&self.trusted)?.below(&self.bound)?.read(&self.path, Links::Followed)
     }
 
-    /// Loads the image that the task asks for into the engine, where the archive has that and no other. What it may take
-    /// unpacked is `most`. Returns what was checked.
+    /// Loads the requested image into the engine, if the archive contains that image and no other. `most` bounds its unpacked
+    /// size. Returns what was checked.
     pub(super) async fn load(
         &self,
         engine: &Engine,
@@ -86,7 +86,7 @@ impl Archive {
         wanted: &ImageReference,
         most: u64,
     ) -> Result<Arc<Checked>, Failed> {
-        // Who gives up waiting stops the reading.
+        // Dropping the future stops the reading.
         let stop = Stop::default();
         let (archive, wanted_there, stopped) = (self.clone(), wanted.clone(), stop.0.clone());
         let reading = move || {
@@ -102,7 +102,7 @@ impl Archive {
             let to = BufWriter::with_capacity(256 << 10, Parts(parts.clone()));
             let outcome = sent.send(&file, to, &Bounds::new(u64::MAX, stopped));
             if outcome.is_err() {
-                // The engine is to see that this is no end.
+                // The engine must not mistake this for the end of the archive.
                 let _nobody_reads = parts.blocking_send(Err(io::Error::other("the archive is not whole")));
             }
             outcome
@@ -116,7 +116,7 @@ impl Archive {
         }
     }
 
-    /// It has these images, and not the one that it was loaded for.
+    /// The archive has these images, but not the requested one.
     fn lacks(&self, image: &ImageReference, images: &[String]) -> DriverError {
         let has = if images.is_empty() { "none that it names".to_owned() } else { images.join(", ") };
         let (named, image) = (self.named(), image.to_string());
@@ -137,7 +137,7 @@ enum Failed {
     Panic(#[from] JoinError),
 }
 
-/// Has the threads that read an archive stop when it is dropped.
+/// Stops the threads that read an archive when it is dropped.
 #[derive(Default)]
 struct Stop(Arc<AtomicBool>);
 
@@ -147,7 +147,7 @@ impl Drop for Stop {
     }
 }
 
-/// Content on its way from a thread that may block.
+/// Content sent from a thread that may block.
 struct Parts(mpsc::Sender<io::Result<Bytes>>);
 
 impl Write for Parts {

@@ -1,7 +1,8 @@
-//! The names by which an engine has an image, and what it takes away with each.
+//! The names of an image in an engine, and what removing each of them takes away.
 //!
-//! With the last tag of a repository go its digests, with the last name the image. In containerd's store a digest that was
-//! pulled is a name of its own, which the engine tells among the tags; and with it go the tags of its repository.
+//! Removing the last tag of a repository removes its digests, and removing the last name removes the image. In containerd's
+//! store a pulled digest is a name of its own, which the engine lists among the tags. Removing that also removes the tags of
+//! its repository.
 
 use std::collections::BTreeSet;
 
@@ -12,27 +13,27 @@ use crate::reference::{ImageReference, canonical};
 pub(super) struct Names {
     tags: Vec<ImageReference>,
     digests: Vec<ImageReference>,
-    /// Those of the digests that are names of their own.
+    /// The digests that are names of their own.
     pulled: Vec<ImageReference>,
 }
 
 impl Names {
-    /// As an engine tells them.
+    /// As an engine lists them.
     pub(super) fn of(tags: &[String], digests: &[String]) -> Self {
-        // Some engines call an image without a name `<none>:<none>`.
+        // Some engines list an unnamed image as `<none>:<none>`.
         let parsed = |names: &[String]| names.iter().filter_map(|name| ImageReference::parse(name)).collect();
         let names: Vec<_> = parsed(tags);
         let (pulled, tags) = names.into_iter().partition(ImageReference::is_digest);
         Self { tags, digests: parsed(digests), pulled }
     }
 
-    /// Whether this is one of them.
+    /// Whether the image has this name.
     pub(super) fn has(&self, name: &str) -> bool {
         let name = canonical(name);
         self.all().any(|other| other.canonical() == name)
     }
 
-    /// Whether there would be fewer of them if this name were added and taken away again.
+    /// Whether adding this name and removing it again would remove others.
     pub(super) fn removal_would_take_others(&self, name: &str) -> bool {
         let Some(reference) = ImageReference::parse(name) else { return true };
         let here = |names: &[ImageReference]| names.iter().any(|name| name.is_beside(&reference));
@@ -40,7 +41,7 @@ impl Names {
         self.has(name) || self.tags.is_empty() || (digests_here && !here(&self.tags))
     }
 
-    /// Whether some that are not `ours` go with this one of ours.
+    /// Whether removing this name of ours also removes names that are not `ours`.
     pub(super) fn lose_with(&self, name: &str, ours: &BTreeSet<String>) -> bool {
         let Some(name) = ImageReference::parse(name) else { return false };
         let ours: Vec<_> = ours.iter().map(|name| canonical(name)).collect();
@@ -50,7 +51,7 @@ impl Names {
             && own().any(|other| is_removed(other) && !ours.contains(&other.canonical()))
     }
 
-    /// Whether there are none but digests that came with `ours`.
+    /// Whether no names are left but digests that came with `ours`.
     pub(super) fn are_none_but(&self, ours: &BTreeSet<String>) -> bool {
         let ours: Vec<_> = ours.iter().filter_map(|name| ImageReference::parse(name)).collect();
         let came = |digest: &ImageReference| ours.iter().any(|name| name.is_beside(digest));

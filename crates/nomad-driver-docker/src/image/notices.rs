@@ -1,6 +1,6 @@
-//! What a task's owner is told of a pull, and when.
+//! What a task's owner is notified of during a pull, and when.
 //!
-//! A host keeps few events of a task, so a long wait is told of ever more seldom.
+//! A host keeps few events of a task, so a long wait is reported less and less often.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::pull::PullState;
 
-/// After what time a pull is told of, and from which on the pauses double.
+/// When a pull is first reported; the pauses double from then on.
 const FIRST: Duration = Duration::from_secs(10);
 /// The longest pause.
 const PAUSE: Duration = Duration::from_secs(120);
@@ -31,14 +31,14 @@ enum Reported {
 /// Something to report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// It waits for others.
+    /// It is queued.
     Queued {
-        /// How many have to begin before, this one included.
+        /// How many must begin first, including this one.
         place: usize,
     },
     /// It begins.
     Downloading,
-    /// How far it is.
+    /// Its progress.
     Progress(String),
 }
 
@@ -47,7 +47,7 @@ impl Notices {
         Self { reported: Reported::Nothing, due: now + FIRST, pause: FIRST }
     }
 
-    /// When there may be something to report though nothing has changed.
+    /// When something may have to be reported even if nothing has changed.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
@@ -74,7 +74,7 @@ impl Notices {
         Notice::Queued { place }
     }
 
-    /// Whether it is time to report something again; then the next time is later.
+    /// Whether it is time for another report; if so, schedules the next one.
     fn is_due(&mut self, now: Instant) -> bool {
         if now < self.due {
             return false;
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::image::Progress;
 
-    /// The seconds at which something is told, where the state is looked at every second.
+    /// The seconds at which something is reported if the state is checked every second.
     fn reported(seconds: u64, state: impl Fn(u64) -> PullState) -> Vec<(u64, Notice)> {
         let begin = Instant::now();
         let mut notices = Notices::new(begin);

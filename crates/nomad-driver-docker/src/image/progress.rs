@@ -1,4 +1,4 @@
-//! How far a pull is, layer by layer.
+//! The progress of a pull, layer by layer.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use image_service::{Layer, LayerState};
 
 use engine::PullMessage;
 
-/// What is known of a pull's layers, in the order in which the engine named them first.
+/// The known layers of a pull, in the order in which the engine first named them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// One entry a layer.
+    /// One entry per layer.
     pub layers: Vec<Layer>,
 }
 
-/// The state of a layer, by the engine's word for it.
+/// The state of a layer, from the engine's status word.
 fn state_of(status: &str) -> Option<LayerState> {
     Some(match status {
         "Pulling fs layer" | "Waiting" => LayerState::Waiting,
@@ -37,7 +37,7 @@ fn is_on_its_way(state: LayerState) -> bool {
 }
 
 impl Progress {
-    /// Takes in one of the engine's messages; what is of no layer is passed over.
+    /// Applies one of the engine's messages; messages about no layer are ignored.
     pub(super) fn take(&mut self, message: &PullMessage) {
         let id = &message.id;
         let Some(state) = state_of(&message.status).filter(|_| !id.is_empty()) else { return };
@@ -59,7 +59,7 @@ impl Progress {
         self.layers.iter().map(|layer| layer.bytes).sum()
     }
 
-    /// The state in one line, `elapsed` after the pull's begin.
+    /// The progress in one line, `elapsed` after the start of the pull.
     pub(super) fn describe(&self, elapsed: Duration) -> String {
         if self.layers.is_empty() {
             return "No progress".to_owned();

@@ -1,4 +1,4 @@
-//! One pull: read to its end, and never silent for too long.
+//! A single pull: read to its end, with a limit on the time without progress.
 //!
 //! ```text
 //! queued -> pulling -> ended
@@ -15,37 +15,37 @@ use engine::{EngineError, PullMessage};
 /// How long a pull may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From begin to end, for each who waits; what is spent in the queue does not count.
+    /// The total time, for each waiter; time in the queue does not count.
     pub whole: Duration,
-    /// Without a sign of progress.
+    /// The time without progress.
     pub silence: Duration,
 }
 
-/// How a pull that is not over stands.
+/// The state of a pull that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullState {
-    /// Others pull.
+    /// It waits for other pulls.
     Queued {
-        /// How many have to begin before, this one included.
+        /// How many must begin first, including this one.
         place: usize,
     },
-    /// The engine pulls.
+    /// The engine is pulling.
     Pulling {
-        /// When it began to.
+        /// Since when.
         since: Instant,
-        /// How far it is.
+        /// Its progress.
         progress: Progress,
     },
 }
 
 impl PullState {
-    /// A pull that begins.
+    /// A pull that has just begun.
     pub(super) fn begun(now: Instant) -> Self {
         Self::Pulling { since: now, progress: Progress::default() }
     }
 }
 
-/// Why a pull did not come to its end.
+/// Why a pull was not completed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum PullError {
     #[error(transparent)]
@@ -56,7 +56,7 @@ pub(super) enum PullError {
     Silent { silence: Duration, state: String },
 }
 
-/// Reads a pull's messages to their end; `tell` hears how far it is, with each of them. Dropping this ends the pull.
+/// Reads a pull's messages to their end; `report` receives the progress with each of them. Dropping this ends the pull.
 pub(super) async fn follow(
     messages: impl Stream<Item = Result<PullMessage, EngineError>>,
     silence: Duration,
@@ -95,7 +95,7 @@ mod tests {
         PullMessage { id: "a".into(), status: "Downloading".into(), ..PullMessage::default() }
     }
 
-    /// A message each `pause`, `count` times.
+    /// One message each `pause`, `count` times.
     fn messages(count: u32, pause: Duration) -> impl Stream<Item = Result<PullMessage, EngineError>> {
         stream::iter(0..count).then(move |_| async move {
             sleep(pause).await;

@@ -1,7 +1,7 @@
-//! The pulls under way: at most one at a time for each image and credentials, a few in all, each for as long as somebody
-//! waits for it.
+//! The pulls in progress: at most one at a time per image and credentials, a limited number in total, each for as long as
+//! somebody waits for it.
 //!
-//! The platform is the engine's own: jobs cannot name another.
+//! The platform is the engine's own: jobs cannot choose another.
 
 use std::{
     collections::HashMap,
@@ -29,10 +29,10 @@ use crate::reference::ImageReference;
 use background::Background;
 use engine::{Credentials, Engine, EngineError};
 
-/// The image by its full name, by whose leave it is pulled, and whether apart from tasks'.
+/// The full image name, the credentials, and whether it is separate from the tasks' pulls.
 type Key = (String, Option<Credentials>, bool);
 
-/// For whom an image is pulled.
+/// Who an image is pulled for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Puller {
     /// A job, by its namespace and id.
@@ -50,19 +50,19 @@ impl Puller {
     }
 }
 
-/// The pulls under way of one engine.
+/// The pulls of one engine.
 pub(super) struct Pulls {
     engine: Engine,
     leases: Leases,
     queue: Queue,
-    /// That of the images of pause containers, which wait for no task's.
+    /// The queue of pause images, which do not wait for tasks' images.
     apart: Queue,
     under_way: Mutex<HashMap<Key, Weak<Pull>>>,
 }
 
-/// A pull. It ends with the last of those who wait for it.
+/// A pull. It ends when its last waiter is dropped.
 pub(super) struct Pull {
-    /// As the first who wants it has it.
+    /// The name as the first waiter spells it.
     image: String,
     /// Its ticket's number.
     ticket: u64,
@@ -71,7 +71,7 @@ pub(super) struct Pull {
 }
 
 enum Status {
-    /// Whether it has to wait is not known yet.
+    /// It is not known yet whether it must wait.
     Entering,
     UnderWay(PullState),
     Ended(Result<LocalImage, Failed>),
@@ -83,7 +83,7 @@ enum Failed {
     Pull(PullError),
 }
 
-/// What is pulled, as the first who wants it has it.
+/// What is pulled, as the first waiter spells it.
 struct Wanted {
     reference: ImageReference,
     image: String,
@@ -92,17 +92,17 @@ struct Wanted {
 }
 
 impl Pulls {
-    /// Pulls into `engine`, so many at once.
+    /// Pulls into `engine`, at most `at_once` images at a time.
     pub(super) fn new(engine: Engine, leases: Leases, at_once: usize) -> Self {
         Self { engine, leases, queue: Queue::new(at_once), apart: Queue::new(1), under_way: Mutex::default() }
     }
 
-    /// From now on pulls so many at once.
+    /// Changes how many images are pulled at a time.
     pub(super) fn set_at_once(&self, at_once: usize) {
         self.queue.set_open(at_once);
     }
 
-    /// The pull of an image with credentials: the one under way, or a new one.
+    /// The pull of an image with these credentials: the one in progress, or a new one.
     pub(super) fn join_or_begin(
         &self,
         reference: &ImageReference,
@@ -135,7 +135,7 @@ impl Pulls {
         pull
     }
 
-    /// How each pull stands, by the image's name.
+    /// The state of each pull, by image name.
     pub(super) fn states(&self) -> Vec<(String, PullState)> {
         let pulls: Vec<_> = {
             let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +187,7 @@ impl Wanted {
 }
 
 impl Failed {
-    /// In the words that hosts know, with the image's name as the task has it.
+    /// In the words that hosts know, with the image's name as the task spells it.
     fn reported(&self, image: &str) -> DriverError {
         match self {
             Self::Look(error) => inspect_failed(error),
@@ -201,8 +201,8 @@ impl Pull {
         !matches!(*self.status.borrow(), Status::Ended(_))
     }
 
-    /// Waits for the end, at most for `whole` from the time at which the engine pulls. `hear` is given each state, and says
-    /// when it wants the next one though it be the same.
+    /// Waits for the end, at most `whole` from when the engine starts to pull. `on_state` receives each state, and returns when
+    /// it wants the next one even if it has not changed.
     pub(super) async fn wait(
         &self,
         image: &str,
@@ -216,7 +216,7 @@ impl Pull {
             let next = match &*status.borrow_and_update() {
                 Status::Ended(result) => {
                     if begun.is_none() {
-                        // It was over before this one looked; that it began is told all the same.
+                        // It ended before this waiter saw it; its start is reported all the same.
                         on_state(&PullState::begun(now), now);
                     }
                     let found = result.clone().map_err(|failed| failed.reported(image))?;

@@ -1,8 +1,8 @@
-//! The queue of pulls: a few may pull at once, the others wait. Of those who wait, the one whose job pulls least is next, and
-//! among equals the one who came first.
+//! The queue of pulls: a limited number run at once, the others wait. The next one is the waiter whose job has the fewest
+//! running pulls, and among equals the oldest.
 //!
-//! A job that pulls in every place keeps the others waiting for as long as its registry likes to take. So there is one place
-//! more, for a job beside the one that has all of them.
+//! A job that occupies every slot could block the others for as long as its registry takes. So there is one more slot, for a
+//! job other than the one that has all of them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,23 +14,23 @@ pub(super) struct Queue(watch::Sender<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
-    /// Those who pull and those who wait, in the order in which they came.
+    /// Running and waiting pulls, in order of arrival.
     tickets: BTreeMap<u64, Waiting>,
     next: u64,
-    /// How many may pull at once.
+    /// How many may run at once.
     open: usize,
-    /// How many have to begin before each of those who wait, itself included.
+    /// How many must begin before each waiter, including itself.
     places: HashMap<u64, usize>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    /// The jobs that it is for; the first is the one that began it.
+    /// The jobs that it is for; the first one started it.
     jobs: Vec<String>,
     pulls: bool,
 }
 
-/// A place in the queue, given back when it is dropped.
+/// A place in the queue, released on drop.
 #[derive(Debug)]
 pub(super) struct Ticket {
     number: u64,
@@ -38,7 +38,7 @@ pub(super) struct Ticket {
 }
 
 impl Line {
-    /// Lets those begin who may, and finds the places of the others.
+    /// Starts those that may run, and computes the places of the others.
     fn advance(&mut self) {
         loop {
             let order = self.order();
@@ -65,7 +65,7 @@ impl Line {
             || (pulling == self.open && holder.is_some_and(|holder| of_one(holder) && is_for_another(holder)))
     }
 
-    /// Those who wait, the next one first.
+    /// The waiters, the next one first.
     fn order(&self) -> Vec<u64> {
         let mut ahead: HashMap<&str, usize> = HashMap::new();
         for job in self.pulling().filter_map(|ticket| ticket.jobs.first()) {
@@ -85,14 +85,14 @@ impl Line {
         order.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// 0 is that it may pull.
+    /// 0 means that it may pull.
     fn place(&self, number: u64) -> usize {
         self.places.get(&number).copied().unwrap_or_default()
     }
 }
 
 impl Queue {
-    /// A queue of which `open` may pull at once.
+    /// A queue in which `open` pulls may run at once.
     pub(super) fn new(open: usize) -> Self {
         Self(watch::channel(Line { open, ..Line::default() }).0)
     }
@@ -104,12 +104,12 @@ impl Queue {
         });
     }
 
-    /// From now on so many may pull at once. Those who pull go on.
+    /// Changes how many may pull at once. Running pulls continue.
     pub(super) fn set_open(&self, open: usize) {
         self.change(|line| line.open = open);
     }
 
-    /// Goes to the queue's end, for a job.
+    /// Adds a job's pull at the end of the queue.
     pub(super) fn enter(&self, job: &str) -> Ticket {
         let mut number = 0;
         self.change(|line| {
@@ -120,7 +120,7 @@ impl Queue {
         Ticket { number, queue: self.clone() }
     }
 
-    /// Another job waits for what a ticket is for. Its turn is that of the job that pulls least.
+    /// Adds another job to a ticket. Its turn is that of the job with the fewest running pulls.
     pub(super) fn join(&self, number: u64, job: &str) {
         self.change(|line| {
             let ticket = line.tickets.get_mut(&number).filter(|ticket| !ticket.jobs.iter().any(|other| other == job));
@@ -132,7 +132,7 @@ impl Queue {
 }
 
 impl Ticket {
-    /// Waits until it may pull. `tell` hears its place, from 1 on, each time that it is another.
+    /// Waits until it may pull. `report` receives its place, from 1 on, each time it changes.
     pub(super) async fn turn(&self, report: impl Fn(usize)) {
         let mut line = self.queue.0.subscribe();
         let mut reported = 0;
@@ -151,7 +151,7 @@ impl Ticket {
         }
     }
 
-    /// Which one it is.
+    /// Its number.
     pub(super) fn number(&self) -> u64 {
         self.number
     }

@@ -1,7 +1,7 @@
-//! Names that an archive's image took from another one, which has them again when that image is removed.
+//! Names that an archive's image took from another image, which gets them back when that image is removed.
 //!
-//! `<state dir>/images/<engine's name>.replaced` has them for the next process, in JSON. Lost or unreadable it does no harm: then
-//! the names are removed with the image.
+//! `<state dir>/images/<engine's name>.replaced` stores them for the next process, in JSON. If it is lost or unreadable, no
+//! harm is done: the names are removed with the image.
 
 use std::{
     collections::BTreeMap,
@@ -13,18 +13,18 @@ use crate::reference::ImageReference;
 use atomic_file::Durability;
 use engine::Engine;
 
-/// Bytes of the largest file that is read.
+/// The maximum size of the file.
 const LARGEST: u64 = 16 << 20;
 
-/// The ids of what names stood for before, by name, each by the id of the image that has them now.
+/// By the id of the image that has the names now: each name, with the id of the image that had it before.
 pub(super) type Replaced = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Where the names are kept, beside a ledger.
+/// The path of the names' file, next to a ledger.
 pub(super) fn beside(ledger: &Path) -> PathBuf {
     ledger.with_extension("replaced")
 }
 
-/// What an earlier process noted.
+/// The names recorded by an earlier process.
 pub(super) fn read(path: &Path) -> Replaced {
     let read = atomic_file::read(path, LARGEST).and_then(|content| Ok(serde_json::from_slice(&content)?));
     read.unwrap_or_else(|error: io::Error| {
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path) -> Replaced {
     })
 }
 
-/// Replaces what is noted.
+/// Replaces the recorded names.
 pub(super) fn write(path: &Path, replaced: &Replaced) {
     if replaced.is_empty() && !path.exists() {
         return;
@@ -46,7 +46,7 @@ pub(super) fn write(path: &Path, replaced: &Replaced) {
     }
 }
 
-/// Gives a name that nobody has any more back to what it stood for, where that is still there.
+/// Gives an unused name back to its former image, if that still exists.
 pub(super) async fn give_back(engine: &Engine, name: &str, former: &str) {
     let is_free = matches!(engine.inspect_image(name).await, Err(error) if error.is_not_found());
     let Some(reference) = ImageReference::parse(name).filter(|reference| is_free && !reference.is_digest()) else {

@@ -1,4 +1,4 @@
-//! What is asked of images: by a task, by a network's pause container.
+//! Requests for images: a task's, or a pause container's.
 
 use nomad_plugin::driver::TaskConfig;
 
@@ -8,41 +8,41 @@ use crate::{
     events::EventSubject,
 };
 
-/// Whether a local image will do.
+/// Whether a local image is acceptable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// It will, unless its tag is `latest`.
+    /// It is, unless its tag is `latest`.
     Local,
-    /// It will not.
+    /// It is not.
     Pulled,
 }
 
-/// An image that something needs.
+/// An image request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageRequest {
-    /// Its name as the job has it.
+    /// Its name as the job spells it.
     pub image: String,
-    /// Whether a local image will do.
+    /// Whether a local image is acceptable.
     pub freshness: Freshness,
     /// Where to load it from instead of pulling it.
     pub archive: Option<Archive>,
     /// The task's own credentials.
     pub auth: Option<Auth>,
-    /// Where the operator keeps credentials.
+    /// The operator's sources of credentials.
     pub plugin_auth: PluginAuth,
-    /// Whether a failed search for credentials is no failure.
+    /// Whether to continue without credentials if looking them up fails.
     pub auth_soft_fail: bool,
-    /// Whether the registry must give its leave before an image that is there is used.
+    /// Whether the registry must permit the use of a local image.
     pub verify_access: bool,
-    /// Whether pause containers are made of it, so that no job brings it.
+    /// Whether pause containers are created from it, so that no job may provide it.
     pub reserved: Reserved,
-    /// How many bytes an archive may take; `None` is what the engine's disk has.
+    /// How many bytes an archive may take; `None` is limited by the engine's disk.
     pub load_max: Option<u64>,
     /// How long a pull may take.
     pub limits: Limits,
-    /// For whom it is pulled.
+    /// Who it is pulled for.
     pub puller: Puller,
-    /// Who is told of a pull; `None` is nobody.
+    /// Who is notified of a pull, if anybody.
     pub owner: Option<EventSubject>,
 }
 

@@ -1,24 +1,24 @@
-//! The names of images that pause containers are made of. What these stand for is the operator's and the driver's word: a
-//! job brings none of them.
+//! The names of images that pause containers are created from. Only the operator and the driver decide what they refer to: a
+//! job cannot provide them.
 
 use nomad_plugin::driver::DriverError;
 
 use super::{ImageRequest, PAUSE_IMAGE};
 use crate::reference::ImageReference;
 
-/// Whether pause containers are made of an image.
+/// Whether pause containers are created from an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserved {
     /// They are not.
     No,
-    /// They are: it is the operator's.
+    /// They are: it is the operator's image.
     Operators,
-    /// They are: it is part of the driver, of this version or another one.
+    /// They are: it is the built-in image of this or another version of the driver.
     Drivers,
 }
 
 impl Reserved {
-    /// Of an image, by its name, where the operator's is `infra_image`.
+    /// Classifies an image by its name; `infra_image` is the operator's.
     pub(super) fn of(image: &str, infra_image: &str) -> Self {
         let (image, infra) = (ImageReference::parse(image), ImageReference::parse(infra_image));
         let Some(image) = image else { return Self::No };
@@ -30,7 +30,7 @@ impl Reserved {
     }
 }
 
-/// What is asked for instead of an image that a job is about to bring: the operator's own is fetched as for pause containers.
+/// What to request instead of an image that a job is about to provide: the operator's image is fetched as for pause containers.
 pub(super) fn instead(request: &ImageRequest) -> Result<Option<ImageRequest>, DriverError> {
     match (request.reserved, &request.archive) {
         (Reserved::No, _) => Ok(None),

@@ -1,11 +1,11 @@
-//! How much an archive may take on the engine's disk.
+//! How much space an archive may take on the engine's disk.
 
 use engine::Engine;
 
-/// Where nobody can say how much the engine's disk has.
+/// Used if the free space of the engine's disk is unknown.
 const UNKNOWN: u64 = 64 << 30;
 
-/// The operator's bound, or else what the engine's disk has left but for a tenth.
+/// The operator's bound, or else the free space of the engine's disk except for a tenth.
 pub(super) async fn of(engine: &Engine, bound: Option<u64>) -> u64 {
     if let Some(bound) = bound {
         return bound;

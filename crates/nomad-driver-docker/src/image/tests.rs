@@ -1,4 +1,4 @@
-//! Pulls that many wait for, against an engine that is faked at its socket.
+//! Concurrent pulls, against an engine that is faked at its socket.
 
 use std::{collections::HashMap, path::Path, time::Duration};
 
@@ -19,12 +19,12 @@ use engine::Endpoint;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a fake engine was asked, and whether it may answer pulls.
+/// The requests that a fake engine received, and whether it may answer pulls.
 #[derive(Clone, Debug, Default)]
 struct Fake {
-    /// The credentials of each pull, as they came.
+    /// The credentials of each pull, in order of arrival.
     pulls: Vec<Option<String>>,
-    /// Pulls whose caller hung up.
+    /// Pulls whose caller disconnected.
     hung_up: usize,
     /// Whether pulls are answered.
     released: bool,
@@ -108,7 +108,7 @@ fn request(task: usize, password: Option<&str>) -> ImageRequest {
     }
 }
 
-/// Gets the image for each request at once; pulls are answered only when everyone waits for one.
+/// Ensures the image of each request concurrently; pulls are answered only when every request is waiting for one.
 async fn ensure_all(requests: &[ImageRequest]) -> (Vec<Result<LocalImage, DriverError>>, Fake) {
     let directory = tempfile::tempdir().unwrap();
     let (engine, state, _serving) = fake(directory.path());

@@ -1,4 +1,4 @@
-//! What an engine takes compressed, decompressed within bounds of memory.
+//! Decompresses the formats that engines accept, with bounded memory.
 
 use std::io::{self, BufRead, Read};
 
@@ -7,10 +7,10 @@ use flate2::bufread::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
-/// Bytes that a decompressor may look back: what `zstd` and `xz` take at their highest ordinary levels.
+/// The maximum window of a decompressor: what `zstd` and `xz` use at their highest ordinary levels.
 const WINDOW: u32 = 128 << 20;
 
-/// The content, decompressed where it begins as a compressed one does.
+/// The content, decompressed if it begins with a known magic number.
 pub(super) fn decompressed<'a>(mut content: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let begin = content.fill_buf()?;
     Ok(match begin {
@@ -26,7 +26,7 @@ fn is_frame(begin: &[u8]) -> bool {
     matches!(begin, [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
-/// The frames of a zstd stream, one after another.
+/// The consecutive frames of a zstd stream.
 enum Zstd<R: BufRead> {
     Between(R),
     Within(Box<StreamingDecoder<R, FrameDecoder>>),

@@ -1,4 +1,4 @@
-//! All that lies in an archive: sizes and digests, and the small files that say what the others are.
+//! Indexes the files of an archive: sizes and digests, and the content of small metadata files.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry as Place},
@@ -14,21 +14,21 @@ use super::{
     entries::{Entries, Kind},
 };
 
-/// Entries of the largest archive.
+/// The maximum number of entries.
 const ENTRIES: u64 = 20_000;
 
-/// Bytes of the longest path, and of all of them.
+/// The maximum size of a path, and of all paths.
 const PATH: usize = 1 << 10;
 const PATHS: usize = 8 << 20;
 
-/// Bytes of the largest file that says what others are, and of all of them.
+/// The maximum size of a metadata file, and of all metadata files.
 const SMALL: u64 = 4 << 20;
 const ALL_SMALL: u64 = 32 << 20;
 
-/// How many links lead from one to another.
+/// The maximum length of a chain of links.
 const HOPS: usize = 8;
 
-/// What an archive has, by path.
+/// The entries of an archive, by path.
 #[derive(Debug, Default)]
 pub(super) struct Contents(BTreeMap<String, Found>);
 
@@ -45,11 +45,11 @@ pub(super) struct File {
     pub(super) size: u64,
     /// Its digest, in hexadecimal.
     pub(super) digest: String,
-    /// The digest of what is compressed in it, or else its own.
+    /// The digest of its decompressed content, or else its own.
     pub(super) content: String,
     /// Whether it is a tar archive.
     pub(super) is_tar: bool,
-    /// What is in it, where it may be JSON and is small.
+    /// Its content, if it is small and may be JSON.
     pub(super) text: Option<Vec<u8>>,
 }
 
@@ -83,7 +83,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// The file that a path leads to, and its own path.
+    /// The file that a path resolves to, with its own path.
     pub(super) fn file(&self, path: &str) -> Option<(&str, &File)> {
         let mut path = clean(path).ok()?;
         for _ in 0..HOPS {
@@ -95,7 +95,7 @@ impl Contents {
         None
     }
 
-    /// A file that says what others are; it is itself and no link.
+    /// A metadata file; links are not followed.
     pub(super) fn text(&self, path: &str) -> Result<Option<&[u8]>, Flaw> {
         match self.0.get(path) {
             None => Ok(None),
@@ -105,7 +105,7 @@ impl Contents {
     }
 }
 
-/// A path from the archive's top, without what leads nowhere.
+/// Normalizes a path from the archive's root; invalid paths are rejected.
 pub(super) fn clean(path: &str) -> Result<String, Flaw> {
     if path.len() > PATH {
         return Err(Flaw::Tar("a name that is too long"));
@@ -121,13 +121,13 @@ pub(super) fn clean(path: &str) -> Result<String, Flaw> {
     Ok(parts.join("/"))
 }
 
-/// Where a link leads that is at a path.
+/// Resolves the link target of a path.
 fn beside(path: &str, to: &str) -> Result<String, Flaw> {
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     clean(&format!("{directory}/{to}"))
 }
 
-/// Content whose digest is taken on the way.
+/// Content that is hashed while it is read.
 pub(super) struct Hashed<R> {
     content: R,
     hash: Sha256,
@@ -146,7 +146,7 @@ impl<R> Hashed<R> {
         Self { content, hash: Sha256::new() }
     }
 
-    /// That of all that was read, in hexadecimal.
+    /// The digest of everything read, in hexadecimal.
     pub(super) fn digest(self) -> String {
         self.hash.finalize().iter().fold(String::new(), |mut text, byte| {
             let _never_fails = write!(text, "{byte:02x}");
@@ -168,7 +168,7 @@ fn file(content: impl Read, size: u64, small: &mut u64, bounds: &Bounds) -> Resu
         (Some(text), plain, is_tar)
     } else {
         let (plain, is_tar) = unpacked(decompressed(&mut whole)?, bounds)?;
-        // What lies behind what was compressed.
+        // The bytes after the compressed content.
         io::copy(&mut whole, &mut io::sink())?;
         (None, plain, is_tar)
     };
@@ -176,7 +176,7 @@ fn file(content: impl Read, size: u64, small: &mut u64, bounds: &Bounds) -> Resu
     Ok(File { size, digest, content: plain, is_tar, text })
 }
 
-/// Reads what a layer unpacks to: its digest, and whether it is an archive. What it takes on the disk counts.
+/// Reads a layer's unpacked content: its digest, and whether it is an archive. What it takes on disk counts.
 fn unpacked(content: impl Read, bounds: &Bounds) -> Result<(String, bool), Flaw> {
     let mut content = Hashed::new(bounds.metered(content));
     let is_tar = is_tar(&mut content, bounds)?;
@@ -184,7 +184,7 @@ fn unpacked(content: impl Read, bounds: &Bounds) -> Result<(String, bool), Flaw>
     Ok((content.digest(), is_tar))
 }
 
-/// Whether the content is an archive to its end.
+/// Whether the content is a complete archive.
 fn is_tar(content: &mut impl Read, bounds: &Bounds) -> Result<bool, Flaw> {
     let mut entries = Entries::new(content);
     loop {

@@ -1,7 +1,7 @@
-//! The entries of a tar archive, one after another, in bounded memory.
+//! Iterates over the entries of a tar archive, in bounded memory.
 //!
-//! The headers are read here and not by the library's iterator: that one reads names of any length into memory, and passes
-//! over the sizes of sparse files.
+//! The headers are parsed here rather than by the library's iterator, which reads names of any length into memory and ignores
+//! the sizes of sparse files.
 
 use std::io::{self, Read};
 
@@ -12,18 +12,18 @@ use super::Flaw;
 /// Bytes of a block.
 const BLOCK: usize = 512;
 
-/// Bytes of the longest extension header that is read.
+/// The maximum size of an extension header.
 const EXTENSION: u64 = 1 << 20;
 
-/// What is read of an archive's entry before its content.
+/// An archive entry's header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// As it is written.
+    /// As written.
     pub(super) path: String,
     pub(super) kind: Kind,
-    /// Bytes of its content in the archive.
+    /// The size of its content in the archive.
     pub(super) size: u64,
-    /// Bytes that its file takes once it is unpacked.
+    /// The size of its file after unpacking.
     pub(super) unpacked: u64,
 }
 
@@ -31,31 +31,31 @@ pub(super) struct Entry {
 pub(super) enum Kind {
     File,
     Directory,
-    /// What a symbolic link says.
+    /// The target of a symbolic link.
     Symlink(String),
-    /// Where a hard link leads.
+    /// The target of a hard link.
     Link(String),
-    /// A file with holes.
+    /// A sparse file.
     Sparse,
-    /// A device, a pipe.
+    /// A device or a pipe.
     Special,
 }
 
 /// Reads an archive's entries.
 pub(super) struct Entries<R> {
     archive: R,
-    /// Of the entry's content and of the padding behind it.
+    /// The remaining content of the entry, and the padding after it.
     content: u64,
     padding: u64,
 }
 
-/// What extension headers say of the entry that follows.
+/// Extension headers of the entry that follows.
 #[derive(Default)]
 struct Extended {
     path: Option<String>,
     link: Option<String>,
     size: Option<u64>,
-    /// The size of a sparse file.
+    /// The logical size of a sparse file.
     real: Option<u64>,
     is_sparse: bool,
 }
@@ -65,7 +65,7 @@ impl<R: Read> Entries<R> {
         Self { archive, content: 0, padding: 0 }
     }
 
-    /// Reads on to the next entry, past what is left of the one before. `None` is the archive's end.
+    /// Advances to the next entry, skipping the rest of the current one. `None` is the end of the archive.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, Flaw> {
         let mut extended = Extended::default();
         loop {
@@ -112,7 +112,7 @@ impl<R: Read> Entries<R> {
             real = real.max(gnu.real_size().map_err(|_| Flaw::Tar("a size that is none"))?);
             self.pass_over_map(gnu.is_extended())?;
         }
-        // Go's reader has no content behind links, directories and devices, whatever their size says.
+        // Go's reader expects no content after links, directories and devices, whatever their size field says.
         let has_content = matches!(kind, Kind::File | Kind::Sparse);
         let size = if has_content { extended.size.unwrap_or(size) } else { 0 };
         self.expect(size);
@@ -124,7 +124,7 @@ impl<R: Read> Entries<R> {
         self.padding = size.wrapping_neg() % BLOCK as u64;
     }
 
-    /// The blocks that say where the content of a sparse file lies.
+    /// Skips the blocks that map a sparse file.
     fn pass_over_map(&mut self, mut is_extended: bool) -> Result<(), Flaw> {
         while is_extended {
             let mut block = [0; BLOCK];
@@ -134,7 +134,7 @@ impl<R: Read> Entries<R> {
         Ok(())
     }
 
-    /// The next header; `None` where two blocks of zeros, or the content's end, are instead.
+    /// The next header; `None` at two zero blocks or at the end of the content.
     fn header(&mut self) -> Result<Option<Header>, Flaw> {
         let mut zeros = 0;
         loop {
@@ -156,7 +156,7 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Reads one block; whether there is one.
+    /// Reads one block; returns whether there is one.
     fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, Flaw> {
         let mut read = 0;
         while read < BLOCK {
@@ -191,7 +191,7 @@ impl<R: Read> Entries<R> {
     }
 }
 
-/// The content of the entry that was read last.
+/// The content of the current entry.
 impl<R: Read> Read for Entries<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.content).unwrap_or(usize::MAX).min(buffer.len());
@@ -209,7 +209,7 @@ impl<R: Read> Read for Entries<R> {
 }
 
 impl Extended {
-    /// Takes in the records of a PAX header.
+    /// Applies the records of a PAX header.
     fn take(&mut self, records: &[u8], is_global: bool) -> Result<(), Flaw> {
         for record in PaxExtensions::new(records) {
             let record = record.map_err(|_| Flaw::Tar("a PAX record that is none"))?;
@@ -230,7 +230,7 @@ impl Extended {
     }
 }
 
-/// Whether a header's sum is right, as bytes with a sign or without.
+/// Whether a header's checksum is right, with bytes taken as signed or unsigned.
 fn is_intact(header: &Header) -> bool {
     let Ok(said) = header.cksum() else { return false };
     let bytes = header.as_bytes();
@@ -241,7 +241,7 @@ fn is_intact(header: &Header) -> bool {
     [sum(i64::from), sum(|byte| i64::from(byte.cast_signed()))].contains(&i64::from(said))
 }
 
-/// A name ends where a zero is.
+/// A name ends at a zero byte.
 fn name(mut bytes: Vec<u8>) -> Result<String, Flaw> {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     bytes.truncate(end);

@@ -1,5 +1,5 @@
-//! What an archive says that it has: `manifest.json` as Docker writes it, `index.json` as the Open Container Initiative does.
-//! Engines read either, or both.
+//! Parses an archive's manifests: Docker's `manifest.json` and the Open Container Initiative's `index.json`. Engines read
+//! either, or both.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
 const LAYOUT: &str = "oci-layout";
 
-/// Images of the largest archive, and manifests of all of them.
+/// The maximum number of images, and of manifests.
 const IMAGES: u64 = 1000;
 
-/// An index names indexes, which name manifests.
+/// An index refers to indexes, which refer to manifests.
 const DEPTH: usize = 3;
 
-/// What names an image in an index: containerd's annotation, and the general one, which may be a tag alone beside it.
+/// The annotations that name an image in an index: containerd's, and the general one, which may be just a tag next to it.
 const IMAGE_NAME: &str = "io.containerd.image.name";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -88,7 +88,7 @@ struct Platform {
     variant: Option<String>,
 }
 
-/// Checks that an archive has the image that is wanted, whole, and no other name.
+/// Checks that an archive contains the wanted image, complete, and no other name.
 pub(super) fn check(contents: &Contents, wanted: &ImageReference) -> Result<Checked, Flaw> {
     let mut checked = Checked { files: BTreeMap::new(), written: Vec::new(), layers: Vec::new() };
     let images: Option<Vec<DockerImage>> = json(contents, MANIFEST)?;
@@ -106,7 +106,7 @@ pub(super) fn check(contents: &Contents, wanted: &ImageReference) -> Result<Chec
     if checked.written.is_empty() { Err(Flaw::NoManifest) } else { Ok(checked) }
 }
 
-/// The images of `manifest.json` that have the wanted name, as it names them.
+/// The images of `manifest.json` that have the wanted name, as spelled there.
 fn of_docker(
     contents: &Contents,
     images: &[DockerImage],
@@ -120,7 +120,7 @@ fn of_docker(
     for image in images {
         match image.repo_tags.as_deref() {
             Some(tags @ [_, ..]) => names.extend(tags.iter().cloned()),
-            // One without a name is known by its configuration.
+            // An unnamed image is identified by its configuration.
             _ => ids.push(format!("sha256:{}", config(contents, image)?.1.digest)),
         }
     }
@@ -149,7 +149,8 @@ fn of_docker(
     written(MANIFEST, &whole)
 }
 
-/// Refuses names beside the wanted one, and their lack. The ids of images without a name are no names; a name may look like one.
+/// Rejects names other than the wanted one, and its absence. The ids of unnamed images are not names, although a name may look
+/// like one.
 fn only_wanted(names: Vec<String>, ids: Vec<String>, is_wanted: impl Fn(&String) -> bool) -> Result<(), Flaw> {
     if !names.iter().any(&is_wanted) {
         return Err(Flaw::Lacks([names, ids].concat()));
@@ -181,7 +182,7 @@ fn of_index(contents: &Contents, index: &Node, wanted: &ImageReference, checked:
     Ok(())
 }
 
-/// Checks an image and all that it names; whether there is one. Images for other platforms may be elsewhere.
+/// Checks an image and everything it refers to; returns whether it is there. Images for other platforms may be missing.
 fn tree(
     contents: &Contents,
     descriptor: &Descriptor,
@@ -223,7 +224,7 @@ fn tree(
             return Err(Flaw::Missing(path.to_owned(), "it has another number of layers"));
         }
         for ((path, file), diff_id) in found.iter().zip(&diff_ids) {
-            // What is attached to an image, such as a statement of where it comes from, is JSON.
+            // An attachment to an image, such as a provenance statement, is JSON.
             if file.text.is_none() || file.is_tar {
                 is_layer(path, file, diff_id)?;
             }

@@ -1,4 +1,4 @@
-//! Writes an archive from what was read of another one.
+//! Writes an archive from the checked content of another one.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use super::{
     entries::{Entries, Kind},
 };
 
-/// Writes the files that were checked, and last of all what says which they are: an engine has no use for them before.
+/// Writes the checked files, and the manifests last: an engine has no use for them before.
 pub(super) fn send(checked: &Checked, archive: impl Read, to: impl Write) -> Result<(), Flaw> {
     let mut entries = Entries::new(archive);
     let mut sent = BTreeSet::new();

@@ -33,7 +33,7 @@ fn gzipped(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A layer, and the configuration of an image that has it.
+/// A layer, and the configuration of an image with that layer.
 fn image() -> (Vec<u8>, Vec<u8>) {
     let layer = tar(&[("etc/motd", b"hello")]);
     let config = json!({ "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", digest(&layer))] } });
@@ -197,7 +197,7 @@ fn an_archive_that_changes_while_it_is_read_is_not_sent() {
 
     assert!(matches!(sent(&checked, &with(&other, "app:1")), Err(Flaw::Changed)));
     assert!(matches!(sent(&checked, &tar(&[("config.json", &config)])), Err(Flaw::Changed)));
-    // What it says that it has is written from what was checked.
+    // The manifest is written from what was checked.
     assert_eq!(sent(&checked, &with(&layer, "evil:1")).unwrap(), sent(&checked, &whole).unwrap());
 }
 

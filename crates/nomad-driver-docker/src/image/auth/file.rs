@@ -9,7 +9,7 @@ use super::{AuthError, HUB_KEY, host, server_address};
 use crate::reference::HUB;
 use engine::Credentials;
 
-/// The parts of a `config.json` that say something of credentials.
+/// The credential sections of a `config.json`.
 #[derive(Default, Deserialize)]
 pub(super) struct AuthFile {
     #[serde(default)]
@@ -39,7 +39,7 @@ impl AuthFile {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        // The parser's words may quote the file, so that only the place is told.
+        // The parser's message may quote the file, so only the position is reported.
         let file: Self = serde_json::from_slice(bytes)
             .map_err(|error| format!("invalid JSON at line {} column {}", error.line(), error.column()))?;
         for (registry, entry) in &file.auths {
@@ -48,7 +48,7 @@ impl AuthFile {
         Ok(file)
     }
 
-    /// The first of a registry's entries that has any: by its name, else by the host in a URL.
+    /// The first entry of a registry that has credentials: by its name, or else by the host in a URL.
     pub(super) fn credentials(&self, registry: &str) -> Option<Credentials> {
         let by_name = names(registry).into_iter().filter_map(|name| self.auths.get_key_value(name));
         let by_host = self.auths.iter().filter(|(key, _)| registry != HUB && host(key) == registry);
@@ -72,14 +72,14 @@ fn names(registry: &str) -> Vec<&str> {
 }
 
 impl Entry {
-    /// `auth` is base64 of `username:password`; docker leaves an entry empty whose secret is in a store.
+    /// `auth` is base64 of `username:password`; docker leaves an entry empty if its secret is in a store.
     fn credentials(&self) -> Result<Option<Credentials>, ()> {
         let (username, password) = if self.auth.is_empty() {
             (self.username.clone(), self.password.clone())
         } else {
             let decoded = String::from_utf8(STANDARD.decode(&self.auth).map_err(|_| ())?).map_err(|_| ())?;
             let (username, password) = decoded.split_once(':').ok_or(())?;
-            // docker's own reader cuts NULs that old versions wrote.
+            // docker's own reader strips NULs that old versions wrote.
             (username.to_owned(), password.trim_matches('\0').to_owned())
         };
         let credentials = Credentials {
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(both(&with("index"), &with("short")), expected("index"));
         assert_eq!(both("{}", &with("short")), expected("short"));
         assert_eq!(entry("docker.io", &with("short"), HUB), expected("short"));
-        // What newer versions of docker keep beside the Hub's credentials is not for registries.
+        // Newer versions of docker store tokens next to the Hub's credentials that are not for registries.
         assert_eq!(entry("https://index.docker.io/v1/access-token", &with("u"), HUB), "ask []");
     }
 

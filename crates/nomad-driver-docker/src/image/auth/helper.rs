@@ -1,4 +1,4 @@
-//! Credentials from a program: docker's credential helpers, `docker-credential-<name> get`.
+//! Credentials from docker's credential helpers: `docker-credential-<name> get`.
 
 mod output;
 
@@ -16,15 +16,15 @@ use super::{AuthError, HUB_KEY, server_address};
 use crate::reference::HUB;
 use engine::Credentials;
 
-/// How long a helper may take: it may ask a cloud's metadata service, but no person.
+/// The helper's time limit: it may query a cloud's metadata service, but not a person.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
-/// How much an answer may be: the longest tokens have some KiB.
+/// The maximum size of a response: the longest tokens have a few KiB.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// How much of a helper's standard error is told, from its end.
+/// How much of the end of a helper's standard error is reported.
 const TOLD_OF_STDERR: usize = 4 << 10;
-/// The user's name that stands for an identity token in an answer, by docker's protocol.
+/// In docker's protocol, the user name that marks an identity token.
 const TOKEN: &str = "<token>";
-/// What a helper of docker's own says on standard output, and fails, where it knows nothing.
+/// What docker's own helpers print on standard output when they fail to find credentials.
 const NOT_FOUND: &[u8] = b"credentials not found in native keychain";
 
 #[derive(Default, Deserialize)]
@@ -36,12 +36,12 @@ struct Answer {
     secret: String,
 }
 
-/// A helper that runs. With this goes its process group: what a helper started is ended with it.
+/// A running helper. Dropping it kills its process group, with everything that the helper started.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that was waited for has no id any more, and its number may be another's.
+        // A process that was waited for has no id any more; its number may have been reused.
         let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
         if let Some(pid) = pid {
             let _ended_meanwhile = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
@@ -54,8 +54,8 @@ pub(super) fn program(name: &str) -> String {
     format!("docker-credential-{name}")
 }
 
-/// Asks a helper; an empty answer is `None`. It is asked for the Hub by both of its names, first by the one that helpers
-/// for Nomad know.
+/// Asks a helper; an empty response is `None`. For the Hub, it is asked for both names, starting with the one that helpers for
+/// Nomad know.
 pub(super) async fn ask(program: &str, registry: &str) -> Result<Option<Credentials>, AuthError> {
     let first = ask_for(program, registry, registry, sleep(TIME_LIMIT)).await;
     if registry != HUB || !matches!(first, Ok(None) | Err(AuthError::Helper { .. })) {
@@ -67,7 +67,7 @@ pub(super) async fn ask(program: &str, registry: &str) -> Result<Option<Credenti
     }
 }
 
-/// Asks once, for a name of the registry, until the time is over.
+/// Asks once, for one name of the registry, within the time limit.
 async fn ask_for(
     program: &str,
     name: &str,
@@ -76,7 +76,7 @@ async fn ask_for(
 ) -> Result<Option<Credentials>, AuthError> {
     let (program, input) = (program.to_owned(), name.to_owned());
     let failed = |reason: String| AuthError::HelperUnusable { program: program.clone(), input: input.clone(), reason };
-    // Own pipes: a child with the plugin's standard output or error would keep the host waiting for their end.
+    // Uses pipes of our own: a child that inherits the plugin's output would keep the host waiting for its end.
     let child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
@@ -92,7 +92,7 @@ async fn ask_for(
     let mut stderr = Output::new(helper.0.stderr.take(), TOLD_OF_STDERR);
     let question = async {
         if let Some(mut stdin) = stdin {
-            // A helper that does not read its input has its own reasons; its exit code tells.
+            // A helper may ignore its input; its exit code is what counts.
             let _broken_pipe = stdin.write_all(name.as_bytes()).await;
         }
     };
@@ -100,7 +100,7 @@ async fn ask_for(
         tokio::join!(question, stdout.read(), stderr.read());
         std::future::pending::<()>().await;
     };
-    // Its exit is the end, though the ends of its pipes may live on in something that it started.
+    // The exit is the end, even if the pipes live on in a process that it started.
     let status = tokio::select! {
         biased;
         status = helper.0.wait() => Some(status),

@@ -1,4 +1,4 @@
-//! Where credentials come from, without a helper that runs: those are in the end-to-end tests.
+//! The sources of credentials, without a running helper: the end-to-end tests cover those.
 
 use super::*;
 use crate::reference::ImageReference;

@@ -1,14 +1,14 @@
-//! What a program writes into a pipe, kept up to a limit, without a wait for those who inherited the pipe.
+//! Collects a program's output from a pipe up to a limit, without waiting for processes that inherited the pipe.
 
 use std::os::fd::AsFd;
 
 use tail::Tail;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What a pipe can hold.
+/// The capacity of a pipe.
 const PIPE: usize = 64 << 10;
 
-/// What was written so far: its end, where it is more than the limit.
+/// The output so far; if it exceeds the limit, its end.
 pub(super) struct Output<P> {
     pipe: Option<P>,
     end: Tail<u8>,
@@ -19,7 +19,7 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         Self { pipe, end: Tail::new(limit) }
     }
 
-    /// Reads until everyone has closed the pipe. May be dropped at any time, and nothing is lost.
+    /// Reads until every writer has closed the pipe. May be cancelled at any time without loss.
     pub(super) async fn read(&mut self) {
         let mut buffer = vec![0; PIPE];
         while let Some(pipe) = &mut self.pipe
@@ -29,10 +29,10 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         }
     }
 
-    /// Takes what is in the pipe, and no more.
+    /// Reads what is in the pipe, without waiting.
     pub(super) fn take_rest(&mut self) {
         let mut buffer = vec![0; PIPE];
-        // The pipe is one that does not block.
+        // The pipe is non-blocking.
         if let Some(pipe) = self.pipe.take()
             && let Ok(count) = rustix::io::read(&pipe, &mut buffer[..])
         {
@@ -44,12 +44,12 @@ impl<P: AsyncRead + AsFd + Unpin> Output<P> {
         self.end.iter().copied().collect()
     }
 
-    /// Whether the beginning is lost.
+    /// Whether the beginning was cut.
     pub(super) fn is_cut(&self) -> bool {
         self.end.is_cut()
     }
 
-    /// As text, with a mark where the beginning is lost.
+    /// As text, with a mark if the beginning was cut.
     pub(super) fn text(&self) -> String {
         format!("{}{}", if self.is_cut() { "..." } else { "" }, String::from_utf8_lossy(&self.bytes()))
     }

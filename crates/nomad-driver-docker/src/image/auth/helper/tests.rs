@@ -1,4 +1,4 @@
-//! Helpers that know, refuse, hang, and leave something behind.
+//! Helpers that succeed, fail, hang, and leave processes behind.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -23,7 +23,7 @@ async fn answer(registry: &str) -> String {
     }
 }
 
-/// Waits for a file.
+/// Waits for a file to be written.
 async fn written(path: &Path) -> String {
     loop {
         if let Ok(text) = fs::read_to_string(path) {
@@ -37,7 +37,7 @@ fn pid(text: &str) -> Pid {
     Pid::from_raw(text.trim().parse().unwrap()).unwrap()
 }
 
-/// Whether a process has not ended: one that nobody has waited for yet is a zombie.
+/// Whether a process is running; a process that nobody has waited for yet is a zombie.
 fn runs(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
     test_kill_process(pid).is_ok() && stat.rsplit(')').next().is_some_and(|rest| !rest.starts_with(" Z"))
