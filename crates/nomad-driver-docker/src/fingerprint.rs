@@ -1,4 +1,4 @@
-//! What the node can do, as Nomad's scheduler sees it: at once, then every 30 s.
+//! The node's fingerprint for Nomad's scheduler: at once, then every 30 s.
 
 use std::{
     collections::BTreeMap,
@@ -18,12 +18,12 @@ use engine::Engine;
 
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Whether this process has ever had an answer from an engine, whoever asked for fingerprints meanwhile.
+/// Whether an engine has ever answered this process, for any fingerprint stream.
 #[derive(Clone, Default)]
 pub(crate) struct WasHealthy(Arc<AtomicBool>);
 
 impl WasHealthy {
-    /// An engine that has answered once is not undetected any more, but unhealthy.
+    /// An engine that has answered once is no longer undetected, but unhealthy.
     fn without_engine(&self) -> Health {
         if self.0.load(Ordering::Relaxed) { Health::Unhealthy } else { Health::Undetected }
     }
@@ -35,7 +35,7 @@ impl WasHealthy {
     }
 }
 
-/// Fingerprints of the node as it is at each moment, without an end. What is configured meanwhile is reported at once.
+/// The current fingerprints of the node, endlessly. A configuration change is reported at once.
 pub(crate) fn stream(
     sessions: watch::Receiver<Arc<Session>>,
     settings: CurrentSettings,
@@ -63,7 +63,7 @@ fn every(
     .boxed()
 }
 
-/// One fingerprint; `without_engine` is the health where no engine answers.
+/// A single fingerprint; `without_engine` is the health if no engine answers.
 pub(crate) async fn take(engine: &Engine, plugin: &PluginConfig, without_engine: Health) -> Fingerprint {
     let version = match engine.version().await {
         Ok(version) => version,
@@ -139,14 +139,14 @@ mod tests {
         let with = fingerprints.next().await.unwrap();
         engine.stop();
         let without = fingerprints.next().await.unwrap();
-        // As an agent that was started again asks.
+        // Like the request of a restarted agent.
         let asked_again = stream().next().await.unwrap();
         engine.serve();
         let again = fingerprints.next().await.unwrap();
 
         assert_eq!(before.health, Health::Undetected);
         assert_eq!(with.health, Health::Healthy);
-        // Behind it stands what others than root cannot do.
+        // A suffix lists what a non-root process cannot do.
         assert_eq!(with.description.split("; ").next(), Some("Healthy"));
         assert_eq!((without.health, asked_again.health), (Health::Unhealthy, Health::Unhealthy));
         for fingerprint in [before, without] {

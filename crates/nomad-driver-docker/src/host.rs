@@ -1,4 +1,4 @@
-//! This host: its kernel's control groups and processors.
+//! This host: its kernel's cgroups and processors.
 
 pub(crate) mod cgroup;
 pub(crate) mod cpuset;

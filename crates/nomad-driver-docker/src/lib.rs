@@ -1,4 +1,4 @@
-//! The Docker task driver for Nomad. Which module may import which is in ARCHITECTURE.md, and held by `tests/layers.rs`.
+//! The Docker task driver for Nomad. ARCHITECTURE.md says which module may import which, and `tests/layers.rs` enforces it.
 
 mod alloc_paths;
 pub mod config;

@@ -1,15 +1,15 @@
-//! The machine's processors, as its agent or its kernel describes them.
+//! The machine's processors, as described by its agent or its kernel.
 
 use nomad_plugin::driver::{Topology, TopologyCore};
 
 use crate::host::processors::Processors;
 
-/// What is known of the machine.
+/// The known facts of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Machine {
-    /// MHz of all cores; 0 is unknown.
+    /// Total MHz of all cores; 0 is unknown.
     pub total_mhz: u64,
-    /// Cores that the agent counts; 0 is unknown.
+    /// Cores according to the agent; 0 is unknown.
     pub cores: u32,
     /// 1 or 2.
     pub cgroup_version: u8,
@@ -18,7 +18,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// What the agent says of the processors, or else what the kernel does.
+    /// The agent's description of the processors, or else the kernel's.
     pub fn new(topology: Option<&Topology>) -> Self {
         let speed = |core: &TopologyCore| {
             [core.base_speed, core.max_speed, core.guess_speed].into_iter().find(|speed| *speed > 0).unwrap_or_default()
@@ -59,7 +59,7 @@ mod tests {
 
         assert_eq!(of(Some(&by_agent)), (3000, 2));
         assert_eq!(of(Some(&by_operator)), (500, 2));
-        // A virtual machine's speed changes from moment to moment.
+        // A virtual machine's speed varies.
         assert_eq!(of(None).1, by_kernel.count);
         assert_eq!(of(Some(&empty)).1, by_kernel.count);
         assert_eq!(

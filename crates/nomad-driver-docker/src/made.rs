@@ -1,9 +1,9 @@
-//! On disk: the tasks' containers that this driver made, and those that an agent handed over by their ids; the images that it
-//! pulled for pause containers.
+//! On disk: the task containers that this driver created or that an agent handed over by id, and the images that it pulled for
+//! pause containers.
 //!
-//! `<state dir>/containers/<id>` has the container's name, `<state dir>/pause-images/<id>` the image's. Names and labels are
-//! for everybody to give; what is noted here is the driver's own beyond doubt. Lost, it does little harm: then only the labels
-//! say whose a container is, and an image is pulled again.
+//! `<state dir>/containers/<id>` holds the container's name, `<state dir>/pause-images/<id>` the image's. Anyone can set names
+//! and labels; what is recorded here is certainly the driver's own. If it is lost, little harm is done: then only the labels
+//! identify a container's owner, and an image is pulled again.
 
 use std::{
     fs,
@@ -13,20 +13,20 @@ use std::{
 
 use atomic_file::Durability;
 
-/// Bytes of the longest name that is read.
+/// The maximum size of a recorded name.
 const LARGEST: u64 = 4 << 10;
 
-/// The containers, or the images, that are noted in a state directory.
+/// The containers or images recorded in a state directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Made(PathBuf);
 
 impl Made {
-    /// The containers of a state directory.
+    /// The containers recorded in a state directory.
     pub(crate) fn new(state_dir: &Path) -> Self {
         Self(state_dir.join("containers"))
     }
 
-    /// The images of pause containers.
+    /// The images of pause containers recorded in a state directory.
     pub(crate) fn pause_images(state_dir: &Path) -> Self {
         Self(state_dir.join("pause-images"))
     }
@@ -38,7 +38,7 @@ impl Made {
         is_id.then(|| self.0.join(id))
     }
 
-    /// Notes a container, by the name that its task's has, or an image by the name that it was pulled by.
+    /// Records a container by the name of its task's container, or an image by the name that it was pulled by.
     pub(crate) fn note(&self, id: &str, name: &str) {
         let Some(path) = self.path(id) else { return };
         if let Err(error) = atomic_file::replace(&path, name.as_bytes(), Durability::Process) {
@@ -46,20 +46,20 @@ impl Made {
         }
     }
 
-    /// Whether one is noted, under that name.
+    /// Whether the id is recorded under that name.
     pub(crate) fn has(&self, id: &str, name: &str) -> bool {
         let noted = self.path(id).and_then(|path| atomic_file::read(&path, LARGEST).ok());
         noted.is_some_and(|noted| noted == name.as_bytes())
     }
 
-    /// Drops a container's note.
+    /// Removes a container's record.
     pub(crate) fn forget(&self, id: &str) {
         if let Some(path) = self.path(id) {
             let _not_there = fs::remove_file(path);
         }
     }
 
-    /// Drops the notes that are older than `grace` and not of one of these containers.
+    /// Removes records older than `grace` unless `is_there` holds for their id.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool, grace: Duration) {
         for note in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let age = note.metadata().ok().and_then(|found| found.modified().ok()?.elapsed().ok()).unwrap_or_default();

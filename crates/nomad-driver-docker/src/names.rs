@@ -1,13 +1,13 @@
-//! Names made of names.
+//! Derived names.
 
 use nomad_plugin::driver::TaskConfig;
 
-/// The container's name: the task's and the allocation's.
+/// A container's name: the task's and the allocation's.
 pub(crate) fn container_name(task: &TaskConfig) -> String {
     format!("{}-{}", task.name.replace('/', "_"), task.alloc_id)
 }
 
-/// A port's label as part of an environment variable's name.
+/// A port label as part of an environment variable's name.
 pub(crate) fn clean_label(label: &str) -> String {
     let clean = |byte: u8| if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.' { byte.into() } else { '_' };
     label.bytes().map(clean).collect()

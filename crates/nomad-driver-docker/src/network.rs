@@ -27,14 +27,14 @@ pub(crate) use pause::{is_name_of_pause, is_pause, is_pause_of};
 use crate::labels::SANDBOX_CONTAINER;
 use engine::{EngineError, ListedContainer};
 
-/// Whether a container that the engine lists shares the network of another one.
+/// Whether a listed container shares the network of another one.
 pub(crate) fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {
     let joined = found.network_mode.strip_prefix("container:").filter(|joined| !joined.is_empty());
-    // Engines take the beginning of an id for it.
+    // Engines accept the prefix of an id.
     joined.is_some_and(|joined| other.id.starts_with(joined) || other.names.iter().any(|name| name == joined))
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {
-    // Fatal is only a network that is lost.
+    // Only the loss of a network is fatal.
     DriverError::recoverable_or_unsaid(error.is_transient(), format!("{what}: {error}"))
 }

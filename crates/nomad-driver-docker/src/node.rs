@@ -1,11 +1,11 @@
-//! The node that this driver serves, as its tasks say: its id tells its containers from those of other nodes.
+//! The node that this driver serves, as reported by its tasks. Its id distinguishes its containers from those of other nodes.
 //!
-//! `<state dir>/node.json` outlives the process, so that a new one knows what a crash left before it has a task. The last
-//! task's word replaces it. Lost or damaged, it does no harm: the next task says it again.
+//! `<state dir>/node.json` outlives the process, so that a new process can identify what a crash left before it has a task. The
+//! latest task's data replaces it. If it is lost or damaged, no harm is done: the next task provides it again.
 //!
-//! Several agents' drivers may use one state directory, and whose the file is cannot be said then. So each driver claims the
-//! directory by a lock on `<state dir>/lock`. Who finds it claimed writes so into the lock's file, and from then on nobody
-//! believes `node.json`.
+//! Several agents' drivers may use one state directory, and then the file's owner is unknown. So each driver claims the
+//! directory with a lock on `<state dir>/lock`. A driver that finds it claimed records that in the lock file, and from then on
+//! nobody trusts `node.json`.
 
 use std::{
     fs::{self, File},
@@ -24,13 +24,13 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-/// How long an earlier process of the same agent's driver may take to end.
+/// How long an earlier process of the same agent's driver may take to exit.
 const ENDING: Duration = Duration::from_secs(10);
 
-/// Bytes of the largest file that is read: an id and a path.
+/// The maximum size of the file: an id and a path.
 const LARGEST: u64 = 64 << 10;
 
-/// The node that this process serves. Clones share what they know.
+/// The node that this process serves. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Node(Arc<Mutex<State>>);
 
@@ -40,22 +40,22 @@ pub struct Node(Arc<Mutex<State>>);
 pub struct Identity {
     /// Its id; empty before its first task.
     pub id: String,
-    /// The directory that has those of its allocations, each under its id; empty where no task has said so.
+    /// The parent directory of its allocations' directories, each named after its id; empty if no task has reported it.
     pub allocs: PathBuf,
 }
 
 #[derive(Default)]
 struct State {
-    /// As tasks of this process say.
+    /// As reported by tasks of this process.
     said: Identity,
     claim: Option<Claim>,
 }
 
-/// The state directory, claimed for as long as this lives.
+/// The state directory, claimed as long as this lives.
 struct Claim {
     lock: File,
     file: PathBuf,
-    /// As an earlier process wrote it down.
+    /// As an earlier process recorded it.
     found: Identity,
 }
 
@@ -73,12 +73,12 @@ impl Node {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known now.
+    /// What is currently known.
     pub fn known(&self) -> Identity {
         self.lock().known()
     }
 
-    /// Notes what a task says, before anything is made for it.
+    /// Records what a task reports, before anything is created for it.
     pub fn note(&self, state_dir: &Path, task: &TaskConfig) {
         let says = Identity::of(task);
         if says.id.is_empty() {
@@ -89,13 +89,13 @@ impl Node {
             state.claim = Claim::attempt(state_dir).ok().flatten();
         }
         let before = state.known();
-        // A task that does not say where allocations are takes nothing back.
+        // A task that does not report the allocations' directory does not clear it.
         let adds_nothing = says.id == before.id && says.allocs.as_os_str().is_empty();
         state.said = if adds_nothing { before } else { says };
         state.persist();
     }
 
-    /// Claims the state directory. Waits for an earlier process that is about to end.
+    /// Claims the state directory. Waits for an earlier process that is about to exit.
     pub async fn claim(&self, state_dir: &Path) {
         let deadline = Instant::now() + ENDING;
         loop {
@@ -141,7 +141,7 @@ impl State {
 }
 
 impl Claim {
-    /// `None` where another process has it.
+    /// `None` if another process has claimed it.
     fn attempt(state_dir: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(state_dir)?;
         let lock = open_lock(state_dir)?;

@@ -1,4 +1,4 @@
-//! What a container needs of the host: read, checked and written before the request is made.
+//! Prepares the host for a container: reads, checks and writes files before the create request is built.
 
 pub mod host_paths;
 mod hosts;
@@ -17,11 +17,11 @@ use crate::{
     container::{allowlists, host_files::HostFiles, rejections::Rejections, sources::HostPaths},
 };
 
-/// The mode of what every user in the container reads.
+/// The mode of files that every user in the container may read.
 pub const READABLE: Mode = Mode::from_raw_mode(0o644);
 
-/// Reads, checks and writes what a task needs. What is rejected is reported with the rest, by the
-/// [request](crate::container::create_request).
+/// Reads, checks and writes what a task needs. Rejections are reported together with those of the [create
+/// request](crate::container::create_request).
 pub fn prepare(
     task: &TaskConfig,
     options: &TaskOptions,

@@ -1,4 +1,4 @@
-//! What this process has, whatever engine it works with.
+//! State of this process that does not depend on an engine.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use crate::{events::TaskEvents, host::cpuset::Cpusets, node::Node};
 use background::Cleanup;
 use logs::LogCollector;
 
-/// What this process has, whatever engine it works with. Clones share it.
+/// State of this process that does not depend on an engine. Clones share it.
 #[derive(Clone, Default)]
 pub struct Process {
-    /// Where tasks' owners are reported to.
+    /// Events for tasks' owners.
     pub events: TaskEvents,
-    /// What is left to do for those who went away.
+    /// Pending cleanup of dropped operations.
     pub cleanup: Cleanup,
-    /// What has tasks follow the processors of their groups.
+    /// Keeps tasks on the processors of their cgroups.
     pub cpusets: Arc<Cpusets>,
-    /// What collects tasks' logs.
+    /// Collects tasks' logs.
     pub logs: LogCollector,
     /// The node that is served.
     pub node: Node,

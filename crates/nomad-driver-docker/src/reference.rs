@@ -1,13 +1,13 @@
-//! What an image's name means: registry, repository, and tag or digest.
+//! Parses image names: registry, repository, and tag or digest.
 
 use std::{fmt, sync::LazyLock};
 
 use regex::Regex;
 
-/// The registry of names that name none.
+/// The registry of names without one.
 pub(super) const HUB: &str = "docker.io";
 
-/// `ReferenceRegexp` of github.com/distribution/reference, piece by piece as there.
+/// `ReferenceRegexp` of github.com/distribution/reference, in the same parts.
 static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     const ALNUM: &str = "[a-zA-Z0-9]";
     let label = format!("(?:{ALNUM}|{ALNUM}[a-zA-Z0-9-]*{ALNUM})");
@@ -27,7 +27,7 @@ pub struct ImageReference {
     version: Version,
 }
 
-/// Which of a repository's images.
+/// The version of an image within its repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Version {
     Tag(String),
@@ -35,7 +35,7 @@ enum Version {
 }
 
 impl ImageReference {
-    /// Parses a name; `None` where it is none. A name without tag means `latest`; beside a digest a tag says nothing.
+    /// Parses a name; `None` if it is invalid. A name without tag means `latest`; a tag next to a digest is ignored.
     pub fn parse(image: &str) -> Option<Self> {
         let parts = REFERENCE.captures(image)?;
         let part = |index: usize| parts.get(index).map(|part| part.as_str().to_owned());
@@ -47,24 +47,24 @@ impl ImageReference {
         Some(Self { repository: part(1)?, version })
     }
 
-    /// Parses a name, or says that it is none.
+    /// Parses a name, or returns an error message.
     pub fn checked(image: &str) -> Result<Self, String> {
         let problem =
             || format!("unable to create local docker image {image:?}: does not match registry specification");
         Self::parse(image).ok_or_else(problem)
     }
 
-    /// Whether the name means another image from day to day.
+    /// Whether the name may refer to another image over time.
     pub fn is_latest(&self) -> bool {
         matches!(&self.version, Version::Tag(tag) if tag == "latest")
     }
 
-    /// Whether it names one image for ever.
+    /// Whether it always refers to the same image.
     pub fn is_digest(&self) -> bool {
         matches!(&self.version, Version::Digest(_))
     }
 
-    /// Whether both are of one repository.
+    /// Whether both are in the same repository.
     pub fn is_beside(&self, other: &Self) -> bool {
         self.qualified() == other.qualified()
     }
@@ -76,7 +76,7 @@ impl ImageReference {
         }
     }
 
-    /// The repository as errors name it: with the digest, without the tag.
+    /// The repository for error messages: with the digest, without the tag.
     pub fn repository(&self) -> String {
         match &self.version {
             Version::Tag(_) => self.repository.clone(),
@@ -84,12 +84,12 @@ impl ImageReference {
         }
     }
 
-    /// The host (and port) of the registry.
+    /// The registry's host (and port).
     pub fn registry(&self) -> &str {
         self.split().0
     }
 
-    /// Registry and path in full, as the engine means them: `busybox` is `docker.io/library/busybox`.
+    /// The full registry and path, as the engine resolves them: `busybox` is `docker.io/library/busybox`.
     pub fn qualified(&self) -> String {
         let (registry, path) = self.split();
         if registry == HUB && !path.contains('/') {
@@ -99,7 +99,7 @@ impl ImageReference {
         }
     }
 
-    /// The one spelling of what may be spelled in several ways.
+    /// The canonical spelling of the name.
     pub fn canonical(&self) -> String {
         format!("{}:{}", self.qualified(), self.tag())
     }
@@ -107,7 +107,7 @@ impl ImageReference {
     fn split(&self) -> (&str, &str) {
         match self.repository.split_once('/') {
             Some(("index.docker.io", path)) => (HUB, path),
-            // The first component is a host when nothing else can look like it.
+            // The first component is a host if nothing else can look like it.
             Some((first, path))
                 if first.contains(['.', ':'])
                     || first == "localhost"
@@ -120,7 +120,7 @@ impl ImageReference {
     }
 }
 
-/// The one spelling of a name that may be spelled in several ways; one that is no name stays as it is.
+/// The canonical spelling of a name; an invalid name is returned unchanged.
 pub(super) fn canonical(name: &str) -> String {
     ImageReference::parse(name).map_or_else(|| name.to_owned(), |reference| reference.canonical())
 }

@@ -1,24 +1,24 @@
-//! One engine, and what this process holds of it.
+//! One engine, and this process's state for it.
 
 use std::sync::Arc;
 
 use crate::{image::Images, network::GroupNetworks, process::Process, settings::CurrentSettings};
 use engine::{ContainerWatch, Endpoint, Engine};
 
-/// One engine, and what this process holds of it. A task keeps the session that runs it; a new endpoint is a new session.
+/// One engine, and this process's state for it. A task keeps the session that runs it; a new endpoint is a new session.
 pub struct Session {
     /// The engine.
     pub engine: Engine,
     /// The watch of its containers.
     pub watch: Arc<ContainerWatch>,
-    /// What gets images into it.
+    /// Provides images to it.
     pub images: Arc<Images>,
     /// The networks of its groups.
     pub networks: GroupNetworks,
 }
 
 impl Session {
-    /// With the engine at an endpoint. Nothing is asked of it yet.
+    /// A session with the engine at an endpoint. No request is made yet.
     pub fn new(endpoint: Endpoint, settings: CurrentSettings, process: &Process) -> Self {
         let engine = Engine::new(endpoint);
         let watch = Arc::new(ContainerWatch::new(engine.clone()));

@@ -1,4 +1,4 @@
-//! What operators configure: always read as it is now, for an agent may configure a running driver again.
+//! The operator's settings, always read at the moment of use, because an agent may reconfigure a running driver.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,28 +15,28 @@ pub struct Settings {
     pub machine: Machine,
 }
 
-/// The settings of this moment. Clones see each change.
+/// The current settings. Clones see each change.
 #[derive(Clone, Debug)]
 pub struct CurrentSettings(watch::Receiver<Arc<Settings>>);
 
-/// Where settings are changed.
+/// The writer of the settings.
 #[derive(Debug)]
 pub(crate) struct SettingsWriter(watch::Sender<Arc<Settings>>);
 
 impl Settings {
-    /// The directory of the driver's own files.
+    /// The directory of the driver's own state.
     pub fn state_dir(&self) -> &Path {
         &self.plugin.state_dir
     }
 }
 
 impl CurrentSettings {
-    /// The settings of this moment.
+    /// The current settings.
     pub fn now(&self) -> Arc<Settings> {
         self.0.borrow().clone()
     }
 
-    /// Waits until they change; for ever where nobody can change them any more.
+    /// Waits for a change; forever if nobody can change them any more.
     pub async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -45,17 +45,17 @@ impl CurrentSettings {
 }
 
 impl SettingsWriter {
-    /// The first settings.
+    /// The initial settings.
     pub(crate) fn new(settings: Settings) -> Self {
         Self(watch::Sender::new(Arc::new(settings)))
     }
 
-    /// Settings that follow each change.
+    /// A reader that follows each change.
     pub(crate) fn current(&self) -> CurrentSettings {
         CurrentSettings(self.0.subscribe())
     }
 
-    /// The settings of this moment.
+    /// The current settings.
     pub(crate) fn now(&self) -> Arc<Settings> {
         self.0.borrow().clone()
     }

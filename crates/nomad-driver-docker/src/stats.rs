@@ -1,4 +1,4 @@
-//! What a task uses, read from its control group's files: microseconds for a sample, and nothing asked of dockerd.
+//! A task's resource usage, read from its cgroup's files: a sample takes microseconds and no request to dockerd.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use crate::{
     machine::Machine,
 };
 
-/// Turns counters into use since the last sample.
+/// Converts counters to usage since the last sample.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     group: ControlGroup,
@@ -23,8 +23,8 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Begins with a container's group as it is now, given its first process on this host. `None` is that it has ended,
-    /// whoever knows of it yet.
+    /// Starts with the current counters of a container's cgroup, given its first process on this host. `None` means that the
+    /// process has ended, even if nobody has noticed yet.
     pub(crate) fn open(container: &str, pid: i64, machine: Machine) -> io::Result<Option<Self>> {
         let Some(group) = ControlGroup::of_container(container, pid)? else { return Ok(None) };
         match group.read() {
@@ -34,7 +34,7 @@ impl Sampler {
         }
     }
 
-    /// What was used since the last sample. Fails when the group is gone.
+    /// The usage since the last sample. Fails if the cgroup no longer exists.
     pub(crate) fn sample(&mut self) -> io::Result<TaskUsage> {
         let this = (now(), self.group.read()?);
         let usage = usage(self.last, this, self.machine);
@@ -78,7 +78,7 @@ fn usage(last: (Instant, Counters), this: (Instant, Counters), machine: Machine)
     }
 }
 
-/// One sample an interval, the first after one interval, until `ended` or the group is gone.
+/// One sample per interval, the first after one interval, until `ended` or until the cgroup no longer exists.
 pub(crate) fn stream(
     sampler: Sampler,
     interval: Duration,
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!((usage.memory.rss, usage.memory.usage, usage.memory.max_usage), (Some(5), Some(7), None));
     }
 
-    /// Two recorded readings of a container that was held to half a processor.
+    /// Two recorded readings of a container that was limited to half a processor.
     fn recorded(folder: &str, apart: Duration) -> (TaskUsage, Counters) {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(folder);
         let group = |reading: &str| {
@@ -150,7 +150,7 @@ mod tests {
             let memory = before.memory;
             assert!((12 << 20..14 << 20).contains(&memory.anonymous), "{folder}: {memory:?}");
             assert!((20 << 20..22 << 20).contains(&memory.cache), "{folder}: {memory:?}");
-            // The file in the page cache is not in use.
+            // The file in the page cache does not count as in use.
             assert!((12 << 20..16 << 20).contains(&memory.working_set), "{folder}: {memory:?}");
             assert!(memory.peak > Some(32 << 20) && memory.swap == Some(0), "{folder}: {memory:?}");
         }

@@ -1,4 +1,4 @@
-//! A container's control group on this host, of either version.
+//! A container's cgroup on this host, v1 or v2.
 
 mod v1;
 mod v2;
@@ -9,24 +9,24 @@ use std::{
     time::Duration,
 };
 
-/// What the kernel has counted for a group.
+/// The kernel's counters of a cgroup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     /// Processor time.
     pub total: Duration,
-    /// Of which in user mode.
+    /// Time in user mode.
     pub user: Duration,
-    /// Of which in kernel mode.
+    /// Time in kernel mode.
     pub system: Duration,
-    /// Periods in which the group was held back.
+    /// Periods in which the group was throttled.
     pub throttled_periods: u64,
-    /// How long it was held back.
+    /// How long it was throttled.
     pub throttled: Duration,
     /// Memory.
     pub memory: MemoryCounters,
 }
 
-/// Memory of a group, in bytes. `None` is not counted by this kernel.
+/// Memory of a cgroup, in bytes. `None` is not counted by this kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MemoryCounters {
     /// Anonymous memory.
@@ -35,39 +35,39 @@ pub(crate) struct MemoryCounters {
     pub cache: u64,
     /// Swap.
     pub swap: Option<u64>,
-    /// All but the page cache that can be dropped at once.
+    /// Memory without the page cache that can be dropped at once.
     pub working_set: u64,
-    /// The greatest use so far.
+    /// The peak use so far.
     pub peak: Option<u64>,
 }
 
 const MOUNT: &str = "/sys/fs/cgroup";
 
-/// Where a container's counters are.
+/// The paths of a container's counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlGroup {
-    /// Version 1: a tree for each controller.
+    /// Version 1: one hierarchy per controller.
     V1 {
-        /// Of the controller `cpuacct`.
+        /// The path in the hierarchy of `cpuacct`.
         cpuacct: PathBuf,
-        /// Of the controller `cpu`.
+        /// The path in the hierarchy of `cpu`.
         cpu: PathBuf,
-        /// Of the controller `memory`.
+        /// The path in the hierarchy of `memory`.
         memory: PathBuf,
     },
-    /// Version 2: one tree.
+    /// Version 2: a single hierarchy.
     V2(PathBuf),
 }
 
 impl ControlGroup {
-    /// The group of a container, by its first process on this host; `None` where that has ended.
+    /// The cgroup of a container, by its first process on this host; `None` if that has ended.
     pub(crate) fn of_container(container: &str, pid: i64) -> io::Result<Option<Self>> {
         let lines = lines(pid)?;
         Ok(lines.and_then(|lines| Self::parse(&lines, container, Path::new(MOUNT))))
     }
 
-    /// From the lines of `/proc/<pid>/cgroup`; `None` where the process is not in the container's groups. One that ends is
-    /// in the topmost ones, and a number that was given away again is in another's.
+    /// Parses `/proc/<pid>/cgroup`; `None` if the process is not in the container's cgroups. An exiting process is in the root
+    /// cgroups, and a reused pid is in another container's.
     pub(crate) fn parse(lines: &str, container: &str, mount: &Path) -> Option<Self> {
         let of = |controller: &str| path(lines, container, controller);
         if let (Some(cpuacct), Some(cpu), Some(memory)) = (of("cpuacct"), of("cpu"), of("memory")) {
@@ -80,7 +80,7 @@ impl ControlGroup {
         of("").map(|path| Self::V2(mount.join(path)))
     }
 
-    /// What is counted now.
+    /// Reads the current counters.
     pub(crate) fn read(&self) -> io::Result<Counters> {
         match self {
             Self::V1 { cpuacct, cpu, memory } => v1::read(cpuacct, cpu, memory),
@@ -89,15 +89,15 @@ impl ControlGroup {
     }
 }
 
-/// The group in which a controller has a container's process: of the controller's own tree, or of the one tree. `None`
-/// where the process is not the container's, or is none any more.
+/// The cgroup of a container's process for a controller: in the controller's own hierarchy, or in the single one. `None` if the
+/// process is not the container's, or no longer exists.
 pub(crate) fn group_of(container: &str, pid: i64, controller: &str) -> io::Result<Option<PathBuf>> {
     let Some(lines) = lines(pid)? else { return Ok(None) };
     let own = path(&lines, container, controller).map(|path| Path::new(MOUNT).join(controller).join(path));
     Ok(own.or_else(|| path(&lines, container, "").map(|path| Path::new(MOUNT).join(path))))
 }
 
-/// Whether a process is in a container, by its control group.
+/// Whether a process is in a container, by its cgroup.
 pub(crate) fn is_in(container: &str, pid: i64) -> bool {
     let lines = lines(pid).ok().flatten().unwrap_or_default();
     lines.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| is_of(container, path))
@@ -106,21 +106,21 @@ pub(crate) fn is_in(container: &str, pid: i64) -> bool {
 /// The length of a full id, in hexadecimal digits.
 const ID: usize = 64;
 
-/// Whether a group's path is a container's: its full id is one word of one of the path's names, such as `docker-ID.scope`.
-/// What is no full id is in the paths of strangers, as `docker` is.
+/// Whether a cgroup path is a container's: one of its components contains the full id as a word, such as `docker-ID.scope`.
+/// Shorter words occur in the paths of strangers, as `docker` does.
 fn is_of(container: &str, path: &str) -> bool {
     let is_id = container.len() == ID && container.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id && path.split(['/', '-', '.', ':', '_']).any(|word| word == container)
 }
 
-/// Whether a failure to read of a process, or of its groups, means no more than that it has ended.
+/// Whether a failure to read a process or its cgroups only means that it has ended.
 pub(crate) fn has_ended(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let of_what_was_removed = [Errno::NOENT, Errno::SRCH, Errno::NODEV];
     Errno::from_io_error(error).is_some_and(|errno| of_what_was_removed.contains(&errno))
 }
 
-/// `/proc/<pid>/cgroup`; `None` where there is no such process.
+/// `/proc/<pid>/cgroup`; `None` if there is no such process.
 fn lines(pid: i64) -> io::Result<Option<String>> {
     match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
         Ok(lines) => Ok(Some(lines)),
@@ -129,26 +129,26 @@ fn lines(pid: i64) -> io::Result<Option<String>> {
     }
 }
 
-/// A controller's path in the lines of `/proc/<pid>/cgroup`, `hierarchy:controllers:path`, where it is one of the
-/// container's: engines of all kinds put the full id into the path.
+/// A controller's path in `/proc/<pid>/cgroup` (`hierarchy:controllers:path`), if it is the container's: engines of all kinds
+/// put the full id into the path.
 fn path<'a>(lines: &'a str, container: &str, controller: &str) -> Option<&'a str> {
     let path = lines.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);
         controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/'))
     })?;
-    // As seen from a namespace of control groups that has no such group, it lies outside: there is none below the mount.
+    // Seen from a cgroup namespace that does not contain the cgroup, the path leads outside: it does not exist below the mount.
     let is_outside = path.split('/').any(|name| name == "..");
     (is_of(container, path) && !is_outside).then_some(path)
 }
 
-/// The number in a file of one.
+/// Reads a file with a single number.
 pub(super) fn number(path: &Path) -> io::Result<u64> {
     let text = fs::read_to_string(path)?;
     text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("no number: {text:?}")))
 }
 
-/// The number after a name in a file of `name number` lines; 0 where there is no such name.
+/// The number after a name in a file of `name number` lines; 0 if the name is missing.
 pub(super) fn field(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
@@ -187,7 +187,7 @@ mod tests {
 
         assert_eq!(ControlGroup::parse(ends, ABC, mount), None);
         assert_eq!(ControlGroup::parse(&another, ABC, mount), None);
-        // The test's own process is in no container of that name; no process has the number 0.
+        // The test's own process is not in a container of that name; no process has the pid 0.
         assert_eq!(ControlGroup::of_container(ABC, std::process::id().into()).unwrap(), None);
         for no_process in [0, -1, i64::MIN, i64::MAX] {
             assert_eq!(ControlGroup::of_container(ABC, no_process).unwrap(), None);

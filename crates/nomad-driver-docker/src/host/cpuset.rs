@@ -1,8 +1,8 @@
-//! Keeps tasks that have no cores of their own on the processors that Nomad leaves to all such tasks.
+//! Keeps tasks without reserved cores on the processors that Nomad assigns to all such tasks.
 //!
-//! Nomad moves them by writing to the control group that a task's resources name. The kernel tells nobody of all the ways
-//! in which a group's processors change: by its own file, by a group above it, by a processor that goes offline. So one
-//! timer, shared by all tasks, reads the group's file, and each task's own is written only when that has changed.
+//! Nomad moves them by writing to the cgroup that a task's resources name. The kernel does not notify of every way in which a
+//! cgroup's processors change: by its own file, by a parent cgroup, by a processor that goes offline. So one timer, shared by
+//! all tasks, reads the cgroup's file. Each task's own file is written only when that has changed.
 
 use std::{
     collections::HashMap,
@@ -21,14 +21,14 @@ use tokio::sync::Notify;
 use super::cgroup;
 use background::Background;
 
-/// What others than root cannot do.
+/// What a non-root process cannot do.
 pub(crate) const NOT_ROOT: &str =
     "not root: tasks stay on the processors that they were started on, whatever Nomad leaves them";
 
-/// As the built-in driver, which has a timer for each task.
+/// The interval of the built-in driver, which has a timer for each task.
 const PERIOD: Duration = Duration::from_secs(3);
 
-/// The tasks that follow a control group, and the one timer.
+/// The tasks that follow a cgroup, and their single timer.
 #[derive(Default)]
 pub struct Cpusets {
     followers: Arc<Followers>,
@@ -38,46 +38,46 @@ pub struct Cpusets {
 
 #[derive(Default)]
 struct Followers {
-    /// By the container's own group.
+    /// By the container's own cgroup.
     groups: Mutex<HashMap<PathBuf, Followed>>,
     added: Notify,
 }
 
 struct Followed {
-    /// The group of all tasks.
+    /// The shared cgroup of all tasks.
     shared: PathBuf,
-    /// What the container's group was given last.
+    /// What was last written to the container's cgroup.
     given: String,
 }
 
-/// A container that follows. It does so until this is dropped.
+/// A container that follows the shared cgroup until this is dropped.
 #[must_use = "dropping it ends the following"]
 pub struct Follower {
     group: PathBuf,
     followers: Arc<Followers>,
 }
 
-/// The processors of a control group, in list form.
+/// The processors of a cgroup, in list form.
 pub(crate) fn processors(group: &Path) -> io::Result<String> {
     let read = |name: &str| fs::read_to_string(group.join(name));
     let cpus = read("cpuset.cpus.effective").or_else(|_| read("cpuset.effective_cpus"))?;
     Ok(cpus.trim().to_owned())
 }
 
-/// The group that a task without cores of its own shares with others.
+/// The cgroup that a task without reserved cores shares with others.
 pub(crate) fn shared_group(task: &TaskConfig) -> Option<&Path> {
     let linux = task.resources.as_ref()?.linux.as_ref()?;
     (linux.cpuset_cpus.is_empty() && !linux.cpuset_cgroup.is_empty()).then(|| Path::new(&linux.cpuset_cgroup))
 }
 
 impl Cpusets {
-    /// What is to be told once a process, with the first task that would follow if only this were root.
+    /// The limitation to report once per process, with the first task that would follow if this process were root.
     pub fn limitation(&self, task: &TaskConfig) -> Option<&'static str> {
         let limited = !rustix::process::geteuid().is_root() && shared_group(task).is_some();
         (limited && !self.not_root_reported.swap(true, Ordering::Relaxed)).then_some(NOT_ROOT)
     }
 
-    /// Has a container follow its task's shared group, given its first process. Only root may write what that takes.
+    /// Makes a container follow its task's shared cgroup, given its first process. Only root may write the required files.
     pub fn follow(&self, task: &TaskConfig, container: &str, process: i64) -> Option<Follower> {
         let shared = shared_group(task).filter(|_| rustix::process::geteuid().is_root())?;
         match cgroup::group_of(container, process, "cpuset") {
@@ -112,7 +112,7 @@ impl Followers {
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives each container the processors of its shared group, each of which is read once.
+    /// Assigns each container the processors of its shared cgroup, each of which is read once.
     fn give(&self) {
         let mut groups = self.lock();
         let mut known: HashMap<PathBuf, Option<String>> = HashMap::new();
@@ -123,7 +123,7 @@ impl Followers {
             let Some(cpus) = now.as_ref().filter(|cpus| **cpus != followed.given) else { continue };
             match fs::write(group.join("cpuset.cpus"), cpus) {
                 Ok(()) => followed.given.clone_from(cpus),
-                // It ended this moment, or the engine changes it; the next time decides.
+                // It has just exited, or the engine changes it; the next round decides.
                 Err(error) => {
                     tracing::debug!(group = %group.display(), %error, "failed to change a container's processors");
                 }
@@ -146,7 +146,7 @@ async fn follow_all(followers: Arc<Followers>) {
 mod tests {
     use super::*;
 
-    /// A group's directory with files as the kernel's.
+    /// A cgroup directory with files like the kernel's.
     fn group(files: &[(&str, &str)]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         for (name, content) in files {
@@ -159,7 +159,7 @@ mod tests {
         fs::read_to_string(group.path().join("cpuset.cpus")).unwrap()
     }
 
-    /// Lets two periods go by, on a clock that does not take its time.
+    /// Lets two periods pass on a paused clock.
     async fn two_periods() {
         tokio::time::sleep(2 * PERIOD).await;
     }

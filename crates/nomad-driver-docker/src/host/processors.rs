@@ -1,4 +1,4 @@
-//! The machine's processors as its kernel describes them, for hosts that do not: agents before 1.7.
+//! The machine's processors as described by its kernel, for agents that do not describe them: those before 1.7.
 
 use std::{
     fs::File,
@@ -6,28 +6,28 @@ use std::{
     path::Path,
 };
 
-/// More than any file here has: a thousand processors take two MiB of `/proc/cpuinfo`.
+/// More than any file read here: a thousand processors take two MiB of `/proc/cpuinfo`.
 const MOST_BYTES: u64 = 16 << 20;
-/// More than kernels are built for.
+/// More than any kernel supports.
 const MOST_PROCESSORS: u32 = 1 << 14;
 
-/// Processors, and how fast they are together.
+/// Processors, and their total speed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Processors {
-    /// Those that are online; 0 is unknown.
+    /// The number of online processors; 0 is unknown.
     pub count: u32,
-    /// MHz of all of them; 0 is unknown.
+    /// The total MHz; 0 is unknown.
     pub total_mhz: u64,
 }
 
 impl Processors {
-    /// Those of this machine.
+    /// This machine's processors.
     pub(crate) fn read() -> Self {
         Self::read_at(Path::new("/sys/devices/system/cpu"), Path::new("/proc/cpuinfo"))
     }
 
-    /// A processor's speed is its greatest, as agents of that age count; else that which its maker names; else, as in many
-    /// virtual machines, the one at the moment. One without any counts as the slowest other one.
+    /// A processor's speed is its maximum, as in agents of that age; otherwise its base frequency; otherwise, as in many
+    /// virtual machines, its current speed. A processor of unknown speed counts as the slowest of the others.
     fn read_at(system: &Path, cpuinfo: &Path) -> Self {
         let listed = text(cpuinfo).map(|text| speeds(&text)).unwrap_or_default();
         let online = text(&system.join("online")).ok().and_then(|list| numbers(&list));
@@ -57,7 +57,7 @@ fn text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// A list such as `0-3,8`; `None` where it is none.
+/// Parses a list such as `0-3,8`; `None` if it is invalid.
 fn numbers(list: &str) -> Option<Vec<u32>> {
     let mut all = Vec::new();
     for part in list.trim().split(',') {
@@ -68,7 +68,7 @@ fn numbers(list: &str) -> Option<Vec<u32>> {
     Some(all)
 }
 
-/// The processors of `/proc/cpuinfo` with their MHz at the moment; 0 where it has none, as on ARM.
+/// The processors of `/proc/cpuinfo` with their current MHz; 0 if it gives none, as on ARM.
 fn speeds(cpuinfo: &str) -> Vec<(u32, u64)> {
     let mut found = Vec::new();
     for line in cpuinfo.lines() {
@@ -76,7 +76,7 @@ fn speeds(cpuinfo: &str) -> Vec<(u32, u64)> {
         match (name.trim(), value.trim()) {
             ("processor", number) => found.extend(number.parse().ok().map(|number| (number, 0))),
             ("cpu MHz", speed) => {
-                // A whole number is enough.
+                // Whole MHz are enough.
                 let whole = speed.split('.').next().and_then(|whole| whole.parse().ok());
                 if let (Some((_, speed)), Some(whole)) = (found.last_mut(), whole) {
                     *speed = whole;
@@ -97,7 +97,7 @@ mod tests {
     const INFO: &str = "processor\t: 0\nmodel name\t: A: CPU @ 2.60GHz\ncpu MHz\t\t: 2599.998\ncache size\t: 1 KB\n\n\
                         processor\t: 1\nmodel name\t: A: CPU @ 2.60GHz\ncpu MHz\t\t: 1200.500\n";
 
-    /// A machine of files: below `/sys/devices/system/cpu`, and `/proc/cpuinfo`.
+    /// A fake machine: files below `/sys/devices/system/cpu`, and `/proc/cpuinfo`.
     fn machine(system: &[(&str, &str)], cpuinfo: &str) -> Processors {
         let directory = tempfile::tempdir().unwrap();
         for (name, content) in system {

@@ -1,4 +1,4 @@
-//! The networks of one engine's groups: created, found again, joined, removed.
+//! The group networks of one engine: created, found again, joined, removed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -32,13 +32,13 @@ use engine::{
     request::{ContainerCreateBody, HostConfig},
 };
 
-/// Nomad reads this label of a network to find its host name.
+/// Nomad reads a network's host name from this label.
 pub(super) const HOSTNAME: &str = "docker_sandbox_hostname";
 
-/// A pause container needs no time to end.
+/// A pause container needs no time to stop.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// The networks of one engine's groups. Clones share them.
+/// The group networks of one engine. Clones share them.
 #[derive(Clone)]
 pub struct GroupNetworks {
     pub(super) engine: Engine,
@@ -74,7 +74,7 @@ impl GroupNetworks {
         self.known.is_empty()
     }
 
-    /// Creates the network of an allocation, or finds it, and supervises it from now on.
+    /// Creates an allocation's network, or finds it, and starts to supervise it.
     pub async fn create(&self, alloc: &AllocId, hostname: &str) -> Result<CreatedNetwork, DriverError> {
         let network = self.known.of(alloc);
         let _turn = network.turn.lock().await;
@@ -86,14 +86,14 @@ impl GroupNetworks {
         Ok(created)
     }
 
-    /// Removes the network of an allocation. One that is not there is fine.
+    /// Removes an allocation's network. It is no error if it does not exist.
     pub async fn destroy(&self, alloc: &AllocId, spec: Option<NetworkIsolation>) -> Result<(), DriverError> {
         let network = self.known.of(alloc);
         let _turn = network.turn.lock().await;
         self.destroyed(&network, alloc, spec).await
     }
 
-    /// Removes the network of an allocation that is over, as far as `is_over` says so once nobody else creates or joins it;
+    /// Removes the network of a finished allocation, if `is_over` still holds once nobody else creates or joins it; returns
     /// whether it was removed.
     pub async fn destroy_left(&self, alloc: &AllocId, is_over: impl FnOnce() -> bool) -> Result<bool, DriverError> {
         let network = self.known.of(alloc);
@@ -104,20 +104,20 @@ impl GroupNetworks {
         self.destroyed(&network, alloc, None).await.map(|()| true)
     }
 
-    /// What is on disk of the networks; `None` where the engine does not say who it is.
+    /// The networks' ledger; `None` if the engine does not identify itself.
     pub async fn ledger(&self) -> Option<Ledger> {
         let facts = self.engine.facts().await.ok()?;
         Some(Ledger::new(self.settings.now().state_dir(), &facts.name))
     }
 
-    /// The labels of a pause container: whose it is.
+    /// The labels that identify a pause container's owner.
     pub(super) fn labels(&self, alloc: &AllocId) -> HashMap<String, String> {
         let node = Some((NODE_ID.to_owned(), self.node.known().id)).filter(|(_, node)| !node.is_empty());
         let own = [(ALLOC_ID.to_owned(), alloc.to_string()), (PAUSE.to_owned(), "true".to_owned())];
         node.into_iter().chain(own).collect()
     }
 
-    /// A network that is there; a pause container without one is removed.
+    /// Finds an existing network; a pause container that has lost its network is removed.
     async fn find(
         &self,
         network: &Network,
@@ -131,7 +131,7 @@ impl GroupNetworks {
             return Ok(Some(isolation(alloc, found, hostname)));
         }
         let Some(found) = self.pause_container(alloc).await? else { return Ok(None) };
-        // After a reboot the engine may have started it again, without what was in its namespace.
+        // After a reboot the engine may have restarted it, without the contents of its namespace.
         let was_persistent = self.ledger().await.is_some_and(|ledger| ledger.persistent(alloc).is_some());
         if found.is_running() && !was_persistent {
             self.persist_namespace(alloc, &found).await;
@@ -144,7 +144,7 @@ impl GroupNetworks {
 
     /// The allocation's pause container, in any state.
     pub(super) async fn pause_container(&self, alloc: &AllocId) -> Result<Option<Inspected>, DriverError> {
-        // It is large, for what the engine knows of a container is.
+        // It is large, because an inspected container is.
         let found = Box::pin(self.find_pause_container(alloc)).await;
         found.map_err(|error| failed("failed to look for the pause container", &error))
     }
@@ -154,25 +154,25 @@ impl GroupNetworks {
         pause::find(&self.engine, alloc, noted.as_deref(), &self.node.known().id).await
     }
 
-    /// Makes room for another pause container.
+    /// Removes a pause container to make room for another.
     pub(super) async fn purge(&self, id: &str) -> Result<(), DriverError> {
         let removed = self.engine.remove_container(id).await;
         removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))
     }
 
-    /// Creates and starts a pause container, and waits until it is `ready`. One that does not come so far is removed.
+    /// Creates and starts a pause container, and waits until it is `ready`. If that fails, it is removed.
     pub(super) async fn start(
         &self,
         alloc: &AllocId,
         body: ContainerCreateBody,
         ready: impl AsyncFnOnce(&str) -> Result<Inspected, DriverError>,
     ) -> Result<Inspected, DriverError> {
-        // Noted before anything is there: what is not noted nobody may ever remove.
+        // Recorded before anything is created: a container without a record might never be removed.
         if let Some(ledger) = self.ledger().await {
             ledger.note_begun(alloc, &self.node.known().id);
         }
         let id = match self.engine.create_container(&name(alloc), body.clone()).await {
-            // Somebody else's container has the name. The network's is known by its id.
+            // Somebody else's container has the name. The network's own is identified by its id.
             Err(error) if error.is_name_conflict() && self.pause_container(alloc).await?.is_none() => {
                 self.engine.create_container(&another_name(alloc), body).await
             }
@@ -212,19 +212,19 @@ impl GroupNetworks {
             image: Some(image.id.clone()),
             hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
             labels: Some(self.labels(alloc)),
-            // No restart policy: the engine would start it again in a namespace without anything in it.
+            // No restart policy: the engine would restart it in an empty namespace.
             host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
             ..ContainerCreateBody::default()
         };
         let started = self.start(alloc, body, async |id: &str| self.look_at(id).await).await?;
         network.lease_image(image);
-        // The supervisor of the one before may have given it up as lost.
+        // The previous supervisor may have given the network up as lost.
         network.stop_supervising();
         self.persist_namespace(alloc, &started).await;
         Ok(isolation(alloc, started, hostname))
     }
 
-    /// Makes the namespace of a pause container that has the allocation's network persistent, where that is possible.
+    /// Makes the namespace of the allocation's pause container persistent, if possible.
     pub(super) async fn persist_namespace(&self, alloc: &AllocId, running: &Inspected) {
         if !self.engine.is_local() || !rustix::process::geteuid().is_root() || running.sandbox.is_empty() {
             return;
@@ -248,7 +248,7 @@ impl GroupNetworks {
         }
     }
 
-    /// Removes what earlier attempts left under other names; what runs is left to the [reaper](crate::reaper).
+    /// Removes leftovers of earlier attempts under other names; running ones are left to the [reaper](crate::reaper).
     async fn remove_leftovers(&self, alloc: &AllocId) {
         let found = match self.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await {
             Ok(found) => found,
@@ -271,7 +271,7 @@ impl GroupNetworks {
     ) -> Result<(), DriverError> {
         network.stop_supervising();
         let named = spec.and_then(|mut spec| spec.labels.remove(SANDBOX_CONTAINER)).filter(|id| !id.is_empty());
-        // Hosts ask for it once.
+        // Hosts request it only once.
         let removed = persist(&name(alloc), || self.remove(alloc, named.as_deref())).await;
         removed.map_err(|error| failed("failed to remove pause container", &error))?;
         if let Err(error) = PersistentNamespace::of(alloc).remove() {
@@ -283,9 +283,9 @@ impl GroupNetworks {
         Ok(())
     }
 
-    /// Ends and removes the pause container; `named` is the one that the host knows.
+    /// Stops and removes the pause container; `named` is the one that the host knows.
     async fn remove(&self, alloc: &AllocId, named: Option<&str>) -> Result<(), EngineError> {
-        // One that died has been followed by another one.
+        // A pause container that died may have been replaced.
         let id = match Box::pin(self.find_pause_container(alloc)).await {
             Ok(found) => found.map(|found| found.id),
             Err(error) if error.is_transient() => return Err(error),
@@ -301,13 +301,13 @@ impl GroupNetworks {
     }
 }
 
-/// The name of a pause container where its own is taken.
+/// The name of a pause container if the usual one is taken.
 fn another_name(alloc: &AllocId) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{:08x}", name(alloc), now.subsec_nanos())
 }
 
-/// A network as it is reported to hosts. The path of a persistent namespace holds as long as the network does.
+/// The network as reported to hosts. The path of a persistent namespace is valid as long as the network exists.
 fn isolation(alloc: &AllocId, inspected: Inspected, hostname: &str) -> NetworkIsolation {
     let mut labels = BTreeMap::from([(SANDBOX_CONTAINER.to_owned(), inspected.id)]);
     if !hostname.is_empty() {

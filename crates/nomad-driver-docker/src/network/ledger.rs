@@ -1,7 +1,7 @@
-//! On disk: whose networks this driver made or joined, for the day on which nobody asks for their end.
+//! On disk: the owners of the networks that this driver created or joined, in case nobody requests their removal.
 //!
-//! `<state dir>/networks/<engine's name>/<allocation>`, in JSON, goes with the network. Lost or unreadable it does no harm:
-//! the network stays.
+//! `<state dir>/networks/<engine's name>/<allocation>`, in JSON, is removed with the network. If it is lost or unreadable, no
+//! harm is done: the network is kept.
 
 use std::{
     fs, io,
@@ -17,36 +17,36 @@ use super::left::Directory;
 use crate::{labels::SANDBOX_CONTAINER, node::Identity};
 use engine::EngineName;
 
-/// Bytes of the largest entry that is read: a path and two names.
+/// The maximum size of an entry: a path and two names.
 const LARGEST: u64 = 64 << 10;
 
 /// The networks of one engine.
 pub struct Ledger(PathBuf);
 
-/// What is known of a network.
+/// The record of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Entry {
     /// The allocation's directory; empty until a task has joined.
     alloc_dir: PathBuf,
-    /// The id of the node that it was made for; empty where that was not known.
+    /// The id of the node that it was created for; empty if unknown.
     node: String,
-    /// The host's name in it, once its namespace is [persistent](super::persistent_namespace).
+    /// The host name in it, once its namespace is [persistent](super::persistent_namespace).
     #[serde(rename = "kept")]
     persistent: Option<String>,
-    /// The id of its pause container; empty until one was made.
+    /// The id of its pause container; empty until that is created.
     pause: String,
 }
 
 impl Ledger {
-    /// An engine's. What has the name that earlier versions gave it is adopted, by the first engine that comes.
+    /// The ledger of an engine. The first engine that comes adopts a ledger with the name that earlier versions gave it.
     pub fn new(state_dir: &Path, engine: &EngineName) -> Self {
         let networks = state_dir.join("networks");
         let (ledger, former) = (Self(networks.join(&engine.now)), networks.join(&engine.former));
         for file in fs::read_dir(&former).into_iter().flatten().flatten() {
             let to = ledger.0.join(file.file_name());
             if !to.exists() && fs::create_dir_all(&ledger.0).is_ok() {
-                // What cannot be moved now is tried again next time.
+                // A failed move is retried next time.
                 let _moved = fs::rename(file.path(), to);
             }
         }
@@ -73,7 +73,7 @@ impl Ledger {
         }
     }
 
-    /// Changes what is known of a network.
+    /// Changes the record of a network.
     fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut Entry)) {
         let before = self.read(alloc);
         let mut entry = before.clone();
@@ -83,15 +83,15 @@ impl Ledger {
         }
     }
 
-    /// Notes that a network is about to be made, or made again, for a node: from now on it is as young as that. The id is
-    /// empty where it is not known.
+    /// Records that a network is about to be created, or created again, for a node: its age counts from now. The id is empty if
+    /// unknown.
     pub(super) fn note_begun(&self, alloc: &AllocId, node: &str) {
         let before = self.read(alloc);
         let node = if node.is_empty() { before.node.clone() } else { node.to_owned() };
         self.write(alloc, &Entry { node, ..before });
     }
 
-    /// Notes whose network it is that a task joins, if it joins one.
+    /// Records the owner of the network that a task joins, if it joins one.
     pub fn note_joined(&self, task: &TaskConfig) {
         let joins =
             task.network_isolation.as_ref().is_some_and(|network| network.labels.contains_key(SANDBOX_CONTAINER));
@@ -100,27 +100,27 @@ impl Ledger {
         }
     }
 
-    /// Notes that a network's namespace is persistent, and the host's name in it.
+    /// Records that a network's namespace is persistent, and the host name in it.
     pub(super) fn note_persistent(&self, alloc: &AllocId, hostname: &str) {
         self.note(alloc, |entry| entry.persistent = Some(hostname.to_owned()));
     }
 
-    /// Notes the pause container that was made for a network, by its id.
+    /// Records the id of the pause container that was created for a network.
     pub(super) fn note_pause(&self, alloc: &AllocId, id: &str) {
         self.note(alloc, |entry| id.clone_into(&mut entry.pause));
     }
 
-    /// The pause container that was made for a network, by its id.
+    /// The id of the pause container that was created for a network.
     pub(super) fn pause(&self, alloc: &AllocId) -> Option<String> {
         Some(self.read(alloc).pause).filter(|id| !id.is_empty())
     }
 
-    /// The host's name in a network whose namespace was persistent.
+    /// The host name in a network whose namespace was persistent.
     pub(super) fn persistent(&self, alloc: &AllocId) -> Option<String> {
         self.read(alloc).persistent
     }
 
-    /// The allocations of all networks that were noted, and how long ago.
+    /// The allocations of all recorded networks, with the age of each record.
     pub fn allocs(&self) -> Vec<(AllocId, Duration)> {
         let files = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let known = files.filter_map(|file| {
@@ -131,8 +131,8 @@ impl Ledger {
         known.collect()
     }
 
-    /// How the directory of an allocation stands: the one that its first task named, or else the one that it has among those
-    /// of the node, where its network was made for that node. `pause_node` is the node that its pause container names.
+    /// The state of an allocation's directory: the one that its first task named, or else, if the network was created for this
+    /// node, the one below the node's allocations. `pause_node` is the node that its pause container names.
     pub fn directory(&self, alloc: &AllocId, node: &Identity, pause_node: Option<&str>) -> Directory {
         let entry = self.read(alloc);
         if !entry.alloc_dir.as_os_str().is_empty() {
@@ -145,7 +145,7 @@ impl Ledger {
         Directory::Unknown
     }
 
-    /// Drops a network's entry.
+    /// Removes a network's entry.
     pub(super) fn forget(&self, alloc: &AllocId) {
         if let Some(path) = self.path(alloc) {
             let _not_there = fs::remove_file(path);

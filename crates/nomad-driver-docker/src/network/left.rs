@@ -1,41 +1,41 @@
-//! Whether an allocation is over whose network nobody asked to remove, from what is left of it.
+//! Decides whether an allocation is over whose network nobody asked to remove, from what is left of it.
 //!
-//! An agent asks a plugin process once, and not at all where the process that it asked last has died. What it surely does is
-//! to remove the allocation's directory, long after the last task. A task that waits for its restart, or a template that
-//! waits for its data, leaves no other sign of life than that directory.
+//! An agent sends the removal to a plugin process once, and never repeats it if that process has died. What it does for certain
+//! is to remove the allocation's directory, long after the last task. A task that waits for its restart, or a template that
+//! waits for its data, leaves no sign of life but that directory.
 
 use std::{fs, io, path::Path, time::Duration};
 
 /// What is left of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// A task of it is known, started or being started.
+    /// One of its tasks is known, running or starting.
     pub tasks: bool,
-    /// A container of a task of it runs, or any other that joined its network.
+    /// A container of one of its tasks is running, or another container that joined its network.
     pub running: bool,
-    /// A pause container is there, in any state.
+    /// A pause container exists, in any state.
     pub pause: bool,
-    /// Its directory.
+    /// The state of its directory.
     pub directory: Directory,
-    /// Since its network was made.
+    /// The time since its network was created.
     pub age: Duration,
 }
 
-/// How the directory of an allocation stands.
+/// The state of an allocation's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directory {
-    /// It is there.
+    /// It exists.
     There,
-    /// It is not, and others may still be beside it.
+    /// It does not exist, but its parent does.
     Removed,
-    /// What it would be in is not there either, as on a disk that is not mounted.
+    /// Its parent does not exist either, for example because a disk is not mounted.
     Hidden,
-    /// Nobody knows where it would be.
+    /// Its path is unknown.
     Unknown,
 }
 
 impl Directory {
-    /// That of a directory by its path.
+    /// The state of a directory by its path.
     pub(super) fn at(path: &Path) -> Self {
         match fs::symlink_metadata(path) {
             Ok(_) => Self::There,
@@ -48,13 +48,13 @@ impl Directory {
 }
 
 impl Left {
-    /// Whether the allocation is over. `grace` is how old its network must be.
+    /// Whether the allocation is over. `grace` is the minimum age of its network.
     pub(crate) fn is_over(self, grace: Duration) -> bool {
         let is_used = self.tasks || self.running;
         let was_removed = match self.directory {
             Directory::There | Directory::Hidden => false,
             Directory::Removed => true,
-            // An entry alone, of a network that never came to be or went without a word.
+            // Only a ledger entry, of a network that was never created or has disappeared.
             Directory::Unknown => !self.pause,
         };
         !is_used && was_removed && self.age >= grace

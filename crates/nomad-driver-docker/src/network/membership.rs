@@ -21,7 +21,7 @@ pub(super) struct Networks(Mutex<HashMap<AllocId, Arc<Network>>>);
 /// An allocation's network.
 #[derive(Default)]
 pub(super) struct Network {
-    /// Who holds this creates, repairs or removes the network.
+    /// Its holder creates, repairs or removes the network.
     pub(super) turn: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
@@ -35,9 +35,9 @@ struct State {
     /// The tasks that have joined, by the number of their membership.
     members: HashMap<u64, EventSubject>,
     next_member: u64,
-    /// The names of tasks whose owners were notified, and of which pause container.
+    /// The tasks whose owners were notified, each with the pause container.
     notified: HashSet<(String, String)>,
-    /// What repairs the network when its pause container dies.
+    /// Repairs the network when its pause container dies.
     supervisor: Option<Background>,
 }
 
@@ -45,7 +45,7 @@ struct State {
 pub struct Membership {
     network: Arc<Network>,
     number: u64,
-    /// The full id of the container whose network the task joins; empty where the task had joined before.
+    /// The full id of the container whose network the task joins; empty if the task had joined before.
     pub container: String,
 }
 
@@ -68,7 +68,7 @@ impl Networks {
         self.lock().is_empty()
     }
 
-    /// Forgets a network, and no longer supervises it.
+    /// Forgets a network, which stops its supervision.
     pub(super) fn forget(&self, alloc: &AllocId) {
         let _network = self.lock().remove(alloc);
     }
@@ -91,17 +91,18 @@ impl Network {
         self.lock().lease.is_some()
     }
 
-    /// Supervises the network, unless that is done already.
+    /// Supervises the network, unless it is already supervised.
     pub(super) fn supervise(&self, begin: impl FnOnce() -> Background) {
         self.lock().supervisor.get_or_insert_with(begin);
     }
 
-    /// Stops supervising. Only who holds the [turn](Self::turn) may: the supervisor may be at work in its own.
+    /// Stops supervising. Only the holder of the [turn](Self::turn) may: otherwise the supervisor may be in the middle of its
+    /// own.
     pub(super) fn stop_supervising(&self) {
         self.lock().supervisor = None;
     }
 
-    /// A task joins, by a container.
+    /// Adds a task as a member, with the container that it joins.
     pub(super) fn join(self: &Arc<Self>, task: &TaskConfig, container: String) -> Membership {
         let mut state = self.lock();
         let number = state.next_member;
@@ -110,7 +111,7 @@ impl Network {
         Membership { network: self.clone(), number, container }
     }
 
-    /// Emits an event about a pause container, by id, for each member, once each.
+    /// Emits an event about a pause container to each member, at most once each.
     pub(super) fn notify_members(&self, container: &str, message: &str, events: &TaskEvents) {
         let members: Vec<EventSubject> = self.lock().members.values().cloned().collect();
         for member in members {
@@ -118,15 +119,15 @@ impl Network {
         }
     }
 
-    /// Emits an event about a pause container, by id, for a task, once.
+    /// Emits an event about a pause container to a task, at most once.
     pub(super) fn notify(&self, member: &EventSubject, container: &str, message: &str, events: &TaskEvents) {
         if self.lock().notified.insert((member.task_name.clone(), container.to_owned())) {
             events.emit(member, message, BTreeMap::new());
         }
     }
 
-    /// Emits an event for a task, once, if the pause container, by id, is not of the operator's image. There is nobody to
-    /// notify when the network is created: events are of tasks.
+    /// Emits an event to a task, at most once, if the pause container's image is not the operator's. Nobody can be notified
+    /// when the network is created, because events belong to tasks.
     pub(super) fn notify_of_image(&self, member: &EventSubject, container: &str, events: &TaskEvents) {
         let notice = self.lock().notice.clone();
         if let Some(notice) = notice {

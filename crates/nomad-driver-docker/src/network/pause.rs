@@ -1,8 +1,8 @@
-//! Which containers are pause containers, and of which allocation.
+//! Identifies pause containers, and their allocations.
 //!
-//! A name says nothing: a task may be called `nomad_init_...`. The driver's own carry a label. Those of earlier versions, and
-//! of the driver that is built into Nomad, have only the name; but no task's container is without the directories of its
-//! allocation.
+//! A name proves nothing: a task may be called `nomad_init_...`. The driver's own pause containers carry a label. Those of
+//! earlier versions, and of the driver built into Nomad, have only the name; but every task's container mounts the directories
+//! of its allocation.
 
 use nomad_plugin::id::AllocId;
 
@@ -12,30 +12,30 @@ use engine::{Engine, EngineError, Inspected, ListedContainer, MountPoint};
 /// The label of pause containers. A job cannot set Nomad's labels.
 pub(super) const PAUSE: &str = "com.hashicorp.nomad.pause";
 
-/// Where a pause container that follows another one has the namespace.
+/// Where a replacement pause container has the namespace.
 pub(super) const INSIDE: &str = "/netns";
 
-/// How the names of pause containers begin.
+/// The prefix of pause containers' names.
 const NAME: &str = "nomad_init_";
 
-/// The name of an allocation's.
+/// The name of an allocation's pause container.
 pub(super) fn name(alloc: &AllocId) -> String {
     format!("{NAME}{alloc}")
 }
 
-/// Whether a container of this name is an allocation's pause container, or one beside it, if it is the driver's.
+/// Whether a container of this name would be an allocation's pause container, or a spare one, if it is the driver's.
 pub(crate) fn is_name_of_pause(container: &str, alloc: &AllocId) -> bool {
     container.strip_prefix(&name(alloc)).is_some_and(|more| more.is_empty() || more.starts_with('-'))
 }
 
-/// Whether a container that the engine lists is a pause container.
+/// Whether a listed container is a pause container.
 pub(crate) fn is_pause(found: &ListedContainer) -> bool {
     let is_named = || found.names.iter().any(|name| name.starts_with(NAME));
     let is_labelled = found.labels.contains_key(PAUSE);
     (is_labelled || is_named()) && !has_directories(&found.mounts)
 }
 
-/// Whether a pause container is the one of an allocation, not one that an attempt left beside it.
+/// Whether a listed container is the pause container of an allocation, rather than a leftover of another attempt.
 pub(crate) fn is_pause_of(found: &ListedContainer, alloc: &AllocId) -> bool {
     let pause = name(alloc);
     let is_labelled = found.labels.contains_key(PAUSE);
@@ -43,13 +43,13 @@ pub(crate) fn is_pause_of(found: &ListedContainer, alloc: &AllocId) -> bool {
     is_pause(found) && (is_labelled || is_named())
 }
 
-/// Whether a container has directories of the host, as each task's has.
+/// Whether a container mounts host directories, as every task's does.
 fn has_directories(mounts: &[MountPoint]) -> bool {
     mounts.iter().any(|mount| mount.is_bind && mount.destination != INSIDE)
 }
 
-/// Whether a container that has the name of an allocation's pause container is that one. `node` is this node's id, empty
-/// where it is not known.
+/// Whether a container with the name of an allocation's pause container is that one. `node` is this node's id, empty if
+/// unknown.
 fn is_of(found: &Inspected, alloc: &AllocId, node: &str) -> bool {
     let of = found.label(NODE_ID);
     let is_of_node = of.is_empty() || node.is_empty() || of == node;
@@ -59,9 +59,9 @@ fn is_of(found: &Inspected, alloc: &AllocId, node: &str) -> bool {
         && !has_directories(&found.mounts)
 }
 
-/// The pause container of an allocation, in any state: the one that the ledger has, or else one that says so itself.
+/// Finds the pause container of an allocation, in any state: the one in the ledger, or else one that identifies itself.
 ///
-/// `noted` is the id that the ledger has, `node` this node's id, empty where it is not known.
+/// `noted` is the id in the ledger; `node` is this node's id, empty if unknown.
 pub(super) async fn find(
     engine: &Engine,
     alloc: &AllocId,

@@ -9,9 +9,9 @@ use crate::{
 };
 use engine::Inspected;
 
-/// An image that the engine has, for one pause container.
+/// An image for one pause container, present in the engine.
 pub(super) struct PauseImage {
-    /// The id by which the container is made: a name may stand for another image a moment later.
+    /// The id from which the container is created: a name may refer to another image a moment later.
     pub(super) id: String,
     /// Its lease.
     pub(super) lease: ImageLease,
@@ -20,7 +20,7 @@ pub(super) struct PauseImage {
 }
 
 impl PauseImage {
-    /// Makes sure that the engine has one. A name that is none is a mistake, and an error.
+    /// Ensures that the engine has one. An invalid name is a configuration error.
     pub(super) async fn ensure(images: &Images, settings: &Settings) -> Result<Self, DriverError> {
         let wanted = operators(images, settings).await;
         let error = match wanted {
@@ -41,16 +41,16 @@ impl PauseImage {
         }
     }
 
-    /// That of a pause container that an earlier process started; `None` where it is just being removed.
+    /// The image of a pause container that an earlier process started; `None` if it is being removed.
     pub(super) async fn of(images: &Images, found: &Inspected) -> Option<Self> {
-        // What it was made of is an id, but where an earlier version made it.
+        // Pause containers are created from an id, except by earlier versions.
         let of = &found.image_name;
         let id = if of.starts_with("sha256:") { of } else { &found.image };
         let lease = images.lease(id, of).await?;
         Some(Self { id: lease.id().to_owned(), lease, notice: None })
     }
 
-    /// The one that is part of the driver.
+    /// The built-in image.
     pub(super) async fn built_in(images: &Images) -> Result<Self, DriverError> {
         images.built_in_pause().await.map(Self::from)
     }
@@ -62,8 +62,8 @@ impl From<LocalImage> for PauseImage {
     }
 }
 
-/// The operator's. No job brings an image by its name; what one brought under an earlier version, or before the operator
-/// chose the name, is pulled again.
+/// The operator's image. No job can provide an image under its name. If a job did so under an earlier version, or before the
+/// operator chose the name, the image is pulled again.
 async fn operators(images: &Images, settings: &Settings) -> Result<LocalImage, DriverError> {
     let request = ImageRequest::of_pause_container(&settings.plugin);
     let pulled = Made::pause_images(settings.state_dir());

@@ -18,36 +18,36 @@ use rustix::{
     mount::{UnmountFlags, mount_bind, unmount},
 };
 
-/// Where network namespaces have names, for `ip netns` as well.
+/// The directory of named network namespaces, as used by `ip netns`.
 const DIRECTORY: &str = "/run/netns";
 
-/// How the names of persistent namespaces begin.
+/// The prefix of persistent namespaces' names.
 const NAME: &str = "longshore-";
 
 /// The file system of namespaces, from `linux/magic.h`.
 const NSFS: u64 = 0x6e73_6673;
 
-/// The place of an allocation's namespace, whether there is one or not.
+/// The mount point of an allocation's namespace, whether it exists or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PersistentNamespace(PathBuf);
 
-/// What tells a namespace from others: device and inode.
+/// Identifies a namespace: device and inode.
 pub(super) type Identity = (u64, u64);
 
 impl PersistentNamespace {
-    /// An allocation's.
+    /// The namespace of an allocation.
     pub(super) fn of(alloc: &AllocId) -> Self {
         let alloc: String =
             alloc.as_str().chars().map(|char| if char.is_ascii_alphanumeric() { char } else { '-' }).collect();
         Self(Path::new(DIRECTORY).join(format!("{NAME}{alloc}")))
     }
 
-    /// Where it is mounted.
+    /// Its mount point.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Mounts a namespace in the place of what may be there.
+    /// Mounts a namespace, replacing any earlier mount.
     pub(super) fn persist(&self, namespace: &Path) -> io::Result<()> {
         if !is_namespace(namespace)? {
             return Err(io::Error::other(format!("{} is no namespace here", namespace.display())));
@@ -58,17 +58,17 @@ impl PersistentNamespace {
         mount_bind(namespace, &self.0).map_err(Into::into)
     }
 
-    /// Tells it from others; `None` where there is none.
+    /// The namespace's identity; `None` if there is none.
     pub(super) fn identity(&self) -> Option<Identity> {
         is_namespace(&self.0).ok().filter(|namespace| *namespace)?;
         identity(&self.0)
     }
 
-    /// Removes the mount, and with it the namespace as soon as no process is in it. None is fine.
+    /// Removes the mount, and with it the namespace once no process is in it. It is no error if it does not exist.
     pub(super) fn remove(&self) -> io::Result<()> {
         match unmount(&self.0, UnmountFlags::DETACH) {
             Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-            // Who may not mount has mounted nothing.
+            // A process that may not mount has mounted nothing.
             Err(Errno::PERM) if self.identity().is_none() => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -83,7 +83,7 @@ fn is_namespace(path: &Path) -> io::Result<bool> {
     Ok(u64::try_from(statfs(path)?.f_type).is_ok_and(|kind| kind == NSFS))
 }
 
-/// Tells the namespace at a path from others.
+/// The identity of the namespace at a path.
 pub(super) fn identity(path: &Path) -> Option<Identity> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

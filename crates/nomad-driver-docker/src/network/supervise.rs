@@ -1,4 +1,4 @@
-//! A group's network whose pause container died: another one moves into the persistent namespace.
+//! Repairs a group's network whose pause container died: another one moves into the persistent namespace.
 //!
 //! ```text
 //! joinable -> dead -> healed
@@ -36,34 +36,34 @@ use engine::{
 /// How long the program may take to move into the namespace.
 const MOVING: Duration = Duration::from_secs(30);
 
-/// How long until a network that could not be healed is looked at again.
+/// The pauses before a failed repair is retried.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 const HEALED: &str = "The network's pause container died; another one holds the same network";
 
-/// The network that a task joins, and the container of it that its host knows.
+/// The network that a task joins, and the container of it that the host knows.
 fn group_of(task: &TaskConfig) -> Option<(&NetworkIsolation, &str)> {
     let isolation = task.network_isolation.as_ref().filter(|network| !network.path.is_empty())?;
     Some((isolation, isolation.labels.get(SANDBOX_CONTAINER)?))
 }
 
 impl GroupNetworks {
-    /// Makes sure that a task finds its group's network, and has it join. `None` where it has none to join.
+    /// Ensures that a task's group network is usable, and joins the task to it. `None` if it has none to join.
     pub async fn join(&self, task: &TaskConfig) -> Result<Option<Membership>, DriverError> {
         let Some((isolation, joined)) = group_of(task) else { return Ok(None) };
         let network = self.known.of(&task.alloc_id);
         let subject = EventSubject::from(task);
         let looked = {
             let _turn = network.turn.lock().await;
-            // It is large, for what the engine knows of a container is.
+            // It is large, because an inspected container is.
             Box::pin(self.joinable(&network, &task.alloc_id, isolation)).await
         };
         let container = match looked {
             Ok(found) => found.id,
             Err(error) => {
                 self.events.emit(&subject, error.message.as_str(), BTreeMap::new());
-                // What is not lost can be healed, if not now: a later attempt may find it so.
+                // A network that is not lost can be repaired later, so a later attempt may succeed.
                 return Err(match error.recoverability {
                     Recoverability::Fatal => error,
                     _ => DriverError::recoverable(error.message),
@@ -79,14 +79,14 @@ impl GroupNetworks {
         Ok(Some(network.join(task, container)))
     }
 
-    /// The membership of a task that runs, as it joined in an earlier process.
+    /// The membership of a running task that joined in an earlier process.
     pub fn rejoin(&self, task: &TaskConfig) -> Option<Membership> {
         let (isolation, joined) = group_of(task)?;
         self.supervise(&task.alloc_id, isolation);
         Some(self.known.of(&task.alloc_id).join(task, joined.to_owned()))
     }
 
-    /// Has the network's pause container followed by another one whenever it dies, until the network is removed.
+    /// Supervises the network until it is removed: whenever its pause container dies, another one replaces it.
     pub(super) fn supervise(&self, alloc: &AllocId, isolation: &NetworkIsolation) {
         let network = self.known.of(alloc);
         network.supervise(|| {
@@ -98,7 +98,8 @@ impl GroupNetworks {
         });
     }
 
-    /// The container whose network the allocation's tasks join, created again where it died. The caller has the network's turn.
+    /// The container whose network the allocation's tasks join, created again if it died. The caller must hold the network's
+    /// turn.
     pub(super) async fn joinable(
         &self,
         network: &Network,
@@ -120,11 +121,11 @@ impl GroupNetworks {
             }
             self.purge(&found.id).await?;
         }
-        // It is rare, and large.
+        // It is rare and large.
         Box::pin(self.another(network, alloc, isolation, (&persistent, namespace))).await
     }
 
-    /// Makes the pause container that follows one that died, and moves it into the persistent namespace.
+    /// Creates a replacement for a pause container that died, and moves it into the persistent namespace.
     async fn another(
         &self,
         network: &Network,
@@ -176,7 +177,7 @@ async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocI
                         if before.is_some() {
                             network.notify_members(&id, HEALED, &networks.events);
                         }
-                        // It may have ended before it was watched, and is looked at again for that.
+                        // It may have exited before the watch began, so it is inspected again.
                         let handle = networks.watch.watch(&id);
                         watched = Some((id, handle));
                     }
@@ -199,7 +200,7 @@ async fn supervise(networks: GroupNetworks, network: Arc<Network>, alloc: AllocI
     }
 }
 
-/// Whether a container still has the namespace with which the network was made.
+/// Whether a container still has the namespace with which the network was created.
 fn is_the_first(found: &Inspected, isolation: &NetworkIsolation) -> bool {
     found.is_running() && found.sandbox == isolation.path
 }
@@ -213,7 +214,7 @@ fn lost() -> DriverError {
     DriverError::fatal(format!("the network of the group is lost with its pause container; {why}"))
 }
 
-/// The network namespace that a container's first process is in.
+/// The network namespace of a container's first process.
 fn namespace_of(found: &Inspected) -> Option<Identity> {
     identity(Path::new(&format!("/proc/{}/ns/net", found.pid()?)))
 }
@@ -239,7 +240,7 @@ fn body(
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
             cap_drop: Some(vec!["ALL".to_owned()]),
-            // What it takes to move into another namespace, also one that SELinux would keep from a container.
+            // Required to move into another namespace, including one that SELinux would deny to a container.
             cap_add: Some(vec!["SYS_ADMIN".to_owned()]),
             security_opt: Some(vec!["label=disable".to_owned()]),
             userns_mode: Some("host".to_owned()),

@@ -1,8 +1,7 @@
-//! The host's paths that a container is given: looked at before it is made, and handed to the engine as a [`Stage`]'s.
+//! Checks the host paths of a container before it is created, and passes them to the engine, if possible in a [`Stage`].
 //!
-//! Where there is no stage the engine takes paths as text and follows links once more when it starts the container. So it
-//! is handed paths that have no links below the allocation's directory, and who swaps one in meanwhile is found out by a
-//! second look.
+//! Without a stage, the engine takes paths as text and follows links again when it starts the container. So the paths that it
+//! gets contain no links below the allocation's directory, and a second check detects links that are swapped in meanwhile.
 
 #[cfg(test)]
 mod tests;
@@ -30,22 +29,22 @@ use crate::{
 };
 use logs::view;
 
-/// The mode of a directory that a volume names and that is not there, as the engine makes it.
+/// The mode of a missing directory that a volume names, as the engine would create it.
 const MADE: Mode = Mode::from_raw_mode(0o755);
 
-/// How sources come to the engine.
+/// How sources are passed to the engine.
 #[derive(Debug)]
 pub enum HandoverMode<'a> {
     /// Opened, and mounted in a stage.
     Staged(&'a mut Stage),
-    /// By their names. What is below one of these paths can be changed by another task.
+    /// By name. Another task can change what is below one of these paths.
     ByName(&'a [PathBuf]),
-    /// By their names, which the operator leaves to the job.
+    /// By name; the operator trusts the job.
     Trusted,
 }
 
 impl HostPaths {
-    /// Looks at the allocation's own directories, and where volumes are not enabled at all that the task mounts.
+    /// Checks the allocation's own directories and, unless volumes are enabled, everything that the task mounts.
     pub(super) fn look(
         task: &TaskConfig,
         options: &TaskOptions,
@@ -60,7 +59,7 @@ impl HostPaths {
             rejections.or_nothing(paths.add(path, mode));
         }
         if let HandoverMode::ByName(_) = mode {
-            // That the allocation has none is among the rejections already.
+            // If the allocation has none, that is already among the rejections.
             let beside_logs = paths.find_beside_logs().unwrap_or_default();
             for path in &beside_logs {
                 rejections.or_nothing(paths.add(Self::own(path), mode));
@@ -70,12 +69,12 @@ impl HostPaths {
         paths
     }
 
-    /// Adds a file that the driver made for the task.
+    /// Adds a file that the driver created for the task.
     pub(super) fn add_own(&mut self, path: &Path, mode: &mut HandoverMode<'_>) -> Result<(), ContainerError> {
         self.add(Self::own(path), mode)
     }
 
-    /// Looks a second time at what is handed over by its name: fails where a path leads elsewhere by now.
+    /// Repeats the check of sources passed by name: fails if a path now leads elsewhere.
     pub fn look_again(&self) -> Result<(), ContainerError> {
         for LookedAt { path, leads_to, .. } in self.looked_at.iter().filter(|looked_at| looked_at.staged.is_none()) {
             if self.trace(path)?.path != *leads_to {
@@ -103,11 +102,11 @@ impl HostPaths {
                 self.check_name(&path, &leads_to, &place, writable)?;
                 None
             }
-            // The allocation's directory has them in it.
+            // The allocation's directory contains them.
             HandoverMode::Staged(_) if is_of_logs && path.origin == Origin::Allocation => None,
             HandoverMode::Staged(stage) => {
                 let found = found.map_or_else(|| self.make(stage, &path, &leads_to, &place), Ok)?;
-                // What is mounted once on the host can be in the container at any number of places.
+                // A single mount on the host can be in the container at any number of places.
                 let known = |known: &&LookedAt| known.leads_to == leads_to && known.path.access == path.access;
                 let known = self.looked_at.iter().find(known).and_then(|known| known.staged.clone());
                 let staged = known.map_or_else(|| self.stage(stage, &found, place, path.access), Ok);
@@ -120,9 +119,9 @@ impl HostPaths {
         Ok(())
     }
 
-    /// Refuses what drivers without images keep in the directories of their tasks: `exec` and `java` put hard links of the
-    /// host's programs and configuration there, and mount `alloc` once more. They do that after such a directory and its
-    /// `local` are there, so the source is to be open by now.
+    /// Rejects what drivers without images may have in their tasks' directories: `exec` and `java` put hard links of the host's
+    /// programs and configuration there, and mount `alloc` again. They do that after such a directory and its `local` exist, so
+    /// the source must already be open.
     fn check_owner(&self, path: &HostPath, leads_to: &Path) -> Result<(), ContainerError> {
         let mut below = leads_to.strip_prefix(&self.alloc_dir).unwrap_or(leads_to).iter();
         let Some(owner) = below.next().filter(|_| path.origin != Origin::Allocation) else { return Ok(()) };
@@ -136,7 +135,7 @@ impl HostPaths {
         Err(ContainerError(format!("{}: it may have files of the host in it", path.rejection)))
     }
 
-    /// Refuses what another task can put a link in the place of, and what would make the logs writable.
+    /// Rejects sources that another task can replace with a link, and sources that would make the logs writable.
     fn check_name(
         &self,
         path: &HostPath,
@@ -153,7 +152,7 @@ impl HostPaths {
             return Err(ContainerError(format!("{}: it has the directories of other tasks in it", path.rejection)));
         }
         let alloc = self.alloc_dir.join("alloc");
-        // Earlier versions of the driver gave every task all of it; a second look is taken at what is in it.
+        // Earlier versions of the driver gave every task the whole directory; what is in it is checked again.
         let can_be_swapped = |above: &PathBuf| {
             leads_to.starts_with(above) && leads_to != above.as_path() && !(is_own && *above == alloc)
         };
@@ -188,7 +187,7 @@ impl HostPaths {
                     let shown = view::open(&self.alloc_dir)?;
                     stage.add(shown.as_ref().unwrap_or(found), &Shape::ReadOnly)
                 }
-                // A pipe takes writes through any mount.
+                // A pipe accepts writes through any mount.
                 _ => Err(io::Error::other("it is no log file")),
             },
             Place::Enclosing(path) => {
@@ -217,7 +216,7 @@ impl HostPaths {
         }
     }
 
-    /// Makes a directory that is not there, where the engine would.
+    /// Creates a missing directory where the engine would.
     fn make(&self, stage: &Stage, path: &HostPath, leads_to: &Path, place: &Place) -> Result<File, ContainerError> {
         if path.origin == Origin::Mount || *place == Place::Within {
             let problem = format!("bind source path does not exist: {}", leads_to.display());
@@ -235,7 +234,7 @@ impl HostPaths {
         };
         let trace = Beneath::open(&self.alloc_dir).and_then(|beneath| beneath.trace(&path.path, links));
         let trace = trace.and_then(|trace| match path.origin {
-            // The engine would take what is before the colon for the path.
+            // The engine would take what precedes the colon for the path.
             Origin::Volume if trace.path != path.path && has_colon(&trace.path) => {
                 Err(io::Error::other("there is a colon in where it leads"))
             }

@@ -4,7 +4,7 @@ use nomad_plugin::driver::TaskConfig;
 
 use crate::host::cpuset;
 
-/// The processors: those that Nomad reserved, or those that all tasks share.
+/// The processors: those that Nomad reserved, or those shared by all tasks.
 pub(super) fn of(task: &TaskConfig) -> Option<String> {
     let Some(group) = cpuset::shared_group(task) else {
         let reserved = &task.resources.as_ref()?.linux.as_ref()?.cpuset_cpus;

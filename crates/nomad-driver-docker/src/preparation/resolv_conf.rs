@@ -1,4 +1,4 @@
-//! The resolver's configuration of a task, where its group has one.
+//! The resolver configuration of a task whose group has one.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use nomad_plugin::driver::{Dns, TaskConfig};
 use super::READABLE;
 use crate::{alloc_paths::resolv_conf_path, container::ContainerError};
 
-/// Writes it, and returns where.
+/// Writes it, and returns its path.
 pub(super) fn write(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerError> {
     let failed = |problem: String| ContainerError(format!("failed to build mount for resolv.conf: {problem}"));
     let host = fs::read_to_string(host_resolv_conf()).unwrap_or_default();
@@ -22,7 +22,7 @@ pub(super) fn write(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerEr
     }
     let text = resolver_text(&host, dns);
     let path = resolv_conf_path(task);
-    // A task that sees this directory may have put anything in the old one's place.
+    // A task that sees this directory may have put anything in place of the old file.
     let written = Beneath::open(Path::new(&task.alloc_dir))
         .and_then(|beneath| beneath.replace(&path, READABLE))
         .and_then(|mut file| file.write_all(text.as_bytes()));
@@ -30,7 +30,7 @@ pub(super) fn write(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerEr
     Ok(path)
 }
 
-/// The host's configuration, or that behind systemd's local resolver, which a container cannot reach.
+/// The host's configuration, or the one behind systemd's local resolver, which a container cannot reach.
 fn host_resolv_conf() -> &'static Path {
     let (usual, behind) = (Path::new("/etc/resolv.conf"), Path::new("/run/systemd/resolve/resolv.conf"));
     let local_only = fs::read_to_string(usual).is_ok_and(|text| {
@@ -40,7 +40,7 @@ fn host_resolv_conf() -> &'static Path {
     if local_only && behind.exists() { behind } else { usual }
 }
 
-/// The task's resolver configuration: what the group does not say is the host's.
+/// The task's resolver configuration; what the group omits is taken from the host.
 pub(super) fn resolver_text(host: &str, dns: &Dns) -> String {
     if *dns == Dns::default() {
         return host.to_owned();

@@ -1,4 +1,4 @@
-//! The job's security options for the engine: checked, with the files of seccomp profiles read.
+//! The job's security options in the engine's form: checked, with seccomp profiles replaced by their content.
 
 use std::{
     fs::File,
@@ -21,11 +21,11 @@ use crate::{
 /// Far more than any profile; Docker's own has 12 KiB.
 const MAX_PROFILE: u64 = 1 << 20;
 
-/// Where a profile is not to be read from.
+/// Why a profile may not be read from a path.
 const NOT_ALLOWED: &str =
     "it is neither in the task's allocation nor in a directory of the plugin option allow_seccomp_profiles";
 
-/// An option for the engine; a profile's file is replaced by its content.
+/// Converts an option for the engine; a profile's path is replaced by the file's content.
 pub(super) fn for_engine(option: &str, task: &TaskConfig, plugin: &PluginConfig) -> Result<String, ContainerError> {
     let failed = |problem: String| ContainerError(format!("failed to parse security_opt configuration: {problem}"));
     if option != "no-new-privileges" && parts(option).is_none() {
@@ -49,7 +49,7 @@ fn read(file: File) -> io::Result<Vec<u8>> {
     Ok(profile)
 }
 
-/// A relative path is in the task's directory, or else where this process runs.
+/// A relative path is in the task's directory, or else in the working directory of this process.
 fn open(path: &Path, task: &TaskConfig, plugin: &PluginConfig) -> io::Result<File> {
     let alloc_dir = clean(Path::new(&task.alloc_dir));
     let in_task = clean(&task_dir(task).join(path));
@@ -74,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory of the operator's, one that is not, and a task.
+    /// A directory of the operator's, another one, and a task.
     struct Host {
         directory: tempfile::TempDir,
         task: TaskConfig,

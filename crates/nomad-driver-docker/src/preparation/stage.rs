@@ -1,13 +1,13 @@
-//! Staged mounts: what a container is given of the host is opened first, and what was opened is mounted where no task sees
-//! it. The engine is handed that place, so that no name which tasks can change decides what a container gets.
+//! Staged mounts: the host files of a container are opened first, and then mounted where no task sees them. The engine is given
+//! that place, so that no name that tasks can change decides what a container gets.
 //!
 //! ```text
 //! begun -> filled -> kept with the container -> removed
 //! ```
 //!
-//! A stage is `<state dir>/mounts/<engine's name>/<key>`: a small tmpfs with a placeholder for each source and the source
-//! mounted on it. To detach the tmpfs detaches all; nothing of a task's is ever deleted. A stage that is begun is locked.
-//! One that is not locked belongs to the container that has its `/alloc` from there, and is left over where none has.
+//! A stage is `<state dir>/mounts/<engine's name>/<key>`: a small tmpfs with a placeholder for each source, on which the source
+//! is mounted. Detaching the tmpfs detaches everything; nothing of a task's is ever deleted. A stage that is being filled is
+//! locked. An unlocked stage belongs to the container that has its `/alloc` from there, and is left over if there is none.
 
 mod bind;
 #[cfg(test)]
@@ -45,28 +45,28 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The name of the link to the allocation's directory in a stage.
 const ALLOCATION: &str = "allocation";
 
-/// How many sources a container has at most. Each is a mount of the host, and every container that starts begins with a copy
-/// of all of these.
+/// The maximum number of sources per container. Each is a mount on the host, and every starting container begins with a copy of
+/// all of them.
 const SOURCES: usize = 256;
 
 /// The stages of one engine's containers.
 #[derive(Clone, Debug)]
 pub struct Stages {
-    /// Of all engines.
+    /// The directory of all engines' stages.
     all: PathBuf,
     own: PathBuf,
-    /// Who is root in containers, where the engine remaps users.
+    /// The root user of containers, if the engine remaps users.
     remapped: Option<Owner>,
 }
 
 /// A user and a group.
 type Owner = (u32, u32);
 
-/// A stage of a container that is being made. Dropping it removes it.
+/// A stage of a container that is being created. Dropping it removes it.
 #[derive(Debug)]
 pub struct Stage {
     root: PathBuf,
-    /// Locked for as long as this lives.
+    /// Locked as long as this lives.
     _lock: File,
     engine: EngineProcess,
     remapped: Option<Owner>,
@@ -87,29 +87,29 @@ struct EngineProcess {
 /// How a source is mounted.
 #[derive(Debug)]
 pub enum Shape<'a> {
-    /// As it is.
+    /// Unchanged.
     Plain,
-    /// It cannot be written through this mount.
+    /// Read-only through this mount.
     ReadOnly,
-    /// A directory with the logs in it: they cannot be written, moved or replaced through this mount.
+    /// A directory that contains the logs, which cannot be written, moved or replaced through this mount.
     Enclosing(&'a Logs),
-    /// The same, and nothing of it can be written.
+    /// The same, and the whole directory is read-only.
     ReadOnlyEnclosing(&'a Logs),
 }
 
-/// The directory of logs.
+/// The logs directory.
 #[derive(Debug)]
 pub struct Logs {
-    /// From the source to the logs.
+    /// The path from the source to the logs.
     pub path: PathBuf,
-    /// The logs as they were opened.
+    /// The opened logs directory.
     pub found: File,
-    /// What is mounted in their place: their [view](logs::view). `None` is themselves.
+    /// What is mounted in its place: its [view](logs::view). `None` is the directory itself.
     pub shown: Option<File>,
 }
 
 impl Stages {
-    /// Those of the engine; `None` where it does not say who it is, or is on another host.
+    /// The stages of the engine; `None` if it does not identify itself, or is on another host.
     pub async fn of(engine: &Engine, settings: &Settings) -> Option<Self> {
         if !engine.is_local() {
             return None;
@@ -119,13 +119,13 @@ impl Stages {
     }
 
     fn new(state_dir: &Path, engine: &EngineName) -> Self {
-        // The engine reports this path, and the path without links is what it is compared with.
+        // The engine reports this path without links, so it is compared in that form.
         let state_dir = fs::canonicalize(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         let all = state_dir.join("mounts");
         Self { own: all.join(&engine.now), all, remapped: None }
     }
 
-    /// Begins a stage. `None` where this process may not mount, or the engine does not see what it mounts.
+    /// Begins a stage. `None` if this process may not mount, or the engine does not see its mounts.
     async fn begin(&self, engine: &str, alloc_dir: &Path) -> io::Result<Option<Stage>> {
         if !rustix::process::geteuid().is_root() || self.own.as_os_str().as_bytes().contains(&b':') {
             return Ok(None);
@@ -138,7 +138,7 @@ impl Stages {
 
     fn begin_for(&self, engine: EngineProcess, alloc_dir: &Path) -> io::Result<Option<Stage>> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.own)?;
-        // Nobody takes a stage for left over before it is locked.
+        // Prevents others from taking the stage for left over before it is locked.
         let _beginning = lock(&self.own, FlockOperation::LockExclusive)?;
         let root = self.own.join(new_key());
         DirBuilder::new().mode(0o700).create(&root)?;
@@ -158,7 +158,7 @@ impl Stages {
     /// The stage from which a container has its mounts.
     pub fn of_mounts(&self, mounts: &[MountPoint]) -> Option<Staged> {
         let alloc = mounts.iter().find(|mount| mount.destination == ALLOC_TARGET)?;
-        // One engine has another name where it is reached in another way.
+        // The engine's name differs if it is reached by another address.
         let mut below = alloc.source.as_deref()?.strip_prefix(&self.all).ok()?.iter();
         let (engine, key) = (below.next()?, below.next().filter(|key| is_key(key))?);
         Some(Staged(self.all.join(engine).join(key)))
@@ -194,9 +194,9 @@ impl Stages {
     }
 }
 
-/// Begins a stage for a task's container. `None` is that its sources are handed over by their names.
+/// Begins a stage for a task's container. `None` means that its sources are passed by name.
 pub async fn begin(engine: &Engine, settings: &Settings, task: &TaskConfig) -> io::Result<Option<Stage>> {
-    // The engine gives labels to all that is in a source, and cannot to logs that are read-only in it.
+    // The engine labels everything in a source, but cannot label logs that are read-only in it.
     if !settings.plugin.volumes.selinux_label.is_empty() && Path::new("/sys/fs/selinux/enforce").exists() {
         return Ok(None);
     }
@@ -208,10 +208,10 @@ pub async fn begin(engine: &Engine, settings: &Settings, task: &TaskConfig) -> i
     Ok(stage)
 }
 
-/// Removes the stages whose containers are gone.
+/// Removes the stages whose containers no longer exist.
 pub async fn sweep(engine: &Engine, settings: &Settings) {
     let Some(stages) = Stages::of(engine, settings).await else { return };
-    // Locked before the list is made: what is kept meanwhile is not among them.
+    // Locked before the containers are listed, so that stages committed meanwhile are not among them.
     let unlocked = match stages.unlocked() {
         Ok(unlocked) if unlocked.is_empty() => return,
         Ok(unlocked) => unlocked,
@@ -224,7 +224,7 @@ pub async fn sweep(engine: &Engine, settings: &Settings) {
 }
 
 impl Stage {
-    /// Mounts what was opened, and returns where it is for the engine.
+    /// Mounts an opened source, and returns its path for the engine.
     pub fn add(&mut self, source: &File, shape: &Shape<'_>) -> io::Result<PathBuf> {
         let (stage, name) = self.place()?;
         let path = stage.path().join(&name);
@@ -237,7 +237,7 @@ impl Stage {
         self.seen(path)
     }
 
-    /// Mounts a directory that has these directories and nothing else, and in which nothing is made.
+    /// Mounts a directory that contains exactly these directories, and in which nothing can be created.
     pub fn add_together(&mut self, parts: &[(&Path, File, Shape<'_>)]) -> io::Result<PathBuf> {
         let (stage, name) = self.place()?;
         let mode = Mode::from_raw_mode(0o755);
@@ -252,7 +252,7 @@ impl Stage {
         self.seen(stage.path().join(&name))
     }
 
-    /// The stage, and the name of what is mounted next in it.
+    /// The stage, and the name of its next mount.
     fn place(&mut self) -> io::Result<(Beneath, PathBuf)> {
         if self.count == SOURCES {
             return Err(io::Error::other(format!("more than {SOURCES} different sources")));
@@ -266,18 +266,18 @@ impl Stage {
         if self.engine.sees(&path)? { Ok(path) } else { Err(io::Error::other("the engine does not see it")) }
     }
 
-    /// Gives a directory that was made for the container to root in it.
+    /// Gives a directory that was created for the container to the container's root.
     pub fn own(&self, made: &File) -> io::Result<()> {
         self.remapped.map_or(Ok(()), |(user, group)| fchown(made, Some(user), Some(group)))
     }
 
-    /// The container has become a task's.
+    /// Hands the stage over to the container, so that it is not removed on drop.
     pub fn commit(mut self) {
         self.is_committed = true;
     }
 }
 
-/// Mounts what was opened on a name.
+/// Mounts an opened source on a name.
 fn fill(source: &File, directory: &Beneath, name: &Path, shape: &Shape<'_>) -> io::Result<()> {
     let mounted = bind(source, directory, name)?;
     make_slave(&mounted)?;
@@ -305,28 +305,28 @@ impl Drop for Stage {
 }
 
 impl Staged {
-    /// Whether a path is in it.
+    /// Whether a path is in the stage.
     pub fn has(&self, path: &Path) -> bool {
         path.starts_with(&self.0)
     }
 
-    /// Removes it; one that is gone is fine.
+    /// Removes the stage. It is no error if it does not exist.
     pub fn remove(&self) {
         remove(&self.0);
     }
 }
 
 impl EngineProcess {
-    /// The one at an address; `None` where it is not root's, or of another host or container.
+    /// The process at an address; `None` if it is not root's, or on another host or in another container.
     async fn listening(address: &str) -> io::Result<Option<Self>> {
         let Some(path) = address.strip_prefix("unix://") else { return Ok(None) };
         let peer = tokio::time::timeout(CONNECT, UnixStream::connect(path)).await??.peer_cred()?;
-        // Zero is a process that this one has no number for.
+        // Zero is a process outside this pid namespace.
         let pid = peer.pid().filter(|pid| *pid > 0 && peer.uid() == 0);
         Ok(pid.map(|pid| Self { pid }))
     }
 
-    /// Whether it has the same at a path.
+    /// Whether the process sees the same file at a path.
     fn sees(self, path: &Path) -> io::Result<bool> {
         let root = PathBuf::from(format!("/proc/{}/root", self.pid));
         let seen = fs::metadata(root.join(path.strip_prefix("/").unwrap_or(path)));
@@ -335,7 +335,7 @@ impl EngineProcess {
     }
 }
 
-/// Who is root in the containers of an engine that remaps users: it keeps its data in a directory named after that.
+/// The root user of containers in an engine that remaps users: it names its data directory after that user.
 fn remapped(root_dir: &Path) -> Option<Owner> {
     let (user, group) = root_dir.file_name()?.to_str()?.split_once('.')?;
     Some((user.parse().ok()?, group.parse().ok()?))
@@ -356,13 +356,13 @@ fn lock(directory: &Path, how: FlockOperation) -> io::Result<File> {
     Ok(file)
 }
 
-/// Detaches what is mounted, and removes the directory that was mounted on. What is in it is never touched.
+/// Detaches the mounts, and removes the mount point. Its content is never touched.
 fn remove(root: &Path) {
     let alloc_dir = fs::read_link(root.join(ALLOCATION));
     let detached = loop {
         match unmount(root, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
-            // It is no mount any more.
+            // It is no longer a mount point.
             Err(Errno::INVAL | Errno::NOENT) => break Ok(()),
             Err(error) => break Err(io::Error::from(error)),
         }
@@ -378,8 +378,7 @@ fn remove(root: &Path) {
     }
 }
 
-/// An allocation's directory that a host has removed but for the logs, which could not be while they were mounted on: what
-/// is left are three empty directories.
+/// Removes what a host left of an allocation's directory because the logs were mounted on: three empty directories.
 fn remove_what_could_not_be(alloc_dir: &Path) -> io::Result<()> {
     let only = |directory: &Beneath, name: &str| Ok::<_, io::Error>(directory.names()? == [name]);
     let directory = Beneath::open(alloc_dir)?;

@@ -1,10 +1,10 @@
-//! Control groups of version 1.
+//! Cgroups v1.
 
 use std::{fs, io, path::Path, time::Duration};
 
 use super::{Counters, MemoryCounters, field, number};
 
-/// `cpuacct.stat` counts in `USER_HZ`, which is 100 on every architecture that Linux's user space sees.
+/// `cpuacct.stat` counts in `USER_HZ`, which is 100 for user space on every Linux architecture.
 const TICK: Duration = Duration::from_millis(10);
 
 pub(super) fn read(cpuacct: &Path, cpu: &Path, memory: &Path) -> io::Result<Counters> {
@@ -21,7 +21,7 @@ pub(super) fn read(cpuacct: &Path, cpu: &Path, memory: &Path) -> io::Result<Coun
         memory: MemoryCounters {
             anonymous: field(&stat, "total_rss"),
             cache: field(&stat, "total_cache"),
-            // Only counted where the kernel accounts for swap.
+            // Only counted if the kernel accounts for swap.
             swap: stat.contains("total_swap ").then(|| field(&stat, "total_swap")),
             working_set: number(&memory.join("memory.usage_in_bytes"))?
                 .saturating_sub(field(&stat, "total_inactive_file")),

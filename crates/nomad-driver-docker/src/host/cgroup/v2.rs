@@ -1,4 +1,4 @@
-//! Control groups of version 2.
+//! Cgroups v2.
 
 use std::{fs, io, path::Path, time::Duration};
 

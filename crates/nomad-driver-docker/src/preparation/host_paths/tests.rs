@@ -93,7 +93,7 @@ fn what_is_swapped_between_the_two_looks_is_found_out() {
         ("local/there", "/etc"),
         ("local/not-yet", "/etc"),
         ("local/link", "/etc"),
-        // Inside of the allocation as well: the container was made for another directory.
+        // Inside the allocation as well: the container was created for another directory.
         ("local/link", "../secrets"),
     ];
 

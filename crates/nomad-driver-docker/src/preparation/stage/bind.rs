@@ -1,4 +1,4 @@
-//! Mounts what was opened on what was opened.
+//! Bind-mounts opened sources on opened targets.
 
 use std::{
     fs::{File, Metadata},
@@ -19,12 +19,12 @@ pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// What was opened, as a path.
+/// The path of an opened file.
 fn of(opened: &File) -> String {
     format!("/proc/self/fd/{}", opened.as_raw_fd())
 }
 
-/// Mounts a source on a name, and opens what is mounted.
+/// Mounts a source on a name, and opens the mount.
 pub(super) fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Result<File> {
     mount_bind_recursive(of(source), of(&directory.find(name, Links::Refused)?))?;
     let mounted = directory.find(name, Links::Refused)?;
@@ -35,8 +35,8 @@ pub(super) fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Resul
     }
 }
 
-/// Mounts each directory on the way to the logs on itself, for what is mounted on cannot be moved, and what is shown of
-/// the logs read-only; returns the mounts on the way.
+/// Mounts each directory on the way to the logs on itself, because a mount point cannot be moved, and mounts the visible logs
+/// read-only; returns the mounts on the way.
 pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<Vec<File>> {
     let mut way = PathBuf::new();
     let mut on_the_way = Vec::new();
@@ -55,7 +55,7 @@ pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<Vec<File>> {
 }
 
 pub(super) fn make_read_only(mounted: &File) -> io::Result<()> {
-    // Flags that are not named are taken away.
+    // A remount clears flags that are not named.
     let has = fstatvfs(mounted)?.f_flag;
     let kept = [
         (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
@@ -67,7 +67,7 @@ pub(super) fn make_read_only(mounted: &File) -> io::Result<()> {
     Ok(mount_remount(of(mounted), flags, "")?)
 }
 
-/// What is mounted in here from now on is not mounted on the source as well.
+/// Later mounts in here do not propagate to the source.
 pub(super) fn make_slave(mounted: &File) -> io::Result<()> {
     Ok(mount_change(of(mounted), MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }

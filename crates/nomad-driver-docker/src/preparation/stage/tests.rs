@@ -1,15 +1,15 @@
-//! Stages of an allocation on a mount that is shared. They mount, and so do nothing where root does not run them.
+//! Stages of an allocation on a shared mount. The tests mount, and so do nothing unless they run as root.
 
 use beneath::Links;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 
 use super::*;
 
-/// An allocation on a mount that is shared, as where systemd runs a host, and stages beside it.
+/// An allocation on a shared mount, as on a host with systemd, and stages next to it.
 struct Host(tempfile::TempDir);
 
 impl Host {
-    /// `None` where the tests may not mount.
+    /// `None` if the tests may not mount.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
@@ -125,7 +125,7 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
     let roots = [&used, &left, &begun].map(|stage| stage.root.clone());
     used.commit();
     left.commit();
-    // As after the host's restart, and what is nobody's of ours.
+    // As after the host's restart, and a directory that is not ours.
     for other in [new_key(), "other".to_owned()] {
         fs::create_dir(stages.own.join(other)).unwrap();
     }
