@@ -1,11 +1,11 @@
-//! Removes containers of Nomad's that no task owns any more: what a crash, a lost reply or a failed removal left.
+//! Removes Nomad's containers that no task owns any more: leftovers of a crash, a lost reply or a failed removal.
 //!
-//! A container is this node's where its label says so. One without that label, as the driver that is built into Nomad makes
-//! them, is this node's unless the configuration says that this node has never run that driver, or the container mounts
-//! the directory of an allocation of another agent's. Containers of another node's agent that shares the engine are left
-//! alone. A network is removed, with its pause container, when its allocation is [over](network::Left::is_over) and nobody
-//! asked for that. A pause container that does not run and whose allocation has no task is as dangling as a task's; one that
-//! runs may be about to be used.
+//! A container belongs to this node if its label says so. One without that label, as created by the driver built into Nomad,
+//! also belongs to this node, with two exceptions: the configuration says that this node has never run that driver, or the
+//! container mounts the directory of another agent's allocation. Containers of another node's agent that shares the engine are
+//! left alone. A network is removed, with its pause container, when its allocation is [over](network::Left::is_over) and nobody
+//! asked for that. A stopped pause container whose allocation has no task is dangling, like a task's; a running one may be
+//! about to be used.
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ use crate::{
 };
 use engine::ListedContainer;
 
-/// Looks again and again, for ever. `session` gives the one of that moment.
+/// Runs a pass periodically, forever. `session` returns the current session.
 pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     let mut began = false;
     {
@@ -39,13 +39,13 @@ pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     }
     loop {
         let DanglingContainers { period, creation_grace, .. } = tasks.settings.now().plugin.gc.dangling;
-        // Tasks that are to be recovered are given that time.
+        // Tasks that are to be recovered get that time.
         let pause = if began { period } else { period.max(creation_grace) };
         began = true;
         tokio::time::sleep(pause.max(Duration::from_secs(1))).await;
         let (session, settings) = (session(), tasks.settings.now());
         tasks.sweep_logs(&session).await;
-        // An agent that has many tasks hands them over one after another.
+        // An agent with many tasks hands them over one by one.
         let hands_over = tasks.store.since_recovery().is_some_and(|since| since < creation_grace);
         if settings.plugin.gc.dangling.enabled && !hands_over {
             pass(&tasks, &session, &settings).await;
@@ -64,7 +64,7 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
     Made::new(settings.state_dir()).retain(is_there, gc.dangling.creation_grace);
     let ledger = session.networks.ledger().await;
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
-    // Asked after the list was made, so that what was started meanwhile is known.
+    // Queried after the list was made, so that tasks started meanwhile are known.
     let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, store, &found));
     let begun = found.iter().filter_map(alloc_of).filter(|alloc| store.begins_one_of(&AllocId::from(*alloc)));
     let owned = Owned {
@@ -106,7 +106,7 @@ async fn remove_networks(
     if over.is_empty() {
         return;
     }
-    // Also what has no label of Nomad's may be in a network.
+    // Containers without Nomad's labels may be in a network, too.
     let running = match session.engine.running_containers().await {
         Ok(running) => running,
         Err(error) => return tracing::warn!(%error, "failed to look for containers in networks that are over"),
@@ -131,7 +131,7 @@ async fn remove_networks(
     }
 }
 
-/// The networks that the ledger has, and those that its loss left, with what is left of their allocations beside tasks.
+/// The networks in the ledger, and those that are missing from it, with what is left of their allocations apart from tasks.
 fn networks(found: &[ListedContainer], ledger: &Ledger, node: &Identity) -> Vec<(AllocId, Left)> {
     let mut networks = ledger.allocs();
     let lost = found.iter().filter(|found| !node.id.is_empty() && node_of(found) == node.id).filter_map(|found| {
@@ -155,17 +155,17 @@ fn networks(found: &[ListedContainer], ledger: &Ledger, node: &Identity) -> Vec<
     networks.into_iter().map(left).collect()
 }
 
-/// What this process knows to be in use, or to be its own.
+/// What is known to be in use, or to be this process's own.
 struct Owned<'a> {
     /// Full ids.
     containers: HashSet<String>,
-    /// Allocations with tasks, whoever's.
+    /// Allocations with tasks, of any driver process.
     allocs: HashSet<&'a str>,
-    /// Allocations with tasks that are being started or taken over: any of their containers may be such a task's.
+    /// Allocations with tasks that are being started or recovered: any of their containers may belong to such a task.
     begun: HashSet<&'a str>,
-    /// Allocations whose networks this driver made or joined.
+    /// Allocations whose networks this driver created or joined.
     networks: HashSet<&'a str>,
-    /// This node, as far as it is known.
+    /// This node, as far as known.
     node: Identity,
 }
 
@@ -173,31 +173,31 @@ fn alloc_of(found: &ListedContainer) -> Option<&str> {
     found.labels.get(ALLOC_ID).map(String::as_str)
 }
 
-/// The id of the node that a container names; empty where it names none.
+/// The node id on a container; empty if it has none.
 fn node_of(found: &ListedContainer) -> &str {
     found.label(NODE_ID)
 }
 
-/// Whether a container has a name that the driver gives to those of the allocation: an image can carry every label, but it
-/// names no container.
+/// Whether a container has a name that the driver gives to containers of the allocation: an image can carry every label, but it
+/// cannot name a container.
 fn is_named_for(found: &ListedContainer, alloc: &str) -> bool {
     let is_tasks = |name: &str| name.strip_suffix(alloc).is_some_and(|task| task.ends_with('-'));
     let mut names = found.names.iter();
     !alloc.is_empty() && names.any(|name| is_tasks(name) || network::is_name_of_pause(name, &AllocId::from(alloc)))
 }
 
-/// Nothing where the engine does not say when a container was made.
+/// The container's age; zero if the engine does not say when it was created.
 fn age(found: &ListedContainer, now: SystemTime) -> Duration {
     found.created_at.and_then(|created| now.duration_since(created).ok()).unwrap_or_default()
 }
 
-/// Whether an allocation has tasks, or containers of them.
+/// Whether an allocation has tasks, or containers of tasks.
 fn has_tasks(alloc: &str, tasks: &TaskStore, found: &[ListedContainer]) -> bool {
     let is_of_task = |found: &ListedContainer| !network::is_pause(found) && alloc_of(found) == Some(alloc);
     found.iter().any(is_of_task) || tasks.has_tasks_of(&AllocId::from(alloc))
 }
 
-/// The directory in which the allocation's is that a container mounts; `None` where it mounts none by its name.
+/// The parent of the allocation's directory, from a container's mounts; `None` if it mounts none by name.
 fn allocs_of(found: &ListedContainer) -> Option<&Path> {
     let alloc = alloc_of(found).filter(|alloc| !alloc.is_empty())?;
     let mut sources = found.mounts.iter().filter_map(|mount| mount.source.as_deref());
@@ -221,7 +221,7 @@ fn is_dangling(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollectio
     let is_left = if network::is_pause(found) {
         !found.is_running() && alloc_of(found).is_none_or(|alloc| !owned.allocs.contains(alloc))
     } else {
-        // An operator who keeps the containers of ended tasks wants to look at them.
+        // An operator who keeps the containers of finished tasks wants to inspect them.
         found.is_running() || gc.container
     };
     let is_used = owned.containers.contains(id) || alloc_of(found).is_some_and(|alloc| owned.begun.contains(alloc));

@@ -1,11 +1,11 @@
-//! A task and its life.
+//! A task and its lifecycle.
 //!
 //! ```text
 //! start:    Requested -> ImageReady -> Created -> Running -> Exited -> destroyed
 //! recover:                                        Running or Exited
 //! ```
 //!
-//! A plugin process that ends leaves the container; all that is known of it is in the handle and in the engine.
+//! The container survives the plugin process; everything known of it is in the handle and in the engine.
 
 mod builtin_docklog;
 mod connections;
@@ -60,22 +60,22 @@ use logs::LogTask;
 /// The tasks of this process. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Tasks {
-    /// Those that it knows.
+    /// The known tasks.
     pub store: TaskStore,
-    /// What operators configure.
+    /// The operator's settings.
     pub settings: CurrentSettings,
-    /// What the process has.
+    /// The process's state.
     pub process: Process,
 }
 
-/// How a task stands. Its exit watcher is the only one who writes this.
+/// The status of a task. Only its exit watcher writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It runs.
+    /// It is running.
     Running,
-    /// It ended; its last logs are on their way.
+    /// It exited; its last logs are being collected.
     Ended(Exit),
-    /// It ended, and its logs are collected.
+    /// It exited, and its logs are collected.
     Exited(Exit),
 }
 
@@ -93,11 +93,11 @@ struct Container {
 
 /// A task with its container.
 pub struct Task {
-    /// As the host asked for it.
+    /// The host's configuration of it.
     pub config: TaskConfig,
     /// The container's full id.
     pub container: String,
-    /// Its address, as it was reported to the host.
+    /// Its address, as reported to the host.
     pub network: NetworkOverride,
     /// When it started.
     pub started_at: Option<SystemTime>,
@@ -107,20 +107,20 @@ pub struct Task {
     machine: Machine,
     /// The engine that runs it.
     pub engine: Engine,
-    /// How it stands.
+    /// Its status.
     pub status: watch::Receiver<Status>,
     /// The lease of its image.
     pub image: Option<ImageLease>,
-    /// Where it has its mounts from.
+    /// The stage of its mounts.
     stage: Option<Staged>,
-    /// Whether this driver ends it: a kill is its own then.
+    /// Whether this driver is ending it: then a kill is the driver's own.
     ending: Arc<AtomicBool>,
     /// Its exit watcher.
     _watcher: Background,
 }
 
 impl Task {
-    /// A task whose container was started, watched from now on. `ended` is how, where it has ended already.
+    /// A task whose container was started, watched from now on. `ended` is set if it has already exited.
     fn watched(
         tasks: &Tasks,
         session: &Session,
@@ -149,11 +149,11 @@ impl Task {
                     Some(exit) => exit,
                     None => watch_exit::watch(&engine, &id, &handle, &networks, &ending, report).await,
                 };
-                // Nothing more is reported of it.
+                // Nothing more is reported about it.
                 drop((handle, follower, membership));
                 writer.send_replace(Status::Ended(exit.clone()));
                 if let Some(logs) = logs {
-                    // The end is reported whatever becomes of the log.
+                    // The exit is reported whatever happens to the log.
                     if let Ok(summary) = AssertUnwindSafe(logs.finish()).catch_unwind().await {
                         tracing::debug!(container = id, ?summary, "collected the whole log");
                     } else {
@@ -179,7 +179,7 @@ impl Task {
         })
     }
 
-    /// Waits for the end, logs included.
+    /// Waits for the exit, logs included.
     pub async fn exited(&self) -> Exit {
         let mut status = self.status.clone();
         loop {
@@ -187,7 +187,7 @@ impl Task {
                 return exit.clone();
             }
             if status.changed().await.is_err() {
-                // The watcher ends without a word only when the task is destroyed under its caller.
+                // The watcher ends without a status only if the task is destroyed while it is waited for.
                 let error = "the task was destroyed while it was waited for".to_owned();
                 let result = WaitResult { result: ExitResult::default(), error };
                 return Exit { result, at: SystemTime::now() };
@@ -195,11 +195,11 @@ impl Task {
         }
     }
 
-    /// As hosts want to see it.
+    /// The task in the form that hosts expect.
     pub async fn inspect(&self) -> Result<InspectedTask, DriverError> {
         let inspected = match self.engine.inspect_container(&self.container).await {
             Ok(inspected) => inspected,
-            // Removed behind our back: it runs no more, which is what is asked.
+            // Removed by somebody else: it is not running, which is the answer.
             Err(error) if error.is_not_found() => Inspected::default(),
             Err(error) => return Err(DriverError::new(error.to_string())),
         };
@@ -224,8 +224,8 @@ impl Task {
         })
     }
 
-    /// What it uses, one sample an interval, until it ends. Of one that has ended there is none, which is no error: hosts
-    /// ask of tasks whose end they do not know of yet.
+    /// Its resource usage, one sample per interval, until it exits. A task that has exited has no samples, which is no error:
+    /// hosts query tasks whose exit they have not seen yet.
     pub fn stats(&self, interval: Duration) -> Result<BoxStream<Result<TaskUsage, DriverError>>, DriverError> {
         if *self.status.borrow() != Status::Running {
             return Ok(stream::empty().boxed());

@@ -1,4 +1,4 @@
-//! Which module of the driver may import which: each only those that stand below it.
+//! Checks which module of the driver imports which: each may import only those in lower layers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,18 +12,18 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Attribute, File, Item};
 
-/// From the top to the ground. What stands in one line knows nothing of the others in it.
+/// From top to bottom. Modules on one line do not know each other.
 const LAYERS: &[&[&str]] = &[
-    // One line a call of the protocol.
+    // One line per RPC.
     &["driver"],
     &["fingerprint", "reaper"],
     &["task"],
     &["session"],
-    // Knows no task.
+    // Does not know tasks.
     &["network"],
-    // All reading and writing of the host before a request.
+    // Reads and writes the host before a request.
     &["preparation"],
-    // A task to a request: pure.
+    // Converts a task to a request, without side effects.
     &["container"],
     &["image", "exec", "stats", "process"],
     &["settings"],
@@ -31,7 +31,7 @@ const LAYERS: &[&[&str]] = &[
     &["machine", "made", "node"],
     // This kernel.
     &["host"],
-    // The ground.
+    // The ground layer.
     &["alloc_paths", "events", "glob", "labels", "names", "reference"],
 ];
 
@@ -64,7 +64,7 @@ fn each_module_imports_only_what_stands_below_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The files of the crate, apart from those that only tests have.
+/// The crate's source files, except those that only tests have.
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -82,7 +82,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The modules of the crate that a file names, apart from its tests.
+/// The modules of the crate that a file imports, apart from its tests.
 fn imports(path: &Path) -> Vec<String> {
     let File { items, .. } = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
     let of_code = items.into_iter().filter(|item| !is_of_tests(item));

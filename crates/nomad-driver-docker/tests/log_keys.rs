@@ -1,4 +1,4 @@
-//! The keys of the driver's log lines: one word, one thing, in one table of docs/operating.md.
+//! Checks the keys of the driver's log lines: one word per thing, listed in one table of docs/operating.md.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use std::{
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// The crates whose lines the driver writes.
+/// The crates whose log lines the driver writes.
 const CRATES: [&str; 7] =
     ["background", "beneath", "engine", "go-plugin", "logs", "nomad-driver-docker", "nomad-plugin"];
 
@@ -51,7 +51,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The keys of each call of a macro of `tracing`, apart from those in modules of tests.
+/// The keys of each call of a `tracing` macro, except in test modules.
 fn keys(tokens: TokenStream, used: &mut BTreeSet<String>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let is = |index: usize, text: &str| tokens.get(index).is_some_and(|token| token.to_string() == text);
@@ -74,7 +74,7 @@ fn keys(tokens: TokenStream, used: &mut BTreeSet<String>) {
     }
 }
 
-/// What stands before an equals sign, or alone, in the parts that commas separate.
+/// The names before an equals sign, or alone, in comma-separated arguments.
 fn keys_of_call(arguments: TokenStream) -> Vec<String> {
     let mut parts = vec![Vec::new()];
     for token in arguments {

@@ -1,7 +1,7 @@
-//! `docs/messages.md` has each text that an operator may meet, and no other.
+//! `docs/messages.md` lists exactly the texts that an operator may meet.
 //!
 //! A text is a string literal in the sources of a program: an error, a warning, a task event, or a reason that becomes part of
-//! one. The first cell of a row has its texts, each in backticks; the words in braces may be others than those of the code.
+//! one. The first cell of a row has its texts, each in backticks; the words in braces may differ from those in the code.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,10 +17,10 @@ use syn::{
     visit::{self, Visit},
 };
 
-/// Crates that are part of neither program, and `nomad-jobspec`, whose errors point into the job file.
+/// Crates that are not part of either program, and `nomad-jobspec`, whose errors point into the job file.
 const LEFT_OUT: [&str; 6] = ["fake-engine", "log-holder", "nomad-jobspec", "pause", "small-program", "wait"];
 
-/// What Docker says and the programs compare with, and what `longshore` prints of a job when nothing is wrong.
+/// Docker's messages that the programs compare with, and what `longshore` prints of a job when nothing is wrong.
 const NO_MESSAGES: [&str; 18] = [
     "Allocation = {} Name = {} Status = {}",
     "Already exists",
@@ -49,12 +49,13 @@ type Text = (String, String, usize);
 #[derive(Default)]
 struct Texts {
     found: Vec<Text>,
-    /// Modules that are compiled for tests alone.
+    /// Modules that are only compiled for tests.
     test_modules: Vec<String>,
 }
 
 impl Texts {
-    /// Notes what has three words, or two with a value or a capital letter, or is an error or a warning by its place.
+    /// Collects a text that has three words, or two with a value or a capital letter, or that is an error or a warning by its
+    /// place.
     fn note(&mut self, text: &str, line: usize, is_message: bool) {
         let normal = normal(text);
         let is_word = |word: &&str| word.chars().filter(|letter| letter.is_alphabetic()).count() > 1;
@@ -62,7 +63,7 @@ impl Texts {
         let is_title = words == 2 && normal.starts_with(char::is_uppercase);
         let is_text = is_title || words > 2 || words == 2 && normal.contains("{}");
         let is_text = is_text && normal.contains(' ') || is_message && words > 0;
-        // A file's content, a schema's default, a pattern.
+        // A file's content, a schema's default, or a pattern.
         let is_code = normal.starts_with(['[', '#']) || normal.starts_with("{ ") || normal.contains(['\\', '^']);
         if is_text && !is_code && !NO_MESSAGES.contains(&normal.as_str()) {
             let text = text.replace(":?}", "}").split_whitespace().collect::<Vec<_>>().join(" ");
@@ -114,7 +115,7 @@ impl Visit<'_> for Texts {
         }
     }
 
-    /// Of attributes only `#[error("...")]` has texts; documentation has none.
+    /// Among attributes, only `#[error("...")]` has texts; documentation has none.
     fn visit_attribute(&mut self, attribute: &Attribute) {
         if let Meta::List(list) = &attribute.meta
             && list.path.is_ident("error")
@@ -145,7 +146,7 @@ impl Visit<'_> for Texts {
     }
 }
 
-/// A text with `{}` for each value, without the quotes of a value, on one line.
+/// The text on one line, with `{}` for each value and without quotes around values.
 fn normal(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

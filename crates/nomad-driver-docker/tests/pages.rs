@@ -1,4 +1,4 @@
-//! The pages: each link leads somewhere, and each file and each test that a page names exists.
+//! Checks the pages: each link has a target, and each file and each test that a page names exists.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ fn pages() -> BTreeMap<PathBuf, String> {
     pages.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// The anchors of a page, as the forges make them of headings.
+/// The anchors of a page, derived from its headings as the forges do.
 fn anchors(page: &str) -> BTreeSet<String> {
     let is_pinned = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
     let anchor = |heading: &str| heading.to_lowercase().chars().filter(is_pinned).collect::<String>().replace(' ', "-");
@@ -72,7 +72,7 @@ fn each_file_of_the_project_that_a_page_names_exists() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
-/// All sources in Rust and Go below a directory.
+/// All Rust and Go sources below a directory.
 fn sources(directory: &Path, into: &mut String) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

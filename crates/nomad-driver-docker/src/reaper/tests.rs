@@ -103,7 +103,7 @@ fn what_has_no_nodes_label_is_another_agents_where_it_mounts_an_allocation_of_th
         ("/data/alloc/1/web/local", true),
         ("/other/alloc/1/alloc", false),
         ("/data/alloc/1/1/alloc", false),
-        // By these nobody can say.
+        // These identify nobody.
         ("/srv/files", true),
         ("", true),
     ] {

@@ -1,4 +1,4 @@
-//! Ends the processes that forward a task's log for the driver built into Nomad, or every line would come twice.
+//! Ends the built-in driver's log forwarders of a task; otherwise every line would arrive twice.
 
 use std::{
     fs::{self, File},
@@ -16,17 +16,17 @@ use super::state::Logger;
 use background::apart;
 
 const STOP: &str = "/hashicorp.nomad.drivers.docker.docklog.proto.DockerLogger/Stop";
-/// How long it may take to each answer.
+/// The timeout of each response.
 const ANSWER: Duration = Duration::from_secs(1);
-/// How long one that was killed is waited for.
+/// How long a killed logger is waited for.
 const END: Duration = Duration::from_secs(5);
-/// How long the search among all processes may take.
+/// The time limit for the search of all processes.
 const SEARCH: Duration = Duration::from_secs(5);
-/// More of a command line is not looked at; a logger's has two words.
+/// Longer command lines are cut; a logger's has two words.
 const COMMAND: u64 = 4096;
 
-/// Ends the logger that the task's state names, and any other that writes to the task's pipe: the built-in driver starts a
-/// new one for a task that it takes over, and Nomad's record of the task does not change. Says whether there was one.
+/// Ends the logger that the task's state names, and any other that writes to the task's pipe: the built-in driver starts a new
+/// one for a task that it recovers, and Nomad's record of the task does not change. Returns whether there was one.
 pub(super) async fn end_all(named: Option<&Logger>, alloc_dir: &Path, pipe: &Path) -> bool {
     let mut found = false;
     if let Some(logger) = named
@@ -49,7 +49,7 @@ pub(super) async fn end_all(named: Option<&Logger>, alloc_dir: &Path, pipe: &Pat
     found
 }
 
-/// Asks it to stop forwarding, and to end; it is killed if it does not within 2 s.
+/// Asks it to stop forwarding and to exit; it is killed if it does not within 2 s.
 async fn ask(pid: i32, logger: &Logger) {
     let reattach = Reattach { pid, address: PathBuf::from(&logger.address), app_version: 2 };
     let Ok(Ok(plugin)) = timeout(ANSWER, Plugin::reattach(reattach)).await else { return };
@@ -59,8 +59,8 @@ async fn ask(pid: i32, logger: &Logger) {
     plugin.kill().await;
 }
 
-/// Kills it, and waits until it is gone. One that hangs in the kernel, as on a disk that does not answer, goes when that lets
-/// it, and writes nothing more then than what it is writing: the task is not kept waiting for it.
+/// Kills it, and waits until it has exited. A process that hangs in the kernel, for example on an unresponsive disk, exits when
+/// the kernel lets it, and writes nothing more than its current write. The task does not wait for it.
 async fn end(pid: i32) {
     let is_there = || {
         let is_there = is_logger(pid);
@@ -77,7 +77,7 @@ async fn end(pid: i32) {
     }
 }
 
-/// Looks until it is gone; `false` where it is still there when its time is over.
+/// Waits for the exit; `false` if the process still exists at the deadline.
 async fn ended_in_time(mut is_there: impl FnMut() -> bool) -> bool {
     let removed = async {
         while is_there() {
@@ -87,7 +87,7 @@ async fn ended_in_time(mut is_there: impl FnMut() -> bool) -> bool {
     timeout(END, removed).await.is_ok()
 }
 
-/// A number is used again; only a logger's own command line has this word. That of a dead process is empty.
+/// Pids are reused; only a logger's command line has this word. That of a dead process is empty.
 fn is_logger(pid: i32) -> bool {
     let mut command = Vec::new();
     if let Ok(file) = File::open(format!("/proc/{pid}/cmdline")) {
@@ -96,7 +96,7 @@ fn is_logger(pid: i32) -> bool {
     command.split(|byte| *byte == 0).any(|argument| argument == b"docker_logger")
 }
 
-/// The loggers that have a pipe open; a link in its place is not it.
+/// The loggers that have a pipe open; a link in its place does not count.
 fn writers(alloc_dir: &Path, pipe: &Path) -> io::Result<Vec<i32>> {
     let pipe = Beneath::open(alloc_dir)?.find(pipe, Links::Refused)?.metadata()?;
     let has_open = |pid: &i32| {

@@ -1,7 +1,7 @@
-//! The networks that a task's container has had from its start on.
+//! The networks of a task's container since its start.
 //!
-//! They are kept in `<task dir>/.docker-networks.json` for the process that finds the task later: the handle has the form of
-//! the built-in driver's, which may not know another field. Lost, the networks of that moment count.
+//! They are stored in `<task dir>/.docker-networks.json` for the process that recovers the task later: the handle has the form
+//! of the built-in driver's, which may reject unknown fields. If the file is lost, the current networks are used.
 
 use std::{
     collections::BTreeSet,
@@ -23,13 +23,13 @@ const MOST: u64 = 1 << 16;
 /// A container's networks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Connections {
-    /// The names of those that it had at its start.
+    /// The names of the networks that it had at its start.
     pub(super) names: BTreeSet<String>,
-    /// It lacks one of them.
+    /// It has lost one of them.
     pub(super) disconnected: bool,
 }
 
-/// What the file holds.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Noted {
     container: String,
@@ -37,12 +37,12 @@ struct Noted {
 }
 
 impl Connections {
-    /// Those of a container that was just started.
+    /// The networks of a container that was just started.
     pub(super) fn of(inspected: &Inspected) -> Self {
         Self { names: inspected.networks.keys().cloned().collect(), disconnected: false }
     }
 
-    /// Those of a task's container that was started earlier, as far as that was noted.
+    /// The networks of a task's container that was started earlier, as far as recorded.
     pub(super) fn since_the_start(task: &TaskConfig, container: &str, inspected: &Inspected) -> Self {
         let noted = read(task).ok().filter(|noted| noted.container == container);
         let Some(Noted { networks: names, .. }) = noted else { return Self::of(inspected) };
@@ -50,7 +50,7 @@ impl Connections {
         Self { names, disconnected }
     }
 
-    /// Notes them for a later process.
+    /// Records them for a later process.
     pub(super) fn note(&self, task: &TaskConfig, container: &str) {
         let noted = Noted { container: container.to_owned(), networks: self.names.clone() };
         let written = || {
@@ -63,7 +63,7 @@ impl Connections {
     }
 }
 
-/// The first of the networks that a container has no more.
+/// The first of the networks that a container has lost.
 pub(super) fn missing<'a>(networks: &'a BTreeSet<String>, running: &Inspected) -> Option<&'a String> {
     networks.iter().find(|network| !running.networks.contains_key(*network))
 }

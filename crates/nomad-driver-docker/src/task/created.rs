@@ -1,4 +1,4 @@
-//! A task's container that was created and is not the task's yet. Dropping it removes it.
+//! A task's container that was created and is not committed yet. Dropping it removes it.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::{container::CreateRequest, made::Made};
 use background::{Backoff, Cleanup};
 use engine::{Engine, Provisional};
 
-/// How often a call is made again when the engine does not answer.
+/// How often a call is tried if the engine does not answer.
 const TRANSIENT_ATTEMPTS: u32 = 5;
 /// The pause before the second attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// What tasks' containers are created with.
+/// What is needed to create tasks' containers.
 #[derive(Clone, Copy)]
 pub(super) struct Creator<'a> {
     pub(super) engine: &'a Engine,
@@ -25,16 +25,16 @@ pub(super) struct Creator<'a> {
 /// A task's container that is removed unless it is committed.
 pub(super) struct Created {
     pub(super) id: String,
-    /// Whether it runs already: an earlier attempt, or an earlier process of ours, started it.
+    /// Whether it is already running: an earlier attempt, or an earlier process of ours, started it.
     pub(super) running: bool,
     engine: Engine,
     container: Provisional,
 }
 
 impl Creator<'_> {
-    /// Makes a task's container; `image` is the id of its image. What an earlier run of the task left under its name is
-    /// adopted where it runs, and removed first where it does not. What is [somebody else's](Namesake::Strange) keeps the
-    /// name.
+    /// Creates a task's container; `image` is the id of its image. A container that an earlier run of the task left under the
+    /// name is adopted if it is running, and otherwise removed first. If the name belongs to [somebody
+    /// else's](Namesake::Strange) container, that is not touched.
     pub(super) async fn create(
         &self,
         request: &CreateRequest,
@@ -75,7 +75,7 @@ impl Creator<'_> {
         Created { id, running, engine: self.engine.clone(), container }
     }
 
-    /// Makes room for another container of the name.
+    /// Makes room for another container of the same name.
     async fn purge(&self, id: &str) -> Result<(), DriverError> {
         self.engine.remove_container(id).await.map_err(|error| {
             DriverError::recoverable_if(error.is_transient(), format!("Failed to purge container {id}: {error}"))
@@ -86,7 +86,7 @@ impl Creator<'_> {
 }
 
 impl Created {
-    /// Connects it to the networks that it was not made with.
+    /// Connects it to the networks that it was not created with.
     pub(super) async fn connect(&self, request: &CreateRequest) -> Result<(), DriverError> {
         for (network, endpoint) in &request.networks {
             let connected = self.engine.connect_network(network, &self.id, endpoint.clone()).await;
@@ -117,7 +117,7 @@ impl Created {
                     {
                         message.extend(["\n", &hint]);
                     }
-                    // A container whose network it joins may run later.
+                    // The container whose network it joins may be running later.
                     let recoverable = error.is_transient() || error.is_conflict();
                     return Err(DriverError::recoverable_if(recoverable, message));
                 }
@@ -130,18 +130,18 @@ impl Created {
         inspected.is_ok_and(|inspected| inspected.is_running())
     }
 
-    /// It has become a task's.
+    /// Hands the container over to a task: it is no longer removed on drop.
     pub(super) fn commit(self) -> String {
         self.container.commit()
     }
 
-    /// Removes it now, and waits for that.
+    /// Removes it now and waits for the removal.
     pub(super) async fn undo(self) {
         self.container.undo().await;
     }
 }
 
-/// Bounded by the number of attempts alone.
+/// Bounded only by the number of attempts.
 fn backoff() -> Backoff {
     Backoff::new(FIRST_PAUSE, Duration::MAX)
 }

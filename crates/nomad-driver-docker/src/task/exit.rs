@@ -1,4 +1,4 @@
-//! How a container ended.
+//! How a container exited.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,26 +6,26 @@ use nomad_plugin::driver::{ExitResult, WaitResult};
 
 use engine::{ContainerState, End};
 
-/// How long after the kernel's last kill an end is still its work.
+/// How long after the OOM killer's last kill an exit is still attributed to it.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
-/// The code of a first process that SIGKILL ended.
+/// The exit code of a first process that SIGKILL ended.
 const KILLED: i32 = 128 + 9;
 
-/// What hosts know the kernel's kill by.
+/// The message by which hosts recognize an OOM kill.
 const OUT_OF_MEMORY: &str = "OOM Killed";
 
-/// How a container ended.
+/// How a container exited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// In the words of the protocol.
+    /// In the protocol's form.
     pub result: WaitResult,
     /// When.
     pub at: SystemTime,
 }
 
 impl Exit {
-    /// How a container in a state ended; `None` while it runs, and where the engine does not say.
+    /// The exit of a container in a state; `None` while it is running, and if the engine does not say.
     pub(super) fn of(state: &ContainerState) -> Option<Self> {
         let end = match state {
             ContainerState::Unknown | ContainerState::Running { .. } | ContainerState::Restarting => return None,
@@ -36,32 +36,32 @@ impl Exit {
         Some(Self { result: result(end), at: end.at.unwrap_or_else(SystemTime::now) })
     }
 
-    /// The end of a container that is not there any more.
+    /// The exit of a container that no longer exists.
     pub(super) fn removed() -> Self {
         let error = "the container was removed by someone else while the task ran".to_owned();
         let result = ExitResult { exit_code: KILLED, signal: 0, oom_killed: false };
         Self { result: WaitResult { result, error }, at: SystemTime::now() }
     }
 
-    /// An end of which only the exit code could be read.
+    /// An exit of which only the code could be read.
     pub(super) fn unread(&self) -> Self {
         let error = "the driver failed while it read how the task ended".to_owned();
         let result = ExitResult { exit_code: self.result.result.exit_code, ..ExitResult::default() };
         Self { result: WaitResult { result, error }, at: SystemTime::now() }
     }
 
-    /// Whether the engine's flag of the kernel's kill means an earlier one, of a child: the flag remains set.
+    /// Whether the engine's OOM flag refers to an earlier kill, of a child: the flag stays set.
     pub(super) fn is_long_after(&self, last_kill: Option<SystemTime>) -> bool {
         self.result.result.oom_killed && last_kill.is_some_and(|kill| kill + AFTERMATH < self.at)
     }
 
-    /// Whether its first process was killed, and the engine does not say that the kernel did it.
+    /// Whether its first process was killed, and the engine does not attribute that to the OOM killer.
     pub(super) fn is_kill(&self) -> bool {
         !self.result.result.oom_killed && self.result.result.exit_code == KILLED
     }
 
-    /// The end for its true reason: `lost` is why the driver ended it, `last_kill` when the kernel last killed a process of
-    /// it.
+    /// Corrects the exit's reason: `lost` is why the driver stopped the container, `last_kill` the time of the OOM killer's
+    /// last kill.
     pub(super) fn judged(mut self, lost: Option<String>, last_kill: Option<SystemTime>) -> Self {
         if let Some(error) = lost {
             self.result.error = error;
@@ -69,7 +69,7 @@ impl Exit {
             self.result.result.oom_killed = false;
             self.result.error = non_zero(self.result.result.exit_code);
         } else if self.is_kill() && last_kill.is_some_and(|kill| kill + AFTERMATH > self.at) {
-            // The engine's flag comes with its event, which came late.
+            // The engine sets the flag with its event, which came late.
             self.result.result.oom_killed = true;
             OUT_OF_MEMORY.clone_into(&mut self.result.error);
         }
@@ -78,7 +78,7 @@ impl Exit {
 }
 
 fn result(end: End) -> WaitResult {
-    // The engine's flag also stands for a child that was killed earlier; only a SIGKILL ends the first process so.
+    // The engine's flag also remains from an earlier kill of a child; only SIGKILL ends the first process with this code.
     let oom_killed = end.out_of_memory && end.code == KILLED;
     let error = if oom_killed {
         OUT_OF_MEMORY.to_owned()

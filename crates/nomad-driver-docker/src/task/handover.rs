@@ -1,4 +1,4 @@
-//! How a task's sources come to the engine, held from the check until the engine has started the container.
+//! How a task's sources are passed to the engine. It is held from the check until the engine has started the container.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,11 @@ use crate::{
 };
 use engine::Engine;
 
-/// How a task's sources come to the engine.
+/// How a task's sources are passed to the engine.
 pub(super) enum Handover {
     /// Mounted where no task sees them.
     Staged(Stage),
-    /// By their names, of which those below these paths can be changed by other tasks.
+    /// By name; other tasks can change those below these paths.
     ByName { writable: Vec<PathBuf>, _turn: Turn },
     /// As the job has them.
     Trusted,

@@ -1,5 +1,5 @@
-//! Ends what an earlier process of the driver left of a task that this one does not know: it died while it started it, or
-//! nobody handed the task over.
+//! Ends what an earlier driver process left of a task that this one does not know: it died while starting the task, or nobody
+//! handed the task over.
 
 use nomad_plugin::{
     driver::{DriverError, TaskConfig},
@@ -16,14 +16,14 @@ use crate::{
 use engine::{EngineError, ListedContainer};
 
 impl Tasks {
-    /// Ends and removes the task's container, where the operator wants that; that there is none is fine. The container is
-    /// known by the labels of its allocation and of this node, and by its name. One that belongs to a task of this process is
-    /// not it.
+    /// Kills the task's container, and removes it if the operator enables that. It is no error if there is none. The container
+    /// is identified by its name and by the labels of its allocation and of this node. The container of a task of this process
+    /// is not touched.
     pub(crate) async fn end_left_over(&self, session: &Session, id: &TaskId) -> Result<(), DriverError> {
         let Some(task) = named(id).filter(|task| !self.store.has_runs_of(task)) else { return Ok(()) };
         let (settings, engine) = (self.settings.now(), &session.engine);
         let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));
-        // An earlier process has noted the node before it created anything.
+        // An earlier process recorded the node before it created anything.
         self.process.node.claim(settings.state_dir()).await;
         let node = self.process.node.known().id;
         let found = engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
@@ -44,7 +44,7 @@ impl Tasks {
     }
 }
 
-/// The task's allocation and name, which ids begin with: `ALLOC/TASK/RUN`.
+/// The task's allocation and name, parsed from the id: `ALLOC/TASK/RUN`.
 fn named(id: &TaskId) -> Option<TaskConfig> {
     let (alloc, rest) = id.as_str().split_once('/')?;
     let (name, _) = rest.rsplit_once('/')?;

@@ -1,4 +1,4 @@
-//! Where a task's log is collected from: the engine's json files on this host, or else the engine's logs API.
+//! The source of a task's log: the engine's json files on this host, or else the engine's logs API.
 
 use std::{
     collections::BTreeMap,
@@ -32,11 +32,11 @@ use logs::{
 
 /// How long an agent with many tasks may take to hand all of them over.
 const HANDED_OVER: Duration = Duration::from_secs(300);
-/// How old a record is before its owner is looked for: a container is created before its record.
+/// The minimum age of a record before its owner is looked up: a container is created before its record.
 const LEFT: Duration = Duration::from_secs(300);
-/// How many are looked at in one round.
+/// How many records are checked per round.
 const SWEPT: usize = 100;
-/// How long the look at an earlier record may take.
+/// The time limit for checking an earlier record.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A container whose log is to be collected.
@@ -47,19 +47,19 @@ pub(super) struct Subject<'a> {
     pub(super) driver: &'a str,
 }
 
-/// What a container's log is collected from and for.
+/// The source of a container's log, and its receiver.
 pub(super) struct LogSource<'a> {
     events: &'a TaskEvents,
     subject: Subject<'a>,
-    /// `None` where nobody wants the log.
+    /// `None` if nobody wants the log.
     ends: Option<(&'a Collector, Ends)>,
     start: StartFrom,
 }
 
 impl Tasks {
-    /// Removes what the tasks of a task's allocation saw of its logs, where there are none any more.
+    /// Removes the allocation's view of its logs, if it has no tasks any more.
     pub(crate) async fn hide_logs(&self, session: &Session, task: &TaskConfig) {
-        // A task that is not recovered yet is known by its container alone.
+        // A task that is not recovered yet is known only by its container.
         let is_recent = self.store.since_recovery().is_some_and(|since| since < HANDED_OVER);
         // The engine is asked first: a task may start meanwhile.
         if (is_recent && has_running(&session.engine, &task.alloc_id).await) || self.store.has_tasks_of(&task.alloc_id)
@@ -69,7 +69,7 @@ impl Tasks {
         self.process.logs.hide(Path::new(&task.alloc_dir)).await;
     }
 
-    /// Removes what is left of tasks that are over: a driver that died left it.
+    /// Removes what a driver that died left of finished tasks.
     pub(crate) async fn sweep_logs(&self, session: &Session) {
         self.process.logs.remove_left_views(self.process.node.known().allocs).await;
         let records = Records::new(self.settings.now().state_dir());
@@ -83,7 +83,7 @@ impl Tasks {
     }
 }
 
-/// Whether an allocation has a container that runs, other than its pause container, as far as can be said.
+/// Whether an allocation has a running container other than its pause container, as far as is known.
 async fn has_running(engine: &Engine, alloc: &AllocId) -> bool {
     let found = engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await;
     found.map_or(true, |found| found.iter().any(|found| found.is_running() && !network::is_pause(found)))
@@ -97,7 +97,7 @@ fn sink(task: &TaskConfig) -> LogSink {
     }
 }
 
-/// Where earlier versions wrote the position.
+/// Where earlier versions stored the position.
 fn former_record(task: &TaskConfig) -> PathBuf {
     task_dir(task).join(".docker-log-position.json")
 }
@@ -121,7 +121,7 @@ fn wanted<'a>(
 }
 
 impl<'a> LogSource<'a> {
-    /// Of a new container, which must not have been started yet.
+    /// For a new container, which must not have been started yet.
     pub(super) async fn new(
         process: &'a Process,
         settings: &Settings,
@@ -137,9 +137,9 @@ impl<'a> LogSource<'a> {
         Ok(Self { events: &process.events, subject, ends, start: StartFrom::New })
     }
 
-    /// Of a container that runs already. The built-in driver's loggers are ended, once the pipes are held: their reader is
-    /// not to find the end of file. `named` is the logger in the task's state. A log that cannot be collected is reported, and
-    /// the task is adopted without it.
+    /// For a container that is already running. The built-in driver's loggers are ended once the pipes are held, so that the
+    /// pipes' reader does not see end of file. `named` is the logger in the task's state. If the log cannot be collected, that
+    /// is reported, and the task is adopted without it.
     pub(super) async fn adopted(
         process: &'a Process,
         settings: &Settings,
@@ -157,7 +157,7 @@ impl<'a> LogSource<'a> {
             }
         };
         let ended = builtin_docklog::end_all(named, &sink.alloc_dir, &sink.stdout).await;
-        // Nomad's record names the logger for as long as the task lives: it says nothing once this driver has collected.
+        // Nomad's record names the logger for the whole life of the task: it means nothing once this driver has collected.
         let has_record = || ends.as_ref().is_some_and(|(collector, _)| collector.records().has(container));
         let start = if ended || (named.is_some() && !has_record()) {
             StartFrom::HandedOver(Arrived::at(&sink).await)
@@ -206,7 +206,7 @@ impl<'a> LogSource<'a> {
     }
 }
 
-/// The ends of a container's pipes, with the record of an earlier version moved to where it is looked for.
+/// The ends of a container's pipes, after an earlier version's record was moved to the current place.
 async fn adopted_ends<'a>(
     process: &'a Process,
     settings: &Settings,
@@ -244,7 +244,7 @@ fn readable(directory: &Path) -> bool {
 
 /// The engine's log stream from a time on (nanoseconds since 1970).
 fn frames(engine: &Engine, container: &str, since: Option<u64>) -> FrameStream {
-    // The engine takes whole seconds; what comes again is left out by its time.
+    // The engine takes whole seconds; repeated frames are dropped by their time.
     let since = since.map_or(0, |since| i32::try_from(since / 1_000_000_000).unwrap_or(i32::MAX));
     let frames = engine.container_logs(container, since);
     frames.filter_map(|frame| std::future::ready(frame_of(frame).transpose())).boxed()

@@ -1,4 +1,5 @@
-//! Files that a running task has mounted and that were lost on the host: written again as the task still sees them.
+//! Restores host files that a running task has mounted and that were lost on the host, with the content that the task still
+//! sees.
 
 use std::{
     fs,
@@ -19,23 +20,23 @@ use crate::{
 use background::apart;
 use engine::{Inspected, MountPoint};
 
-/// How long the reading and writing of one may take.
+/// The time limit for reading and writing a file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// More than such a file has.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Writes those files of an allocation again that are missing. A task that does not run gets them when it starts. One that
-/// has them from a stage keeps them; they are written for the tasks beside it.
+/// Restores the missing files of an allocation. A task that is not running gets them when it starts. A task that has them from
+/// a stage keeps them; they are written for the other tasks.
 pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Option<&Staged>) {
-    // What another process sees is not for this task.
+    // What another process sees does not belong to this task.
     let is_its = |pid: &i64| cgroup::is_in(&inspected.id, *pid);
     let Some(pid) = inspected.pid().filter(is_its) else { return };
     let root = PathBuf::from(format!("/proc/{pid}/root"));
     for mount in &inspected.mounts {
         let Some((inside, path)) = ours(task, mount, stage) else { continue };
         let (root, alloc_dir, to) = (root.clone(), PathBuf::from(&task.alloc_dir), path.clone());
-        // What the task has at that name may be on any file system.
+        // The task's file of that name may be on any file system.
         match apart(PATIENCE, move || copy_missing(&root, inside, &alloc_dir, &to)).await {
             Ok(true) => tracing::info!(path = %path.display(), "restored a lost file"),
             Ok(false) => {}
@@ -44,7 +45,7 @@ pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Opt
     }
 }
 
-/// Where a task sees a file that is the driver's to write, and where that is on the host.
+/// The path at which a task sees a file that the driver writes, and its path on the host.
 fn ours(task: &TaskConfig, mount: &MountPoint, stage: Option<&Staged>) -> Option<(&'static str, PathBuf)> {
     let written = [("/etc/hosts", hosts_path(task)), ("/etc/resolv.conf", resolv_conf_path(task))];
     let (inside, written) = written.into_iter().find(|(inside, _)| mount.destination == *inside)?;
@@ -53,7 +54,7 @@ fn ours(task: &TaskConfig, mount: &MountPoint, stage: Option<&Staged>) -> Option
     (!task.alloc_dir.is_empty() && path.starts_with(&task.alloc_dir)).then_some((inside, path))
 }
 
-/// Copies it where the host has it not any more; whether it did.
+/// Copies it if it is missing on the host; returns whether it did.
 fn copy_missing(root: &Path, inside: &str, alloc_dir: &Path, path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => copy(root, inside, alloc_dir, path).map(|()| true),

@@ -1,8 +1,8 @@
-//! A container that has the name of a task's: whose it is.
+//! Determines whose a container with the name of a task's container is.
 //!
-//! A name says nothing: anybody with access to the engine gives it to a container. A task's own is one that this driver
-//! [made or was handed](Made), or one that names the task's allocation, this node and the task where it names one, and is of
-//! the task's image.
+//! A name proves nothing: anybody with access to the engine can give it to a container. A container is a task's own if this
+//! driver [created it or was handed it](Made). It is also the task's own if it names the task's allocation, this node and, if
+//! it names a task, that task, and has the task's image.
 
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
@@ -13,20 +13,20 @@ use crate::{
 };
 use engine::{Engine, Inspected};
 
-/// What has the name.
+/// The container that has the name.
 pub(super) enum Namesake {
-    /// Nothing any more.
+    /// There is none any more.
     Removed,
-    /// The task's own, which runs.
+    /// The task's own, running.
     Running(String),
-    /// What an earlier run of the task left: it does not run, or is not of the task's image any more.
+    /// A leftover of an earlier run of the task: it is not running, or no longer has the task's image.
     Left(String),
     /// Somebody else's.
     Strange,
 }
 
 impl Namesake {
-    /// Looks at what has the name that a task's container is to have. `image` is the id of the task's.
+    /// Inspects the container that has the name of a task's container. `image` is the id of the task's image.
     pub(super) async fn look(
         engine: &Engine,
         made: &Made,
@@ -54,7 +54,7 @@ impl Namesake {
     }
 }
 
-/// Whether a container that has the name of another task's of the group is that task's.
+/// Whether a container with the name of another task of the group is that task's.
 pub(super) fn is_of_group(made: &Made, found: &Inspected, task: &TaskConfig, name: &str) -> bool {
     let is_noted = || made.has(&found.id, name);
     is_of_alloc(found, task) || is_noted()
@@ -71,13 +71,13 @@ fn is_of_alloc(found: &Inspected, task: &TaskConfig) -> bool {
     is_named(ALLOC_ID, task.alloc_id.as_str()) && is_named(NODE_ID, &task.node_id)
 }
 
-/// Whether a container is of an image, by its id.
+/// Whether a container has an image, by its id.
 async fn is_of_image(engine: &Engine, found: &Inspected, request: &CreateRequest, image: &str) -> bool {
     let of = found.image.as_str();
     if of.is_empty() || of == image {
         return !of.is_empty();
     }
-    // With containerd's image store a container may name the manifest of the image's platform.
+    // With containerd's image store, a container may name the manifest of the image's platform.
     match engine.inspect_image(of).await {
         Ok(inspected) => inspected.id == image,
         Err(error) if error.is_not_found() => {

@@ -1,8 +1,8 @@
-//! The other tasks of an allocation: what those that run can write to, and turns in which they start.
+//! The other tasks of an allocation: what the running ones can write to, and the turns in which they start.
 //!
-//! Where sources are handed to the engine by their names, a task that can write above a source can put a link in its place
-//! at any time. So such a source is refused while that task runs. A task holds its turn from the check until the engine has
-//! started it: no other begins meanwhile.
+//! If sources are passed to the engine by name, a task that can write above a source can put a link in its place at any time.
+//! So such a source is rejected while that task is running. A task holds its turn from the check until the engine has started
+//! it: no other task starts meanwhile.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use engine::{Engine, ListedContainer};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Turns(Arc<Mutex<HashMap<AllocId, Weak<Semaphore>>>>);
 
-/// A task's turn to start. Dropping it is the next one's.
+/// A task's turn to start. Dropping it passes the turn on.
 #[derive(Debug)]
 pub(super) struct Turn {
     _permit: OwnedSemaphorePermit,
@@ -49,7 +49,7 @@ impl Turns {
     }
 }
 
-/// What other tasks of the allocation that run can write to, as the engine has their mounts.
+/// The paths that other running tasks of the allocation can write to, from their mounts in the engine.
 pub(super) async fn writable(engine: &Engine, task: &TaskConfig) -> Result<Vec<PathBuf>, DriverError> {
     let found = engine.containers_with_label(ALLOC_ID).await.map_err(|error| {
         let message = format!("failed to look for other tasks of the allocation: {error}");

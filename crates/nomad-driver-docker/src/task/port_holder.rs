@@ -1,4 +1,4 @@
-//! Who holds a port that a task was to publish, for the error of a start that failed.
+//! Finds who holds a port that a task was to publish, for the error of a failed start.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,7 +14,7 @@ struct HostPort {
     protocol: Protocol,
 }
 
-/// Names who holds a port of a container that did not start because one is taken; `None` where nobody is seen to.
+/// Names the holder of a port, for a container that did not start because a port is taken; `None` if no holder is found.
 pub(super) async fn hint(engine: &Engine, body: &ContainerCreateBody) -> Option<String> {
     let ports = published(body);
     for wanted in &ports {
@@ -51,11 +51,11 @@ fn holds(listener: &Listener, wanted: &HostPort) -> bool {
     listener.protocol == wanted.protocol
         && listener.socket.port() == wanted.port
         && overlap(listener.socket.ip(), wanted.address)
-        // Of TCP there are also the connections, which hold no port.
+        // TCP also lists connections, which hold no port.
         && (wanted.protocol == Protocol::UDP || listener.state == SocketState::Listen)
 }
 
-/// Whether who has a port at one address keeps others from it at the other one.
+/// Whether a port taken at one address is also taken at the other.
 fn overlap(there: IpAddr, here: IpAddr) -> bool {
     there == here || there.is_unspecified() || here.is_unspecified()
 }
@@ -110,7 +110,7 @@ mod tests {
             ..HostConfig::default()
         };
         let body = ContainerCreateBody { host_config: Some(host), ..ContainerCreateBody::default() };
-        // No engine is there, which is as good as one without containers.
+        // There is no engine, which is equivalent to one without containers.
         let engine = Engine::new(Endpoint { address: "unix:///nowhere/docker.sock".to_owned(), ..Endpoint::default() });
 
         let of_port = hint(&engine, &body).await;

@@ -13,21 +13,22 @@ use super::{
 use crate::{made::Made, names::container_name, preparation::stage::Stages, session::Session};
 
 impl Tasks {
-    /// Finds the container of a handle and watches it again. An ended one is fine: its end is reported at once.
+    /// Finds the container of a handle and watches it again. If it has exited, its exit is reported at once.
     pub(crate) async fn recover(&self, session: &Session, handle: TaskHandle) -> Result<(), DriverError> {
         self.store.note_recovery();
-        // One that is known already is fine.
+        // A task that is already known is no error.
         let TaskHandle { config, driver_state, .. } = handle;
         let Some(place) = self.store.reserve(&config.id) else { return Ok(()) };
         let settings = self.settings.now();
         let (engine, process) = (&session.engine, &self.process);
-        // A task whose container was removed names this node as well.
+        // A task whose container was removed identifies this node, too.
         process.node.note(settings.state_dir(), &config);
         let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
-        // Also where it cannot be had for now: what the host names by its id is the task's when that is started again.
+        // Recorded even if it cannot be recovered now: a container that the host names by its id is the task's when that is
+        // started again.
         Made::new(settings.state_dir()).note(&state.container_id, &container_name(&config));
         let handle = session.watch.watch(&state.container_id);
-        // A host that does not give the task up at once may ask again when the engine is back.
+        // A host that does not give the task up at once may retry when the engine is back.
         let inspected = engine.inspect_container(&state.container_id).await.map_err(|error| {
             let message = format!("failed to inspect container for id {:?}: {error}", state.container_id);
             DriverError::recoverable_or_unsaid(error.is_transient(), message)

@@ -4,8 +4,7 @@
 //! Requested -> ImageReady -> Created -> Running
 //! ```
 //!
-//! With a local image these are four engine calls: the image, create, start, inspect. Leaving early removes what was
-//! made.
+//! With a local image these are four engine calls: the image, create, start, inspect. An early return removes what was created.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,7 +37,7 @@ use crate::{
 use engine::EngineFacts;
 use logs::LogTask;
 
-/// What a start works with.
+/// The context of a start.
 struct Start<'a> {
     tasks: &'a Tasks,
     session: &'a Session,
@@ -46,7 +45,7 @@ struct Start<'a> {
     made: &'a Made,
 }
 
-/// All that a container is created of.
+/// Everything a container is created from.
 struct Requested {
     request: CreateRequest,
     image: LocalImage,
@@ -63,7 +62,7 @@ impl Tasks {
         let settings = self.settings.now();
         let made = Made::new(settings.state_dir());
         let start = Start { tasks: self, session, settings: &settings, made: &made };
-        // Before anything is created: what a crash leaves of it is known as this node's.
+        // Before anything is created, so that the leftovers of a crash are known as this node's.
         self.process.node.note(settings.state_dir(), &task);
         // A task that never starts leaves its network all the same.
         if let Some(ledger) = session.networks.ledger().await {
@@ -88,7 +87,7 @@ impl Tasks {
         match start.running(&created, &config, &options, &request).await {
             Ok((container, logs, ended)) => {
                 let container = Container { image: Some(image.lease), membership, ..container };
-                // One that runs already has its own.
+                // A container that is already running has its own.
                 if let (Handover::Staged(stage), false) = (handover, created.running) {
                     stage.commit();
                 }
@@ -145,7 +144,7 @@ impl Start<'_> {
         }
     }
 
-    /// Whether the network of the group's task with this container can be joined; a later attempt may find it running.
+    /// Whether the network of the sibling task with this container can be joined; it may be running at a later attempt.
     async fn joinable(&self, task: &TaskConfig, sibling: &str) -> Result<(), DriverError> {
         if sibling == container_name(task) {
             return Err(DriverError::new("network_mode: a task cannot join its own network"));
@@ -170,7 +169,7 @@ impl Start<'_> {
         })
     }
 
-    /// Starts the container, its log watched from before on, and asks once how it is.
+    /// Starts the container, with its log already watched, and inspects it once.
     async fn running(
         &self,
         created: &Created,

@@ -1,5 +1,5 @@
-//! What Nomad keeps of a running task for the driver, in the form of the driver that is built into Nomad: an upgrade
-//! to this driver, or back, takes running tasks along.
+//! What Nomad stores of a running task for the driver, in the form of the driver built into Nomad. So running tasks survive an
+//! upgrade to this driver, and a downgrade.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use nomad_plugin::{
     msgpack::{DecodeError, Value, decode, encode_go},
 };
 
-/// What is kept of a task.
+/// The stored state of a task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TaskState {
     /// The container's full id.
     pub container_id: String,
-    /// The task's address, where it has one.
+    /// The task's address, if it has one.
     pub network: NetworkOverride,
-    /// The process that forwarded logs for the built-in driver, where there is one.
+    /// The process that forwarded logs for the built-in driver, if there is one.
     pub logger: Option<Logger>,
 }
 
@@ -30,19 +30,19 @@ pub(crate) struct Logger {
     pub pid: i64,
 }
 
-/// Why a state cannot be read.
+/// Why a state cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
-    /// No msgpack.
+    /// Invalid msgpack.
     #[error("failed to decode driver task state: {0}")]
     Decode(#[from] DecodeError),
-    /// Nothing in it says which container it is about.
+    /// It names no container.
     #[error("failed to decode driver task state: it names no container")]
     NoContainer,
 }
 
 impl TaskState {
-    /// The bytes for the handle.
+    /// Encodes the state for the handle.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let text = |text: &str| Value::String(text.to_owned());
         let NetworkOverride { port_map, addr, auto_advertise } = &self.network;
@@ -64,7 +64,7 @@ impl TaskState {
         ]))
     }
 
-    /// Reads the bytes of a handle.
+    /// Decodes the state of a handle.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, StateError> {
         let mut state = fields(decode(bytes)?);
         let container_id = text(&mut state, "ContainerID");
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_built_in_drivers_form_is_read() {
-        // In the order in which the fields are declared, and in that of their names, as its encoder writes them.
+        // In declaration order, and in name order, as its encoder writes them.
         let declared = b"\x83\xaeReattachConfig\xc0\xabContainerID\xa2ab\xadDriverNetwork\x83\xa7PortMap\xc0\xa2IP\xa0\xadAutoAdvertise\xc2";
         let sorted = b"\x83\xabContainerID\xa2ab\xadDriverNetwork\x83\xadAutoAdvertise\xc2\xa2IP\xa0\xa7PortMap\xc0\xaeReattachConfig\xc0";
 

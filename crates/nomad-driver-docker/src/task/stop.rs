@@ -1,4 +1,4 @@
-//! Ends a task: asked first, forced when its time is over. Also signals and removes it.
+//! Stops a task: gracefully first, and by force after a timeout. Also signals and removes it.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -8,7 +8,7 @@ use super::{Status, Task};
 use crate::config::GarbageCollection;
 use engine::{EngineError, persist};
 
-/// How long an end may take after the kill.
+/// How long an exit may take after the kill.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Task {
@@ -19,7 +19,7 @@ impl Task {
         let stopped = match (signal, timeout) {
             (_, Duration::ZERO) => persist(&self.container, || self.signal_container("SIGKILL")).await,
             (None, grace) => {
-                // The engine counts whole seconds; a kill may come late, never early.
+                // The engine counts whole seconds; a kill may be late, but never early.
                 let grace = Duration::from_secs(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
                 persist(&self.container, || self.engine.stop_container(&self.container, grace)).await
             }
@@ -53,7 +53,7 @@ impl Task {
         sent.map_err(|error| DriverError::new(error.to_string()))
     }
 
-    /// Removes the container, where the operator wants that; a running one is ended only by force.
+    /// Removes the container, if the operator enables that; a running one is only stopped by force.
     pub async fn destroy(&self, force: Force, gc: &GarbageCollection) -> Result<(), DriverError> {
         let running = match self.engine.inspect_container(&self.container).await {
             Ok(inspected) => inspected.is_running(),
@@ -80,13 +80,13 @@ impl Task {
         Ok(())
     }
 
-    /// Waits until the watcher has seen the end, not for the logs.
+    /// Waits until the watcher has seen the exit, but not for the logs.
     async fn ended(&self) {
         let mut status = self.status.clone();
         let _destroyed_is_the_end_too = status.wait_for(|status| *status != Status::Running).await;
     }
 
-    /// A signal to a container that has ended already is no failure.
+    /// Signalling a container that has already exited is no error.
     async fn signal_container(&self, signal: &str) -> Result<(), EngineError> {
         match self.engine.kill_container(&self.container, signal).await {
             Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),

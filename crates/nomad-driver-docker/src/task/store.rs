@@ -21,20 +21,20 @@ use super::{
 #[derive(Clone, Default)]
 pub struct TaskStore {
     tasks: Arc<Mutex<HashMap<TaskId, Known>>>,
-    /// When a task was last to be taken over.
+    /// When a task was last handed over for recovery.
     recovered: Arc<Mutex<Option<Instant>>>,
     turns: Turns,
 }
 
 #[derive(Clone)]
 enum Known {
-    /// Nothing is made yet; the value is whether it shall give up.
+    /// Nothing is created yet; the value is whether to give up.
     Waiting(watch::Sender<bool>),
     Starting,
     Task(Arc<Task>),
 }
 
-/// A task's place, held while it starts. Dropping it gives the place up.
+/// A task's reserved place in the store while it starts. Dropping it releases the place.
 pub struct Reservation {
     store: TaskStore,
     id: TaskId,
@@ -46,7 +46,7 @@ impl TaskStore {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The task, or the error that hosts know.
+    /// The task, or the error that hosts recognize.
     pub fn get(&self, id: &TaskId) -> Result<Arc<Task>, DriverError> {
         match self.lock().get(id) {
             Some(Known::Task(task)) => Ok(task.clone()),
@@ -54,7 +54,7 @@ impl TaskStore {
         }
     }
 
-    /// Takes a task's place; `None` where it is taken.
+    /// Reserves a task's place; `None` if it is taken.
     pub fn reserve(&self, id: &TaskId) -> Option<Reservation> {
         let mut known = self.lock();
         if known.contains_key(id) {
@@ -65,7 +65,7 @@ impl TaskStore {
         Some(Reservation { store: self.clone(), id: id.clone(), give_up })
     }
 
-    /// Has a task of which nothing is made yet give up its start; whether there is such a task.
+    /// Makes a task give up its start, if nothing of it is created yet; returns whether there is such a task.
     pub fn give_up(&self, id: &TaskId) -> bool {
         let known = self.lock();
         let Some(Known::Waiting(asked)) = known.get(id) else { return false };
@@ -92,17 +92,17 @@ impl TaskStore {
         self.turns.take(alloc).await
     }
 
-    /// Whether an allocation has tasks, those that are being started included.
+    /// Whether an allocation has tasks, including those that are being started.
     pub fn has_tasks_of(&self, alloc: &AllocId) -> bool {
         let of_alloc = |(id, known): (&TaskId, &Known)| match known {
             Known::Task(task) => task.config.alloc_id == *alloc,
-            // Ids of tasks begin with their allocation's.
+            // Task ids begin with their allocation's.
             Known::Waiting(_) | Known::Starting => id.as_str().starts_with(alloc.as_str()),
         };
         self.lock().iter().any(of_alloc)
     }
 
-    /// Whether an allocation has a task that is being started or taken over.
+    /// Whether an allocation has a task that is being started or recovered.
     pub fn begins_one_of(&self, alloc: &AllocId) -> bool {
         let begins = |(id, known): (&TaskId, &Known)| match known {
             Known::Task(_) => false,
@@ -111,17 +111,17 @@ impl TaskStore {
         self.lock().iter().any(begins)
     }
 
-    /// Notes that a task is to be taken over.
+    /// Records that a task is about to be recovered.
     pub fn note_recovery(&self) {
         *self.recovered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Since when no task was to be taken over; `None` where none ever was.
+    /// The time since the last recovery; `None` if there was none.
     pub fn since_recovery(&self) -> Option<Duration> {
         self.recovered.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
-    /// Whether there is a run of a task, by its allocation and name, one that is being started included.
+    /// Whether there is a run of a task, by its allocation and name, including one that is being started.
     pub fn has_runs_of(&self, task: &TaskConfig) -> bool {
         let begin = format!("{}/{}/", task.alloc_id, task.name);
         self.lock().keys().any(|id| id.as_str().starts_with(&begin))
@@ -141,7 +141,7 @@ impl Reservation {
         }
     }
 
-    /// From now on the task does not give up: something is being made. `false` is that it was asked to before.
+    /// From now on the task cannot give up, because something is being created. `false` means that it was already asked to.
     pub fn go_on(&self) -> bool {
         let mut known = self.store.lock();
         if *self.give_up.borrow() {

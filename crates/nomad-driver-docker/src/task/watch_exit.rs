@@ -1,4 +1,4 @@
-//! Finds out that a container has ended, and how. Only the engine's own word counts: a connection that breaks is no end.
+//! Detects that a container has exited, and how. Only the engine's own answer counts: a broken connection is no exit.
 
 mod steps;
 #[cfg(test)]
@@ -17,17 +17,17 @@ use super::{connections::Connections, exit::Exit};
 use background::persevere;
 use engine::{Engine, WatchHandle};
 
-/// How long a container that lost a network has to end by itself.
+/// How long a container that lost a network may take to stop.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// How often the watching may panic before less is read.
+/// How often the watching may panic before it falls back to reading less.
 const ATTEMPTS: u32 = 2;
 
-/// Waits for a container's end; one that loses one of its `networks` is ended. `report` reports to the task's owner, `ending`
-/// is whether this driver ends it.
+/// Waits for a container's exit; a container that loses one of its `networks` is stopped. `report` reports to the task's owner;
+/// `ending` is set when this driver ends the container.
 ///
-/// A panic on the way is no end: a host would start the task again beside the one that runs. The watching starts again, and
-/// where that does not help no more is read than that the container has ended, so that nobody waits for ever.
+/// A panic must not look like an exit: a host would start the task again beside the running one. So the watching is restarted.
+/// If that does not help, only the exit itself and its code are read, so that nobody waits forever.
 pub(super) async fn watch(
     engine: &Engine,
     container: &str,
@@ -42,7 +42,7 @@ pub(super) async fn watch(
         let (attempt, report) = (attempts, &report);
         async move {
             if attempt > 1 {
-                // What the last attempt was notified of is used up.
+                // The last attempt has consumed its notifications.
                 handle.wake();
             }
             if attempt > ATTEMPTS
@@ -56,7 +56,7 @@ pub(super) async fn watch(
     persevere("the watching of a task", attempt).await
 }
 
-/// That a container has ended, if it has, and its code; all else that the engine says is left unread.
+/// The exit of a container, if it has exited, with only its code; everything else in the engine's answer is ignored.
 async fn unread_exit(engine: &Engine, container: &str) -> Option<Exit> {
     match engine.inspect_container(container).await {
         Ok(inspected) => Exit::of(&inspected.state).map(|exit| exit.unread()),
@@ -89,7 +89,7 @@ async fn follow(
                 }
                 Err(error) if error.is_not_found() => Input::Removed,
                 Err(error) => {
-                    // The end of an outage notifies us as well; this is for an engine that fails this call alone.
+                    // We are also notified at the end of an outage; this is for an engine that fails only this call.
                     tracing::debug!(container, %error, "failed to inspect the container");
                     Input::Unanswered
                 }
@@ -107,7 +107,7 @@ async fn follow(
     }
 }
 
-/// What the container's watch reports, up to a deadline.
+/// A notification of the container's watch, up to a deadline.
 async fn notified(handle: &WatchHandle, deadline: Option<Instant>) -> Input<'static> {
     let notified = pin!(handle.notified());
     match deadline {

@@ -38,17 +38,17 @@ pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
 }
 
 impl Case {
-    /// A driver with an image that the engine has.
+    /// A driver whose engine has an image.
     pub(crate) async fn new() -> Self {
         Self::with([]).await
     }
 
-    /// The same with options of the plugin.
+    /// Like [`new`](Self::new), with plugin options.
     pub(crate) async fn with<const N: usize>(options: [(&str, Value); N]) -> Self {
         Self::with_options(options.map(|(name, value)| (name.to_owned(), value)).into()).await
     }
 
-    /// The same with any options of the plugin.
+    /// Like [`with`](Self::with), for any number of options.
     pub(crate) async fn with_options(options: BTreeMap<String, Value>) -> Self {
         let engine = FakeEngine::start();
         engine.add_image(Image::named(IMAGE));
@@ -58,7 +58,7 @@ impl Case {
             ("endpoint".to_owned(), text(&engine.address())),
             ("state_dir".to_owned(), text(state.to_str().unwrap())),
             ("disable_log_collection".to_owned(), Value::Bool(true)),
-            // Sources of mounts are handed over by their names: no root is needed.
+            // Sources of mounts are passed by name, so root is not required.
             ("volumes".to_owned(), object([("enabled", Value::Bool(true))])),
         ]);
         plugin.extend(options);
@@ -71,12 +71,12 @@ impl Case {
         configured(&self.plugin).await
     }
 
-    /// Configures the driver once more, with other options.
+    /// Configures the driver again, with other options.
     pub(crate) async fn configure<const N: usize>(&mut self, options: [(&str, Value); N]) {
         self.try_configure(options).await.unwrap();
     }
 
-    /// The same, which may fail.
+    /// Like [`configure`](Self::configure), but it may fail.
     pub(crate) async fn try_configure<const N: usize>(
         &mut self,
         options: [(&str, Value); N],
@@ -88,23 +88,23 @@ impl Case {
         Ok(())
     }
 
-    /// The driver's process is killed and another one begins.
+    /// Kills the driver's process and starts another one.
     pub(crate) async fn kill_driver(&mut self) {
         self.driver = DockerDriver::default();
         self.driver = self.another_driver().await;
     }
 
-    /// A task as an agent sets it.
+    /// A task as an agent configures it.
     pub(crate) fn task(&self, name: &str) -> TaskConfig {
         self.task_with(name, [])
     }
 
-    /// The same with options of the job's.
+    /// Like [`task`](Self::task), with job options.
     pub(crate) fn task_with<const N: usize>(&self, name: &str, options: [(&str, Value); N]) -> TaskConfig {
         self.task_with_options(name, options.map(|(name, value)| (name.to_owned(), value)).into())
     }
 
-    /// The same with any options of the job's.
+    /// Like [`task_with`](Self::task_with), for any number of options.
     pub(crate) fn task_with_options(&self, name: &str, options: BTreeMap<String, Value>) -> TaskConfig {
         let alloc_dir = self.directory.path().join("allocs").join(ALLOC);
         for part in ["alloc/logs", "alloc/data", "alloc/tmp"] {
@@ -143,7 +143,7 @@ impl Case {
         }
     }
 
-    /// The same with a port of the group's network.
+    /// Like [`task`](Self::task), with a port of the group's network.
     pub(crate) fn task_with_port(&self, name: &str, port: i32) -> TaskConfig {
         let mut task = self.task_with(name, [("ports", Value::List(vec![text("http")]))]);
         let mapping = PortMapping { label: "http".into(), value: port, to: 80, host_ip: "0.0.0.0".into() };
@@ -151,7 +151,7 @@ impl Case {
         task
     }
 
-    /// Starts a task that must start; its container runs.
+    /// Starts a task, which must succeed; its container is running.
     pub(crate) async fn start(&self, task: &TaskConfig) -> StartedTask {
         self.driver.start_task(task.clone()).await.unwrap()
     }
@@ -161,35 +161,35 @@ impl Case {
         self.engine.container(&container_name(task)).unwrap()
     }
 
-    /// How a task ended.
+    /// How a task exited.
     pub(crate) async fn wait(&self, task: &TaskConfig) -> WaitResult {
         let end = tokio::time::timeout(DEADLINE, self.driver.wait_task(task.id.clone())).await;
         end.expect("the task ends").unwrap()
     }
 
-    /// The names of all containers that there are.
+    /// The names of all containers.
     pub(crate) fn names(&self) -> Vec<String> {
         self.engine.containers().into_iter().map(|container| container.name).collect()
     }
 
-    /// The requests of a kind that came.
+    /// The recorded requests that match.
     pub(crate) fn requests(&self, requests: &str) -> Vec<Request> {
         self.engine.requests(requests)
     }
 
-    /// Waits until the driver listens to the engine's events.
+    /// Waits until the driver has subscribed to the engine's events.
     pub(crate) async fn subscribed(&self) {
         self.subscribed_times(1).await;
     }
 
-    /// Waits until the driver has begun to listen so many times.
+    /// Waits until the driver has subscribed so many times.
     pub(crate) async fn subscribed_times(&self, times: usize) {
         self.engine.asked_times("GET /events", times).await;
-        // The first look at the container is over by then.
+        // The first inspect of the container is done by then.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 
-    /// Time passes, and what it brings about is done.
+    /// Lets time pass, with all its effects.
     pub(crate) async fn pass(&self, time: Duration) {
         const SPAN: Duration = Duration::from_secs(20);
         let mut left = time;
@@ -201,7 +201,7 @@ impl Case {
         }
     }
 
-    /// What owners of tasks see from now on.
+    /// The events of tasks from now on.
     pub(crate) async fn task_events(&self) -> BoxStream<TaskEvent> {
         self.driver.task_events().await.unwrap()
     }
@@ -218,7 +218,7 @@ async fn configured(plugin: &BTreeMap<String, Value>) -> DockerDriver {
     driver
 }
 
-/// As an agent sets it.
+/// As an agent sends it.
 fn set_config(plugin: &BTreeMap<String, Value>) -> SetConfig {
     let msgpack = encode(&Value::Map(plugin.clone()));
     SetConfig { msgpack, nomad: Some(NomadConfig::default()), api_version: "v0.1.0".into() }
@@ -229,7 +229,7 @@ pub(crate) fn container_name(task: &TaskConfig) -> String {
     format!("{}-{}", task.name, task.alloc_id)
 }
 
-/// The first event with a text in it.
+/// The first event that contains a text.
 pub(crate) async fn event(events: &mut BoxStream<TaskEvent>, part: &str) -> TaskEvent {
     let found = async {
         loop {

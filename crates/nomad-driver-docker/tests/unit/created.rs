@@ -1,4 +1,4 @@
-//! A container between its making and its task: whose name it takes, and what is tried again.
+//! A container between its creation and its commit: whose name it takes over, and what is retried.
 
 use fake_engine::Reply;
 use nomad_plugin::driver::{Driver, Recoverability};

@@ -12,7 +12,7 @@ use crate::case::{Case, failed};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A task that runs, in which commands run like this one.
+/// A running task, in which commands run like this one.
 async fn running(exec: Exec) -> (Case, TaskConfig) {
     let case = Case::new().await;
     let task = case.task("web");

@@ -1,4 +1,4 @@
-//! Who is notified of an end: everybody who asked.
+//! Everybody who waits for an exit is notified.
 
 use std::time::Duration;
 

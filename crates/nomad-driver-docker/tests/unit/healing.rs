@@ -1,4 +1,4 @@
-//! The network that a group's tasks share: how it is made, joined, lost and removed.
+//! The network that a group's tasks share: how it is created, joined, lost and removed.
 
 use std::time::Duration;
 

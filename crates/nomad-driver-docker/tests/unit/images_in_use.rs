@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::case::{Case, object, paused, text};
 
-/// Fewer than there are tasks, so that some share one.
+/// Fewer than the tasks, so that some tasks share an image.
 const IMAGES: usize = 2;
 const TASKS: usize = 3;
 
@@ -20,17 +20,17 @@ const TASKS: usize = 3;
 enum Step {
     /// A task starts with an image.
     Start { task: usize, image: usize },
-    /// The same, and the engine takes long to make the container.
+    /// The same, with an engine that is slow to create the container.
     StartSlowly { task: usize, image: usize },
     /// A task is destroyed.
     Destroy { task: usize },
     /// Somebody gives an image another name.
     Tag { image: usize },
-    /// The driver is killed; another process takes the tasks back.
+    /// The driver is killed; another process recovers the tasks.
     KillDriver,
     /// The engine is restarted.
     RestartEngine,
-    /// Minutes.
+    /// Minutes pass.
     Time { minutes: u64 },
 }
 
@@ -52,10 +52,10 @@ fn name(image: usize) -> String {
     format!("registry.test/app{image}:1")
 }
 
-/// What the images' users do.
+/// The state of the images' users.
 struct Users {
     case: Case,
-    /// The image and the handle of each task that runs.
+    /// The image and the handle of each running task.
     running: Vec<Option<(usize, TaskHandle)>>,
 }
 
@@ -70,7 +70,7 @@ impl Users {
         users
     }
 
-    /// From the first fingerprint on images are removed.
+    /// Images are removed from the first fingerprint on.
     async fn begin(&self) {
         let mut fingerprints = self.case.driver.fingerprint().await.unwrap();
         fingerprints.next().await.unwrap();
@@ -122,7 +122,7 @@ impl Users {
         }
     }
 
-    /// The images whose removal was asked for since the last look, by name or id.
+    /// The images whose removal was requested since the last call, by name or id.
     fn removals(&self) -> BTreeSet<usize> {
         let asked = self.case.requests("DELETE /images/*");
         self.case.engine.forget_requests();

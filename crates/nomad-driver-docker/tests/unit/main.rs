@@ -1,4 +1,4 @@
-//! The driver as its host sees it, against a scripted engine: no root, no Docker, no package.
+//! Tests the driver as its host sees it, against a scripted engine, without root, Docker or packages.
 //!
 //! The clock is paused: what takes the driver minutes takes a test milliseconds.
 

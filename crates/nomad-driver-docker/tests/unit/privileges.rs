@@ -36,7 +36,7 @@ fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = Value> {
     prop::sample::select(texts).prop_map(text)
 }
 
-/// Some of the options with values.
+/// A random subset of the options with values.
 fn fields(options: Vec<(&'static str, BoxedStrategy<Value>)>) -> impl Strategy<Value = Fields> {
     let each = |(name, values): (&'static str, BoxedStrategy<Value>)| {
         prop::option::weighted(0.4, values).prop_map(move |value| Some((name.to_owned(), value?)))

@@ -1,4 +1,4 @@
-//! How a task is taken back by another process of the driver.
+//! How another process of the driver recovers a task.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::case::{Case, IMAGE, container_name, failed};
 
-/// A task that was started by a process that is dead.
+/// A task started by a process that has died.
 async fn abandoned() -> (Case, TaskConfig, StartedTask) {
     let mut case = Case::new().await;
     let task = case.task("web");

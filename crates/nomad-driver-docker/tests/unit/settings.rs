@@ -1,4 +1,4 @@
-//! What a second configuration changes, and what it leaves.
+//! What a second configuration changes, and what it does not.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use nomad_plugin::{
 
 use crate::case::{ALLOC, Case, IMAGE, container_name, failed, object, text};
 
-/// Another engine, which the driver is configured for from now on.
+/// Another engine, for which the driver is configured from now on.
 async fn moved(case: &mut Case) -> FakeEngine {
     let other = FakeEngine::start();
     other.add_image(Image::named(IMAGE));

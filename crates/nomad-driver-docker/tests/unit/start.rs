@@ -1,4 +1,4 @@
-//! How a task starts, and what is left of one that does not.
+//! How a task starts, and what a failed start leaves.
 
 use std::time::Duration;
 

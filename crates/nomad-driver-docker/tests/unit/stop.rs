@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::case::{Case, failed, object};
 
-/// A task that runs; its process does this at a signal.
+/// A running task; its process reacts to a signal like this.
 async fn running(on_signal: OnSignal) -> (Case, TaskConfig) {
     let case = Case::new().await;
     case.engine.set_on_signal(on_signal);

@@ -1,4 +1,4 @@
-//! A task that was stopped is not started again by anything but its host.
+//! A stopped task is restarted only by its host.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::case::{Case, failed, paused};
 enum Step {
     /// The task is stopped.
     Stop { signal: &'static str, seconds: u64 },
-    /// Its process ends by itself.
+    /// Its process exits by itself.
     Exit { event: bool },
-    /// The driver is killed, and another process takes the task back.
+    /// The driver is killed, and another process recovers the task.
     KillDriver,
-    /// The host hands the task over once more.
+    /// The host hands the task over again.
     Recover,
     /// The engine is restarted.
     RestartEngine,
     /// The task is destroyed.
     Destroy,
-    /// A minute.
+    /// A minute passes.
     Time,
 }
 
@@ -43,7 +43,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 async fn step(case: &mut Case, task: &TaskConfig, handle: &TaskHandle, step: Step) {
     match step {
         Step::Stop { signal, seconds } => {
-            // One that is destroyed is not known.
+            // A destroyed task is not known.
             let _stopped = case.driver.stop_task(task.id.clone(), Duration::from_secs(seconds), signal.into()).await;
         }
         Step::Exit { event } => {

@@ -1,4 +1,4 @@
-//! Which tasks the driver knows, and which start gives way to which call.
+//! Which tasks the driver knows, and which starts yield to which calls.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How the driver learns that a container has ended.
+//! How the driver learns that a container has exited.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::case::{Case, event, text};
 
-/// Whether no end is reported for a time.
+/// Whether no exit is reported for a time.
 async fn runs_on(case: &Case, task: &TaskConfig, time: Duration) -> bool {
     tokio::time::timeout(time, case.driver.wait_task(task.id.clone())).await.is_err()
 }
@@ -72,7 +72,7 @@ async fn a_subscription_that_breaks_is_made_again_and_what_was_missed_is_asked_f
     case.engine.on("GET /events").always(Reply::hang());
     case.subscribed_times(3).await;
 
-    // The third one is silent, and then it breaks.
+    // The third subscription is silent, and then it breaks.
     case.engine.exit_without_event(&case.container_of(&task).id, 5);
     assert!(runs_on(&case, &task, Duration::from_secs(30)).await);
     case.engine.on("GET /events").usual();

@@ -1,4 +1,4 @@
-//! What the watching of a container does next, apart from doing it.
+//! The state machine of a container's exit watching, without side effects.
 //!
 //! ```text
 //! watching -> asking -> watching | disconnected | unanswered | ended -> finished
@@ -12,59 +12,59 @@ use std::{
 use super::{super::connections::missing, Exit};
 use engine::{Inspected, Pending};
 
-/// How long to wait before asking again where the engine does not answer for a container.
+/// The pause before another inspect if the engine does not answer for a container.
 pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a container may be without one of its networks, as while its address is changed by hand.
+/// How long a container may be without one of its networks, for example while its address is changed by hand.
 pub(super) const RECONNECTION: Duration = Duration::from_secs(5);
-/// How long the engine's report of a kill may come after that of the end.
+/// How long the engine's report of an OOM kill may lag behind that of the exit.
 pub(super) const LATE: Duration = Duration::from_secs(3);
 
-/// How far the watching is.
+/// The phase of the watching.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It runs, connected or not.
+    /// It is running, connected or not.
     Watching { disconnected: bool },
     /// The engine did not answer for it.
     Unanswered { disconnected: bool },
-    /// The engine is being asked; `is_due` is that it was disconnected for too long.
+    /// The engine is being asked; `is_due` means that it was disconnected for too long.
     Asking { disconnected: bool, is_due: bool },
-    /// It is being stopped, for it is without a network.
+    /// It is being stopped, because it has lost a network.
     Stopping,
-    /// It ended, and the engine may yet report what the kernel did.
+    /// It exited, and the engine may still report an OOM kill.
     Ended(Exit),
 }
 
-/// What came.
+/// An input of the state machine.
 #[derive(Debug)]
 pub(super) enum Input<'a> {
     /// Something happened to the container.
     Notified(Pending),
-    /// Nothing did, for as long as was asked for.
+    /// The wait ended without a notification.
     TimeOver,
-    /// The engine says that it runs.
+    /// The engine reports it as running.
     Runs(&'a Inspected),
-    /// The engine says how it ended.
+    /// The engine reports its exit.
     Ended(Exit),
-    /// The engine says that there is none.
+    /// The engine reports that it does not exist.
     Removed,
-    /// The engine does not say.
+    /// The engine does not answer.
     Unanswered,
-    /// It was asked to stop; whether that worked.
+    /// A stop was attempted; whether it succeeded.
     Stopped(bool),
 }
 
-/// What to do.
+/// An action of the state machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Wait for a notification, for so long; `None` is for ever.
+    /// Wait for a notification, at most this long; `None` is forever.
     Wait(Option<Duration>),
-    /// Wait on, until the time of the last wait is over.
+    /// Continue the last wait.
     WaitOn,
-    /// Ask the engine for the container.
+    /// Inspect the container.
     Inspect,
     /// Stop the container.
     Stop,
-    /// That is its end.
+    /// Report the exit.
     Finish(Exit),
 }
 
@@ -72,11 +72,11 @@ pub(super) enum Action {
 #[derive(Clone, Debug)]
 pub(super) struct Steps<'a> {
     phase: Phase,
-    /// The networks that it had from its start on.
+    /// The networks that it had at its start.
     networks: &'a BTreeSet<String>,
-    /// When the kernel last killed a process of it.
+    /// When the OOM killer last killed one of its processes.
     last_kill: Option<SystemTime>,
-    /// Why the driver ends it.
+    /// Why the driver stops it.
     lost: Option<String>,
 }
 
@@ -87,8 +87,8 @@ impl<'a> Steps<'a> {
         (Self { phase, networks, last_kill: None, lost: None }, first)
     }
 
-    /// The next thing to do. `is_ours` is whether this driver ends the container; `report` is given what the task's owner is to
-    /// know.
+    /// The next action. `is_ours` is whether this driver is ending the container; `report` receives what the task's owner
+    /// should know.
     pub(super) fn next(&mut self, input: Input<'_>, is_ours: bool, report: impl Fn(&str)) -> Action {
         if let Input::Notified(Pending { out_of_memory: Some(at), .. }) = &input {
             report("The kernel killed a process of the task: out of memory");
@@ -126,7 +126,7 @@ impl<'a> Steps<'a> {
         action
     }
 
-    /// A container that has lost a network for good is stopped: it would be there without doing what it is for.
+    /// Stops a container that has lost a network for good: it would run without serving its purpose.
     fn without_network(&mut self, running: &Inspected, report: impl Fn(&str)) -> (Phase, Action) {
         let container = running.id.as_str();
         let Some(network) = missing(self.networks, running) else {
@@ -141,8 +141,8 @@ impl<'a> Steps<'a> {
         (Phase::Stopping, Action::Stop)
     }
 
-    /// Whether the engine may yet report what the kernel did: a kill of a child after an earlier one, or the one that ended
-    /// the container.
+    /// Whether the engine may still report an OOM kill: that of a child after an earlier one, or the one that ended the
+    /// container.
     fn may_report_more(&self, exit: &Exit, is_ours: bool) -> bool {
         let is_nobodys = exit.is_kill() && self.last_kill.is_none() && !is_ours;
         exit.is_long_after(self.last_kill) || is_nobodys
@@ -204,7 +204,7 @@ mod tests {
         Inspected { networks, ..Inspected::default() }
     }
 
-    /// Takes the inputs in, and returns the actions and what was emitted.
+    /// Feeds the inputs, and returns the actions and the emitted reports.
     fn steps(networks: &[&str], disconnected: bool, inputs: Vec<Input<'_>>) -> (Vec<Action>, Vec<String>) {
         let networks = networks.iter().map(|name| (*name).to_owned()).collect();
         let emitted = RefCell::new(Vec::new());

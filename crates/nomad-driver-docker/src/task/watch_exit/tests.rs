@@ -50,8 +50,7 @@ async fn watched_with_panics(panics: usize, reports: usize) -> Exit {
     }
 }
 
-/// Watches `c1`, which has been killed when the engine is first asked, and of which the engine reports only then what the
-/// kernel did.
+/// Watches `c1`, which is already killed at the first inspect; the engine reports the OOM kill only then.
 async fn killed(ending: bool) -> Exit {
     let (fake, engine, _watch, handle) = watching();
     let (networks, ending) = (Connections::default(), AtomicBool::new(ending));
