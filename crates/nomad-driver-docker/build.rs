@@ -1,4 +1,4 @@
-//! Compiles the small program of `crates/pause`, and makes the built-in pause image of it.
+//! Compiles the small program of `crates/pause`, and builds the built-in pause image from it.
 
 use std::{env, error::Error, fs, io, path::PathBuf};
 
@@ -16,8 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// An archive as `docker save` writes it, of an image with the one program, behind the image's id and its layer's. The same
-/// program makes the same bytes.
+/// Builds an archive, in the format of `docker save`, of an image with this single program. Returns the image's id, its layer's
+/// id and the archive. The same program always yields the same bytes.
 fn image(name: &str, program: &[u8]) -> Result<(String, String, Vec<u8>), Box<dyn Error>> {
     let architecture = match env::var("CARGO_CFG_TARGET_ARCH")?.as_str() {
         "x86_64" => "amd64".to_owned(),

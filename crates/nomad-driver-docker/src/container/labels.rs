@@ -46,8 +46,8 @@ fn is_nomads(name: &str) -> bool {
     lower.starts_with(NOMAD)
 }
 
-/// The labels. The job's own are those that are not Nomad's. The node's label is always set: it tells a container from those of
-/// another agent on the same engine.
+/// The labels. The job's own are those that are not Nomad's. The node's label is always set: it distinguishes a container
+/// from those of another agent on the same engine.
 pub(super) fn labels(task: &TaskConfig, options: &TaskOptions, plugin: &PluginConfig) -> BTreeMap<String, String> {
     let own = options.labels.iter().filter(|(name, _)| !is_nomads(name));
     let mut labels: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();

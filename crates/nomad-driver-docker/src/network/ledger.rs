@@ -1,4 +1,4 @@
-//! On disk: the owners of the networks that this driver created or joined, in case nobody requests their removal.
+//! On disk: the networks that this driver created or joined, in case nobody requests their removal.
 //!
 //! `<state dir>/networks/<engine's name>/<allocation>`, in JSON, is removed with the network. If it is lost or unreadable, no
 //! harm is done: the network is kept.

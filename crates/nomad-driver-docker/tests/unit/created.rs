@@ -1,4 +1,4 @@
-//! A container between its creation and its commit: whose name it takes over, and what is retried.
+//! A container between its creation and its commit: whose name it may take, and what is retried.
 
 use fake_engine::Reply;
 use nomad_plugin::driver::{Driver, Recoverability};
