@@ -91,7 +91,7 @@ impl ListedContainer {
         self.labels.get(name).map_or("", String::as_str)
     }
 
-    /// Whether it is running or about to be restarted.
+    /// Whether it is running, about to be restarted, or being removed.
     pub fn is_running(&self) -> bool {
         self.state.is_some_and(|state| !matches!(state, ListedState::Created | ListedState::Exited | ListedState::Dead))
     }

@@ -150,7 +150,7 @@ impl Collector {
 /// The earlier position, if its file still exists. The files from that one on are queued, or else all of them. `arrived` is the
 /// content of the reader's own files, used if the pipe does not show how much was read.
 fn resume_at(earlier: &Position, arrived: Option<&Arrived>, files: &LogFiles, report: &Report) -> Option<Position> {
-    let there = files.take_over();
+    let there = files.adopt();
     let file_of = |place: &Place| there.iter().position(|file| is_at(place, file));
     // Nothing was read yet: the oldest existing file has it all.
     let untouched = matches!(earlier.place.source, Source::File { inode: 0, .. });
@@ -175,7 +175,7 @@ fn resume_at(earlier: &Position, arrived: Option<&Arrived>, files: &LogFiles, re
 
 /// The position after the arrived output, if it is in these files.
 fn begin_where_it_ends(start: &Position, files: &LogFiles, arrived: &Arrived) -> Option<Position> {
-    let there = files.take_over();
+    let there = files.adopt();
     let found = searched(handover::place_of(arrived, &there));
     files.begin_with(there.into_iter().skip(found.as_ref().map_or(0, |(file, _)| *file)));
     found.map(|(_, place)| Position { place, ..start.clone() })
@@ -191,7 +191,7 @@ fn searched(found: io::Result<Option<(usize, Place)>>) -> Option<(usize, Place)>
 /// The end of the newest file, for lack of a position.
 fn begin_at_end(mut start: Position, files: &LogFiles, report: &Report) -> (Position, bool) {
     report(LogReport::PositionUnknown);
-    let there = files.take_over();
+    let there = files.adopt();
     let newest = there.last().cloned();
     if let Some(newest) = &newest {
         start.place.source = Source::File { device: newest.device, inode: newest.inode, first: None };

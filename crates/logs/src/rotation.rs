@@ -80,7 +80,7 @@ struct Names {
     /// Create events seen, minus files opened. If positive, a file came and went between two scans.
     unopened: i64,
     /// Files were opened without their create events; the next event may belong to one of them.
-    taken_over: bool,
+    adopted: bool,
 }
 
 #[derive(Default)]
@@ -111,7 +111,7 @@ impl LogFiles {
         {
             let mut names = lock(&self.names);
             names.unopened = 0;
-            names.taken_over = true;
+            names.adopted = true;
         }
         lock(&self.queue).losses.too_often = true;
         self.look(0);
@@ -125,7 +125,7 @@ impl LogFiles {
         let opened = found.len();
         names.last = last;
         names.unopened += i64::try_from(created).unwrap_or(i64::MAX) - i64::try_from(opened).unwrap_or(i64::MAX);
-        if std::mem::take(&mut names.taken_over) && opened == 0 {
+        if std::mem::take(&mut names.adopted) && opened == 0 {
             names.unopened = 0;
         }
         let missed = u64::try_from(names.unopened).unwrap_or(0);
@@ -146,7 +146,7 @@ impl LogFiles {
 
     /// Opens the existing files when a task is adopted, oldest first. Later ones are queued after them, whatever is chosen
     /// meanwhile for [`begin_with`](Self::begin_with).
-    pub(super) fn take_over(&self) -> Vec<Arc<HeldFile>> {
+    pub(super) fn adopt(&self) -> Vec<Arc<HeldFile>> {
         let mut names = lock(&self.names);
         let mut files = Vec::new();
         for number in 2.. {
@@ -157,7 +157,7 @@ impl LogFiles {
         let (found, last) = self.open_unknown(&files);
         names.last = last;
         names.unopened = 0;
-        names.taken_over = true;
+        names.adopted = true;
         files.extend(found);
         // What the opener thread has queued since the watch began is among these files.
         lock(&self.queue).files.clear();
@@ -301,7 +301,7 @@ mod tests {
         rotate("1");
         rotate("22");
 
-        let there = files.take_over();
+        let there = files.adopt();
         rotate("333");
         files.look(1);
         assert!(files.has_next(), "the opener waits for nobody");

@@ -58,7 +58,7 @@ impl Supervisor {
         };
         on_new(client.reattach_config());
         // A process that ran before has these tasks already, and says so.
-        if let Err(error) = take_over(&client, &running).await {
+        if let Err(error) = recover_all(&client, &running).await {
             if is_new {
                 client.kill().await;
             }
@@ -214,7 +214,7 @@ async fn supervise(
         };
         on_new(client.reattach_config());
         let handles = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        while let Err(error) = take_over(&client, &handles).await {
+        while let Err(error) = recover_all(&client, &handles).await {
             report::note(&format!("cannot recover tasks yet, retrying: {error}"));
             tokio::select! {
                 () = client.exited() => break,
@@ -228,7 +228,7 @@ async fn supervise(
 }
 
 /// Hands tasks over to a process. The error is that it cannot take one for now: it is still to be asked again.
-async fn take_over(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) -> Result<(), DriverError> {
+async fn recover_all(client: &DriverClient, running: &BTreeMap<TaskId, TaskHandle>) -> Result<(), DriverError> {
     let mut result = Ok(());
     for (id, handle) in running {
         match client.recover_task(handle.clone()).await {

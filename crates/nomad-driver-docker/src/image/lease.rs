@@ -375,8 +375,8 @@ async fn remove(engine: &Engine, id: &str, ours: &BTreeSet<String>) -> Result<()
     for name in ours.iter().filter(|name| *name != id) {
         // The name may belong to another image by now.
         let Some(found) = names(engine, name, id).await? else { continue };
-        if found.lose_with(name, ours) {
-            return Err(format!("somebody else's name would go with {name}"));
+        if found.would_take_another(name, ours) {
+            return Err(format!("another name would be removed with {name}"));
         }
         engine.remove_image(name).await.map_err(|error| error.to_string())?;
     }

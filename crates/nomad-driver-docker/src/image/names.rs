@@ -42,7 +42,7 @@ impl Names {
     }
 
     /// Whether removing this name of ours also removes names that are not `ours`.
-    pub(super) fn lose_with(&self, name: &str, ours: &BTreeSet<String>) -> bool {
+    pub(super) fn would_take_another(&self, name: &str, ours: &BTreeSet<String>) -> bool {
         let Some(name) = ImageReference::parse(name) else { return false };
         let ours: Vec<_> = ours.iter().map(|name| canonical(name)).collect();
         let own = || self.tags.iter().chain(&self.pulled);
@@ -121,13 +121,19 @@ mod tests {
     #[test]
     fn a_digest_that_somebody_else_pulled_is_removed_with_a_tag_and_his_tag_with_a_digest() {
         for (there, name) in [(["app:1", "app+"], "app:1"), (["docker.io/library/app:1", "app+"], "app+")] {
-            assert!(names(&there).lose_with(&spelled(name), &ours(&[name])), "{name}");
-            assert!(!names(&there).lose_with(&spelled(name), &ours(&["app:1", "app+"])), "{name}: both are ours");
+            assert!(names(&there).would_take_another(&spelled(name), &ours(&[name])), "{name}");
+            assert!(
+                !names(&there).would_take_another(&spelled(name), &ours(&["app:1", "app+"])),
+                "{name}: both are ours"
+            );
         }
         for there in [["app:1", "app:2"], ["app:1", "app@"], ["app:1", "other+"]] {
-            assert!(!names(&there).lose_with("app:1", &ours(&["app:1"])), "{there:?}");
+            assert!(!names(&there).would_take_another("app:1", &ours(&["app:1"])), "{there:?}");
         }
-        assert!(!names(&["app:1", "app@"]).lose_with(&spelled("app@"), &ours(&["app@"])), "it is no name of its own");
+        assert!(
+            !names(&["app:1", "app@"]).would_take_another(&spelled("app@"), &ours(&["app@"])),
+            "it is no name of its own"
+        );
     }
 
     #[test]

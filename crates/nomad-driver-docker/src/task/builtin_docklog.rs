@@ -70,10 +70,7 @@ async fn end(pid: i32) {
         is_there
     };
     if !ended_in_time(is_there).await {
-        tracing::warn!(
-            pid,
-            "the logger of the built-in driver was killed and is still there; going on without its end"
-        );
+        tracing::warn!(pid, "killed the logger of the built-in driver, but it has not ended; continuing");
     }
 }
 

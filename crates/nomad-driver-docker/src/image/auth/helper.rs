@@ -21,7 +21,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// The maximum size of a response: the longest tokens have a few KiB.
 const LONGEST_ANSWER: usize = 64 << 10;
 /// How much of the end of a helper's standard error is reported.
-const TOLD_OF_STDERR: usize = 4 << 10;
+const REPORTED_OF_STDERR: usize = 4 << 10;
 /// In docker's protocol, the user name that marks an identity token.
 const TOKEN: &str = "<token>";
 /// What docker's own helpers print on standard output when they fail to find credentials.
@@ -89,7 +89,7 @@ async fn ask_for(
     let mut helper = Running(child);
     let stdin = helper.0.stdin.take();
     let mut stdout = Output::new(helper.0.stdout.take(), LONGEST_ANSWER);
-    let mut stderr = Output::new(helper.0.stderr.take(), TOLD_OF_STDERR);
+    let mut stderr = Output::new(helper.0.stderr.take(), REPORTED_OF_STDERR);
     let question = async {
         if let Some(mut stdin) = stdin {
             // A helper may ignore its input; its exit code is what counts.

@@ -31,7 +31,7 @@ pub(super) fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Resul
     if is_same(&mounted.metadata()?, &source.metadata()?) {
         Ok(mounted)
     } else {
-        Err(io::Error::other("another thing is there"))
+        Err(io::Error::other("something else is there now"))
     }
 }
 
@@ -48,7 +48,7 @@ pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<Vec<File>> {
         } else if is_same(&there.metadata()?, &logs.found.metadata()?) {
             make_read_only(&bind(logs.shown.as_ref().unwrap_or(&logs.found), source, &way)?)?;
         } else {
-            return Err(io::Error::other("the logs are elsewhere"));
+            return Err(io::Error::other("the log directory has moved"));
         }
     }
     Ok(on_the_way)

@@ -85,7 +85,7 @@ async fn of_a_helper_that_says_a_lot_the_end_is_quoted() {
     let error = answer("noisy.test").await;
 
     let reported = error.split_once("failed with stderr: ...").unwrap().1;
-    assert_eq!(reported.len(), TOLD_OF_STDERR);
+    assert_eq!(reported.len(), REPORTED_OF_STDERR);
     assert!(reported.ends_with("the cause\n"), "{reported}");
 }
 
