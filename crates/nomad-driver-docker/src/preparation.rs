@@ -40,7 +40,7 @@ pub fn prepare(
     for made in resolv_conf.iter().chain(&hosts) {
         rejections.or_nothing(paths.add_own(made, mode));
     }
-    let (cpuset, can_disable_swapping) = (processors::of(task), memory::can_disable_swapping());
+    let (cpuset, can_disable_swapping) = (processors::of(task), memory::try_disabling_swapping());
     HostFiles { paths, resolv_conf, hosts, security_opt, cpuset, can_disable_swapping, rejections }
 }
 
