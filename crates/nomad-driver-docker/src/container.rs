@@ -85,23 +85,11 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     rejections.or_nothing(config::check_environment(&env).map_err(|error| ContainerError(error.to_string())));
     let ports = ports::ports(task, options, &mut rejections);
     let network_mode = network::mode(task, options);
-    let namespaces = security::namespaces(options, plugin, &mut rejections);
-    let capabilities = rejections.or_nothing(security::capabilities(options, plugin));
     let mut host = HostConfig {
-        binds: Some(rejections.or_nothing(binds::binds(request))),
-        mounts: Some(binds::mounts(request, &mut rejections)).filter(|mounts| !mounts.is_empty()),
         volume_driver: options.volume_driver.clone(),
         log_config: Some(log_config(options, plugin)),
         network_mode: Some(network_mode.clone()),
         port_bindings: Some(ports.bindings).filter(|bindings| !bindings.is_empty()),
-        privileged: Some(rejections.or_nothing(security::privileged(options, plugin))),
-        cap_add: Some(capabilities.add),
-        cap_drop: Some(capabilities.drop),
-        ipc_mode: namespaces.ipc,
-        pid_mode: namespaces.pid,
-        uts_mode: namespaces.uts,
-        userns_mode: namespaces.userns,
-        runtime: rejections.or_nothing(security::runtime(task, options, plugin, request.runtimes)),
         security_opt: Some(request.files.security_opt.clone()).filter(|opts| !opts.is_empty()),
         init: options.init.then_some(true),
         readonly_rootfs: Some(options.readonly_rootfs),
@@ -109,10 +97,11 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
         shm_size: options.shm_size,
         storage_opt: (!options.storage_opt.is_empty()).then(|| options.storage_opt.clone().into_iter().collect()),
         sysctls: (!options.sysctl.is_empty()).then(|| options.sysctl.clone().into_iter().collect()),
-        cgroupns_mode: security::cgroupns(options),
         extra_hosts: if request.files.hosts.is_some() { None } else { some(&options.extra_hosts) },
         ..HostConfig::default()
     };
+    security::apply(&mut host, request, &mut rejections);
+    binds::apply(&mut host, request, &mut rejections);
     rejections.or_nothing(resources::apply(&mut host, request));
     if task.dns.is_none() {
         host.dns = Some(network::dns_servers(options)).filter(|servers| !servers.is_empty());

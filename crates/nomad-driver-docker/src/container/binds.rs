@@ -6,8 +6,8 @@ use super::{ContainerError, Request, read_only_logs, rejections::Rejections, sou
 use crate::alloc_paths::{ALLOC_TARGET, LOCAL_TARGET, SECRETS_TARGET, clean, on_host, own_directories};
 use crate::config::{MountKind, MountOptions, Propagation};
 use engine::request::{
-    Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig,
+    HostConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig,
 };
 
 /// One of the task's own directories in the container.
@@ -49,8 +49,14 @@ fn own_are_mounts(request: &Request<'_>) -> bool {
     request.files.paths.are_staged() && request.plugin.volumes.selinux_label.is_empty()
 }
 
+/// Sets what of the host, and which volumes, a task sees.
+pub(super) fn apply(host: &mut HostConfig, request: &Request<'_>, rejections: &mut Rejections) {
+    host.binds = Some(rejections.or_nothing(binds(request)));
+    host.mounts = Some(mounts(request, rejections)).filter(|mounts| !mounts.is_empty());
+}
+
 /// The binds: the allocation's directories, then the task's volumes.
-pub(super) fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError> {
+fn binds(request: &Request<'_>) -> Result<Vec<String>, ContainerError> {
     let Request { task, options, plugin, files, .. } = request;
     let selinux = plugin.volumes.selinux_label.as_str();
     let bind = |source: &Path, target: &str, mode: Option<&str>| {
@@ -102,7 +108,7 @@ fn propagates(request: &Request<'_>, source: &str, propagation: &str) -> Result<
 }
 
 /// The mounts: the task's, the files generated for it, and Nomad's.
-pub(super) fn mounts(request: &Request<'_>, rejections: &mut Rejections) -> Vec<Mount> {
+fn mounts(request: &Request<'_>, rejections: &mut Rejections) -> Vec<Mount> {
     let Request { task, options, plugin, files, .. } = request;
     let made = |path: &Path, target: &str, read_only: bool| Mount {
         typ: Some(MountType::BIND),

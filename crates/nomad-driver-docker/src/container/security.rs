@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use nomad_plugin::driver::TaskConfig;
 
-use super::{ContainerError, rejections::Rejections};
+use super::{ContainerError, Request, rejections::Rejections};
 use crate::config::{CgroupNamespace, PluginConfig, TaskOptions};
 use crate::glob;
-use engine::request::HostConfigCgroupnsModeEnum;
+use engine::request::{HostConfig, HostConfigCgroupnsModeEnum};
 
 /// Docker's default capabilities.
 const DOCKER_CAPS: [&str; 14] = [
@@ -72,11 +72,27 @@ const LINUX_CAPS: [&str; 41] = [
     "wake_alarm",
 ];
 
+/// Sets what a task may do, as far as the operator allows it.
+pub(super) fn apply(host: &mut HostConfig, request: &Request<'_>, rejections: &mut Rejections) {
+    let Request { task, options, plugin, runtimes, .. } = request;
+    let namespaces = namespaces(options, plugin, rejections);
+    let capabilities = rejections.or_nothing(capabilities(options, plugin));
+    host.privileged = Some(rejections.or_nothing(privileged(options, plugin)));
+    host.cap_add = Some(capabilities.add);
+    host.cap_drop = Some(capabilities.drop);
+    host.ipc_mode = namespaces.ipc;
+    host.pid_mode = namespaces.pid;
+    host.uts_mode = namespaces.uts;
+    host.userns_mode = namespaces.userns;
+    host.cgroupns_mode = cgroupns(options);
+    host.runtime = rejections.or_nothing(runtime(task, options, plugin, runtimes));
+}
+
 /// Capabilities in the engine's form.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Capabilities {
-    pub(super) add: Vec<String>,
-    pub(super) drop: Vec<String>,
+struct Capabilities {
+    add: Vec<String>,
+    drop: Vec<String>,
 }
 
 fn normal(caps: &[String]) -> BTreeSet<String> {
@@ -100,7 +116,7 @@ fn for_engine(caps: BTreeSet<String>) -> Vec<String> {
 }
 
 /// The capabilities to add and to drop.
-pub(super) fn capabilities(options: &TaskOptions, plugin: &PluginConfig) -> Result<Capabilities, ContainerError> {
+fn capabilities(options: &TaskOptions, plugin: &PluginConfig) -> Result<Capabilities, ContainerError> {
     let (allowed, add) = (normal(&plugin.allow_caps), normal(&options.cap_add));
     if !allowed.contains("all") {
         let every: BTreeSet<String> = LINUX_CAPS.iter().map(|cap| (*cap).to_owned()).collect();
@@ -118,7 +134,7 @@ pub(super) fn capabilities(options: &TaskOptions, plugin: &PluginConfig) -> Resu
 }
 
 /// Whether the task is privileged.
-pub(super) fn privileged(options: &TaskOptions, plugin: &PluginConfig) -> Result<bool, ContainerError> {
+fn privileged(options: &TaskOptions, plugin: &PluginConfig) -> Result<bool, ContainerError> {
     if options.privileged && !plugin.allow_privileged {
         return Err(ContainerError("Docker privileged mode is disabled on this Nomad agent".to_owned()));
     }
@@ -127,15 +143,15 @@ pub(super) fn privileged(options: &TaskOptions, plugin: &PluginConfig) -> Result
 
 /// The namespaces that a task shares.
 #[derive(Default)]
-pub(super) struct Namespaces {
-    pub(super) ipc: Option<String>,
-    pub(super) pid: Option<String>,
-    pub(super) uts: Option<String>,
-    pub(super) userns: Option<String>,
+struct Namespaces {
+    ipc: Option<String>,
+    pid: Option<String>,
+    uts: Option<String>,
+    userns: Option<String>,
 }
 
 /// The namespaces, if the operator allows them.
-pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig, rejections: &mut Rejections) -> Namespaces {
+fn namespaces(options: &TaskOptions, plugin: &PluginConfig, rejections: &mut Rejections) -> Namespaces {
     let mut allowed = |option: &str, mode: &Option<String>, globs: &[String]| match mode {
         Some(mode) if !plugin.allow_privileged && !globs.iter().any(|pattern| glob::matches(pattern, mode)) => {
             rejections.add(format!("cannot apply {option:?} configuration"));
@@ -153,7 +169,7 @@ pub(super) fn namespaces(options: &TaskOptions, plugin: &PluginConfig, rejection
 }
 
 /// The control group namespace.
-pub(super) fn cgroupns(options: &TaskOptions) -> Option<HostConfigCgroupnsModeEnum> {
+fn cgroupns(options: &TaskOptions) -> Option<HostConfigCgroupnsModeEnum> {
     Some(match options.cgroupns? {
         CgroupNamespace::Host => HostConfigCgroupnsModeEnum::HOST,
         CgroupNamespace::Private => HostConfigCgroupnsModeEnum::PRIVATE,
@@ -161,7 +177,7 @@ pub(super) fn cgroupns(options: &TaskOptions) -> Option<HostConfigCgroupnsModeEn
 }
 
 /// The runtime: the job's, or the one for GPUs.
-pub(super) fn runtime(
+fn runtime(
     task: &TaskConfig,
     options: &TaskOptions,
     plugin: &PluginConfig,

@@ -63,9 +63,9 @@ fn everything_that_is_refused_is_reported_at_once() {
         "cannot apply \"ipc_mode\" configuration",
         "cannot apply \"pid_mode\" configuration",
         "driver does not allow the following capabilities: net_admin",
-        "volumes are not enabled; cannot use volume driver \"nfs\"",
         "Docker privileged mode is disabled on this Nomad agent",
         "requested runtime \"kata\" is not allowed",
+        "volumes are not enabled; cannot use volume driver \"nfs\"",
         "task memory requirements exceed driver hard limit of 1 MB",
     ];
     assert_eq!(rejection(&case), expected.join("; "));
