@@ -9,18 +9,42 @@ use std::{
 use conformance::{Fixture, docker::inspect, object, relay::Relay};
 use futures_util::StreamExt;
 
-/// Puts another number in the place of each that an engine's answer has for a process.
+/// Puts another number in the place of each that an engine's answer has for a process. A longer one also takes the place of
+/// the member before, which is a plain one: an answer's length stays what it is.
 fn rename(answer: &mut [u8], pid: &str) {
     const NAME: &[u8] = br#""Pid":"#;
     let mut from = 0;
     while let Some(at) = answer[from..].windows(NAME.len()).position(|name| name == NAME) {
-        let begin = from + at + NAME.len();
+        let at = from + at;
+        let begin = at + NAME.len();
         let digits = answer[begin..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if digits >= pid.len() {
-            answer[begin..begin + digits].fill(b' ');
-            answer[begin..begin + pid.len()].copy_from_slice(pid.as_bytes());
-        }
-        from = begin;
+        let renamed = [NAME, pid.as_bytes()].concat();
+        let end = begin + digits;
+        let start = if end - at >= renamed.len() { at } else { before(&answer[..at]) };
+        answer[start..end].fill(b' ');
+        answer[start..start + renamed.len()].copy_from_slice(&renamed);
+        from = end;
+    }
+}
+
+/// Where the member before the end begins.
+fn before(answer: &[u8]) -> usize {
+    let comma = answer.len() - 1;
+    let begins = answer[..comma].iter().rposition(|byte| matches!(byte, b',' | b'{'));
+    begins.expect("an object begins") + 1
+}
+
+#[test]
+fn a_number_is_replaced_by_a_shorter_and_by_a_longer_one() {
+    let renamed = |pid: &str| {
+        let mut answer = br#"{"State":{"Dead":false,"Pid":77,"Error":""}}"#.to_vec();
+        rename(&mut answer, pid);
+        serde_json::from_slice::<serde_json::Value>(&answer).unwrap()["State"].clone()
+    };
+
+    for pid in ["1", "-1", "28228"] {
+        assert_eq!(renamed(pid)["Pid"].to_string(), pid);
+        assert_eq!(renamed(pid)["Error"], "");
     }
 }
 
