@@ -105,7 +105,7 @@ fn unix_time(at: SystemTime) -> String {
 
 /// An event, as far as the driver reads it. All else is ignored.
 #[derive(Deserialize)]
-struct Message<'a> {
+struct EventMessage<'a> {
     #[serde(rename = "Type", borrow)]
     kind: Option<Cow<'a, str>>,
     #[serde(rename = "Action", borrow)]
@@ -138,7 +138,7 @@ pub fn read_event(line: &[u8]) -> Option<EngineEvent> {
     }
 }
 
-fn container_event(message: Message<'_>) -> Option<ContainerEvent> {
+fn container_event(message: EventMessage<'_>) -> Option<ContainerEvent> {
     let actor = message.actor?;
     let (kind, container) = match (message.kind?.as_ref(), message.action?.as_ref()) {
         ("container", "die") => (ContainerEventKind::Died, actor.id),

@@ -41,13 +41,13 @@ pub struct TaskEvents {
 /// What was sent within the last minute.
 #[derive(Debug, Default)]
 struct Sent {
-    kinds: Mutex<HashMap<Kind, Repeated>>,
+    kinds: Mutex<HashMap<EventKind, Repeated>>,
     /// An event was left out.
     left_out: Notify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+struct EventKind {
     task: TaskId,
     text: String,
 }
@@ -119,7 +119,7 @@ impl TaskEvents {
 }
 
 impl Sent {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Kind, Repeated>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<EventKind, Repeated>> {
         self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,7 +127,7 @@ impl Sent {
     fn first_of_its_kind(&self, event: TaskEvent, now: Instant) -> Option<TaskEvent> {
         let mut kinds = self.lock();
         kinds.retain(|_, repeated| repeated.last.is_some() || now - repeated.since < MINUTE);
-        match kinds.entry(Kind::of(&event)) {
+        match kinds.entry(EventKind::of(&event)) {
             Entry::Vacant(entry) => {
                 entry.insert(Repeated { since: now, last: None });
                 Some(event)
@@ -173,7 +173,7 @@ fn with_count(event: TaskEvent, count: u64) -> TaskEvent {
     TaskEvent { message, ..event }
 }
 
-impl Kind {
+impl EventKind {
     fn of(event: &TaskEvent) -> Self {
         let annotations = event.annotations.iter().flat_map(|(name, value)| [name.as_str(), value]);
         let texts = annotations.chain([event.message.as_str()]).flat_map(|text| text.chars().chain(['\n']));

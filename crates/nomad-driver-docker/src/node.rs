@@ -32,7 +32,7 @@ const LARGEST: u64 = 64 << 10;
 
 /// The node that this process serves. Clones share their state.
 #[derive(Clone, Default)]
-pub struct Node(Arc<Mutex<State>>);
+pub struct Node(Arc<Mutex<NodeState>>);
 
 /// What is known of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Identity {
 }
 
 #[derive(Default)]
-struct State {
+struct NodeState {
     /// As reported by tasks of this process.
     said: Identity,
     claim: Option<Claim>,
@@ -69,7 +69,7 @@ impl Identity {
 }
 
 impl Node {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, NodeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -121,7 +121,7 @@ impl Node {
     }
 }
 
-impl State {
+impl NodeState {
     fn known(&self) -> Identity {
         let found = || self.claim.as_ref().filter(|claim| !claim.is_shared()).map(|claim| claim.found.clone());
         if self.said.id.is_empty() { found().unwrap_or_default() } else { self.said.clone() }

@@ -77,7 +77,7 @@ impl From<Status> for ClientError {
     }
 }
 
-type Answer<T> = Result<T, ClientError>;
+type ClientResult<T> = Result<T, ClientError>;
 
 /// A driver in another process. Dropping it leaves the process alone: only [`DriverClient::kill`] ends it.
 pub struct DriverClient {
@@ -86,7 +86,7 @@ pub struct DriverClient {
 
 impl DriverClient {
     /// Starts the driver's process.
-    pub async fn launch(options: LaunchOptions) -> Answer<Self> {
+    pub async fn launch(options: LaunchOptions) -> ClientResult<Self> {
         let plugin = Plugin::launch(LaunchConfig {
             program: options.program,
             args: options.args,
@@ -104,12 +104,12 @@ impl DriverClient {
     }
 
     /// Connects to a driver that an earlier host started.
-    pub async fn reattach(reattach: Reattach) -> Answer<Self> {
+    pub async fn reattach(reattach: Reattach) -> ClientResult<Self> {
         Ok(Self { plugin: Plugin::reattach(reattach).await? })
     }
 
     /// Serves a driver in this process, and connects to it as to any other: for tests of a host.
-    pub async fn in_process(driver: impl Driver) -> Answer<(Self, InProcess)> {
+    pub async fn in_process(driver: impl Driver) -> ClientResult<(Self, InProcess)> {
         let (plugin, process) = Plugin::in_process(routes(driver)).await?;
         Ok((Self { plugin }, process))
     }
@@ -143,37 +143,37 @@ impl DriverClient {
     }
 
     /// See [`crate::driver::Driver::info`].
-    pub async fn info(&self) -> Answer<PluginInfo> {
+    pub async fn info(&self) -> ClientResult<PluginInfo> {
         let answer = self.base().plugin_info(base_wire::PluginInfoRequest {}).await?;
         Ok(PluginInfo::from_wire(answer.into_inner()))
     }
 
     /// See [`crate::driver::Driver::config_schema`].
-    pub async fn config_schema(&self) -> Answer<Spec> {
+    pub async fn config_schema(&self) -> ClientResult<Spec> {
         let answer = self.base().config_schema(base_wire::ConfigSchemaRequest {}).await?;
         Ok(answer.into_inner().spec.ok_or(SchemaError::Kind)?.try_into()?)
     }
 
     /// See [`crate::driver::Driver::set_config`].
-    pub async fn set_config(&self, config: SetConfig) -> Answer<()> {
+    pub async fn set_config(&self, config: SetConfig) -> ClientResult<()> {
         self.base().set_config(config.into_wire()).await?;
         Ok(())
     }
 
     /// See [`crate::driver::Driver::task_config_schema`].
-    pub async fn task_config_schema(&self) -> Answer<Spec> {
+    pub async fn task_config_schema(&self) -> ClientResult<Spec> {
         let answer = self.driver().task_config_schema(wire::TaskConfigSchemaRequest {}).await?;
         Ok(answer.into_inner().spec.ok_or(SchemaError::Kind)?.try_into()?)
     }
 
     /// See [`crate::driver::Driver::capabilities`].
-    pub async fn capabilities(&self) -> Answer<Capabilities> {
+    pub async fn capabilities(&self) -> ClientResult<Capabilities> {
         let answer = self.driver().capabilities(wire::CapabilitiesRequest {}).await?;
         Ok(Capabilities::from_wire(answer.into_inner().capabilities.unwrap_or_default()))
     }
 
     /// See [`crate::driver::Driver::init`]. A driver that does not know the call is fine.
-    pub async fn init(&self) -> Answer<()> {
+    pub async fn init(&self) -> ClientResult<()> {
         match self.driver().init(wire::InitRequest {}).await {
             Err(status) if status.code() != tonic::Code::Unimplemented => Err(status.into()),
             _ => Ok(()),
@@ -181,71 +181,71 @@ impl DriverClient {
     }
 
     /// See [`crate::driver::Driver::fingerprint`].
-    pub async fn fingerprint(&self) -> Answer<BoxStream<Answer<Fingerprint>>> {
+    pub async fn fingerprint(&self) -> ClientResult<BoxStream<ClientResult<Fingerprint>>> {
         let answers = self.driver().fingerprint(wire::FingerprintRequest {}).await?.into_inner();
         Ok(Box::pin(answers.map(|answer| Ok(Fingerprint::from_wire(answer?)))))
     }
 
     /// See [`crate::driver::Driver::recover_task`]. As from a Nomad agent, the id is in the handle alone.
-    pub async fn recover_task(&self, handle: TaskHandle) -> Answer<()> {
+    pub async fn recover_task(&self, handle: TaskHandle) -> ClientResult<()> {
         let request = wire::RecoverTaskRequest { handle: Some(handle.into_wire()), ..Default::default() };
         self.driver().recover_task(request).await?;
         Ok(())
     }
 
     /// See [`crate::driver::Driver::start_task`].
-    pub async fn start_task(&self, task: TaskConfig) -> Answer<StartedTask> {
+    pub async fn start_task(&self, task: TaskConfig) -> ClientResult<StartedTask> {
         let answer = self.driver().start_task(wire::StartTaskRequest { task: Some(task.into_wire()) }).await?;
         Ok(StartedTask::from_wire(answer.into_inner()))
     }
 
     /// See [`crate::driver::Driver::wait_task`].
-    pub async fn wait_task(&self, id: TaskId) -> Answer<WaitResult> {
+    pub async fn wait_task(&self, id: TaskId) -> ClientResult<WaitResult> {
         let answer = self.driver().wait_task(wire::WaitTaskRequest { task_id: id.into() }).await?;
         Ok(WaitResult::from_wire(answer.into_inner()))
     }
 
     /// See [`crate::driver::Driver::stop_task`].
-    pub async fn stop_task(&self, id: TaskId, timeout: Duration, signal: String) -> Answer<()> {
+    pub async fn stop_task(&self, id: TaskId, timeout: Duration, signal: String) -> ClientResult<()> {
         let request = wire::StopTaskRequest { task_id: id.into(), timeout: Some(to_duration(timeout)), signal };
         self.driver().stop_task(request).await?;
         Ok(())
     }
 
     /// See [`crate::driver::Driver::destroy_task`].
-    pub async fn destroy_task(&self, id: TaskId, force: Force) -> Answer<()> {
+    pub async fn destroy_task(&self, id: TaskId, force: Force) -> ClientResult<()> {
         let request = wire::DestroyTaskRequest { task_id: id.into(), force: force == Force::Yes };
         self.driver().destroy_task(request).await?;
         Ok(())
     }
 
     /// See [`crate::driver::Driver::inspect_task`].
-    pub async fn inspect_task(&self, id: TaskId) -> Answer<InspectedTask> {
+    pub async fn inspect_task(&self, id: TaskId) -> ClientResult<InspectedTask> {
         let answer = self.driver().inspect_task(wire::InspectTaskRequest { task_id: id.into() }).await?;
         Ok(InspectedTask::from_wire(answer.into_inner()))
     }
 
     /// See [`crate::driver::Driver::task_stats`].
-    pub async fn task_stats(&self, id: TaskId, interval: Duration) -> Answer<BoxStream<Answer<TaskUsage>>> {
+    pub async fn task_stats(&self, id: TaskId, interval: Duration) -> ClientResult<BoxStream<ClientResult<TaskUsage>>> {
         let request = wire::TaskStatsRequest { task_id: id.into(), collection_interval: Some(to_duration(interval)) };
         let answers = self.driver().task_stats(request).await?.into_inner();
         Ok(Box::pin(answers.map(|answer| Ok(TaskUsage::from_wire(answer?.stats.unwrap_or_default())))))
     }
 
     /// See [`crate::driver::Driver::task_events`].
-    pub async fn task_events(&self) -> Answer<BoxStream<Answer<TaskEvent>>> {
+    pub async fn task_events(&self) -> ClientResult<BoxStream<ClientResult<TaskEvent>>> {
         let answers = self.driver().task_events(wire::TaskEventsRequest {}).await?.into_inner();
         Ok(Box::pin(answers.map(|answer| Ok(TaskEvent::from_wire(answer?)))))
     }
 
     /// See [`crate::driver::Driver::signal_task`].
-    pub async fn signal_task(&self, id: TaskId, signal: String) -> Answer<()> {
+    pub async fn signal_task(&self, id: TaskId, signal: String) -> ClientResult<()> {
         self.driver().signal_task(wire::SignalTaskRequest { task_id: id.into(), signal }).await?;
         Ok(())
     }
 
     /// See [`crate::driver::Driver::exec_task`].
-    pub async fn exec_task(&self, id: TaskId, command: Vec<String>, timeout: Duration) -> Answer<ExecOutput> {
+    pub async fn exec_task(&self, id: TaskId, command: Vec<String>, timeout: Duration) -> ClientResult<ExecOutput> {
         let request = wire::ExecTaskRequest { task_id: id.into(), command, timeout: Some(to_duration(timeout)) };
         Ok(ExecOutput::from_wire(self.driver().exec_task(request).await?.into_inner()))
     }
@@ -256,7 +256,7 @@ impl DriverClient {
         &self,
         setup: ExecSetup,
         input: impl Stream<Item = ExecInput> + Send + 'static,
-    ) -> Answer<BoxStream<Answer<ExecEvent>>> {
+    ) -> ClientResult<BoxStream<ClientResult<ExecEvent>>> {
         // A call is cancelled once neither side of it is held, and the transport holds requests until their end.
         let (held, dropped) = oneshot::channel::<Infallible>();
         let requests = stream::iter([setup.into()]).chain(input.map(Into::into)).chain(stream::pending());
@@ -271,13 +271,13 @@ impl DriverClient {
     }
 
     /// See [`crate::driver::Driver::create_network`].
-    pub async fn create_network(&self, alloc: AllocId, hostname: String) -> Answer<CreatedNetwork> {
+    pub async fn create_network(&self, alloc: AllocId, hostname: String) -> ClientResult<CreatedNetwork> {
         let request = wire::CreateNetworkRequest { alloc_id: alloc.into(), hostname };
         Ok(CreatedNetwork::from_wire(self.driver().create_network(request).await?.into_inner()))
     }
 
     /// See [`crate::driver::Driver::destroy_network`].
-    pub async fn destroy_network(&self, alloc: AllocId, spec: Option<NetworkIsolation>) -> Answer<()> {
+    pub async fn destroy_network(&self, alloc: AllocId, spec: Option<NetworkIsolation>) -> ClientResult<()> {
         let request = wire::DestroyNetworkRequest { alloc_id: alloc.into(), isolation_spec: spec.into_wire() };
         self.driver().destroy_network(request).await?;
         Ok(())
@@ -285,7 +285,7 @@ impl DriverClient {
 
     /// See [`crate::driver::Driver::shutdown`]. A driver that does not know the call is fine. As from a Nomad agent, this
     /// call alone has a deadline.
-    pub async fn shutdown(&self) -> Answer<()> {
+    pub async fn shutdown(&self) -> ClientResult<()> {
         let mut request = tonic::Request::new(wire::ShutdownRequest {});
         request.set_timeout(SHUTDOWN);
         match self.driver().shutdown(request).await {

@@ -50,15 +50,15 @@ impl Endless {
     }
 }
 
-type Call = fn(Engine) -> BoxFuture<'static, Result<(), EngineError>>;
+type EngineCall = fn(Engine) -> BoxFuture<'static, Result<(), EngineError>>;
 
 macro_rules! verbs {
     ($($name:literal => |$engine:ident| $call:expr;)*) => {
-        [$(($name, { let call: Call = |$engine| async move { $call }.boxed(); call })),*]
+        [$(($name, { let call: EngineCall = |$engine| async move { $call }.boxed(); call })),*]
     };
 }
 
-fn verbs() -> Vec<(&'static str, Call)> {
+fn verbs() -> Vec<(&'static str, EngineCall)> {
     verbs! {
         "create" => |engine| engine.create_container("c", ContainerCreateBody::default()).await.map(drop);
         "inspect" => |engine| engine.inspect_container("c").await.map(drop);
@@ -75,7 +75,7 @@ fn verbs() -> Vec<(&'static str, Call)> {
 }
 
 /// The calls whose bodies are not read, except for an error's.
-fn heads() -> Vec<(&'static str, Call)> {
+fn heads() -> Vec<(&'static str, EngineCall)> {
     verbs! {
         "start" => |engine| engine.start_container("c").await;
         "stop" => |engine| engine.stop_container("c", Duration::ZERO).await;
@@ -92,7 +92,7 @@ fn heads() -> Vec<(&'static str, Call)> {
 }
 
 /// The result of a call against an endless response, and how many bytes of it the engine could send.
-async fn outcome(endless: Endless, call: Call) -> (Result<(), EngineError>, usize) {
+async fn outcome(endless: Endless, call: EngineCall) -> (Result<(), EngineError>, usize) {
     let directory = tempfile::tempdir().unwrap();
     let (listener, engine) = listen(directory.path());
     let sent = Arc::<Mutex<usize>>::default();
@@ -147,7 +147,7 @@ async fn heads_without_an_end_are_cut_whatever_was_asked() {
 
 #[tokio::test]
 async fn blanks_without_an_end_are_cut_too() {
-    let info: Call = |engine| async move { engine.ask_facts().await.map(drop) }.boxed();
+    let info: EngineCall = |engine| async move { engine.ask_facts().await.map(drop) }.boxed();
 
     let (outcome, sent) = outcome(Endless::Blanks, info).await;
 

@@ -85,11 +85,11 @@ fn loaded(target: &JobFile) -> Result<Option<Loaded>, Failure> {
 }
 
 /// The configurations of tasks, by the image that they name.
-type Wanted = BTreeMap<String, Vec<Vec<u8>>>;
+type WantedImages = BTreeMap<String, Vec<Vec<u8>>>;
 
-async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -> Result<Wanted, Failure> {
+async fn wanted(driver: &DriverClient, target: &JobFile, job: Option<&Loaded>) -> Result<WantedImages, Failure> {
     let schema = driver.task_config_schema().await.map_err(|error| Failure::Engine(error.to_string()))?;
-    let mut wanted = Wanted::new();
+    let mut wanted = WantedImages::new();
     let mut add = |body: &Body, resolve: &dyn Fn(&str) -> Option<String>| {
         let config = decode(body, &schema, &resolve).map_err(|problems| {
             let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A process of this host that has not ended, from `/proc/<pid>/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Process {
+struct CommandProcess {
     pid: i32,
     parent: i32,
     session: i32,
@@ -59,21 +59,21 @@ async fn leader(engine: &Engine, exec: &str) -> Option<i32> {
     // An engine may report any number: 1 and less are no command, and -1 addresses every process.
     let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 1)?;
     // The pid is not reused while the process is running, or while its session has other processes.
-    (inspected.is_running || Process::read(leader).is_none()).then_some(leader)
+    (inspected.is_running || CommandProcess::read(leader).is_none()).then_some(leader)
 }
 
 impl Command<'_> {
     /// The current processes.
-    fn processes(&self) -> BTreeSet<Process> {
+    fn processes(&self) -> BTreeSet<CommandProcess> {
         let of_command = of_command(&processes(), self.leader);
         of_command.into_iter().filter(|process| cgroup::is_in(self.container, process.pid.into())).collect()
     }
 
-    fn signal(&self, processes: BTreeSet<Process>, signal: Signal) {
+    fn signal(&self, processes: BTreeSet<CommandProcess>, signal: Signal) {
         for process in processes {
             let Some(pid) = Pid::from_raw(process.pid) else { continue };
             let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|held| {
-                let is_it = Process::read(process.pid).is_some_and(|now| now.started == process.started);
+                let is_it = CommandProcess::read(process.pid).is_some_and(|now| now.started == process.started);
                 if is_it && cgroup::is_in(self.container, process.pid.into()) {
                     pidfd_send_signal(held, signal)?;
                 }
@@ -86,7 +86,7 @@ impl Command<'_> {
     }
 }
 
-impl Process {
+impl CommandProcess {
     /// `None` if there is no such process, or it has ended and is not reaped.
     fn read(pid: i32) -> Option<Self> {
         Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?))
@@ -106,15 +106,15 @@ impl Process {
     }
 }
 
-fn processes() -> Vec<Process> {
+fn processes() -> Vec<CommandProcess> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter_map(Process::read).collect()
+    numbers.filter_map(CommandProcess::read).collect()
 }
 
 /// The first process, those of its session, and their descendants.
-fn of_command(all: &[Process], leader: i32) -> BTreeSet<Process> {
-    let mut found: BTreeSet<Process> =
+fn of_command(all: &[CommandProcess], leader: i32) -> BTreeSet<CommandProcess> {
+    let mut found: BTreeSet<CommandProcess> =
         all.iter().filter(|process| process.pid == leader || process.session == leader).copied().collect();
     loop {
         let pids: BTreeSet<i32> = found.iter().map(|process| process.pid).collect();
@@ -130,8 +130,8 @@ fn of_command(all: &[Process], leader: i32) -> BTreeSet<Process> {
 mod tests {
     use super::*;
 
-    fn process(pid: i32, parent: i32, session: i32) -> Process {
-        Process { pid, parent, session, started: 1 }
+    fn process(pid: i32, parent: i32, session: i32) -> CommandProcess {
+        CommandProcess { pid, parent, session, started: 1 }
     }
 
     #[test]
@@ -152,12 +152,12 @@ mod tests {
     #[test]
     fn a_processs_line_is_read_whatever_its_name_and_a_dead_one_is_none() {
         let rest = "7 7 20 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
-        let read = Process::parse(&format!("21 (a) S (1 2 3) S {rest}"));
+        let read = CommandProcess::parse(&format!("21 (a) S (1 2 3) S {rest}"));
 
-        assert_eq!(read, Some(Process { pid: 21, parent: 7, session: 20, started: 4711 }));
-        assert_eq!(Process::parse(&format!("21 (sh) Z {rest}")), None);
-        assert_eq!(Process::parse("21 (sh) S 7"), None);
-        assert_eq!(Process::read(i32::MAX), None);
+        assert_eq!(read, Some(CommandProcess { pid: 21, parent: 7, session: 20, started: 4711 }));
+        assert_eq!(CommandProcess::parse(&format!("21 (sh) Z {rest}")), None);
+        assert_eq!(CommandProcess::parse("21 (sh) S 7"), None);
+        assert_eq!(CommandProcess::read(i32::MAX), None);
     }
 
     #[test]

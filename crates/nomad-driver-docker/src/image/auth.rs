@@ -29,21 +29,21 @@ pub(super) enum AuthError {
 
 /// Credentials and their source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundCredentials {
     pub(super) credentials: Credentials,
-    pub(super) source: Source,
+    pub(super) source: CredentialSource,
 }
 
 /// The source of credentials, as task events name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum CredentialSource {
     Task,
     File(PathBuf),
     /// A program, and the file that names it; `None` for the plugin's own `auth.helper`.
     Helper(String, Option<PathBuf>),
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Task => f.write_str("the task's auth block"),
@@ -61,7 +61,7 @@ pub(super) async fn find(
     image: &ImageReference,
     task: Option<&Auth>,
     plugin: &PluginAuth,
-) -> Result<Option<Found>, AuthError> {
+) -> Result<Option<FoundCredentials>, AuthError> {
     let registry = image.registry();
     if let Some(Auth { username, password, server_address: given }) = task
         && !(username.is_empty() && password.is_empty() && given.is_empty())
@@ -72,24 +72,27 @@ pub(super) async fn find(
             server_address: server_address(given, registry),
             ..Credentials::default()
         };
-        return Ok(Some(Found { credentials, source: Source::Task }));
+        return Ok(Some(FoundCredentials { credentials, source: CredentialSource::Task }));
     }
     if let Some(path) = &plugin.config {
         let file = file::AuthFile::read(path).await?;
         if let Some(credentials) = file.credentials(registry) {
-            return Ok(Some(Found { credentials, source: Source::File(path.clone()) }));
+            return Ok(Some(FoundCredentials { credentials, source: CredentialSource::File(path.clone()) }));
         }
         for name in file.helpers(registry) {
             let program = helper::program(name);
             if let Some(credentials) = helper::ask(&program, registry).await? {
-                return Ok(Some(Found { credentials, source: Source::Helper(program, Some(path.clone())) }));
+                return Ok(Some(FoundCredentials {
+                    credentials,
+                    source: CredentialSource::Helper(program, Some(path.clone())),
+                }));
             }
         }
     }
     let Some(name) = plugin.helper.as_deref().filter(|name| !name.is_empty()) else { return Ok(None) };
     let program = helper::program(name);
     let credentials = helper::ask(&program, registry).await?;
-    Ok(credentials.map(|credentials| Found { credentials, source: Source::Helper(program, None) }))
+    Ok(credentials.map(|credentials| FoundCredentials { credentials, source: CredentialSource::Helper(program, None) }))
 }
 
 /// The server address in the engine's form: the one that the source gives, or else the image's registry. The Hub has a single

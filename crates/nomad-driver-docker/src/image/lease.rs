@@ -24,7 +24,7 @@ use tokio::{
 
 use super::{
     inventory::Inventory,
-    ledger::Ledger,
+    ledger::ImageLedger,
     names::Names,
     replaced::{self, Replaced},
 };
@@ -52,7 +52,7 @@ struct Book {
     delay: Option<Duration>,
     /// The names of pinned images, in canonical form.
     pinned: BTreeSet<String>,
-    ledger: Option<Ledger>,
+    ledger: Option<ImageLedger>,
 }
 
 #[derive(Default)]
@@ -359,10 +359,10 @@ impl Book {
 }
 
 /// The ledger of an engine, once the engine has identified itself.
-async fn ledger(engine: &Engine, state_dir: &Path) -> Ledger {
+async fn ledger(engine: &Engine, state_dir: &Path) -> ImageLedger {
     loop {
         match engine.facts().await {
-            Ok(facts) => return Ledger::new(state_dir, &facts.name),
+            Ok(facts) => return ImageLedger::new(state_dir, &facts.name),
             Err(_) => tokio::time::sleep(TRY_AGAIN / 3).await,
         }
     }

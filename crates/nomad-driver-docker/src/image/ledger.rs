@@ -19,9 +19,9 @@ type PulledByUs = BTreeMap<String, BTreeSet<String>>;
 const LARGEST: u64 = 16 << 20;
 
 /// The images of one engine.
-pub(super) struct Ledger(PathBuf);
+pub(super) struct ImageLedger(PathBuf);
 
-impl Ledger {
+impl ImageLedger {
     /// The ledger of an engine. The first engine that comes adopts a ledger with the name that earlier versions gave it.
     pub(super) fn new(state_dir: &Path, engine: &EngineName) -> Self {
         let named = |name: &str| state_dir.join("images").join(format!("{name}.json"));
@@ -79,14 +79,14 @@ mod tests {
         images.iter().map(owned).collect()
     }
 
-    fn write(ledger: &Ledger, images: &PulledByUs) {
+    fn write(ledger: &ImageLedger, images: &PulledByUs) {
         assert!(ledger.write(images.iter().map(|(id, names)| (id.as_str(), names))));
     }
 
     #[test]
     fn what_was_written_is_read_and_what_is_spoiled_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let ledger = Ledger::new(directory.path(), &engine("AB-CD-1"));
+        let ledger = ImageLedger::new(directory.path(), &engine("AB-CD-1"));
         let images = pulled_by_us(&[("sha256:1", "app:1")]);
 
         assert_eq!(ledger.read(), BTreeMap::new());
@@ -101,11 +101,11 @@ mod tests {
     fn engines_of_one_id_have_ledgers_of_their_own_and_the_first_takes_over_what_had_the_former_name() {
         let directory = tempfile::tempdir().unwrap();
         let former = directory.path().join("images/AB-CD.json");
-        let by_former_name = Ledger(former.clone());
+        let by_former_name = ImageLedger(former.clone());
         write(&by_former_name, &pulled_by_us(&[("sha256:1", "app:1")]));
 
-        let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
-        let other = Ledger::new(directory.path(), &engine("AB-CD-2"));
+        let first = ImageLedger::new(directory.path(), &engine("AB-CD-1"));
+        let other = ImageLedger::new(directory.path(), &engine("AB-CD-2"));
         write(&other, &pulled_by_us(&[("sha256:2", "app:2")]));
 
         assert_eq!(first.read(), pulled_by_us(&[("sha256:1", "app:1")]));
@@ -114,7 +114,7 @@ mod tests {
 
         // As after a downgrade and another upgrade.
         write(&by_former_name, &pulled_by_us(&[("sha256:3", "app:3")]));
-        let first = Ledger::new(directory.path(), &engine("AB-CD-1"));
+        let first = ImageLedger::new(directory.path(), &engine("AB-CD-1"));
         assert_eq!(first.read(), pulled_by_us(&[("sha256:1", "app:1"), ("sha256:3", "app:3")]));
         assert!(!former.exists());
     }

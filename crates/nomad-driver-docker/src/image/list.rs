@@ -7,7 +7,7 @@ use std::{
 
 use image_service::{Fate, Image, Kept, Listed};
 
-use super::{Images, lease::Known, ledger::Ledger};
+use super::{Images, lease::Known, ledger::ImageLedger};
 use engine::{EngineError, InspectedImage};
 
 impl Images {
@@ -20,7 +20,7 @@ impl Images {
         let uncollected = (!self.leases.collects_garbage()).then(|| (own.to_owned(), None));
         let asked = state_dirs.into_iter().map(|directory| (directory.clone(), Some(directory)));
         for (directory, of) in uncollected.into_iter().chain(asked) {
-            let pulled_by_us = Ledger::new(&directory, &engine).read();
+            let pulled_by_us = ImageLedger::new(&directory, &engine).read();
             let fate = Fate::Kept(Kept::Unattended);
             known.extend(
                 pulled_by_us.into_iter().map(|(id, names)| (Known { id, names, used: false, fate }, of.clone())),

@@ -71,10 +71,10 @@ impl Archive {
         let named = self.named().display().to_string();
         match timeout(limit, self.check_and_send(engine, wanted, most)).await {
             Ok(Ok(checked)) => Ok(checked),
-            Ok(Err(Failed::Open(error))) => {
+            Ok(Err(LoadFailed::Open(error))) => {
                 Err(DriverError::new(format!("unable to open image archive: open {named}: {error}")))
             }
-            Ok(Err(Failed::Flaw(Flaw::Lacks(has)))) => Err(self.lacks(wanted, &has)),
+            Ok(Err(LoadFailed::Flaw(Flaw::Lacks(has)))) => Err(self.lacks(wanted, &has)),
             Ok(Err(error)) => Err(DriverError::new(format!("unable to load image archive {named}: {error}"))),
             Err(_) => Err(DriverError::new(format!("loading {named} took over {} s", limit.as_secs_f64()))),
         }
@@ -85,14 +85,14 @@ impl Archive {
         engine: &Engine,
         wanted: &ImageReference,
         most: u64,
-    ) -> Result<Arc<Checked>, Failed> {
+    ) -> Result<Arc<Checked>, LoadFailed> {
         // Dropping the future stops the reading.
         let stop = Stop::default();
         let (archive, wanted_there, stopped) = (self.clone(), wanted.clone(), stop.0.clone());
         let reading = move || {
-            let file = archive.open().map_err(Failed::Open)?;
+            let file = archive.open().map_err(LoadFailed::Open)?;
             let checked = Checked::read(&file, &wanted_there, &Bounds::new(most, stopped))?;
-            Ok::<_, Failed>((file, Arc::new(checked)))
+            Ok::<_, LoadFailed>((file, Arc::new(checked)))
         };
         let (mut file, checked) = spawn_blocking(reading).await??;
         let (parts, content) = mpsc::channel(4);
@@ -126,7 +126,7 @@ impl Archive {
 
 /// Why an archive was not loaded.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+enum LoadFailed {
     #[error(transparent)]
     Open(io::Error),
     #[error(transparent)]

@@ -66,19 +66,19 @@ pub(super) struct Pull {
     image: String,
     /// Its ticket's number.
     ticket: u64,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<PullStatus>,
     _work: Background,
 }
 
-enum Status {
+enum PullStatus {
     /// It is not known yet whether it must wait.
     Entering,
     UnderWay(PullState),
-    Ended(Result<LocalImage, Failed>),
+    Ended(Result<LocalImage, PullFailed>),
 }
 
 #[derive(Clone)]
-enum Failed {
+enum PullFailed {
     Look(EngineError),
     Pull(PullError),
 }
@@ -120,7 +120,7 @@ impl Pulls {
             queue.join(pull.ticket, puller.job());
             return pull;
         }
-        let (writer, status) = watch::channel(Status::Entering);
+        let (writer, status) = watch::channel(PullStatus::Entering);
         let ticket = queue.enter(puller.job());
         let number = ticket.number();
         let (reference, image) = (reference.clone(), image.to_owned());
@@ -128,7 +128,7 @@ impl Pulls {
         let (engine, leases) = (self.engine.clone(), self.leases.clone());
         let work = async move {
             let result = wanted.pull(ticket, &engine, &leases, &writer).await;
-            writer.send_replace(Status::Ended(result));
+            writer.send_replace(PullStatus::Ended(result));
         };
         let pull = Arc::new(Pull { image, ticket: number, status, _work: Background::spawn(work) });
         under_way.insert(key, Arc::downgrade(&pull));
@@ -142,8 +142,8 @@ impl Pulls {
             under_way.values().filter_map(Weak::upgrade).collect()
         };
         let state = |pull: &Arc<Pull>| match &*pull.status.borrow() {
-            Status::UnderWay(state) => Some((pull.image.clone(), state.clone())),
-            Status::Entering | Status::Ended(_) => None,
+            PullStatus::UnderWay(state) => Some((pull.image.clone(), state.clone())),
+            PullStatus::Entering | PullStatus::Ended(_) => None,
         };
         let mut states: Vec<_> = pulls.iter().filter_map(state).collect();
         states.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -157,16 +157,16 @@ impl Wanted {
         ticket: Ticket,
         engine: &Engine,
         leases: &Leases,
-        status: &watch::Sender<Status>,
-    ) -> Result<LocalImage, Failed> {
+        status: &watch::Sender<PullStatus>,
+    ) -> Result<LocalImage, PullFailed> {
         let Self { reference, image, credentials, silence } = self;
-        let set = |state| drop(status.send_replace(Status::UnderWay(state)));
+        let set = |state| drop(status.send_replace(PullStatus::UnderWay(state)));
         ticket.turn(|place| set(PullState::Queued { place })).await;
         set(PullState::begun(Instant::now()));
-        let before = Before::look(engine, leases, &image).await.map_err(Failed::Look)?;
+        let before = Before::look(engine, leases, &image).await.map_err(PullFailed::Look)?;
         let report = |now: &Progress| {
             status.send_modify(|status| {
-                if let Status::UnderWay(PullState::Pulling { progress, .. }) = status {
+                if let PullStatus::UnderWay(PullState::Pulling { progress, .. }) = status {
                     progress.clone_from(now);
                 }
             });
@@ -175,10 +175,10 @@ impl Wanted {
             let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials);
             follow(messages, silence, report).await
         };
-        pulling.await.map_err(Failed::Pull)?;
-        let found = pulled_by_us(engine, leases, &image, &before).await.map_err(Failed::Look)?;
+        pulling.await.map_err(PullFailed::Pull)?;
+        let found = pulled_by_us(engine, leases, &image, &before).await.map_err(PullFailed::Look)?;
         let downloaded = match &*status.borrow() {
-            Status::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
+            PullStatus::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
             _ => 0,
         };
         let is_new = before.named.is_none_or(|before| before.id != found.id);
@@ -186,7 +186,7 @@ impl Wanted {
     }
 }
 
-impl Failed {
+impl PullFailed {
     /// In the words that hosts know, with the image's name as the task spells it.
     fn reported(&self, image: &str) -> DriverError {
         match self {
@@ -198,7 +198,7 @@ impl Failed {
 
 impl Pull {
     fn is_under_way(&self) -> bool {
-        !matches!(*self.status.borrow(), Status::Ended(_))
+        !matches!(*self.status.borrow(), PullStatus::Ended(_))
     }
 
     /// Waits for the end, at most `whole` from when the engine starts to pull. `on_state` receives each state, and returns when
@@ -214,7 +214,7 @@ impl Pull {
         loop {
             let now = Instant::now();
             let next = match &*status.borrow_and_update() {
-                Status::Ended(result) => {
+                PullStatus::Ended(result) => {
                     if begun.is_none() {
                         // It ended before this waiter saw it; its start is reported all the same.
                         on_state(&PullState::begun(now), now);
@@ -222,7 +222,7 @@ impl Pull {
                     let found = result.clone().map_err(|failed| failed.reported(image))?;
                     return Ok(LocalImage { name: image.to_owned(), ..found });
                 }
-                Status::UnderWay(state) => {
+                PullStatus::UnderWay(state) => {
                     let next = on_state(state, now);
                     match state {
                         PullState::Queued { .. } => Some(next),
@@ -230,13 +230,13 @@ impl Pull {
                             let end = *begun.get_or_insert(now) + whole;
                             if now >= end {
                                 let late = PullError::Late { whole, state: progress.describe(now - *since) };
-                                return Err(Failed::Pull(late).reported(image));
+                                return Err(PullFailed::Pull(late).reported(image));
                             }
                             Some(next.min(end))
                         }
                     }
                 }
-                Status::Entering => None,
+                PullStatus::Entering => None,
             };
             tokio::select! {
                 changed = status.changed() => if changed.is_err() {

@@ -26,7 +26,7 @@ pub struct Ledger(PathBuf);
 /// The record of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct NetworkRecord {
     /// The allocation's directory; empty until a task has joined.
     alloc_dir: PathBuf,
     /// The id of the node that it was created for; empty if unknown.
@@ -60,12 +60,12 @@ impl Ledger {
         (!alloc.is_empty() && alloc.bytes().all(is_name)).then(|| self.0.join(alloc))
     }
 
-    fn read(&self, alloc: &AllocId) -> Entry {
+    fn read(&self, alloc: &AllocId) -> NetworkRecord {
         let read = || serde_json::from_slice(&atomic_file::read(&self.path(alloc)?, LARGEST).ok()?).ok();
         read().unwrap_or_default()
     }
 
-    fn write(&self, alloc: &AllocId, entry: &Entry) {
+    fn write(&self, alloc: &AllocId, entry: &NetworkRecord) {
         let Some(path) = self.path(alloc) else { return };
         let content = serde_json::to_vec(entry).map_err(io::Error::from);
         if let Err(error) = content.and_then(|content| atomic_file::replace(&path, &content, Durability::Process)) {
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// Changes the record of a network.
-    fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut Entry)) {
+    fn note(&self, alloc: &AllocId, change: impl FnOnce(&mut NetworkRecord)) {
         let before = self.read(alloc);
         let mut entry = before.clone();
         change(&mut entry);
@@ -88,7 +88,7 @@ impl Ledger {
     pub(super) fn note_begun(&self, alloc: &AllocId, node: &str) {
         let before = self.read(alloc);
         let node = if node.is_empty() { before.node.clone() } else { node.to_owned() };
-        self.write(alloc, &Entry { node, ..before });
+        self.write(alloc, &NetworkRecord { node, ..before });
     }
 
     /// Records the owner of the network that a task joins, if it joins one.

@@ -23,11 +23,11 @@ pub(super) struct Networks(Mutex<HashMap<AllocId, Arc<Network>>>);
 pub(super) struct Network {
     /// Its holder creates, repairs or removes the network.
     pub(super) turn: tokio::sync::Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<NetworkState>,
 }
 
 #[derive(Default)]
-struct State {
+struct NetworkState {
     /// The lease of the pause container's image.
     lease: Option<ImageLease>,
     /// Why that image is not the operator's.
@@ -75,7 +75,7 @@ impl Networks {
 }
 
 impl Network {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, NetworkState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

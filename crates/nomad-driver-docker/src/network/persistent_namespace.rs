@@ -32,7 +32,7 @@ const NSFS: u64 = 0x6e73_6673;
 pub(super) struct PersistentNamespace(PathBuf);
 
 /// Identifies a namespace: device and inode.
-pub(super) type Identity = (u64, u64);
+pub(super) type NamespaceIdentity = (u64, u64);
 
 impl PersistentNamespace {
     /// The namespace of an allocation.
@@ -59,7 +59,7 @@ impl PersistentNamespace {
     }
 
     /// The namespace's identity; `None` if there is none.
-    pub(super) fn identity(&self) -> Option<Identity> {
+    pub(super) fn identity(&self) -> Option<NamespaceIdentity> {
         is_namespace(&self.0).ok().filter(|namespace| *namespace)?;
         identity(&self.0)
     }
@@ -84,7 +84,7 @@ fn is_namespace(path: &Path) -> io::Result<bool> {
 }
 
 /// The identity of the namespace at a path.
-pub(super) fn identity(path: &Path) -> Option<Identity> {
+pub(super) fn identity(path: &Path) -> Option<NamespaceIdentity> {
     fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 

@@ -24,7 +24,7 @@ use super::{
     membership::Network,
     pause::INSIDE,
     pause_image::PauseImage,
-    persistent_namespace::{Identity, PersistentNamespace, identity},
+    persistent_namespace::{NamespaceIdentity, PersistentNamespace, identity},
 };
 use crate::events::EventSubject;
 use background::{Background, Backoff};
@@ -131,7 +131,7 @@ impl GroupNetworks {
         network: &Network,
         alloc: &AllocId,
         isolation: &NetworkIsolation,
-        (persistent, namespace): (&PersistentNamespace, Identity),
+        (persistent, namespace): (&PersistentNamespace, NamespaceIdentity),
     ) -> Result<Inspected, DriverError> {
         let image = PauseImage::built_in(&self.images).await?;
         let hostname = self.ledger().await.and_then(|ledger| ledger.persistent(alloc));
@@ -144,7 +144,7 @@ impl GroupNetworks {
     }
 
     /// Waits until a container's program is in the namespace.
-    async fn moved_in(&self, id: &str, namespace: Identity) -> Result<Inspected, DriverError> {
+    async fn moved_in(&self, id: &str, namespace: NamespaceIdentity) -> Result<Inspected, DriverError> {
         let deadline = Instant::now() + MOVING;
         loop {
             let found = self.look_at(id).await?;
@@ -215,7 +215,7 @@ fn lost() -> DriverError {
 }
 
 /// The network namespace of a container's first process.
-fn namespace_of(found: &Inspected) -> Option<Identity> {
+fn namespace_of(found: &Inspected) -> Option<NamespaceIdentity> {
     identity(Path::new(&format!("/proc/{}/ns/net", found.pid()?)))
 }
 

@@ -20,14 +20,14 @@ use super::{
 /// The tasks that this process knows, by id.
 #[derive(Clone, Default)]
 pub struct TaskStore {
-    tasks: Arc<Mutex<HashMap<TaskId, Known>>>,
+    tasks: Arc<Mutex<HashMap<TaskId, Slot>>>,
     /// When a task was last handed over for recovery.
     recovered: Arc<Mutex<Option<Instant>>>,
     turns: Turns,
 }
 
 #[derive(Clone)]
-enum Known {
+enum Slot {
     /// Nothing is created yet; the value is whether to give up.
     Waiting(watch::Sender<bool>),
     Starting,
@@ -42,15 +42,15 @@ pub struct Reservation {
 }
 
 impl TaskStore {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Known>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Slot>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The task, or the error that hosts recognize.
     pub fn get(&self, id: &TaskId) -> Result<Arc<Task>, DriverError> {
         match self.lock().get(id) {
-            Some(Known::Task(task)) => Ok(task.clone()),
-            Some(Known::Waiting(_) | Known::Starting) | None => Err(DriverError::task_not_found()),
+            Some(Slot::Task(task)) => Ok(task.clone()),
+            Some(Slot::Waiting(_) | Slot::Starting) | None => Err(DriverError::task_not_found()),
         }
     }
 
@@ -61,23 +61,23 @@ impl TaskStore {
             return None;
         }
         let (asked, give_up) = watch::channel(false);
-        known.insert(id.clone(), Known::Waiting(asked));
+        known.insert(id.clone(), Slot::Waiting(asked));
         Some(Reservation { store: self.clone(), id: id.clone(), give_up })
     }
 
     /// Makes a task give up its start, if nothing of it is created yet; returns whether there is such a task.
     pub fn give_up(&self, id: &TaskId) -> bool {
         let known = self.lock();
-        let Some(Known::Waiting(asked)) = known.get(id) else { return false };
+        let Some(Slot::Waiting(asked)) = known.get(id) else { return false };
         asked.send_replace(true);
         true
     }
 
     /// The tasks that were started.
     pub fn started(&self) -> Vec<Arc<Task>> {
-        let task = |known: &Known| match known {
-            Known::Task(task) => Some(task.clone()),
-            Known::Waiting(_) | Known::Starting => None,
+        let task = |known: &Slot| match known {
+            Slot::Task(task) => Some(task.clone()),
+            Slot::Waiting(_) | Slot::Starting => None,
         };
         self.lock().values().filter_map(task).collect()
     }
@@ -94,19 +94,19 @@ impl TaskStore {
 
     /// Whether an allocation has tasks, including those that are being started.
     pub fn has_tasks_of(&self, alloc: &AllocId) -> bool {
-        let of_alloc = |(id, known): (&TaskId, &Known)| match known {
-            Known::Task(task) => task.config.alloc_id == *alloc,
+        let of_alloc = |(id, known): (&TaskId, &Slot)| match known {
+            Slot::Task(task) => task.config.alloc_id == *alloc,
             // Task ids begin with their allocation's.
-            Known::Waiting(_) | Known::Starting => id.as_str().starts_with(alloc.as_str()),
+            Slot::Waiting(_) | Slot::Starting => id.as_str().starts_with(alloc.as_str()),
         };
         self.lock().iter().any(of_alloc)
     }
 
     /// Whether an allocation has a task that is being started or recovered.
     pub fn begins_one_of(&self, alloc: &AllocId) -> bool {
-        let begins = |(id, known): (&TaskId, &Known)| match known {
-            Known::Task(_) => false,
-            Known::Waiting(_) | Known::Starting => id.as_str().starts_with(alloc.as_str()),
+        let begins = |(id, known): (&TaskId, &Slot)| match known {
+            Slot::Task(_) => false,
+            Slot::Waiting(_) | Slot::Starting => id.as_str().starts_with(alloc.as_str()),
         };
         self.lock().iter().any(begins)
     }
@@ -147,20 +147,20 @@ impl Reservation {
         if *self.give_up.borrow() {
             return false;
         }
-        known.insert(self.id.clone(), Known::Starting);
+        known.insert(self.id.clone(), Slot::Starting);
         true
     }
 
     /// Puts the task in its place.
     pub fn fill(self, task: Arc<Task>) {
-        self.store.lock().insert(self.id.clone(), Known::Task(task));
+        self.store.lock().insert(self.id.clone(), Slot::Task(task));
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut known = self.store.lock();
-        if let Some(Known::Waiting(_) | Known::Starting) = known.get(&self.id) {
+        if let Some(Slot::Waiting(_) | Slot::Starting) = known.get(&self.id) {
             known.remove(&self.id);
         }
     }

@@ -21,7 +21,7 @@ pub struct TaskNetwork {
 }
 
 /// All of a task's networks.
-pub(super) struct Place {
+pub(super) struct Attachment {
     pub(super) mode: Option<String>,
     /// The names and addresses in the network of `mode`.
     pub(super) first: TaskNetwork,
@@ -34,7 +34,7 @@ fn is_alone(mode: &str) -> bool {
     matches!(mode, "host" | "none") || mode.starts_with("container:") || mode.starts_with("task:")
 }
 
-pub(super) fn place(reader: &Reader<'_>) -> Place {
+pub(super) fn place(reader: &Reader<'_>) -> Attachment {
     let mode = reader.text("network_mode");
     if mode.as_deref() == Some("task:") {
         reader.problem_at("network_mode", "\"task:\" needs the name of a task of the group");
@@ -72,14 +72,14 @@ pub(super) fn place(reader: &Reader<'_>) -> Place {
         reader.problem_at("advertise_network", format!("{name:?} is no network of the task: {}", names.join(", ")));
     }
     if mode.is_some() || additional.is_empty() {
-        return Place { mode, first, additional, advertised };
+        return Attachment { mode, first, additional, advertised };
     }
     if first != TaskNetwork::default() {
         let options = "network_aliases, ipv4_address and ipv6_address are of network_mode";
         reader.problem_at("networks", format!("{options}, which is not set; write them into a block"));
     }
     let first = additional.remove(0);
-    Place { mode: Some(first.name.clone()), first, additional, advertised }
+    Attachment { mode: Some(first.name.clone()), first, additional, advertised }
 }
 
 /// Whether a text is a valid name by Docker's rule.

@@ -51,7 +51,7 @@ struct RootFs {
 /// An index, or the manifest of an image.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Node {
+struct ManifestNode {
     #[serde(default)]
     schema_version: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,7 +93,7 @@ pub(super) fn check(contents: &Contents, wanted: &ImageReference) -> Result<Chec
     let mut checked = Checked { files: BTreeMap::new(), written: Vec::new(), layers: Vec::new() };
     let images: Option<Vec<DockerImage>> = json(contents, MANIFEST)?;
     let layout = contents.text(LAYOUT)?;
-    let index: Option<Node> = if layout.is_some() { json(contents, INDEX)? } else { None };
+    let index: Option<ManifestNode> = if layout.is_some() { json(contents, INDEX)? } else { None };
     if let Some(images) = &images {
         let written = of_docker(contents, images, wanted, &mut checked)?;
         checked.written.push((MANIFEST, written));
@@ -159,7 +159,12 @@ fn only_wanted(names: Vec<String>, ids: Vec<String>, is_wanted: impl Fn(&String)
     if others.is_empty() { Ok(()) } else { Err(Flaw::Others(others)) }
 }
 
-fn of_index(contents: &Contents, index: &Node, wanted: &ImageReference, checked: &mut Checked) -> Result<(), Flaw> {
+fn of_index(
+    contents: &Contents,
+    index: &ManifestNode,
+    wanted: &ImageReference,
+    checked: &mut Checked,
+) -> Result<(), Flaw> {
     let manifests = index.manifests.as_deref().unwrap_or_default();
     let (mut names, mut ids) = (Vec::new(), Vec::new());
     for manifest in manifests {
@@ -196,7 +201,7 @@ fn tree(
         return if is_for_others(descriptor) { Ok(false) } else { Err(absent(&name)) };
     };
     is_blob(path, file, descriptor)?;
-    let node: Node = read_json(path, file.text.as_deref())?;
+    let node: ManifestNode = read_json(path, file.text.as_deref())?;
     take(checked, path, file);
     if let Some(manifests) = &node.manifests {
         let depth = depth.checked_sub(1).ok_or(Flaw::Many(DEPTH as u64, "indexes in one another"))?;

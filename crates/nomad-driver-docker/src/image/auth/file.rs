@@ -13,7 +13,7 @@ use engine::Credentials;
 #[derive(Default, Deserialize)]
 pub(super) struct AuthFile {
     #[serde(default)]
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, AuthEntry>,
     #[serde(default, rename = "credHelpers")]
     helpers: BTreeMap<String, String>,
     #[serde(default, rename = "credsStore")]
@@ -22,7 +22,7 @@ pub(super) struct AuthFile {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct AuthEntry {
     auth: String,
     username: String,
     password: String,
@@ -71,7 +71,7 @@ fn names(registry: &str) -> Vec<&str> {
     if registry == HUB { vec![HUB_KEY, HUB] } else { vec![registry] }
 }
 
-impl Entry {
+impl AuthEntry {
     /// `auth` is base64 of `username:password`; docker leaves an entry empty if its secret is in a store.
     fn credentials(&self) -> Result<Option<Credentials>, ()> {
         let (username, password) = if self.auth.is_empty() {

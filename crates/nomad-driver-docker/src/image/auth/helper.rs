@@ -29,7 +29,7 @@ const NOT_FOUND: &[u8] = b"credentials not found in native keychain";
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct Answer {
+struct HelperAnswer {
     #[serde(rename = "ServerURL")]
     server: String,
     username: String,
@@ -133,8 +133,8 @@ async fn ask_for(
     Ok(credentials(answer, registry))
 }
 
-fn credentials(answer: Answer, registry: &str) -> Option<Credentials> {
-    let Answer { server, username, secret } = answer;
+fn credentials(answer: HelperAnswer, registry: &str) -> Option<Credentials> {
+    let HelperAnswer { server, username, secret } = answer;
     let server_address = server_address(&server, registry);
     match (username.as_str(), secret.as_str()) {
         ("" | TOKEN, "") => None,

@@ -16,7 +16,7 @@ async fn a_tasks_own_credentials_are_taken_before_any_file_is_read() {
 
     let Credentials { username, password, server_address, .. } = found.credentials;
     assert_eq!((username.as_str(), password.as_str(), server_address.as_str()), ("u", "p", "registry.test:5000"));
-    assert_eq!(found.source, Source::Task);
+    assert_eq!(found.source, CredentialSource::Task);
 }
 
 #[tokio::test]
@@ -50,10 +50,10 @@ fn the_hubs_many_names_are_one_to_the_engine() {
 fn a_source_is_named_so_that_an_operator_finds_it() {
     let path = PathBuf::from("/etc/registries.json");
     let named = [
-        Source::Task,
-        Source::File(path.clone()),
-        Source::Helper("docker-credential-x".into(), None),
-        Source::Helper("docker-credential-x".into(), Some(path)),
+        CredentialSource::Task,
+        CredentialSource::File(path.clone()),
+        CredentialSource::Helper("docker-credential-x".into(), None),
+        CredentialSource::Helper("docker-credential-x".into(), Some(path)),
     ];
 
     assert_eq!(

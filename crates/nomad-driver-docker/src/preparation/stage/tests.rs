@@ -6,9 +6,9 @@ use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use super::*;
 
 /// An allocation on a shared mount, as on a host with systemd, and stages next to it.
-struct Host(tempfile::TempDir);
+struct TestHost(tempfile::TempDir);
 
-impl Host {
+impl TestHost {
     /// `None` if the tests may not mount.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
@@ -54,7 +54,7 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for TestHost {
     fn drop(&mut self) {
         unmount(self.at(""), UnmountFlags::DETACH).unwrap();
     }
@@ -72,7 +72,7 @@ fn using(stage: &Path) -> ListedContainer {
 
 #[test]
 fn what_has_the_logs_in_it_has_them_read_only_and_fixed_and_the_source_has_not() {
-    let Some(host) = Host::new() else { return };
+    let Some(host) = TestHost::new() else { return };
     let mut stage = host.begin();
     let logs = |path: &str| Logs { path: path.into(), found: host.opened("alloc/logs"), shown: None };
     let alloc = stage.add(&host.opened("alloc"), &Shape::Enclosing(&logs("logs"))).unwrap();
@@ -98,7 +98,7 @@ fn what_has_the_logs_in_it_has_them_read_only_and_fixed_and_the_source_has_not()
 
 #[test]
 fn what_was_opened_is_mounted_whatever_has_its_name_by_now() {
-    let Some(host) = Host::new() else { return };
+    let Some(host) = TestHost::new() else { return };
     let mut stage = host.begin();
     let (directory, file) = (host.opened("alloc/data"), host.opened("alloc/data/kept"));
     fs::rename(host.at("alloc/data"), host.at("moved")).unwrap();
@@ -114,7 +114,7 @@ fn what_was_opened_is_mounted_whatever_has_its_name_by_now() {
 
 #[test]
 fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_from_there() {
-    let Some(host) = Host::new() else { return };
+    let Some(host) = TestHost::new() else { return };
     let stages = host.stages();
     let filled = || {
         let mut stage = host.begin();
@@ -165,7 +165,7 @@ fn a_container_has_a_stage_where_its_alloc_comes_from_one() {
 
 #[test]
 fn a_process_with_other_mounts_does_not_see_a_stage() {
-    let Some(host) = Host::new() else { return };
+    let Some(host) = TestHost::new() else { return };
     let stage = host.begin();
     let apart = std::process::Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", "umount -l \"$1\"; echo; read line", "sh"])
@@ -186,7 +186,7 @@ fn a_process_with_other_mounts_does_not_see_a_stage() {
 #[test]
 fn empty_directories_that_a_host_could_not_remove_go_with_the_stage_and_nothing_else_does() {
     for (kept, is_left) in [("", false), ("web", true), ("alloc/data", true), ("alloc/logs/web.stdout.0", true)] {
-        let Some(host) = Host::new() else { return };
+        let Some(host) = TestHost::new() else { return };
         let alloc_dir = host.at("a2");
         fs::create_dir_all(alloc_dir.join("alloc/logs")).unwrap();
         fs::create_dir_all(alloc_dir.join(kept)).unwrap();
