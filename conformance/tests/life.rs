@@ -100,7 +100,7 @@ async fn a_child_that_the_kernel_kills_is_an_event_and_does_not_colour_a_later_s
     });
 
     let started = fixture.run(&task).await;
-    let event = tokio::time::timeout(*DEADLINE, Box::pin(killed).next()).await.expect("the kill is told");
+    let event = tokio::time::timeout(*DEADLINE, Box::pin(killed).next()).await.expect("the kill is reported");
     task.pipes.stdout.wait_for_text("later");
     fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();
     let ended = fixture.driver.wait_task(started.id).await.unwrap();

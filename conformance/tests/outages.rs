@@ -115,7 +115,7 @@ async fn an_end_is_reported_though_all_connections_to_a_remote_engine_fell_silen
     // The driver asks what runs, and gets no answer.
     until("a look", || wire.has_seen("/containers/json")).await;
     wire.silence_new(false);
-    let ended = timeout(*DEADLINE, fixture.driver.wait_task(started.id.clone())).await.expect("the end is told");
+    let ended = timeout(*DEADLINE, fixture.driver.wait_task(started.id.clone())).await.expect("the end is reported");
 
     assert_eq!(ended.unwrap().result.exit_code, 5);
     assert_eq!(String::from_utf8_lossy(&answer.stdout), "heard\n");

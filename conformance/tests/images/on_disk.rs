@@ -13,7 +13,7 @@ use crate::{never_said, task};
 
 /// A private image that another task's password has brought to this node.
 struct Private {
-    /// Before the registry, which removes the image when it goes.
+    /// Before the registry, which removes the image when it is dropped.
     fixture: Fixture,
     registry: Registry,
     image: String,

@@ -1,6 +1,6 @@
 //! Log files with rotation: `<task>.stdout.0`, `.1`, ... in the allocation's `alloc/logs`.
 //!
-//! What a task writes goes from the pipe to the file inside the kernel, so an agent that is killed between reading and
+//! What a task writes moves from the pipe to the file inside the kernel, so an agent that is killed between reading and
 //! writing has lost nothing: a byte is in the pipe or in the file.
 
 use std::{

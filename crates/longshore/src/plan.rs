@@ -110,14 +110,7 @@ mod tests {
         let task = |(name, phase, run): &(&str, Phase, Option<&str>)| {
             ((*name).to_owned(), TaskState { phase: *phase, handle: run.map(handle), ..TaskState::default() })
         };
-        let alloc = AllocState {
-            id: "a".into(),
-            group: "g".into(),
-            index: 0,
-            ports: Vec::new(),
-            network: None,
-            tasks: tasks.iter().map(task).collect(),
-        };
+        let alloc = AllocState::of_test(tasks.iter().map(task).collect());
         JobState {
             id: "j".into(),
             source_digest: "before".into(),

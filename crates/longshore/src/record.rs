@@ -191,14 +191,7 @@ mod tests {
     use super::*;
 
     fn record(data: &DataDir) -> Record {
-        let alloc = AllocState {
-            id: "a".into(),
-            group: "g".into(),
-            index: 0,
-            ports: Vec::new(),
-            network: None,
-            tasks: BTreeMap::from([("t".into(), TaskState::default())]),
-        };
+        let alloc = AllocState::of_test(BTreeMap::from([("t".into(), TaskState::default())]));
         Record::new(data.clone(), JobState { id: "job".into(), allocs: vec![alloc], ..JobState::default() })
     }
 

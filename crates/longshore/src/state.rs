@@ -61,6 +61,12 @@ impl AllocState {
     pub(crate) fn is_live(&self) -> bool {
         self.network.is_some() || self.tasks.values().any(|task| !task.phase.is_over())
     }
+
+    /// The first instance of a group `g`, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(tasks: BTreeMap<String, TaskState>) -> Self {
+        Self { id: "a".into(), group: "g".into(), index: 0, ports: Vec::new(), network: None, tasks }
+    }
 }
 
 /// A port that was given out.

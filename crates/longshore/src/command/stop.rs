@@ -308,14 +308,7 @@ mod tests {
 
     fn state(turn: Turn) -> JobState {
         let task = TaskState { phase: Phase::Running, kill_timeout_ms: 30_000, turn, ..TaskState::default() };
-        let alloc = AllocState {
-            id: "a".into(),
-            group: "g".into(),
-            index: 0,
-            ports: Vec::new(),
-            network: None,
-            tasks: BTreeMap::from([("t".into(), task)]),
-        };
+        let alloc = AllocState::of_test(BTreeMap::from([("t".into(), task)]));
         JobState { allocs: vec![alloc], agent: Process::own(), ..JobState::default() }
     }
 

@@ -93,7 +93,7 @@ mod tests {
         for digest in ["r.test/app@", "r.test/app+"] {
             assert!(
                 names(&["other:1", digest]).removal_would_take_others("r.test/app:1"),
-                "the digest goes with the tag"
+                "the digest is removed with the tag"
             );
         }
     }

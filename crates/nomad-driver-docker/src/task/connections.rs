@@ -58,7 +58,7 @@ impl Connections {
             file.write_all(&serde_json::to_vec(&noted)?)
         };
         if let Err(error) = written() {
-            tracing::warn!(container, %error, "failed to record the task's networks; a network that is lost while the driver is down goes unnoticed");
+            tracing::warn!(container, %error, "failed to record the task's networks; a network that is lost while the driver is down is not noticed");
         }
     }
 }

@@ -245,7 +245,7 @@ async fn the_removal_of_a_network_outlives_a_restart_of_the_engine() {
     let isolation = network(&case).await.isolation;
     case.engine.stop();
     let returns = async {
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        case.pass(Duration::from_secs(30)).await;
         case.engine.serve();
     };
     let began = Instant::now();

@@ -133,7 +133,7 @@ async fn an_engine_that_stops_between_create_and_start_for_a_moment_does_not_fai
     case.engine.on("POST /containers/*/start").once(Reply::stop_engine());
     let returns = async {
         case.engine.asked("POST /containers/*/start").await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        case.pass(Duration::from_millis(500)).await;
         case.engine.serve();
     };
 

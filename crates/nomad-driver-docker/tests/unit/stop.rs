@@ -106,7 +106,7 @@ async fn a_stop_outlives_a_restart_of_the_engine() {
     case.engine.on("POST /containers/*/stop").once(Reply::stop_engine());
     let returns = async {
         case.engine.asked("POST /containers/*/stop").await;
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        case.pass(Duration::from_secs(20)).await;
         case.engine.serve();
     };
 

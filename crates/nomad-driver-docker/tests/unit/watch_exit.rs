@@ -159,7 +159,7 @@ async fn a_kill_by_the_kernel_that_the_engine_reports_late_is_still_the_kernels(
 
     case.engine.exit(&container.id, 137);
     let late = async {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        case.pass(Duration::from_secs(2)).await;
         case.engine.emit(Event::of(&container, "oom"));
     };
     let (end, ()) = tokio::join!(case.wait(&task), late);
