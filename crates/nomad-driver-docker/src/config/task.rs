@@ -167,9 +167,8 @@ impl TaskOptions {
     }
 }
 
-fn read(reader: &Reader<'_>) -> TaskOptions {
-    let texts = |name| reader.texts(name).unwrap_or_default();
-    let truth = |name| reader.truth(name).unwrap_or_default();
+/// Rejects, or warns of, what is an option on other systems or in other drivers alone.
+fn without_effect(reader: &Reader<'_>) {
     if let Some(mode) = reader.text("isolation") {
         let problem = format!(
             "Failed to create container configuration, cannot use isolation mode {mode:?} on {}",
@@ -180,6 +179,12 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
     if reader.text("cpuset_cpus").is_some() {
         tracing::warn!("cpuset_cpus has no effect: reserve cores in the job's resources instead");
     }
+}
+
+fn read(reader: &Reader<'_>) -> TaskOptions {
+    let texts = |name| reader.texts(name).unwrap_or_default();
+    let truth = |name| reader.truth(name).unwrap_or_default();
+    without_effect(reader);
     let mut targets = mounts::Targets::default();
     let place = network::place(reader);
     let cpu_hard_limit = truth("cpu_hard_limit");
@@ -188,11 +193,7 @@ fn read(reader: &Reader<'_>) -> TaskOptions {
         image_pull_timeout: image::pull_timeout(reader),
         load: reader.text("load"),
         force_pull: truth("force_pull"),
-        auth: reader.block("auth").map(|auth| {
-            let [username, password, server_address] =
-                ["username", "password", "server_address"].map(|name| auth.text(name).unwrap_or_default());
-            Auth { username, password, server_address }
-        }),
+        auth: image::auth(reader),
         auth_soft_fail: truth("auth_soft_fail"),
         command: process::command(reader),
         args: texts("args"),

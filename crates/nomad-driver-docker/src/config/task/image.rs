@@ -36,6 +36,13 @@ pub(super) fn image(reader: &Reader<'_>) -> String {
     image
 }
 
+pub(super) fn auth(reader: &Reader<'_>) -> Option<Auth> {
+    let auth = reader.block("auth")?;
+    let [username, password, server_address] =
+        ["username", "password", "server_address"].map(|name| auth.text(name).unwrap_or_default());
+    Some(Auth { username, password, server_address })
+}
+
 pub(super) fn pull_timeout(reader: &Reader<'_>) -> Option<Duration> {
     let text = reader.text("image_pull_timeout")?;
     parse_go_duration(&text)
