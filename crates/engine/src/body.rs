@@ -1,6 +1,6 @@
 //! Reads response bodies, bounded by what their kind may hold.
 
-use std::{fmt, io, marker::PhantomData};
+use std::{fmt, io, marker::PhantomData, time::Duration};
 
 use bollard::errors::Error;
 use bytes::Bytes;
@@ -19,20 +19,19 @@ use super::{
     lines::{Line, Lines},
 };
 
-/// The engine's message in an error body. A message that is too long is cut.
-pub(super) async fn error_message(body: Incoming) -> Result<String, Error> {
-    let mut body = body.into_data_stream();
+/// How long the rest of an error is waited for: its status is known already.
+const MESSAGE: Duration = Duration::from_secs(5);
+
+/// The engine's message in an error body, as far as it comes. A message that is too long is cut.
+pub(super) async fn error_message(body: Incoming) -> String {
+    let mut pieces = Box::pin(body.into_data_stream().take_until(tokio::time::sleep(MESSAGE)));
     let mut bytes = Vec::new();
-    while let Some(piece) = body.next().await {
-        match piece {
-            Ok(piece) => bytes.extend(piece),
-            Err(_) if !bytes.is_empty() => break,
-            Err(error) => return Err(error.into()),
-        }
+    while let Some(Ok(piece)) = pieces.next().await {
+        bytes.extend(piece);
     }
     let parsed: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
     let message = parsed.as_ref().and_then(|value| value["message"].as_str());
-    Ok(message.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned))
+    message.map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned)
 }
 
 /// The lines of a body.

@@ -14,9 +14,9 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     EngineFacts, QUICK,
-    body::error_message,
     endpoint::{Endpoint, Tls},
     error::{EngineError, of_library},
+    persist::within,
     route::{Answer, Permit, Route},
     tcp,
     transport::Connector,
@@ -195,17 +195,16 @@ impl Connection {
         let answer = async {
             let (permit, segment) = route.permit()?;
             let docker = self.client().await?.permitted(permit);
-            let answer = self.within(deadline, call(docker, segment)).await?;
-            answer.map_err(|error| of_library(error, &self.way.address))
+            call(docker, segment).await.map_err(|error| of_library(error, &self.way.address))
         };
         let begun = Instant::now();
-        let answer = Box::pin(answer).await;
+        let answer = within(deadline, Box::pin(answer)).await;
         log(operation, &route, begun, answer.as_ref().err());
         answer.map_err(|error| self.failed(error))
     }
 
     /// Sends a request of the driver's own, whose URL is built from the route and the query. The response head must arrive
-    /// within `deadline`, if there is one. Any status but success is an error.
+    /// within `deadline`, if there is one.
     pub(super) async fn send(
         &self,
         operation: &'static str,
@@ -215,7 +214,11 @@ impl Connection {
         request: BollardRequest,
     ) -> Result<http::Response<Incoming>, EngineError> {
         let begun = Instant::now();
-        let answer = Box::pin(self.answer(route, query, deadline, request)).await;
+        let answer = Box::pin(self.answer(route, query, request));
+        let answer = match deadline {
+            Some(deadline) => within(deadline, answer).await,
+            None => answer.await,
+        };
         log(operation, route, begun, answer.as_ref().err());
         answer.map_err(|error| self.failed(error))
     }
@@ -224,7 +227,6 @@ impl Connection {
         &self,
         route: &Route,
         query: &[(&str, &str)],
-        deadline: Option<Duration>,
         mut request: BollardRequest,
     ) -> Result<http::Response<Incoming>, EngineError> {
         let (permit, _) = route.permit()?;
@@ -233,24 +235,7 @@ impl Connection {
         let address = [base.as_str(), &permit.path, if query.is_empty() { "" } else { "?" }, &query].concat();
         *request.uri_mut() = address.parse::<Uri>().map_err(|error| EngineError::Unusable(error.to_string()))?;
         request.extensions_mut().insert(permit);
-        let sent = async {
-            let answer = connector.send(request).await?;
-            let status = answer.status();
-            if status.is_success() || status.is_informational() {
-                return Ok(answer);
-            }
-            let message = error_message(answer.into_body()).await?;
-            Err(Error::DockerResponseServerError { status_code: status.as_u16(), message })
-        };
-        let answer = match deadline {
-            Some(deadline) => self.within(deadline, sent).await?,
-            None => sent.await,
-        };
-        answer.map_err(|error| of_library(error, &self.way.address))
-    }
-
-    async fn within<T>(&self, deadline: Duration, answer: impl Future<Output = T>) -> Result<T, EngineError> {
-        tokio::time::timeout(deadline, answer).await.map_err(|_| EngineError::Deadline(deadline))
+        connector.send(request).await.map_err(|error| of_library(error, &self.way.address))
     }
 
     /// Classifies a failed call. An engine that cannot be reached may be a different one when it can.

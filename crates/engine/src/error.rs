@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{Method, StatusCode};
 use plain_text::short;
 
 /// Why a call failed. Callers add the context in their own words; the call itself is in the log.
@@ -14,6 +15,8 @@ pub enum EngineError {
         status: u16,
         /// The engine's message.
         message: String,
+        /// What the call does.
+        call: CallKind,
     },
     /// The engine reported an error in the middle of its response.
     #[error("{0}")]
@@ -32,12 +35,31 @@ pub enum EngineError {
     /// No answer in time.
     #[error("no answer from the Docker daemon within {} s", .0.as_secs())]
     Deadline(Duration),
+    /// An answer came, and it is not what the call answers: broken JSON, or another shape.
+    #[error("the Docker daemon's answer cannot be read: {0}")]
+    Unreadable(String),
     /// The response is longer than its kind can be.
     #[error("the Docker daemon's answer is longer than {} MiB", .0 >> 20)]
     TooLong(u64),
     /// The endpoint or the engine cannot be used at all.
     #[error("{0}")]
     Unusable(String),
+}
+
+/// What a call does to what the engine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// It only reads, so it can be made any number of times.
+    Reading,
+    /// It creates, changes or removes something.
+    Changing,
+}
+
+impl CallKind {
+    /// The kind of the calls that a method makes.
+    pub(super) fn of(method: &Method) -> Self {
+        if method.is_safe() { Self::Reading } else { Self::Changing }
+    }
 }
 
 impl EngineError {
@@ -89,12 +111,33 @@ impl EngineError {
         matches!(self.status(), Some(401 | 403 | 404))
     }
 
-    /// The engine did not reject the call: it did not answer, or is about to come back.
+    /// Another attempt may succeed: the engine did not answer, or not in a way that can be read, or is about to come back. An
+    /// internal error is one only if the call just reads: then it says nothing of the job.
     pub fn is_transient(&self) -> bool {
         match self {
-            EngineError::Response { status, .. } => matches!(status, 502..=504),
-            EngineError::Unreachable { .. } | EngineError::Broken(_) | EngineError::Deadline(_) => true,
+            EngineError::Response { status: 502..=504, .. } => true,
+            EngineError::Response { status, call, .. } => {
+                *call == CallKind::Reading && *status >= 500 && !self.is_log_unreadable()
+            }
+            EngineError::Unreachable { .. }
+            | EngineError::Broken(_)
+            | EngineError::Deadline(_)
+            | EngineError::Unreadable(_) => true,
             EngineError::Stream(_) | EngineError::TooLong(_) | EngineError::Unusable(_) => false,
+        }
+    }
+
+    /// The engine may have done what the call asked for, at least in part. Otherwise it surely has not: it rejected the call, or
+    /// never received it.
+    pub fn may_have_happened(&self) -> bool {
+        match self {
+            EngineError::Response { status, call, .. } => *call == CallKind::Changing && *status >= 500,
+            EngineError::Broken(_)
+            | EngineError::Deadline(_)
+            | EngineError::Unreadable(_)
+            | EngineError::TooLong(_)
+            | EngineError::Stream(_) => true,
+            EngineError::Unreachable { .. } | EngineError::Unusable(_) => false,
         }
     }
 
@@ -117,6 +160,15 @@ pub(super) struct NotConnected(pub(super) String);
 #[error("the answer is longer than {0} bytes")]
 pub(super) struct AnswerTooLong(pub(super) u64);
 
+/// The engine's error, with the message as far as it came.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{status}: {message}")]
+pub(super) struct ErrorAnswer {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    pub(super) call: CallKind,
+}
+
 /// For removals: removing what does not exist succeeds.
 pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {
@@ -134,10 +186,11 @@ pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> Engine
     if let Some(NotConnected(reason)) = within(&error) {
         return EngineError::Unreachable { address: address.to_owned(), reason: reason.clone() };
     }
+    if let Some(ErrorAnswer { status, message, call }) = within(&error) {
+        let message = if message.is_empty() { status.to_string() } else { short(message) };
+        return EngineError::Response { status: status.as_u16(), message, call: *call };
+    }
     match error {
-        Error::DockerResponseServerError { status_code, message } => {
-            EngineError::Response { status: status_code, message: short(&message) }
-        }
         Error::DockerStreamError { error } => EngineError::Stream(short(&error)),
         Error::RequestTimeoutError => EngineError::Broken("timeout".into()),
         Error::UnsupportedURISchemeError { uri } => {
@@ -145,6 +198,10 @@ pub(super) fn of_library(error: bollard::errors::Error, address: &str) -> Engine
         }
         Error::HyperResponseError { err } => EngineError::Broken(innermost(&err)),
         Error::IOError { err } => EngineError::Broken(innermost(&err)),
+        Error::JsonDataError { .. }
+        | Error::JsonSerdeError { .. }
+        | Error::StrParseError { .. }
+        | Error::APIVersionParseError {} => EngineError::Unreadable(short(&error.to_string())),
         other => EngineError::Unusable(short(&other.to_string())),
     }
 }
@@ -180,7 +237,41 @@ mod tests {
     use super::*;
 
     fn error(message: &str) -> EngineError {
-        EngineError::Response { status: 500, message: message.to_owned() }
+        response(500, message, CallKind::Changing)
+    }
+
+    fn response(status: u16, message: &str, call: CallKind) -> EngineError {
+        EngineError::Response { status, message: message.to_owned(), call }
+    }
+
+    #[test]
+    fn another_attempt_helps_unless_the_engine_rejects_the_call_or_its_work_fails() {
+        use CallKind::{Changing, Reading};
+        let unreadable = "configured logging driver does not support reading";
+        let told = EngineError::Stream("manifest unknown".to_owned());
+        let deadline = EngineError::Deadline(Duration::from_secs(1));
+        let unreachable = EngineError::Unreachable { address: String::new(), reason: String::new() };
+        // (the error, whether another attempt may help, whether the call may have had its effect)
+        let cases = [
+            (response(404, "", Reading), false, false),
+            (response(409, "", Changing), false, false),
+            (response(500, "", Reading), true, false),
+            (response(500, "", Changing), false, true),
+            (response(503, "", Reading), true, false),
+            (response(503, "", Changing), true, true),
+            (response(501, unreadable, Reading), false, false),
+            (unreachable, true, false),
+            (EngineError::Broken(String::new()), true, true),
+            (deadline, true, true),
+            (EngineError::Unreadable(String::new()), true, true),
+            (EngineError::TooLong(1), false, true),
+            (told, false, true),
+            (EngineError::Unusable(String::new()), false, false),
+        ];
+
+        for (error, transient, happened) in cases {
+            assert_eq!((error.is_transient(), error.may_have_happened()), (transient, happened), "{error:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::{
     error::{self, absent_is_fine},
     inspected_image::{InspectedImage, ListedImage},
     lines::Line,
+    persist::within,
     route::{Answer, Route},
 };
 
@@ -111,8 +112,7 @@ impl Engine {
             let body = answer?.into_body();
             read_image(body).await.map_err(|error| error::of_library(error, self.address()))
         };
-        let read = tokio::time::timeout(QUICK, Box::pin(read)).await.unwrap_or(Err(EngineError::Deadline(QUICK)));
-        read.map_err(|error| self.connection.failed(error))
+        within(QUICK, Box::pin(read)).await.map_err(|error| self.connection.failed(error))
     }
 
     /// All images, including unnamed and intermediate ones.
@@ -268,7 +268,8 @@ impl Message for Loaded {
 }
 
 fn message<T: Message>(line: &[u8]) -> Result<T, EngineError> {
-    let message: T = serde_json::from_slice(line).map_err(|error| EngineError::Unusable(short(&error.to_string())))?;
+    let message: T =
+        serde_json::from_slice(line).map_err(|error| EngineError::Unreadable(short(&error.to_string())))?;
     match message.error() {
         Some(error) => Err(EngineError::Stream(short(error))),
         None => Ok(message),

@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{Stream, TryStreamExt, stream};
 
 pub use endpoint::{Endpoint, Tls};
-pub use error::EngineError;
+pub use error::{CallKind, EngineError};
 pub use events::{ContainerEvent, ContainerEventKind, EngineEvent, read_event};
 pub use exec::{ExecOutput, ExecState, ExecStream, ExecTerminal};
 pub use image::{ConfigSize, Credentials, MOST_OF_AN_IMAGE, PullMessage};
@@ -37,7 +37,7 @@ pub use inspected_image::{ImageConfig, InspectedImage, ListedImage};
 pub use lines::{Line, Lines};
 pub use listed::{ListedContainer, ListedState, Protocol, PublishedPort};
 pub use logs::LogFrame;
-pub use persist::persist;
+pub use persist::{persist, within};
 pub use provisional::Provisional;
 pub use route::Segment;
 pub use system::{ApiVersion, EngineFacts, EngineName};
@@ -95,9 +95,7 @@ impl Engine {
             let picked = body::picked(answer.into_body()).await;
             picked.map_err(|error| error::of_library(error, self.address()))
         };
-        let picked =
-            tokio::time::timeout(deadline, Box::pin(picked)).await.unwrap_or(Err(EngineError::Deadline(deadline)));
-        picked.map_err(|error| self.connection.failed(error))
+        within(deadline, Box::pin(picked)).await.map_err(|error| self.connection.failed(error))
     }
 
     /// The lines of a response. The request is sent when the first line is polled.

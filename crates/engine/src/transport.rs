@@ -13,7 +13,7 @@ use std::{
 };
 
 use bollard::{BollardRequest, errors::Error};
-use http::{HeaderValue, Response, Uri, header};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use hyper::{body::Incoming, client::conn::http1, rt::Executor};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
@@ -27,7 +27,8 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
-    error::{AnswerTooLong, NotConnected, innermost},
+    body::error_message,
+    error::{AnswerTooLong, CallKind, ErrorAnswer, NotConnected, innermost},
     route::{Answer, Permit},
 };
 
@@ -47,7 +48,7 @@ trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 impl Connector {
-    /// Sends a request and returns the response head, whose body is bounded.
+    /// Sends a request and returns the response head, whose body is bounded. The engine's error is an error.
     pub(super) async fn send(self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
         let uri = std::mem::take(request.uri_mut());
         let Some(Permit { path, answer }) = request.extensions_mut().remove::<Permit>() else {
@@ -60,6 +61,7 @@ impl Connector {
         request.headers_mut().entry(header::HOST).or_insert(host.unwrap_or(HeaderValue::from_static("docker")));
         *request.uri_mut() = uri.path_and_query().cloned().map(Uri::from).unwrap_or_default();
 
+        let call = CallKind::of(request.method());
         let left = Arc::new(AtomicU64::new(answer.most()));
         let bounded = Bounded { socket: self.connect(uri).await?, left: left.clone(), most: answer.most() };
         let (mut sender, connection) = http1::handshake(TokioIo::new(bounded)).await?;
@@ -68,10 +70,17 @@ impl Connector {
             let _reported_by_the_answer = connection.with_upgrades().await;
         });
         let response = sender.send_request(request).await?;
-        if answer == Answer::Stream && (response.status().is_success() || response.status().is_informational()) {
-            left.store(u64::MAX, Ordering::Relaxed);
+        let status = response.status();
+        // An engine that has nothing to change answers 304.
+        if status.is_success() || status.is_informational() || status == StatusCode::NOT_MODIFIED {
+            if answer == Answer::Stream {
+                left.store(u64::MAX, Ordering::Relaxed);
+            }
+            return Ok(response);
         }
-        Ok(response)
+        left.fetch_min(Answer::Short.most(), Ordering::Relaxed);
+        let message = error_message(response.into_body()).await;
+        Err(io::Error::other(ErrorAnswer { status, message, call }).into())
     }
 
     async fn connect(self, uri: Uri) -> Result<Box<dyn Socket>, Error> {

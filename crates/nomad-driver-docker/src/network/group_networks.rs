@@ -37,6 +37,8 @@ pub(super) const HOSTNAME: &str = "docker_sandbox_hostname";
 
 /// A pause container needs no time to stop.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long a removal is tried, whatever the engine is busy with.
+const REMOVAL: Duration = Duration::from_secs(300);
 
 /// The group networks of one engine. Clones share them.
 #[derive(Clone)]
@@ -272,7 +274,7 @@ impl GroupNetworks {
         network.stop_supervising();
         let named = spec.and_then(|mut spec| spec.labels.remove(SANDBOX_CONTAINER)).filter(|id| !id.is_empty());
         // Hosts request it only once.
-        let removed = persist(&name(alloc), || self.remove(alloc, named.as_deref())).await;
+        let removed = persist(&name(alloc), REMOVAL, || self.remove(alloc, named.as_deref())).await;
         removed.map_err(|error| failed("failed to remove pause container", &error))?;
         if let Err(error) = PersistentNamespace::of(alloc).remove() {
             tracing::warn!(%alloc, %error, "failed to remove the namespace of a removed network");

@@ -8,7 +8,7 @@ use super::{Status, Task};
 use crate::config::GarbageCollection;
 use engine::{EngineError, persist};
 
-/// How long an exit may take after the kill.
+/// How long the kill may take, and the exit after it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Task {
@@ -17,22 +17,23 @@ impl Task {
         let signal = if signal.is_empty() { None } else { Some(parse(signal)?) };
         self.ending.store(true, Ordering::Relaxed);
         let stopped = match (signal, timeout) {
-            (_, Duration::ZERO) => persist(&self.container, || self.signal_container("SIGKILL")).await,
+            (_, Duration::ZERO) => persist(&self.container, PATIENCE, || self.signal_container("SIGKILL")).await,
             (None, grace) => {
                 // The engine counts whole seconds; a kill may be late, but never early.
                 let grace = Duration::from_secs(grace.as_secs() + u64::from(grace.subsec_nanos() > 0));
-                persist(&self.container, || self.engine.stop_container(&self.container, grace)).await
+                let patience = grace.saturating_add(PATIENCE);
+                persist(&self.container, patience, || self.engine.stop_container(&self.container, grace)).await
             }
             (Some(signal), grace) => {
                 let signal = signal.to_string();
-                persist(&self.container, || self.signal_container(&signal)).await.map_err(|error| {
+                persist(&self.container, PATIENCE, || self.signal_container(&signal)).await.map_err(|error| {
                     let container = &self.container;
                     DriverError::new(format!("Failed to signal container {container:?} while killing: {error}"))
                 })?;
                 if tokio::time::timeout(grace, self.ended()).await.is_ok() {
                     return Ok(());
                 }
-                persist(&self.container, || self.signal_container("SIGKILL")).await
+                persist(&self.container, PATIENCE, || self.signal_container("SIGKILL")).await
             }
         };
         stopped.map_err(|error| DriverError::new(format!("Failed to stop container {}: {error}", self.container)))?;

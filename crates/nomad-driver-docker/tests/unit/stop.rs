@@ -118,7 +118,7 @@ async fn a_stop_outlives_a_restart_of_the_engine() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_fails_when_the_engine_is_away_for_more_than_a_minute() {
+async fn a_stop_fails_when_the_engine_is_away_for_more_than_the_grace_and_a_minute() {
     let (case, task) = running(OnSignal::Exit(0)).await;
     case.engine.stop();
     let began = Instant::now();
@@ -126,20 +126,20 @@ async fn a_stop_fails_when_the_engine_is_away_for_more_than_a_minute() {
     let error = failed(case.driver.stop_task(task.id.clone(), MINUTE, String::new()).await);
 
     assert!(error.message.starts_with("Failed to stop container "), "{error}");
-    assert!((60..65).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!((120..125).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert!(case.container_of(&task).is_running());
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_hangs_at_a_stop_is_given_the_grace_and_five_minutes_an_attempt() {
+async fn an_engine_that_hangs_at_a_stop_is_given_the_grace_and_a_minute() {
     let (case, task) = running(OnSignal::Exit(0)).await;
     case.engine.on("POST /containers/*/stop").once(Reply::hang());
     let began = Instant::now();
 
     let error = failed(case.driver.stop_task(task.id.clone(), MINUTE, String::new()).await);
 
-    assert!(error.message.contains("no answer from the Docker daemon within 360 s"), "{error}");
-    assert!((360..365).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert!(error.message.contains("no answer from the Docker daemon within 120 s"), "{error}");
+    assert!((120..125).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
