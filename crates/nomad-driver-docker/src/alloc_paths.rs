@@ -49,14 +49,14 @@ pub(crate) fn own_directories(task: &TaskConfig) -> [PathBuf; 4] {
     [alloc_dir.join("alloc"), own.join("local"), own.join("secrets"), alloc_dir.join(LOGS)]
 }
 
-/// The path of the group's hosts file.
-pub(crate) fn hosts_path(task: &TaskConfig) -> PathBuf {
-    Path::new(&task.alloc_dir).join("hosts")
+/// The path of the group's hosts file, in the allocation's directory.
+pub(crate) fn hosts_path(alloc_dir: &Path) -> PathBuf {
+    alloc_dir.join("hosts")
 }
 
-/// The path of the task's resolver configuration.
-pub(crate) fn resolv_conf_path(task: &TaskConfig) -> PathBuf {
-    task_dir(task).join("resolv.conf")
+/// The path of a task's resolver configuration, in the task's directory.
+pub(crate) fn resolv_conf_path(task_dir: &Path) -> PathBuf {
+    task_dir.join("resolv.conf")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Prepares the host for a container: reads, checks and writes files before the create request is built.
 
+mod alloc_dir;
 pub mod host_paths;
 mod hosts;
 mod memory;
@@ -8,6 +9,7 @@ mod resolv_conf;
 mod seccomp;
 pub mod stage;
 
+use alloc_dir::AllocDir;
 use host_paths::HandoverMode;
 use nomad_plugin::driver::TaskConfig;
 use rustix::fs::Mode;
@@ -30,13 +32,14 @@ pub fn prepare(
 ) -> HostFiles {
     let mut rejections = Rejections::default();
     allowlists::check(options, plugin, &mut rejections);
-    let security_opt = options.security_opt.iter();
-    let security_opt = security_opt.map(|option| seccomp::for_engine(option, task, plugin));
-    let security_opt = security_opt.map(|option| rejections.or_nothing(option)).collect();
+    let alloc = AllocDir::open(task);
+    let security_opt: Vec<_> =
+        options.security_opt.iter().map(|option| seccomp::for_engine(option, &alloc, plugin)).collect();
+    let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf::write(&alloc, dns)).transpose();
+    let hosts = hosts::write(&alloc, task.network_isolation.as_ref(), options);
+    let security_opt = security_opt.into_iter().map(|option| rejections.or_nothing(option)).collect();
     let mut paths = HostPaths::look(task, options, plugin, mode, &mut rejections);
-    let resolv_conf = task.dns.as_ref().map(|dns| resolv_conf::write(task, dns)).transpose();
-    let resolv_conf = rejections.or_nothing(resolv_conf);
-    let hosts = rejections.or_nothing(hosts::write(task, options));
+    let (resolv_conf, hosts) = (rejections.or_nothing(resolv_conf), rejections.or_nothing(hosts));
     for made in resolv_conf.iter().chain(&hosts) {
         rejections.or_nothing(paths.add_own(made, mode));
     }
@@ -76,12 +79,12 @@ mod tests {
         };
         let error = |extra_host: &str| {
             let options = TaskOptions { extra_hosts: vec![extra_host.to_owned()], ..TaskOptions::default() };
-            hosts::write(&task, &options).unwrap_err().0
+            hosts::write(&AllocDir::open(&task), task.network_isolation.as_ref(), &options).unwrap_err().0
         };
 
         assert_eq!(error("db"), "failed to build mount for /etc/hosts: invalid hosts entry \"db\"");
         assert_eq!(error("db:ten"), "failed to build mount for /etc/hosts: invalid IP address \"db:ten\"");
-        let error = resolv_conf::write(&task, task.dns.as_ref().unwrap()).unwrap_err().0;
+        let error = resolv_conf::write(&AllocDir::open(&task), task.dns.as_ref().unwrap()).unwrap_err().0;
         assert_eq!(error, "failed to build mount for resolv.conf: invalid IP address \"ns1\"");
     }
 
@@ -106,12 +109,13 @@ mod tests {
             ..TaskConfig::default()
         };
 
+        let (alloc, network) = (AllocDir::open(&task), task.network_isolation.as_ref());
         let resolv_conf =
-            resolv_conf::write(&task, &Dns { servers: vec!["1.1.1.1".into()], ..Dns::default() }).unwrap();
-        let refused = hosts::write(&task, &TaskOptions::default()).unwrap_err().0;
+            resolv_conf::write(&alloc, &Dns { servers: vec!["1.1.1.1".into()], ..Dns::default() }).unwrap();
+        let refused = hosts::write(&alloc, network, &TaskOptions::default()).unwrap_err().0;
         fs::remove_file(alloc_dir.join("hosts")).unwrap();
-        let hosts_file = hosts::write(&task, &TaskOptions::default()).unwrap().unwrap();
-        let found_again = hosts::write(&task, &TaskOptions::default()).unwrap().unwrap();
+        let hosts_file = hosts::write(&alloc, network, &TaskOptions::default()).unwrap().unwrap();
+        let found_again = hosts::write(&alloc, network, &TaskOptions::default()).unwrap().unwrap();
 
         assert!(fs::read_to_string(resolv_conf).unwrap().contains("nameserver 1.1.1.1\n"));
         assert!(refused.starts_with("failed to build mount for /etc/hosts: "), "{refused}");

@@ -7,25 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use beneath::Beneath;
-use nomad_plugin::driver::{Dns, TaskConfig};
+use nomad_plugin::driver::Dns;
 
-use super::READABLE;
+use super::{READABLE, alloc_dir::AllocDir};
 use crate::{alloc_paths::resolv_conf_path, container::ContainerError};
 
 /// Writes it, and returns its path.
-pub(super) fn write(task: &TaskConfig, dns: &Dns) -> Result<PathBuf, ContainerError> {
+pub(super) fn write(alloc: &AllocDir, dns: &Dns) -> Result<PathBuf, ContainerError> {
     let failed = |problem: String| ContainerError(format!("failed to build mount for resolv.conf: {problem}"));
     let host = fs::read_to_string(host_resolv_conf()).unwrap_or_default();
     if let Some(server) = dns.servers.iter().find(|server| server.parse::<IpAddr>().is_err()) {
         return Err(failed(format!("invalid IP address {server:?}")));
     }
     let text = resolver_text(&host, dns);
-    let path = resolv_conf_path(task);
+    let path = resolv_conf_path(&alloc.task);
     // A task that sees this directory may have put anything in place of the old file.
-    let written = Beneath::open(Path::new(&task.alloc_dir))
-        .and_then(|beneath| beneath.replace(&path, READABLE))
-        .and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = alloc.with(|directory| directory.replace(&path, READABLE)?.write_all(text.as_bytes()));
     written.map_err(|error| failed(error.to_string()))?;
     Ok(path)
 }

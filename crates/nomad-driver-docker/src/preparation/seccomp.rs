@@ -7,10 +7,10 @@ use std::{
 };
 
 use beneath::{Beneath, Links, find_anywhere, read_regular};
-use nomad_plugin::driver::TaskConfig;
 
+use super::alloc_dir::AllocDir;
 use crate::{
-    alloc_paths::{clean, task_dir},
+    alloc_paths::clean,
     config::PluginConfig,
     container::{
         ContainerError,
@@ -26,13 +26,13 @@ const NOT_ALLOWED: &str =
     "it is neither in the task's allocation nor in a directory of the plugin option allow_seccomp_profiles";
 
 /// Converts an option for the engine; a profile's path is replaced by the file's content.
-pub(super) fn for_engine(option: &str, task: &TaskConfig, plugin: &PluginConfig) -> Result<String, ContainerError> {
+pub(super) fn for_engine(option: &str, alloc: &AllocDir, plugin: &PluginConfig) -> Result<String, ContainerError> {
     let failed = |problem: String| ContainerError(format!("failed to parse security_opt configuration: {problem}"));
     if option != "no-new-privileges" && parts(option).is_none() {
         return Err(failed(format!("invalid security_opt: {option:?}")));
     }
     let Some(path) = profile_path(option) else { return Ok(option.to_owned()) };
-    let profile = open(&clean(path.as_ref()), task, plugin)
+    let profile = open(&clean(path.as_ref()), alloc, plugin)
         .and_then(read)
         .map_err(|error| failed(format!("opening seccomp profile ({path}) failed: {error}")))?;
     let profile: serde_json::Value = serde_json::from_slice(&profile)
@@ -50,11 +50,10 @@ fn read(file: File) -> io::Result<Vec<u8>> {
 }
 
 /// A relative path is in the task's directory, or else in the working directory of this process.
-fn open(path: &Path, task: &TaskConfig, plugin: &PluginConfig) -> io::Result<File> {
-    let alloc_dir = clean(Path::new(&task.alloc_dir));
-    let in_task = clean(&task_dir(task).join(path));
-    if in_task.starts_with(&alloc_dir) {
-        match Beneath::open(&alloc_dir).and_then(|alloc_dir| alloc_dir.read(&in_task, Links::Followed)) {
+fn open(path: &Path, alloc: &AllocDir, plugin: &PluginConfig) -> io::Result<File> {
+    let in_task = clean(&alloc.task.join(path));
+    if in_task.starts_with(&alloc.path) {
+        match alloc.with(|directory| directory.read(&in_task, Links::Followed)) {
             Err(error) if path.is_relative() && error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
@@ -71,6 +70,8 @@ fn open(path: &Path, task: &TaskConfig, plugin: &PluginConfig) -> io::Result<Fil
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::symlink, path::PathBuf};
+
+    use nomad_plugin::driver::TaskConfig;
 
     use super::*;
 
@@ -111,7 +112,7 @@ mod tests {
         }
 
         fn seccomp(&self, path: impl AsRef<Path>, plugin: &PluginConfig) -> Result<String, ContainerError> {
-            for_engine(&format!("seccomp={}", path.as_ref().display()), &self.task, plugin)
+            for_engine(&format!("seccomp={}", path.as_ref().display()), &AllocDir::open(&self.task), plugin)
         }
     }
 
@@ -185,12 +186,12 @@ mod tests {
     #[test]
     fn options_that_are_no_profile_go_to_the_engine_as_they_are() {
         let host = Host::new();
-        let plugin = host.strict();
+        let (alloc, plugin) = (AllocDir::open(&host.task), host.strict());
         for option in ["seccomp=unconfined", "seccomp:unconfined", "label:disable", "no-new-privileges", "a=b"] {
-            assert_eq!(for_engine(option, &host.task, &plugin), Ok(option.to_owned()));
+            assert_eq!(for_engine(option, &alloc, &plugin), Ok(option.to_owned()));
         }
 
-        let error = for_engine("nonsense", &host.task, &plugin).unwrap_err();
+        let error = for_engine("nonsense", &alloc, &plugin).unwrap_err();
 
         assert_eq!(error.0, "failed to parse security_opt configuration: invalid security_opt: \"nonsense\"");
     }

@@ -13,7 +13,7 @@ use nomad_plugin::driver::TaskConfig;
 
 use crate::host::cgroup;
 use crate::{
-    alloc_paths::{hosts_path, resolv_conf_path},
+    alloc_paths::{hosts_path, resolv_conf_path, task_dir},
     preparation::READABLE,
     preparation::stage::Staged,
 };
@@ -47,7 +47,8 @@ pub(super) async fn restore(task: &TaskConfig, inspected: &Inspected, stage: Opt
 
 /// The path at which a task sees a file that the driver writes, and its path on the host.
 fn ours(task: &TaskConfig, mount: &MountPoint, stage: Option<&Staged>) -> Option<(&'static str, PathBuf)> {
-    let written = [("/etc/hosts", hosts_path(task)), ("/etc/resolv.conf", resolv_conf_path(task))];
+    let written =
+        [("/etc/hosts", hosts_path(task.alloc_dir.as_ref())), ("/etc/resolv.conf", resolv_conf_path(&task_dir(task)))];
     let (inside, written) = written.into_iter().find(|(inside, _)| mount.destination == *inside)?;
     let source = mount.source.as_deref()?;
     let path = if stage.is_some_and(|stage| stage.has(source)) { written } else { source.to_owned() };
