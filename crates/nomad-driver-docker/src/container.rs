@@ -110,7 +110,7 @@ pub fn create_request(request: &Request<'_>) -> Result<CreateRequest, ContainerE
     }
     let networking = rejections.or_nothing(network::networking_config(options, &network_mode, request.api));
     let body = ContainerCreateBody {
-        image: Some(options.image.clone()),
+        image: Some(options.image.written().to_owned()),
         entrypoint: options.entrypoint.clone(),
         cmd: command(options),
         hostname: options.hostname.clone(),

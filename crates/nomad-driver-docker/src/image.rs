@@ -131,7 +131,7 @@ impl Images {
         // It is recorded, and so removed like any other.
         if found.config == ConfigSize::TooLarge {
             let problem = format!("its configuration is larger than {} MiB", MOST_OF_AN_IMAGE >> 20);
-            return Err(DriverError::fatal(format!("image {:?} cannot be used: {problem}", request.image)));
+            return Err(DriverError::fatal(format!("image {:?} cannot be used: {problem}", request.image.written())));
         }
         Ok(found)
     }
@@ -142,12 +142,11 @@ impl Images {
         watcher: Option<&watch::Sender<Option<PullState>>>,
     ) -> Result<LocalImage, DriverError> {
         let image = &request.image;
-        let reference = ImageReference::checked(image).map_err(DriverError::new)?;
-        if request.freshness == Freshness::Local && !reference.is_latest() {
+        if request.freshness == Freshness::Local && !image.is_latest() {
             match look(&self.engine, &self.leases, image).await {
                 Ok(found) => {
                     if request.verify_access {
-                        self.verify_access(request, &reference, &found).await?;
+                        self.verify_access(request, &found).await?;
                     }
                     return Ok(found);
                 }
@@ -156,77 +155,68 @@ impl Images {
             }
         }
         if let Some(instead) = reserved::instead(request)? {
-            let found = self.pull(&instead, &reference, watcher).await?;
+            let found = self.pull(&instead, watcher).await?;
             if request.verify_access {
-                self.verify_access(request, &reference, &found).await?;
+                self.verify_access(request, &found).await?;
             }
             return Ok(found);
         }
         if let Some(archive) = &request.archive {
-            return self.load(request, archive, &reference).await;
+            return self.load(request, archive).await;
         }
-        self.pull(request, &reference, watcher).await
+        self.pull(request, watcher).await
     }
 
     /// Whether this driver pulled the image under that name.
-    pub fn has_pulled(&self, id: &str, name: &str) -> bool {
+    pub fn has_pulled(&self, id: &str, name: &ImageReference) -> bool {
         self.leases.has_pulled(id, name)
     }
 
     /// Whether the registry permits the task to use a local image.
-    async fn verify_access(
-        &self,
-        request: &ImageRequest,
-        reference: &ImageReference,
-        found: &LocalImage,
-    ) -> Result<(), DriverError> {
+    async fn verify_access(&self, request: &ImageRequest, found: &LocalImage) -> Result<(), DriverError> {
+        let image = &request.image;
         let inspected = self.engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
         let mut outcome = Ok(());
-        for name in access::names(reference, &inspected.digests) {
+        for name in access::names(image, &inspected.digests) {
             // A job's password is for the registry that the job names.
-            let own = request.auth.as_ref().filter(|_| name.registry() == reference.registry());
+            let own = request.auth.as_ref().filter(|_| name.registry() == image.registry());
             let credentials = self.credentials(request, &name, own).await?;
             match self.engine.ask_registry(&name.to_string(), credentials).await {
                 Ok(()) => return Ok(()),
-                Err(error) => outcome = Err(access::refused(&request.image, &error)),
+                Err(error) => outcome = Err(access::refused(image.written(), &error)),
             }
         }
         outcome
     }
 
-    async fn load(
-        &self,
-        request: &ImageRequest,
-        archive: &Archive,
-        reference: &ImageReference,
-    ) -> Result<LocalImage, DriverError> {
-        let (engine, leases, image) = (&self.engine, &self.leases, request.image.as_str());
+    async fn load(&self, request: &ImageRequest, archive: &Archive) -> Result<LocalImage, DriverError> {
+        let (engine, leases, image) = (&self.engine, &self.leases, &request.image);
+        let name = image.written();
         let ticket = self.loads.enter(request.puller.job());
-        ticket.turn(|place| tracing::debug!(image, place, "waiting to load the image")).await;
+        ticket.turn(|place| tracing::debug!(image = name, place, "waiting to load the image")).await;
         let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
         let most = room::of(engine, request.load_max).await;
         // It is large, because it reads the archive.
-        let checked = Box::pin(archive.load(engine, reference, most, request.limits.whole)).await?;
+        let checked = Box::pin(archive.load(engine, image, most, request.limits.whole)).await?;
         let found = pulled_by_us(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
         let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
         if checked.has_layers(&inspected.layers) {
-            leases.replaced(&found.id, image, before.named.as_ref().map(|named| named.id.as_str()));
+            leases.replaced(&found.id, name, before.named.as_ref().map(|named| named.id.as_str()));
             return Ok(found);
         }
         // Engines parse JSON more leniently than this driver.
-        if let Err(error) = engine.remove_image(image).await {
-            tracing::error!(image, %error, "failed to remove an image with the layers of another one");
+        if let Err(error) = engine.remove_image(name).await {
+            tracing::error!(image = name, %error, "failed to remove an image with the layers of another one");
         }
-        Err(DriverError::fatal(format!("the image archive of {image:?} names layers that are not in it")))
+        Err(DriverError::fatal(format!("the image archive of {name:?} names layers that are not in it")))
     }
 
     async fn pull(
         &self,
         request: &ImageRequest,
-        reference: &ImageReference,
         watcher: Option<&watch::Sender<Option<PullState>>>,
     ) -> Result<LocalImage, DriverError> {
-        let credentials = self.credentials(request, reference, request.auth.as_ref()).await?;
+        let credentials = self.credentials(request, &request.image, request.auth.as_ref()).await?;
         let ImageRequest { image, limits, .. } = request;
         let mut notices = Notices::new(Instant::now());
         let on_state = |state: &PullState, now| {
@@ -234,16 +224,16 @@ impl Images {
                 watcher.send_replace(Some(state.clone()));
             }
             if let (Some(notice), Some(owner)) = (notices.of(state, now), &request.owner) {
-                self.report(owner, notice, reference, image);
+                self.report(owner, notice, image);
             }
             notices.due()
         };
-        let pull = self.pulls.join_or_begin(reference, image, credentials, limits.silence, &request.puller);
-        let pulled = pull.wait(image, limits.whole, on_state).await?;
+        let pull = self.pulls.join_or_begin(image, credentials, limits.silence, &request.puller);
+        let pulled = pull.wait(image.written(), limits.whole, on_state).await?;
         // The owner knows of the pull, and this is how it ended. If no pull was started, an event is not worthwhile: a host
         // keeps few.
         if let (None, Some(owner)) = (pulled.downloaded, &request.owner) {
-            self.events.emit(owner, "Image already present", annotation(image));
+            self.events.emit(owner, "Image already present", annotation(image.written()));
         }
         Ok(pulled)
     }
@@ -257,7 +247,7 @@ impl Images {
     ) -> Result<Option<Credentials>, DriverError> {
         let say = |text: String| {
             if let Some(owner) = &request.owner {
-                self.events.emit(owner, text, annotation(&request.image));
+                self.events.emit(owner, text, annotation(request.image.written()));
             }
         };
         match auth::find(reference, own, &request.plugin_auth).await {
@@ -277,15 +267,16 @@ impl Images {
         }
     }
 
-    fn report(&self, owner: &EventSubject, notice: Notice, reference: &ImageReference, image: &str) {
+    fn report(&self, owner: &EventSubject, notice: Notice, image: &ImageReference) {
+        let name = image.written();
         let (text, annotations) = match notice {
             Notice::Queued { place } => {
-                let mut annotations = annotation(image);
+                let mut annotations = annotation(name);
                 annotations.insert("place".to_owned(), place.to_string());
                 (format!("Waiting to pull image: place {place} in the queue"), annotations)
             }
-            Notice::Downloading => ("Downloading image".to_owned(), annotation(&reference.to_string())),
-            Notice::Progress(state) => (format!("Docker image pull progress: {state}"), annotation(image)),
+            Notice::Downloading => ("Downloading image".to_owned(), annotation(&image.to_string())),
+            Notice::Progress(state) => (format!("Docker image pull progress: {state}"), annotation(name)),
         };
         self.events.emit(owner, text, annotations);
     }
@@ -295,7 +286,7 @@ impl Images {
 async fn pulled_by_us(
     engine: &Engine,
     leases: &Leases,
-    image: &str,
+    image: &ImageReference,
     before: &Before,
 ) -> Result<LocalImage, EngineError> {
     let found = look(engine, leases, image).await?;
@@ -304,13 +295,13 @@ async fn pulled_by_us(
 }
 
 /// Inspects and leases a local image.
-async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<LocalImage, EngineError> {
+async fn look(engine: &Engine, leases: &Leases, image: &ImageReference) -> Result<LocalImage, EngineError> {
     loop {
-        let (found, config) = engine.measure_image(image).await?;
+        let (found, config) = engine.measure_image(image.written()).await?;
         let id = found.id;
         // If it was being removed, it is looked up again.
         if let Some(lease) = leases.take(&id).await {
-            return Ok(LocalImage { id, name: image.to_owned(), lease, downloaded: None, config });
+            return Ok(LocalImage { id, name: image.written().to_owned(), lease, downloaded: None, config });
         }
     }
 }

@@ -19,12 +19,26 @@ static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!("^({name})(?::({tag}))?(?:@({digest}))?$")).expect("a constant that a test compiles")
 });
 
-/// A parsed image name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A parsed image name. The default stands for a name that was rejected: no image has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageReference {
+    written: String,
     /// As written, without tag and digest.
     repository: String,
     version: Version,
+}
+
+/// A name that is no image's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unable to create local docker image {0:?}: does not match registry specification")]
+pub struct InvalidReference(String);
+
+/// A name as its author wrote it, valid or not.
+pub fn written(name: &Result<ImageReference, InvalidReference>) -> &str {
+    match name {
+        Ok(reference) => reference.written(),
+        Err(InvalidReference(written)) => written,
+    }
 }
 
 /// The version of an image within its repository.
@@ -32,6 +46,12 @@ pub struct ImageReference {
 enum Version {
     Tag(String),
     Digest(String),
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self::Tag(String::new())
+    }
 }
 
 impl ImageReference {
@@ -44,14 +64,23 @@ impl ImageReference {
             (None, Some(tag)) => Version::Tag(tag),
             (None, None) => Version::Tag("latest".to_owned()),
         };
-        Some(Self { repository: part(1)?, version })
+        Some(Self { written: image.to_owned(), repository: part(1)?, version })
     }
 
-    /// Parses a name, or returns an error message.
-    pub fn checked(image: &str) -> Result<Self, String> {
-        let problem =
-            || format!("unable to create local docker image {image:?}: does not match registry specification");
-        Self::parse(image).ok_or_else(problem)
+    /// Parses a name that a person wrote, which may begin with `https://`.
+    pub fn of_person(image: &str) -> Result<Self, InvalidReference> {
+        let image = image.strip_prefix("https://").unwrap_or(image);
+        Self::parse(image).ok_or_else(|| InvalidReference(image.to_owned()))
+    }
+
+    /// The name as its author wrote it, without a leading `https://`.
+    pub fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether both name the same image, however each is written.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.canonical() == other.canonical()
     }
 
     /// Whether the name may refer to another image over time.

@@ -10,6 +10,7 @@ use super::{
     plugin::{AllowedModes, Logging, PluginAuth, PluginConfig, Volumes},
     reader::ONE_MINUTE,
 };
+use crate::reference::{ImageReference, InvalidReference};
 
 /// The default capabilities of tasks: Docker's own, without `NET_RAW`.
 const DEFAULT_CAPS: [&str; 13] = [
@@ -75,8 +76,8 @@ pub(crate) fn go_arch() -> &'static str {
 }
 
 /// The default image of pause containers.
-fn default_infra_image() -> String {
-    format!("registry.k8s.io/pause-{}:3.3", go_arch())
+fn default_infra_image() -> Result<ImageReference, InvalidReference> {
+    ImageReference::of_person(&format!("registry.k8s.io/pause-{}:3.3", go_arch()))
 }
 
 /// The state directory of root, or of the user.

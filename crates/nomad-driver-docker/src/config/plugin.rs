@@ -8,6 +8,7 @@ use super::{
     reader::{ConfigErrors, Findings, Reader, fields},
     task::OOM_SCORE_ADJ,
 };
+use crate::reference::{ImageReference, InvalidReference};
 use engine::{Endpoint, Tls};
 
 /// How many images may be pulled at once.
@@ -39,8 +40,8 @@ pub struct PluginConfig {
     pub nvidia_runtime: String,
     /// The runtimes that tasks may name.
     pub allow_runtimes: Vec<String>,
-    /// The image of pause containers.
-    pub infra_image: String,
+    /// The image of pause containers. An invalid name is an error only where a network needs it.
+    pub infra_image: Result<ImageReference, InvalidReference>,
     /// How long a pull of that image may take.
     pub infra_image_pull_timeout: Duration,
     /// The default pull timeout of task images.
@@ -144,7 +145,9 @@ impl PluginConfig {
             allow_caps: reader.texts("allow_caps").unwrap_or(default.allow_caps),
             nvidia_runtime: reader.text("nvidia_runtime").unwrap_or(default.nvidia_runtime),
             allow_runtimes: reader.texts("allow_runtimes").unwrap_or(default.allow_runtimes),
-            infra_image: infra_image(reader.text("infra_image").unwrap_or(default.infra_image)),
+            infra_image: reader
+                .text("infra_image")
+                .map_or(default.infra_image, |name| ImageReference::of_person(&name)),
             infra_image_pull_timeout: reader.time("infra_image_pull_timeout", default.infra_image_pull_timeout),
             image_pull_timeout: reader.time("image_pull_timeout", default.image_pull_timeout),
             image_pull_timeout_max: reader.time("image_pull_timeout_max", default.image_pull_timeout_max),
@@ -181,10 +184,6 @@ fn state_dir(reader: &Reader<'_>, default: PathBuf) -> PathBuf {
         reader.problem(format!("state_dir: must be an absolute path, this is {:?}", asked.display()));
     }
     asked
-}
-
-fn infra_image(image: String) -> String {
-    image.strip_prefix("https://").map(str::to_owned).unwrap_or(image)
 }
 
 fn endpoint(reader: &Reader<'_>) -> Endpoint {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nomad_plugin::hclspec::{Spec, Type};
 
 use super::plugin::{Logging, PluginConfig};
+use crate::reference;
 
 fn list(item: Type) -> Type {
     Type::List(Box::new(item))
@@ -116,7 +117,7 @@ pub fn plugin_schema() -> Spec {
         texts("allow_caps").or(&format!("{:?}", default.allow_caps)),
         text("nvidia_runtime").or(&format!("{:?}", default.nvidia_runtime)),
         texts("allow_runtimes").or(&format!("{:?}", default.allow_runtimes)),
-        text("infra_image").or(&format!("{:?}", default.infra_image)),
+        text("infra_image").or(&format!("{:?}", reference::written(&default.infra_image))),
         text("infra_image_pull_timeout").or(&time(default.infra_image_pull_timeout)),
         text("image_pull_timeout").or(&time(default.image_pull_timeout)),
         text("image_pull_timeout_max").or(&time(default.image_pull_timeout_max)),

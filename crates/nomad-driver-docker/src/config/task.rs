@@ -33,13 +33,14 @@ use super::{
     bounds,
     reader::{ConfigErrors, Findings, Reader, fields},
 };
+use crate::reference::ImageReference;
 
 /// A task's options, parsed. `None` and empty mean unset.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own in the job's file")]
 pub struct TaskOptions {
-    /// The image as the job names it, without a leading `https://`.
-    pub image: String,
+    /// The image.
+    pub image: ImageReference,
     /// How long its pull may take.
     pub image_pull_timeout: Option<Duration>,
     /// An archive to load it from, relative to the task's `local/`.

@@ -13,7 +13,6 @@ use tokio::{
     time::{Instant, interval},
 };
 
-use crate::reference::ImageReference;
 use crate::{
     config::TaskOptions,
     container,
@@ -100,7 +99,7 @@ impl ImageService for DriverImages {
 
 /// Fetches one image. Dropping the stream cancels it.
 fn fetch(images: Arc<Images>, request: ImageRequest) -> BoxStream<Prefetched> {
-    let name = request.image.clone();
+    let name = request.image.written().to_owned();
     let (reported, states) = watch::channel(None);
     let work = async move {
         if request.archive.is_some() {
@@ -136,8 +135,7 @@ fn outcome(fetched: Result<LocalImage, DriverError>, request: &ImageRequest, too
     match fetched {
         Ok(LocalImage { downloaded: Some(bytes), .. }) => Outcome::Pulled { bytes, took },
         Ok(LocalImage { downloaded: None, .. }) => {
-            let latest = ImageReference::parse(&request.image).is_some_and(|reference| reference.is_latest());
-            Outcome::Present { asked: latest || request.freshness == Freshness::Pulled }
+            Outcome::Present { asked: request.image.is_latest() || request.freshness == Freshness::Pulled }
         }
         Err(error) => Outcome::Failed(short(&error.message)),
     }

@@ -1,6 +1,7 @@
 //! What an engine had before a pull or a load: none of that is removed together with what the driver pulls.
 
 use super::{LocalImage, inventory::Inventory, lease::Leases, look};
+use crate::reference::ImageReference;
 use engine::{Engine, EngineError};
 
 /// The engine's images at the start of a pull or a load.
@@ -12,7 +13,7 @@ pub(super) struct Before {
 
 impl Before {
     /// Asks the engine, before an image of that name is pulled or loaded.
-    pub(super) async fn look(engine: &Engine, leases: &Leases, image: &str) -> Result<Self, EngineError> {
+    pub(super) async fn look(engine: &Engine, leases: &Leases, image: &ImageReference) -> Result<Self, EngineError> {
         let named = match look(engine, leases, image).await {
             Ok(found) => Some(found),
             Err(error) if error.is_not_found() => None,

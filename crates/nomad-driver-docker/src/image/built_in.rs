@@ -1,14 +1,21 @@
 //! The built-in pause image, used if no other can be had.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
 use super::{Images, LocalImage, before::Before, pulled_by_us};
+use crate::reference::ImageReference;
 use engine::{EngineError, ImageConfig, InspectedImage};
 
 /// Its name; `build.rs` gives it to the archive as well.
 pub const PAUSE_IMAGE: &str = concat!("longshore/pause:", env!("CARGO_PKG_VERSION"));
+
+/// Its name, parsed.
+pub(super) static PAUSE: LazyLock<ImageReference> =
+    LazyLock::new(|| ImageReference::parse(PAUSE_IMAGE).unwrap_or_default());
 
 /// Its id, if the engine identifies images by their configuration.
 const PAUSE_IMAGE_ID: &str = env!("PAUSE_IMAGE_ID");
@@ -25,7 +32,7 @@ impl Images {
             let text = format!("failed to load the built-in image {PAUSE_IMAGE}: {error}");
             DriverError::recoverable_or_unsaid(error.is_transient(), text)
         };
-        let before = Before::look(&self.engine, &self.leases, PAUSE_IMAGE).await.map_err(failed)?;
+        let before = Before::look(&self.engine, &self.leases, &PAUSE).await.map_err(failed)?;
         // Any other image is from a different build of the driver, or somebody took the name.
         if let Some(found) = &before.named
             && self.is_built_in(&found.id).await.map_err(failed)?
@@ -34,7 +41,7 @@ impl Images {
         }
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content, drop).await.map_err(failed)?;
-        let found = pulled_by_us(&self.engine, &self.leases, PAUSE_IMAGE, &before).await.map_err(failed)?;
+        let found = pulled_by_us(&self.engine, &self.leases, &PAUSE, &before).await.map_err(failed)?;
         if self.is_built_in(&found.id).await.map_err(failed)? {
             return Ok(found);
         }

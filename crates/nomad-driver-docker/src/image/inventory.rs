@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::names::Names;
+use crate::reference::ImageReference;
 use engine::{Engine, EngineError, ListedImage};
 
 /// All images by id, including untagged ones.
@@ -19,12 +20,12 @@ impl Inventory {
     }
 
     /// Whether the engine had the image by that name.
-    pub(super) fn had(&self, id: &str, name: &str) -> bool {
-        self.0.get(id).is_some_and(|had| name == id || had.has(name))
+    pub(super) fn had(&self, id: &str, name: &ImageReference) -> bool {
+        self.0.get(id).is_some_and(|had| name.written() == id || had.has(name))
     }
 
     /// Whether the engine had the image, and removing the name would take away part of that.
-    pub(super) fn removal_would_take(&self, id: &str, name: &str) -> bool {
+    pub(super) fn removal_would_take(&self, id: &str, name: &ImageReference) -> bool {
         self.had(id, name) || self.0.get(id).is_some_and(|had| had.removal_would_take_others(name))
     }
 }
@@ -37,9 +38,11 @@ mod tests {
     fn an_image_is_known_by_its_id_as_well_and_another_by_nothing() {
         let names = Names::of(&["app:1".to_owned()], &[]);
         let before = Inventory(HashMap::from([("sha256:1".to_owned(), names)]));
+        let had = |id: &str, name: &str| before.had(id, &ImageReference::parse(name).unwrap());
+        let would_take = |id: &str, name: &str| before.removal_would_take(id, &ImageReference::parse(name).unwrap());
 
-        assert!(before.had("sha256:1", "sha256:1") && before.removal_would_take("sha256:1", "sha256:1"));
-        assert!(before.had("sha256:1", "app:1") && !before.removal_would_take("sha256:1", "app:2"));
-        assert!(!before.had("sha256:2", "app:1") && !before.removal_would_take("sha256:2", "app:1"));
+        assert!(had("sha256:1", "sha256:1") && would_take("sha256:1", "sha256:1"));
+        assert!(had("sha256:1", "app:1") && !would_take("sha256:1", "app:2"));
+        assert!(!had("sha256:2", "app:1") && !would_take("sha256:2", "app:1"));
     }
 }

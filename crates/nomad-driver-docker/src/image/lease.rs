@@ -28,7 +28,7 @@ use super::{
     names::Names,
     replaced::{self, Replaced},
 };
-use crate::reference::canonical;
+use crate::reference::{ImageReference, canonical};
 use engine::Engine;
 
 /// The minimum pause before the removal of an image is retried.
@@ -132,8 +132,8 @@ impl Leases {
     }
 
     /// Whether this driver pulled an image under that name.
-    pub(super) fn has_pulled(&self, id: &str, name: &str) -> bool {
-        let name = canonical(name);
+    pub(super) fn has_pulled(&self, id: &str, name: &ImageReference) -> bool {
+        let name = name.canonical();
         self.book().images.get(id).is_some_and(|image| image.names.iter().any(|own| canonical(own) == name))
     }
 
@@ -187,20 +187,20 @@ impl Leases {
     }
 
     /// Records that this driver pulled an image under a name. `before` is what the engine had at the start.
-    pub(super) fn pulled_by_us(&self, id: &str, name: &str, before: &Inventory) {
+    pub(super) fn pulled_by_us(&self, id: &str, name: &ImageReference, before: &Inventory) {
         let mut book = self.book();
         let noted = book.images.get(id).map(|image| &image.names).filter(|names| !names.is_empty());
         let of_somebody_else = match noted {
             // This includes an image that a parallel pull of this driver added just before the engine was asked.
-            Some(names) => !names.contains(name) && before.had(id, name),
+            Some(names) => !names.contains(name.written()) && before.had(id, name),
             None => before.removal_would_take(id, name),
         };
         // A pinned image counts as pulled by a person.
-        if book.delay.is_none() || of_somebody_else || book.pinned.contains(&canonical(name)) {
+        if book.delay.is_none() || of_somebody_else || book.pinned.contains(&name.canonical()) {
             return;
         }
         let image = book.images.entry(id.to_owned()).or_default();
-        image.names.insert(name.to_owned());
+        image.names.insert(name.written().to_owned());
         if image.leases == 0 {
             image.idle = Some(Instant::now());
         }

@@ -28,15 +28,13 @@ impl Names {
     }
 
     /// Whether the image has this name.
-    pub(super) fn has(&self, name: &str) -> bool {
-        let name = canonical(name);
-        self.all().any(|other| other.canonical() == name)
+    pub(super) fn has(&self, name: &ImageReference) -> bool {
+        self.all().any(|other| other.is_same(name))
     }
 
     /// Whether adding this name and removing it again would remove others.
-    pub(super) fn removal_would_take_others(&self, name: &str) -> bool {
-        let Some(reference) = ImageReference::parse(name) else { return true };
-        let here = |names: &[ImageReference]| names.iter().any(|name| name.is_beside(&reference));
+    pub(super) fn removal_would_take_others(&self, name: &ImageReference) -> bool {
+        let here = |names: &[ImageReference]| names.iter().any(|other| other.is_beside(name));
         let digests_here = here(&self.digests) || here(&self.pulled);
         self.has(name) || self.tags.is_empty() || (digests_here && !here(&self.tags))
     }
@@ -47,7 +45,7 @@ impl Names {
         let ours: Vec<_> = ours.iter().map(|name| canonical(name)).collect();
         let own = || self.tags.iter().chain(&self.pulled);
         let is_removed = |other: &ImageReference| other.is_beside(&name) && other.is_digest() != name.is_digest();
-        own().any(|other| other.canonical() == name.canonical())
+        own().any(|other| other.is_same(&name))
             && own().any(|other| is_removed(other) && !ours.contains(&other.canonical()))
     }
 
@@ -74,6 +72,10 @@ mod tests {
         name.replace(['@', '+'], DIGEST)
     }
 
+    fn name(name: &str) -> ImageReference {
+        ImageReference::parse(&spelled(name)).unwrap()
+    }
+
     fn names(names: &[&str]) -> Names {
         let (digests, tags): (Vec<&str>, Vec<_>) = names.iter().partition(|name| name.ends_with('@'));
         let [tags, digests] = [tags, digests].map(|names| names.into_iter().map(spelled).collect::<Vec<_>>());
@@ -87,12 +89,12 @@ mod tests {
     #[test]
     fn a_digest_alone_and_no_name_at_all_are_lost_by_a_new_name() {
         for there in [&["r.test/app@"][..], &["r.test/app+"], &["other@"], &["other+"], &["<none>:<none>"], &[]] {
-            assert!(names(there).removal_would_take_others("r.test/app:1"), "{there:?}");
-            assert!(!names(there).has("r.test/app:1"), "{there:?}");
+            assert!(names(there).removal_would_take_others(&name("r.test/app:1")), "{there:?}");
+            assert!(!names(there).has(&name("r.test/app:1")), "{there:?}");
         }
         for digest in ["r.test/app@", "r.test/app+"] {
             assert!(
-                names(&["other:1", digest]).removal_would_take_others("r.test/app:1"),
+                names(&["other:1", digest]).removal_would_take_others(&name("r.test/app:1")),
                 "the digest is removed with the tag"
             );
         }
@@ -103,19 +105,20 @@ mod tests {
         for there in
             [&["other:1"][..], &["r.test/app:2", "r.test/app@"], &["other:1", "other@"], &["other:1", "other+"]]
         {
-            assert!(!names(there).removal_would_take_others("r.test/app:1"), "{there:?}");
+            assert!(!names(there).removal_would_take_others(&name("r.test/app:1")), "{there:?}");
         }
     }
 
     #[test]
     fn a_name_is_known_in_every_spelling() {
-        for name in ["app", "docker.io/library/app:latest"] {
+        for spelling in ["app", "docker.io/library/app:latest"] {
             assert!(
-                names(&["app:latest"]).has(name) && names(&["app:latest"]).removal_would_take_others(name),
-                "{name}"
+                names(&["app:latest"]).has(&name(spelling))
+                    && names(&["app:latest"]).removal_would_take_others(&name(spelling)),
+                "{spelling}"
             );
         }
-        assert!(names(&["app@"]).has(&spelled("app:1@")) && names(&["app+"]).has(&spelled("app:1@")));
+        assert!(names(&["app@"]).has(&name("app:1@")) && names(&["app+"]).has(&name("app:1@")));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub(super) struct Pulls {
 
 /// A pull. It ends when its last waiter is dropped.
 pub(super) struct Pull {
-    /// The name as the first waiter spells it.
+    /// The name as the first waiter writes it.
     image: String,
     /// Its ticket's number.
     ticket: u64,
@@ -83,10 +83,9 @@ enum PullFailed {
     Pull(PullError),
 }
 
-/// What is pulled, as the first waiter spells it.
+/// What is pulled, as the first waiter writes it.
 struct Wanted {
-    reference: ImageReference,
-    image: String,
+    image: ImageReference,
     credentials: Option<Credentials>,
     silence: Duration,
 }
@@ -105,8 +104,7 @@ impl Pulls {
     /// The pull of an image with these credentials: the one in progress, or a new one.
     pub(super) fn join_or_begin(
         &self,
-        reference: &ImageReference,
-        image: &str,
+        image: &ImageReference,
         credentials: Option<Credentials>,
         silence: Duration,
         puller: &Puller,
@@ -115,7 +113,7 @@ impl Pulls {
         under_way.retain(|_, pull| pull.upgrade().is_some_and(|pull| pull.is_under_way()));
         let is_apart = *puller == Puller::PauseContainers;
         let queue = if is_apart { &self.apart } else { &self.queue };
-        let key = (reference.canonical(), credentials.clone(), is_apart);
+        let key = (image.canonical(), credentials.clone(), is_apart);
         if let Some(pull) = under_way.get(&key).and_then(Weak::upgrade) {
             queue.join(pull.ticket, puller.job());
             return pull;
@@ -123,13 +121,13 @@ impl Pulls {
         let (writer, status) = watch::channel(PullStatus::Entering);
         let ticket = queue.enter(puller.job());
         let number = ticket.number();
-        let (reference, image) = (reference.clone(), image.to_owned());
-        let wanted = Wanted { reference, image: image.clone(), credentials, silence };
+        let wanted = Wanted { image: image.clone(), credentials, silence };
         let (engine, leases) = (self.engine.clone(), self.leases.clone());
         let work = async move {
             let result = wanted.pull(ticket, &engine, &leases, &writer).await;
             writer.send_replace(PullStatus::Ended(result));
         };
+        let image = image.written().to_owned();
         let pull = Arc::new(Pull { image, ticket: number, status, _work: Background::spawn(work) });
         under_way.insert(key, Arc::downgrade(&pull));
         pull
@@ -159,7 +157,7 @@ impl Wanted {
         leases: &Leases,
         status: &watch::Sender<PullStatus>,
     ) -> Result<LocalImage, PullFailed> {
-        let Self { reference, image, credentials, silence } = self;
+        let Self { image, credentials, silence } = self;
         let set = |state| drop(status.send_replace(PullStatus::UnderWay(state)));
         ticket.turn(|place| set(PullState::Queued { place })).await;
         set(PullState::begun(Instant::now()));
@@ -172,7 +170,7 @@ impl Wanted {
             });
         };
         let pulling = async {
-            let messages = engine.pull_image(&reference.qualified(), reference.tag(), credentials);
+            let messages = engine.pull_image(&image.qualified(), image.tag(), credentials);
             follow(messages, silence, report).await
         };
         pulling.await.map_err(PullFailed::Pull)?;

@@ -6,6 +6,7 @@ use super::{Archive, Limits, Puller, Reserved};
 use crate::{
     config::{Auth, PluginAuth, PluginConfig, TaskOptions},
     events::EventSubject,
+    reference::{ImageReference, InvalidReference},
 };
 
 /// Whether a local image is acceptable.
@@ -20,8 +21,8 @@ pub enum Freshness {
 /// An image request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImageRequest {
-    /// Its name as the job spells it.
-    pub image: String,
+    /// Its name.
+    pub image: ImageReference,
     /// Whether a local image is acceptable.
     pub freshness: Freshness,
     /// Where to load it from instead of pulling it.
@@ -57,7 +58,7 @@ impl ImageRequest {
             plugin_auth: plugin.auth.clone(),
             auth_soft_fail: options.auth_soft_fail,
             verify_access: plugin.verify_cached_image_access,
-            reserved: Reserved::of(&options.image, &plugin.infra_image),
+            reserved: Reserved::of(&options.image, plugin.infra_image.as_ref().ok()),
             load_max: plugin.load_max,
             limits: Limits {
                 whole: options
@@ -70,10 +71,10 @@ impl ImageRequest {
         }
     }
 
-    /// The image of pause containers.
-    pub fn of_pause_container(plugin: &PluginConfig) -> Self {
-        Self {
-            image: plugin.infra_image.clone(),
+    /// The image of pause containers, unless its name is invalid.
+    pub fn of_pause_container(plugin: &PluginConfig) -> Result<Self, InvalidReference> {
+        Ok(Self {
+            image: plugin.infra_image.clone()?,
             freshness: Freshness::Local,
             archive: None,
             auth: None,
@@ -86,6 +87,6 @@ impl ImageRequest {
             limits: Limits { whole: plugin.infra_image_pull_timeout, silence: plugin.pull_activity_timeout },
             puller: Puller::PauseContainers,
             owner: None,
-        }
+        })
     }
 }

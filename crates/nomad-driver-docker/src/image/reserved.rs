@@ -3,7 +3,7 @@
 
 use nomad_plugin::driver::DriverError;
 
-use super::{ImageRequest, PAUSE_IMAGE};
+use super::{ImageRequest, built_in::PAUSE};
 use crate::reference::ImageReference;
 
 /// Whether pause containers are created from an image.
@@ -19,13 +19,13 @@ pub enum Reserved {
 
 impl Reserved {
     /// Classifies an image by its name; `infra_image` is the operator's.
-    pub(super) fn of(image: &str, infra_image: &str) -> Self {
-        let (image, infra) = (ImageReference::parse(image), ImageReference::parse(infra_image));
-        let Some(image) = image else { return Self::No };
-        match ImageReference::parse(PAUSE_IMAGE) {
-            Some(built_in) if built_in.is_beside(&image) => Self::Drivers,
-            _ if infra.is_some_and(|infra| infra.canonical() == image.canonical()) => Self::Operators,
-            _ => Self::No,
+    pub(super) fn of(image: &ImageReference, infra_image: Option<&ImageReference>) -> Self {
+        if PAUSE.is_beside(image) {
+            Self::Drivers
+        } else if infra_image.is_some_and(|infra| infra.is_same(image)) {
+            Self::Operators
+        } else {
+            Self::No
         }
     }
 }
@@ -36,7 +36,7 @@ pub(super) fn instead(request: &ImageRequest) -> Result<Option<ImageRequest>, Dr
         (Reserved::No, _) => Ok(None),
         (Reserved::Operators, None) => Ok(Some(ImageRequest { auth: None, auth_soft_fail: true, ..request.clone() })),
         (Reserved::Operators, Some(_)) | (Reserved::Drivers, _) => {
-            let image = &request.image;
+            let image = request.image.written();
             Err(DriverError::new(format!("image {image:?} is one of pause containers: no job brings it")))
         }
     }
@@ -48,16 +48,18 @@ mod tests {
 
     #[test]
     fn a_reserved_name_is_known_in_every_spelling() {
-        let of = |image: &str| Reserved::of(image, "docker.io/library/pause:3");
+        let parse = |image: &str| ImageReference::parse(image).unwrap();
+        let of = |image: &str| Reserved::of(&parse(image), Some(&parse("docker.io/library/pause:3")));
 
         for image in ["pause:3", "library/pause:3", "docker.io/library/pause:3", "index.docker.io/pause:3"] {
             assert_eq!(of(image), Reserved::Operators, "{image}");
         }
-        for image in ["longshore/pause:0.0.1", "docker.io/longshore/pause", PAUSE_IMAGE] {
+        for image in ["longshore/pause:0.0.1", "docker.io/longshore/pause", PAUSE.written()] {
             assert_eq!(of(image), Reserved::Drivers, "{image}");
         }
-        for image in ["pause:4", "r.test/pause:3", "longshore/pause2:1", "No Name"] {
+        for image in ["pause:4", "r.test/pause:3", "longshore/pause2:1"] {
             assert_eq!(of(image), Reserved::No, "{image}");
         }
+        assert_eq!(Reserved::of(&parse("pause:3"), None), Reserved::No);
     }
 }

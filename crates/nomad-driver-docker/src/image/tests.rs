@@ -93,7 +93,7 @@ fn request(task: usize, password: Option<&str>) -> ImageRequest {
     let owner = EventSubject { task_id: format!("task-{task}").into(), ..EventSubject::default() };
     let auth = |password: &str| Auth { username: "u".into(), password: password.into(), ..Auth::default() };
     ImageRequest {
-        image: "registry.test/app:1".into(),
+        image: ImageReference::parse("registry.test/app:1").unwrap(),
         freshness: Freshness::Local,
         archive: None,
         auth: password.map(auth),

@@ -5,6 +5,7 @@ use nomad_plugin::driver::{DriverError, Recoverability};
 use crate::{
     image::{Freshness, ImageLease, ImageRequest, Images, LocalImage, PAUSE_IMAGE},
     made::Made,
+    reference,
     settings::Settings,
 };
 use engine::Inspected;
@@ -27,7 +28,10 @@ impl PauseImage {
             Ok(image) => return Ok(Self::from(image)),
             Err(error) => error,
         };
-        let failed = format!("unable to pull infra docker image {:?}: {error}", settings.plugin.infra_image);
+        let failed = format!(
+            "unable to pull infra docker image {:?}: {error}",
+            reference::written(&settings.plugin.infra_image)
+        );
         if error.recoverability != Recoverability::Recoverable {
             return Err(DriverError::new(failed));
         }
@@ -65,17 +69,19 @@ impl From<LocalImage> for PauseImage {
 /// The operator's image. No job can provide an image under its name. If a job did so under an earlier version, or before the
 /// operator chose the name, the image is pulled again.
 async fn operators(images: &Images, settings: &Settings) -> Result<LocalImage, DriverError> {
-    let request = ImageRequest::of_pause_container(&settings.plugin);
+    let request =
+        ImageRequest::of_pause_container(&settings.plugin).map_err(|error| DriverError::new(error.to_string()))?;
+    let name = request.image.written();
     let pulled = Made::pause_images(settings.state_dir());
     let mut image = images.ensure(&request).await?;
-    let is_noted = pulled.has(&image.id, &request.image);
+    let is_noted = pulled.has(&image.id, name);
     let is_new = image.downloaded.is_some();
     if !is_noted && !is_new && images.has_pulled(&image.id, &request.image) {
         let again = ImageRequest { freshness: Freshness::Pulled, ..request.clone() };
         image = images.ensure(&again).await?;
-        pulled.note(&image.id, &request.image);
+        pulled.note(&image.id, name);
     } else if is_new {
-        pulled.note(&image.id, &request.image);
+        pulled.note(&image.id, name);
     }
     Ok(image)
 }

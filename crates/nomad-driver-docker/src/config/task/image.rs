@@ -24,16 +24,16 @@ impl std::fmt::Debug for Auth {
     }
 }
 
-pub(super) fn image(reader: &Reader<'_>) -> String {
+pub(super) fn image(reader: &Reader<'_>) -> ImageReference {
     let image = reader.text("image").unwrap_or_default();
     if image.is_empty() {
         reader.problem("image name required for docker driver");
+        return ImageReference::default();
     }
-    let image = image.strip_prefix("https://").map(str::to_owned).unwrap_or(image);
-    if let (false, Err(problem)) = (image.is_empty(), ImageReference::checked(&image)) {
-        reader.problem(problem);
-    }
-    image
+    ImageReference::of_person(&image).unwrap_or_else(|invalid| {
+        reader.problem(invalid.to_string());
+        ImageReference::default()
+    })
 }
 
 pub(super) fn auth(reader: &Reader<'_>) -> Option<Auth> {

@@ -93,6 +93,21 @@ fn every_error_is_reported_at_once_in_known_words() {
 }
 
 #[test]
+fn an_image_is_parsed_once_whatever_scheme_a_person_writes() {
+    let parse =
+        |image: &str| TaskOptions::parse(&encode(&object(&[("image", text(image))]))).map(|options| options.image);
+
+    for image in ["r.test/app:1", "https://r.test/app:1"] {
+        assert_eq!(parse(image).unwrap().written(), "r.test/app:1");
+    }
+    for invalid in ["https://", "https://https://app", "http://app", "No Image"] {
+        let error = parse(invalid).unwrap_err().to_string();
+        let expected = format!("local docker image {:?}: does", invalid.strip_prefix("https://").unwrap_or(invalid));
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_an_error_with_its_path() {
     let maps = |fields: &[(&str, Value)]| Value::List(vec![object(fields)]);
     let bind = |target: &str, propagation: &str| {
