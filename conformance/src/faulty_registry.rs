@@ -85,7 +85,7 @@ impl FaultyRegistry {
     /// has another network.
     pub fn listen_beside(&self, engine: &Dockerd) {
         let (address, network) = (self.address.clone(), engine.network());
-        // A thread of its own enters that network. The socket stays there, and what it accepts is served from here.
+        // A thread of its own enters that network. The socket is created there; its connections are served from here.
         let listen = thread::spawn(move || {
             move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
             TcpListener::bind(address).unwrap()
@@ -98,7 +98,7 @@ impl FaultyRegistry {
         thread::spawn(move || {
             for client in listener.incoming() {
                 let (client, shared) = (client.unwrap(), serving.clone());
-                // A client that goes away is no failure of the test.
+                // A client that disconnects is no failure of the test.
                 thread::spawn(move || drop(shared.serve(client)));
             }
         });

@@ -164,7 +164,7 @@ impl Fixture {
         fixture
     }
 
-    /// Configures the driver anew; what it says where it refuses.
+    /// Configures the driver again; returns its error, if it has one.
     pub async fn configure(&mut self, config: &str) -> Result<(), String> {
         let schema = self.driver.config_schema().await.unwrap();
         self.launch.plugin_config = hcl::decoded(config, &schema);
@@ -185,7 +185,7 @@ impl Fixture {
             let unset = matches!(value, Value::Null) || value == Value::List(Vec::new());
             match (options.get_mut(&name), value) {
                 (Some(_), _) if unset => {}
-                // The label by which the container is found stays.
+                // The label that identifies the container is kept.
                 (Some(Value::List(ours)), Value::List(theirs)) if name == "labels" => ours.extend(theirs),
                 (_, value) => {
                     options.insert(name, value);

@@ -111,7 +111,7 @@ pub const DIFFERENCES: &[Difference] = &[
         config: "oom_score_adj = 2000",
         ours: Outcome::Refused(&["oom_score_adj: must be between -1000 and 1000, this is 2000"]),
         built_in: Outcome::Refused(&["Invalid value 2000, range for oom score adj is [-1000, 1000]"]),
-        reason: "it is told before an image is pulled",
+        reason: "it is reported before an image is pulled",
     },
     Difference {
         config: "command = \" ls\"\nisolation = \"process\"",
@@ -120,6 +120,6 @@ pub const DIFFERENCES: &[Difference] = &[
             "cannot use isolation mode \"process\"",
         ]),
         built_in: Outcome::Refused(&["cannot use isolation mode \"process\""]),
-        reason: "all mistakes are told at once",
+        reason: "all mistakes are reported at once",
     },
 ];

@@ -89,7 +89,7 @@ impl Collected {
         *lock(reader) = Some(Reader { stop, thread });
     }
 
-    /// Ends the reader, as when its process is killed: what lies in the pipe stays there.
+    /// Ends the reader, as when its process is killed: what is in the pipe remains there.
     pub fn end(&self) {
         self.0.end();
     }

@@ -200,7 +200,7 @@ impl Registry {
         image
     }
 
-    /// Ends the process; what was pulled stays.
+    /// Ends the process; pulled images are kept.
     pub fn stop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

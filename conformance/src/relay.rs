@@ -161,7 +161,7 @@ impl Wire {
         self.state.lock().unwrap().requests.clear();
     }
 
-    /// From now on nothing comes through on the connections that there are. Nobody is told, not even of an end.
+    /// From now on nothing comes through on the connections that there are. Nobody learns of it, and no connection ends.
     pub fn silence(&self) {
         self.state.lock().unwrap().connections.iter().for_each(|silent| silent.store(true, Ordering::SeqCst));
     }

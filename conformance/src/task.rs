@@ -25,7 +25,7 @@ pub struct Started {
 
 /// A task to start, with the host's end of its pipes.
 pub struct Task {
-    /// What the driver is told.
+    /// What the driver receives.
     pub config: TaskConfig,
     /// Its `config` block.
     pub options: BTreeMap<String, Value>,

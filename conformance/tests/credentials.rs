@@ -104,7 +104,7 @@ impl Scene {
         timeout(*DEADLINE, next).await.expect("no event about credentials")
     }
 
-    /// What the engine was told in the last pull.
+    /// What the engine received in the last pull.
     fn sent_to_the_engine(&self) -> Json {
         let sent = self.sent.lock().unwrap().last().expect("nothing was sent").clone();
         serde_json::from_slice(&URL_SAFE.decode(sent).unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! Images that the driver brought go when no task uses them any more; all others stay.
+//! Images that the driver pulled are removed when no task uses them any more; all others are kept.
 
 use std::{
     path::Path,
@@ -33,7 +33,7 @@ trait LookedAt {
 }
 
 impl LookedAt for Fixture {
-    /// The first fingerprint is where a driver begins to tidy.
+    /// The first fingerprint is where a driver begins to collect garbage.
     async fn looked_at(self) -> Self {
         let _closed_again = self.driver.fingerprint().await.expect("the driver answers");
         self
@@ -263,7 +263,7 @@ fn archive(archive: &Path, images: &[&str]) {
 async fn an_idle_image_is_not_removed_while_its_name_is_pulled_or_loaded_again() {
     let mut registry = Registry::start(Access::Anonymous);
     let pulled = registry.push_new("app:latest");
-    let loaded = registry.also(format!("longshore-test/anew-{}:latest", std::process::id()));
+    let loaded = registry.also(format!("longshore-test/again-{}:latest", std::process::id()));
     let directory = tempfile::tempdir().expect("a directory");
     build_with_layer(&loaded, 1);
     let file = directory.path().join("image.tar");
@@ -345,7 +345,7 @@ async fn what_was_loaded_into_one_engine_is_somebody_elses_in_another_of_the_sam
     let fixture = driver(&engine, "1h").await;
     fixture.run(&loading(&fixture, &loaded, &of_loaded)).await;
     fixture.end().await;
-    // Somebody loads the same one into the other engine, where the driver looks at all that it has brought.
+    // Somebody loads the same one into the other engine, where the driver looks at all that it has pulled.
     twin.run(&["load", "--quiet", "--input", &of_loaded.display().to_string()]);
     let fixture = driver(&twin, "1s").await;
     let started = fixture.run(&loading(&fixture, &other, &of_other)).await;
@@ -355,6 +355,6 @@ async fn what_was_loaded_into_one_engine_is_somebody_elses_in_another_of_the_sam
     assert!(has(&twin, &loaded), "it is somebody else's there");
 
     let fixture = driver(&engine, "1s").await;
-    until("the image is gone where the driver brought it", || !has(&engine, &loaded)).await;
+    until("the image is removed where the driver loaded it", || !has(&engine, &loaded)).await;
     fixture.end().await;
 }

@@ -265,7 +265,7 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     let wanted = "localhost:1/longshore-test/pause:1";
     let config = [("infra_image", text(wanted)), ("gc", object(&[("image_delay", text("1s"))]))];
     let fixture = Fixture::with(object(&config), &[("DOCKER_HOST", &engine.address())]).await;
-    // The first fingerprint is where a driver begins to tidy.
+    // The first fingerprint is where a driver begins to collect garbage.
     let _closed_again = fixture.driver.fingerprint().await.unwrap();
     let mut events = fixture.driver.task_events().await.unwrap();
     let mut task = fixture.task("web", "sleep 1000").option("network_mode", text(""));
@@ -283,7 +283,7 @@ async fn the_built_in_pause_image_stands_in_for_one_that_cannot_be_had_and_says_
     fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
     engine.run(&["stop", &pause]);
     // The container is gone as soon as another one follows it; the engine's events stay. Until when they are
-    // told counts in whole seconds.
+    // reported counts in whole seconds.
     let (whose, code) = (format!("container={pause}"), "{{.Actor.Attributes.exitCode}}");
     let ends = ["--filter", "event=die", "--filter", &whose, "--format", code];
     let code = engine.run(&[&["events", "--since=10m", "--until=-1s"][..], &ends].concat());
@@ -312,7 +312,7 @@ async fn a_new_process_of_the_driver_leaves_the_image_of_a_network_in_peace() {
             seen.lock().unwrap().push(line.to_owned());
         }
     });
-    // The image that is part of the driver is one that it brought.
+    // The built-in image counts as one that the driver pulled.
     let config =
         [("infra_image", text("localhost:1/longshore-test/pause:1")), ("gc", object(&[("image_delay", text("1s"))]))];
     let mut fixture = Fixture::with(object(&config), &[("DOCKER_HOST", &relay.address())]).await;
@@ -321,7 +321,7 @@ async fn a_new_process_of_the_driver_leaves_the_image_of_a_network_in_peace() {
     let made = fixture.driver.create_network(alloc.clone(), "web-1".into()).await.unwrap();
     task.config.network_isolation = Some(made.isolation.clone());
     let started = fixture.run(&task).await;
-    // The first fingerprint is where a driver begins to tidy.
+    // The first fingerprint is where a driver begins to collect garbage.
     let _closed_again = fixture.driver.fingerprint().await.unwrap();
     until("the image is noted", || noted_images(&fixture).contains("longshore/pause")).await;
 

@@ -1,4 +1,4 @@
-//! An engine that stops, dies and comes back while tasks run: nothing is told that did not happen.
+//! An engine that stops, dies and comes back while tasks run: nothing is reported that did not happen.
 
 use std::time::Duration;
 
@@ -29,10 +29,10 @@ async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_lin
     continues(0);
     for outage in [Dockerd::stop, Dockerd::kill, Dockerd::kill] {
         outage(&mut engine);
-        assert!(waiting.as_mut().now_or_never().is_none(), "an end was told while the engine was away");
+        assert!(waiting.as_mut().now_or_never().is_none(), "an exit was reported while the engine was away");
         engine.begin();
         continues(lines());
-        assert!(waiting.as_mut().now_or_never().is_none(), "an end was told after the engine came back");
+        assert!(waiting.as_mut().now_or_never().is_none(), "an exit was reported after the engine came back");
     }
     let after = container(fixture.driver.inspect_task(started.id.clone()).await.unwrap());
     fixture.driver.stop_task(started.id.clone(), Duration::ZERO, String::new()).await.unwrap();

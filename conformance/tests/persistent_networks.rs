@@ -103,7 +103,7 @@ async fn driver_at(address: &str) -> Fixture {
     Fixture::with(config, &[("DOCKER_HOST", address)]).await
 }
 
-/// Waits until the owner of a task is told.
+/// Waits until the owner of a task is notified.
 async fn reported(events: &mut (impl Stream<Item = Result<TaskEvent, ClientError>> + Unpin), name: &str, what: &str) {
     event_that(events, what, |event| event.task_name == name && event.message == what).await;
 }
@@ -343,7 +343,7 @@ async fn non_root_a_task_whose_network_is_lost_fails_at_once_and_the_reason_is_r
 
     let why = "the network of the group is lost with its pause container; not root: namespaces are not kept";
     assert_eq!(rejection, DriverError::fatal(why));
-    // Its owner is told when the pause container dies, that of the other one when it is refused.
+    // Its owner is notified when the pause container dies, that of the other one when it is rejected.
     reported(&mut of_before, "before", why).await;
     reported(&mut of_after, "after", why).await;
     fixture.driver.destroy_network(alloc, Some(made.isolation.clone())).await.unwrap();

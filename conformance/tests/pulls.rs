@@ -84,7 +84,7 @@ async fn a_pull_too_many_waits_for_its_turn_and_its_place_is_reported() {
         _ = &mut third_starts => panic!("it is not its turn"),
         event = event(&mut events, "Waiting") => event,
     };
-    // Its caller goes away.
+    // Its caller disconnects.
     drop(second_starts);
     until("the first layer is on its way", || proxy.holding() == 1).await;
     let asked_before = proxy.count(&["GET", "/second/"]) + proxy.count(&["GET", "/third/"]);

@@ -59,7 +59,7 @@ fn doctored(archive: &str, script: &str) {
 }
 
 #[tokio::test]
-async fn an_archive_with_the_names_of_others_brings_nothing_and_takes_no_name_away() {
+async fn an_archive_with_the_names_of_others_adds_nothing_and_takes_no_name() {
     let (_names, [wanted, victim]) = Names::of(["names-wanted", "names-victim"]);
     build_with_layer(&wanted, 1);
     let fixture = Fixture::start().await;

@@ -1,4 +1,4 @@
-//! What the operator does not allow: jobs that try to get past it, and what Docker was told of those that may.
+//! What the operator does not allow: jobs that try to get past it, and what Docker received for those that may.
 
 use std::{
     fs,
@@ -222,7 +222,7 @@ async fn a_link_swapped_in_while_the_container_is_made_fails_its_start_where_not
 
         let rejection = fixture.refused(&task.option("mount", Value::List(vec![bind("local/in", "/in")]))).await;
 
-        // A log that has lost its directory is told first.
+        // A log that has lost its directory is reported first.
         let log_is_absent = own == "alloc/logs" && rejection.message.starts_with("failed to collect the task's log: ");
         assert!(rejection.message.contains(words) || log_is_absent, "{words:?} is not in {:?}", rejection.message);
     }
@@ -274,7 +274,7 @@ async fn a_pipe_that_was_swapped_for_a_link_is_not_written_to() {
     fixture.kill_and_start_again().await;
     fixture.driver.recover_task(started.handle.clone()).await.unwrap();
     let came = task.pipes.stdout.bytes().len();
-    task.pipes.stdout.wait_for("the log goes on through the pipe that is held", |bytes| bytes.len() > came + 100);
+    task.pipes.stdout.wait_for("more of the log through the held pipe", |bytes| bytes.len() > came + 100);
     let other = fixture.task("other", "echo secret");
     swap(&other);
     let rejection = fixture.refused(&other).await.message;

@@ -11,12 +11,12 @@ const INFRA: &str = "localhost:1/longshore-test/pause:1";
 async fn driver(engine: &Dockerd, infra_image: &str) -> Fixture {
     let fixture =
         Fixture::with(object(&[("infra_image", text(infra_image))]), &[("DOCKER_HOST", &engine.address())]).await;
-    // The first fingerprint is where a driver begins to tidy.
+    // The first fingerprint is where a driver begins to collect garbage.
     let _closed_again = fixture.driver.fingerprint().await.unwrap();
     fixture
 }
 
-/// A task that brings an image of its own under a name.
+/// A task that loads an image of its own under a name.
 fn bringing(engine: &Dockerd, fixture: &Fixture, name: &str) -> Task {
     let task = fixture.task("web", "exec sleep 1000").option("image", text(name)).option("load", text("image.tar"));
     let archive = task.alloc_dir().join("web/local/image.tar").display().to_string();
@@ -40,19 +40,19 @@ fn alloc() -> AllocId {
 }
 
 #[tokio::test]
-async fn no_job_brings_an_image_under_the_name_of_one_of_pause_containers() {
+async fn no_job_provides_an_image_under_the_name_of_one_of_pause_containers() {
     let engine = Dockerd::start();
     let fixture = driver(&engine, INFRA).await;
 
     for name in [INFRA, BUILT_IN, "docker.io/longshore/pause:other", "index.docker.io/longshore/pause"] {
         let rejection = fixture.refused(&bringing(&engine, &fixture, name)).await;
 
-        let words = format!("image {name:?} is one of pause containers: no job brings it");
+        let words = format!("image {name:?} is one of pause containers: a job cannot provide it");
         assert_eq!(rejection.message, words);
         assert_eq!(engine.run(&["images", "--quiet", name]), "");
     }
     let pulled = fixture.task("web", "true").option("image", text("longshore/pause:other"));
-    assert!(fixture.refused(&pulled).await.message.ends_with("no job brings it"));
+    assert!(fixture.refused(&pulled).await.message.ends_with("a job cannot provide it"));
     fixture.end().await;
 }
 

@@ -10,7 +10,7 @@ use conformance::{Fixture, docker::inspect, object, relay::Relay};
 use futures_util::StreamExt;
 
 /// Puts another number in the place of each that an engine's answer has for a process. A longer one also takes the place of
-/// the member before, which is a plain one: an answer's length stays what it is.
+/// the member before, which is a plain one: an answer's length does not change.
 fn rename(answer: &mut [u8], pid: &str) {
     const NAME: &[u8] = br#""Pid":"#;
     let mut from = 0;

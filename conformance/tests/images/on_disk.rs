@@ -11,7 +11,7 @@ use nomad_plugin::driver::Recoverability;
 
 use crate::{never_said, task};
 
-/// A private image that another task's password has brought to this node.
+/// A private image that was pulled to this node with another task's password.
 struct Private {
     /// Before the registry, which removes the image when it is dropped.
     fixture: Fixture,

@@ -1,4 +1,4 @@
-//! What a job says, and what Docker was really told: asked of Docker itself, and of the task from within.
+//! What a job says, and what Docker really received: asked of Docker itself, and of the task from within.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

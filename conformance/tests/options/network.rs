@@ -253,7 +253,7 @@ async fn a_task_whose_network_is_taken_away_ends_and_says_why_and_does_not_start
     let started = fixture.run(&task).await;
     let connect = |how: &str, network: &Network| docker(&["network", how, &network.name, &task.container()]);
 
-    // One that is connected again, as for another address, stays.
+    // One that is connected again, as for another address, remains.
     connect("disconnect", &back);
     connect("connect", &back);
     let said = "the container is connected to its networks again";

@@ -76,7 +76,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     }
 }
 
-// The engine's side goes on while the test waits for the task's output.
+// The engine's side continues while the test waits for the task's output.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_behind_tls_is_reached_with_the_operators_certificates() {
     let (engine, other) = (TlsEngine::start().await, TlsEngine::start().await);

@@ -204,7 +204,7 @@ fn collect(value: &Value, path: String, fields: &mut BTreeMap<String, String>) {
     }
 }
 
-/// What each engine and each run makes anew, and what stands for it.
+/// What is new in each engine and each run, and its placeholder.
 static NEW_EACH_TIME: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     let patterns = [
         ("[0-9a-f]{64}", "<id>"),

@@ -1,5 +1,5 @@
 //! What a command in a task wrote, without what depends on time: how it was cut into messages, and how often a shell
-//! drew its line anew.
+//! redrew its line.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! Resolves paths chosen by others beneath a directory and never outside it, even if entries are swapped meanwhile.
 //!
 //! Each part is opened from the descriptor of the one before, so what was checked is what is used, on every kernel. The rules
-//! are those of Go's `os.Root`, which Nomad's users know. A symbolic link is followed if it stays beneath. An absolute link
+//! are those of Go's `os.Root`, which Nomad's users know. A symbolic link is followed if it leads no further up. An absolute link
 //! escapes, and so does a `..` at the top.
 //!
 //! `cap-std` has much of this, but not all. It can refuse a link only in the last part of a path and follows those before it.

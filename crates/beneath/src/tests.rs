@@ -192,7 +192,7 @@ fn a_pipe_is_made_in_the_place_of_what_is_none_and_found_again() {
         assert_eq!(reader.read(&mut [0; 2]).unwrap(), 1, "{name}");
     }
 
-    assert!(root.pipe(Path::new("web/local"), mode, flags).is_err(), "a directory stays");
+    assert!(root.pipe(Path::new("web/local"), mode, flags).is_err(), "a directory is kept");
     assert_eq!(fs::read_to_string(tree.0.path().join("secret")).unwrap(), "theirs");
     root.remove(Path::new("web/local/link")).unwrap();
     assert!(root.remove(Path::new("web/local/link")).is_err() && root.remove(Path::new("web/local")).is_err());

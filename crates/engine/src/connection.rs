@@ -112,7 +112,7 @@ fn api_version(text: &str) -> Option<ClientVersion> {
 }
 
 pub(super) struct Connection {
-    way: Transport,
+    transport: Transport,
     /// Set while the engine is believed to answer.
     agreed: Mutex<Option<Client>>,
     facts: Mutex<Option<Arc<EngineFacts>>>,
@@ -122,12 +122,12 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        let way = Transport::to(endpoint, |name| std::env::var(name).ok());
-        Self { way, agreed: Mutex::default(), facts: Mutex::default(), given_up: watch::Sender::default() }
+        let transport = Transport::to(endpoint, |name| std::env::var(name).ok());
+        Self { transport, agreed: Mutex::default(), facts: Mutex::default(), given_up: watch::Sender::default() }
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.way.address
+        &self.transport.address
     }
 
     pub(super) fn facts(&self) -> Option<Arc<EngineFacts>> {
@@ -167,7 +167,7 @@ impl Connection {
         }
         let (permit, _) = Route::fixed("/version", "", Answer::Thing).permit()?;
         let agreeing = async {
-            let client = self.way.connect()?;
+            let client = self.transport.connect()?;
             // All clones share what the library learns.
             client.clone().permitted(permit).negotiate_version().await?;
             Ok(client)
@@ -175,7 +175,7 @@ impl Connection {
         let client = tokio::time::timeout(QUICK, agreeing)
             .await
             .map_err(|_| EngineError::Deadline(QUICK))?
-            .map_err(|error| of_library(error, &self.way.address))?;
+            .map_err(|error| of_library(error, &self.transport.address))?;
         *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         Ok(client)
     }
@@ -195,7 +195,7 @@ impl Connection {
         let answer = async {
             let (permit, segment) = route.permit()?;
             let docker = self.client().await?.permitted(permit);
-            call(docker, segment).await.map_err(|error| of_library(error, &self.way.address))
+            call(docker, segment).await.map_err(|error| of_library(error, &self.transport.address))
         };
         let begun = Instant::now();
         let answer = within(deadline, Box::pin(answer)).await;
@@ -235,7 +235,7 @@ impl Connection {
         let address = [base.as_str(), &permit.path, if query.is_empty() { "" } else { "?" }, &query].concat();
         *request.uri_mut() = address.parse::<Uri>().map_err(|error| EngineError::Unusable(error.to_string()))?;
         request.extensions_mut().insert(permit);
-        connector.send(request).await.map_err(|error| of_library(error, &self.way.address))
+        connector.send(request).await.map_err(|error| of_library(error, &self.transport.address))
     }
 
     /// Classifies a failed call. An engine that cannot be reached may be a different one when it can.
@@ -260,7 +260,7 @@ fn log(operation: &str, route: &Route, begun: Instant, error: Option<&EngineErro
 mod tests {
     use super::*;
 
-    fn way(address: &str, tls: Option<Tls>, environment: &[(&str, &str)]) -> Transport {
+    fn transport(address: &str, tls: Option<Tls>, environment: &[(&str, &str)]) -> Transport {
         let variable = |name: &str| {
             let found = environment.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -280,21 +280,21 @@ mod tests {
         let v1_43 = ClientVersion { major_version: 1, minor_version: 43 };
 
         let by_environment = Transport { address: "tcp://127.0.0.1:2376".into(), tls: Some(tls), newest: v1_43 };
-        assert_eq!(way("", None, &environment), by_environment);
+        assert_eq!(transport("", None, &environment), by_environment);
         let plain = Transport { address: "tcp://127.0.0.1:1".into(), tls: None, newest: *API_DEFAULT_VERSION };
-        assert_eq!(way("tcp://127.0.0.1:1", None, &environment), plain);
+        assert_eq!(transport("tcp://127.0.0.1:1", None, &environment), plain);
         let usual = Transport { address: DEFAULT_ADDRESS.into(), tls: None, newest: *API_DEFAULT_VERSION };
-        assert_eq!(way("", None, &[("DOCKER_HOST", ""), ("DOCKER_API_VERSION", "newest")]), usual);
+        assert_eq!(transport("", None, &[("DOCKER_HOST", ""), ("DOCKER_API_VERSION", "newest")]), usual);
     }
 
     #[test]
     fn a_clients_file_that_cannot_be_read_is_named_and_an_authority_is_not_needed() {
-        let tcp = |tls: Tls| way("tcp://127.0.0.1:1", Some(tls), &[]).connect().map(drop);
+        let tcp = |tls: Tls| transport("tcp://127.0.0.1:1", Some(tls), &[]).connect().map(drop);
 
         let error = tcp(Tls { cert: "/none/cert.pem".into(), key: "/none/key.pem".into(), ..Tls::default() });
         assert!(error.unwrap_err().to_string().contains("/none/cert.pem"));
         assert!(tcp(Tls::default()).is_ok());
-        assert!(way("ftp://127.0.0.1", None, &[]).connect().is_err());
-        assert_eq!(way("tcp://127.0.0.1:1/", None, &[]).connect().ok().unwrap().base, "http://127.0.0.1:1");
+        assert!(transport("ftp://127.0.0.1", None, &[]).connect().is_err());
+        assert_eq!(transport("tcp://127.0.0.1:1/", None, &[]).connect().ok().unwrap().base, "http://127.0.0.1:1");
     }
 }

@@ -248,7 +248,7 @@ mod tests {
     fn another_attempt_helps_unless_the_engine_rejects_the_call_or_its_work_fails() {
         use CallKind::{Changing, Reading};
         let unreadable = "configured logging driver does not support reading";
-        let told = EngineError::Stream("manifest unknown".to_owned());
+        let failed_in_stream = EngineError::Stream("manifest unknown".to_owned());
         let deadline = EngineError::Deadline(Duration::from_secs(1));
         let unreachable = EngineError::Unreachable { address: String::new(), reason: String::new() };
         // (the error, whether another attempt may help, whether the call may have had its effect)
@@ -265,7 +265,7 @@ mod tests {
             (deadline, true, true),
             (EngineError::Unreadable(String::new()), true, true),
             (EngineError::TooLong(1), false, true),
-            (told, false, true),
+            (failed_in_stream, false, true),
             (EngineError::Unusable(String::new()), false, false),
         ];
 

@@ -1,6 +1,6 @@
 //! HashiCorp go-plugin over gRPC, both ends: the server a plugin runs, and the client a host runs.
 //!
-//! Nothing here knows what the plugin is for: a caller brings its own gRPC services and its own cookie.
+//! Nothing here knows what the plugin is for: a caller provides its own gRPC services and its own cookie.
 
 mod auto_mtls;
 pub mod client;

@@ -1,6 +1,6 @@
 //! What the driver and its log holder say to each other, over a local socket that keeps messages apart (`SOCK_SEQPACKET`).
 //!
-//! Each request is of one size and has one reply; a request to hold a pipe brings its descriptor, and the reply to one to
+//! Each request is of one size and has one reply; a request to hold a pipe carries its descriptor, and the reply to one to
 //! take a pipe does. Only processes of the same user, or of root, are served.
 
 use std::{

@@ -33,7 +33,7 @@ impl Decoded {
 pub(super) enum After {
     /// More may follow: an unfinished line is left for later.
     More,
-    /// Nothing will follow: an unfinished line stays incomplete.
+    /// Nothing will follow: an unfinished line remains incomplete.
     Nothing,
 }
 

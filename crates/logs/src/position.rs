@@ -79,7 +79,7 @@ pub(super) struct Announced {
     pub(super) to: To,
 }
 
-/// How to tell whether the write was made.
+/// How to find out whether the write was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum To {

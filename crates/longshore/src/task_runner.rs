@@ -234,7 +234,7 @@ impl TaskRunner {
         }
     }
 
-    /// Waits for the end of a run, or brings it about.
+    /// Waits for the end of a run, or ends it.
     async fn watch(&mut self, handle: TaskHandle) -> Outcome {
         let id = handle.config.id.clone();
         let driver = self.driver.clone();

@@ -177,15 +177,15 @@ async fn fetch(
     ended.map(|()| missing)
 }
 
-/// Tells each step, and takes away from `missing` what was fetched. Ctrl-C gives up the rest.
+/// Prints each step, and removes what was fetched from `missing`. Ctrl-C cancels the rest.
 async fn follow(
     mut steps: impl futures_util::Stream<Item = Result<Prefetched, ImageError>> + Unpin,
     options: &Options,
     missing: &mut BTreeSet<String>,
 ) -> Result<(), Failure> {
-    let unheard = |error: std::io::Error| Failure::Usage(format!("failed to install signal handlers: {error}"));
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(unheard)?;
-    let mut terminations = signal(SignalKind::terminate()).map_err(unheard)?;
+    let failed = |error: std::io::Error| Failure::Usage(format!("failed to install signal handlers: {error}"));
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
     let mut failed = BTreeSet::new();
     let mut shown = Shown::new();
     loop {

@@ -89,7 +89,7 @@ fn images_are_shown_with_who_uses_them_and_when_they_are_removed() {
     let left = machine.image(&first).unwrap();
     assert_eq!((&left["kept"], &left["jobs_that_do_not_run"]), (&"unattended".into(), &serde_json::json!(["web"])));
     assert!(machine.line(&first).ends_with("kept: web is not running"));
-    assert_eq!(machine.image(&image()), None, "nobody uses it, and no driver brought it");
+    assert_eq!(machine.image(&image()), None, "nobody uses it, and no driver pulled it");
 }
 
 #[test]

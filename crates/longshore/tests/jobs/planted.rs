@@ -103,7 +103,7 @@ fn a_template_is_not_made_through_a_directory_that_a_task_links_elsewhere() {
 }
 
 #[test]
-fn no_template_brings_a_file_of_the_host_into_a_container() {
+fn no_template_puts_a_file_of_the_host_into_a_container() {
     let machine = Machine::new();
     let secret = Secret::of(&machine);
     let path = secret.0.display().to_string();

@@ -63,7 +63,7 @@ pub struct TaskOptions {
     pub hostname: Option<String>,
     /// Whether it has a terminal.
     pub tty: bool,
-    /// Whether its standard input stays open.
+    /// Whether its standard input remains open.
     pub interactive: bool,
     /// Whether an init process runs as PID 1.
     pub init: bool,

@@ -1,7 +1,7 @@
 //! Keeps tasks without reserved cores on the processors that Nomad assigns to all such tasks.
 //!
 //! Nomad moves them by writing to the cgroup that a task's resources name. The kernel does not notify of every way in which a
-//! cgroup's processors change: by its own file, by a parent cgroup, by a processor that goes offline. So one timer, shared by
+//! cgroup's processors change: by its own file, by a parent cgroup, by a processor that is taken offline. So one timer, shared by
 //! all tasks, reads the cgroup's file. Each task's own file is written only when that has changed.
 
 use std::{

@@ -6,7 +6,7 @@ use engine::{Engine, EngineError};
 
 /// The engine's images at the start of a pull or a load.
 pub(super) struct Before {
-    /// The image that had the name. It is leased until the pull ends, so it still exists if the pull brings nothing new.
+    /// The image that had the name. It is leased until the pull ends, so it still exists if the pull adds nothing new.
     pub(super) named: Option<LocalImage>,
     pub(super) images: Inventory,
 }

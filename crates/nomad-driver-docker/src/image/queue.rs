@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_joins_another_jobs_pull_brings_its_own_turn_along() {
+    async fn a_job_that_joins_another_jobs_pull_adds_its_own_turn() {
         let queue = Queue::new(1);
         let begins = |ticket: &Ticket| ticket.turn(|_| {}).now_or_never().is_some();
         let [pulling, waiting, shared] = [(); 3].map(|()| queue.enter("greedy"));

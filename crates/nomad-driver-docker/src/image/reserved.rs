@@ -37,7 +37,7 @@ pub(super) fn instead(request: &ImageRequest) -> Result<Option<ImageRequest>, Dr
         (Reserved::Operators, None) => Ok(Some(ImageRequest { auth: None, auth_soft_fail: true, ..request.clone() })),
         (Reserved::Operators, Some(_)) | (Reserved::Drivers, _) => {
             let image = request.image.written();
-            Err(DriverError::new(format!("image {image:?} is one of pause containers: no job brings it")))
+            Err(DriverError::new(format!("image {image:?} is one of pause containers: a job cannot provide it")))
         }
     }
 }

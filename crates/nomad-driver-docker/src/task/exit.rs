@@ -50,7 +50,7 @@ impl Exit {
         Self { result: WaitResult { result, error }, at: SystemTime::now() }
     }
 
-    /// Whether the engine's OOM flag refers to an earlier kill, of a child: the flag stays set.
+    /// Whether the engine's OOM flag refers to an earlier kill, of a child: the engine never clears it.
     pub(super) fn is_long_after(&self, last_kill: Option<SystemTime>) -> bool {
         self.result.result.oom_killed && last_kill.is_some_and(|kill| kill + AFTERMATH < self.at)
     }

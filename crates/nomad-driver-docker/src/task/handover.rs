@@ -44,7 +44,7 @@ impl Handover {
         Ok(Self::ByName { writable: neighbours::writable(engine, task).await?, _turn: turn })
     }
 
-    pub(super) fn way(&mut self) -> HandoverMode<'_> {
+    pub(super) fn mode(&mut self) -> HandoverMode<'_> {
         match self {
             Self::Staged(stage) => HandoverMode::Staged(stage),
             Self::ByName { writable, .. } => HandoverMode::ByName(writable),

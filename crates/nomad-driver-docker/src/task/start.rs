@@ -132,7 +132,7 @@ impl Start<'_> {
             machine: Machine { cgroup_version: facts.cgroup_version, ..self.settings.machine },
             runtimes: &facts.runtimes,
             api: facts.api,
-            files: preparation::prepare(task, options, plugin, &mut handover.way()),
+            files: preparation::prepare(task, options, plugin, &mut handover.mode()),
         });
         match request {
             Ok(request) => Ok(Requested { request, image, handover, membership }),

@@ -38,15 +38,15 @@ pub(super) fn bind(source: &File, directory: &Beneath, name: &Path) -> io::Resul
 /// Mounts each directory on the way to the logs on itself, because a mount point cannot be moved, and mounts the visible logs
 /// read-only; returns the mounts on the way.
 pub(super) fn close(source: &Beneath, logs: &Logs) -> io::Result<Vec<File>> {
-    let mut way = PathBuf::new();
+    let mut path = PathBuf::new();
     let mut on_the_way = Vec::new();
     for name in &logs.path {
-        way.push(name);
-        let there = source.find(&way, Links::Refused)?;
-        if way != logs.path {
-            on_the_way.push(bind(&there, source, &way)?);
+        path.push(name);
+        let there = source.find(&path, Links::Refused)?;
+        if path != logs.path {
+            on_the_way.push(bind(&there, source, &path)?);
         } else if is_same(&there.metadata()?, &logs.found.metadata()?) {
-            make_read_only(&bind(logs.shown.as_ref().unwrap_or(&logs.found), source, &way)?)?;
+            make_read_only(&bind(logs.shown.as_ref().unwrap_or(&logs.found), source, &path)?)?;
         } else {
             return Err(io::Error::other("the log directory has moved"));
         }
