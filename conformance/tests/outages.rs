@@ -8,10 +8,10 @@ use conformance::{
     lines::{Judgement, judge, last_number},
     object,
     relay::Wire,
-    until,
+    until, until_within,
 };
 use futures_util::{FutureExt, StreamExt};
-use nomad_plugin::driver::{Health, Recoverability};
+use nomad_plugin::driver::{Force, Health, Recoverability};
 use tokio::time::timeout;
 
 #[tokio::test]
@@ -120,5 +120,36 @@ async fn an_end_is_reported_though_all_connections_to_a_remote_engine_fell_silen
     assert_eq!(ended.unwrap().result.exit_code, 5);
     assert_eq!(String::from_utf8_lossy(&answer.stdout), "heard\n");
     assert_eq!(task.pipes.stdout.text(), "first\nlast\n");
+    fixture.end().await;
+}
+
+/// A host destroys a task once.
+#[tokio::test]
+async fn a_running_container_whose_task_is_destroyed_during_an_outage_is_removed_by_this_process_or_the_next() {
+    let mut engine = Dockerd::start();
+    let mut fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    for is_killed in [false, true] {
+        let task = fixture.task("steady", "sleep 1000");
+        let started = fixture.run(&task).await;
+
+        engine.kill();
+        fixture.driver.destroy_task(started.id.clone(), Force::Yes).await.unwrap();
+        let unknown = fixture.driver.inspect_task(started.id.clone()).await.unwrap_err();
+        if is_killed {
+            fixture.kill_and_start_again().await;
+        }
+        engine.begin();
+        assert_eq!(engine.run(&["ps", "--quiet"]).lines().count(), 1, "it ran through the outage");
+        if is_killed {
+            let handed_over = fixture.driver.recover_task(started.handle.clone()).await.unwrap_err();
+            assert!(handed_over.to_string().contains("the task was destroyed"), "{handed_over}");
+            // The first fingerprint is where looking begins.
+            let _closed_again = fixture.driver.fingerprint().await.unwrap();
+        }
+
+        assert!(unknown.to_string().contains("task not found for given id"), "{unknown}");
+        until_within(2 * *DEADLINE, "the container is removed", || engine.run(&["ps", "--all", "--quiet"]).is_empty())
+            .await;
+    }
     fixture.end().await;
 }

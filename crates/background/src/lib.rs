@@ -109,6 +109,16 @@ impl Cleanup {
         let _tracked = self.0.spawn(work);
     }
 
+    /// Starts the work and waits for its end, but no longer than `patience`; it continues afterwards.
+    pub async fn run(&self, patience: Duration, work: impl Future<Output = ()> + Send + 'static) {
+        let (done, ended) = oneshot::channel::<()>();
+        self.spawn(async move {
+            work.await;
+            drop(done);
+        });
+        let _late_or_done = timeout(patience, ended).await;
+    }
+
     /// Waits for all started work.
     pub async fn finished(&self) {
         self.0.close();

@@ -1,9 +1,14 @@
 //! A container that was created and has no owner yet. Dropping it removes it.
 
-use super::Engine;
+use std::time::Duration;
+
+use super::{Engine, insist};
 use background::Cleanup;
 
-/// A container that is removed unless it is [committed](Self::commit).
+/// How long an undo is waited for; it continues afterwards.
+const UNDO: Duration = Duration::from_secs(10);
+
+/// A container that is removed unless it is [committed](Self::commit), however long the engine is away.
 pub struct Provisional {
     id: String,
     undo: Option<Undo>,
@@ -38,10 +43,11 @@ impl Provisional {
         std::mem::take(&mut self.id)
     }
 
-    /// Removes it now and waits for the removal.
+    /// Removes it now. Waits for the removal, but no longer than 10 s: it continues by itself.
     pub async fn undo(mut self) {
         if let Some(undo) = self.undo.take() {
-            undo.remove(&self.id).await;
+            let cleanup = undo.cleanup.clone();
+            cleanup.run(UNDO, undo.remove(std::mem::take(&mut self.id))).await;
         }
     }
 }
@@ -49,18 +55,16 @@ impl Provisional {
 impl Drop for Provisional {
     fn drop(&mut self) {
         if let Some(undo) = self.undo.take() {
-            let id = std::mem::take(&mut self.id);
             let cleanup = undo.cleanup.clone();
-            cleanup.spawn(async move { undo.remove(&id).await });
+            cleanup.spawn(undo.remove(std::mem::take(&mut self.id)));
         }
     }
 }
 
 impl Undo {
-    async fn remove(self, id: &str) {
-        match self.engine.remove_container(id).await {
-            Ok(()) => (self.removed)(id),
-            Err(error) => tracing::error!(container = id, %error, "failed to remove a container that was not started"),
+    async fn remove(self, id: String) {
+        if insist("remove a container that was not started", &id, || self.engine.remove_container(&id)).await {
+            (self.removed)(&id);
         }
     }
 }

@@ -24,7 +24,6 @@ use crate::{
     config::{self, PluginConfig},
     container, exec, fingerprint,
     machine::Machine,
-    made::Made,
     process::Process,
     reaper,
     session::Session,
@@ -185,27 +184,7 @@ impl Driver for DockerDriver {
     }
 
     async fn destroy_task(&self, id: TaskId, force: Force) -> Answer<()> {
-        if self.tasks.store.give_up(&id) {
-            return Ok(());
-        }
-        let task = match self.tasks.store.get(&id) {
-            Ok(task) => task,
-            Err(unknown) => {
-                if force == Force::Yes {
-                    self.tasks.end_left_over(&self.session(), &id).await?;
-                }
-                return Err(unknown);
-            }
-        };
-        let settings = self.settings.now();
-        task.destroy(force, &settings.plugin.gc).await?;
-        if settings.plugin.gc.container {
-            Made::new(settings.state_dir()).forget(&task.container);
-        }
-        self.tasks.store.remove(&id);
-        self.tasks.process.logs.release(&task.container).await;
-        self.tasks.hide_logs(&self.session(), &task.config).await;
-        Ok(())
+        self.tasks.destroy(&self.session(), &id, force).await
     }
 
     async fn inspect_task(&self, id: TaskId) -> Answer<InspectedTask> {

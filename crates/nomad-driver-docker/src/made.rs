@@ -1,9 +1,10 @@
 //! On disk: the task containers that this driver created or that an agent handed over by id, and the images that it pulled for
 //! pause containers.
 //!
-//! `<state dir>/containers/<id>` holds the container's name, `<state dir>/pause-images/<id>` the image's. Anyone can set names
-//! and labels; what is recorded here is certainly the driver's own. If it is lost, little harm is done: then only the labels
-//! identify a container's owner, and an image is pulled again.
+//! `<state dir>/containers/<id>` holds the container's name, `<state dir>/pause-images/<id>` the image's, and
+//! `<state dir>/destroyed/<id>` the name of a container that is to be ended. Anyone can set names and labels; what is recorded
+//! here is certainly the driver's own. If it is lost, little harm is done: then only the labels identify a container's owner, an
+//! image is pulled again, and the search for dangling containers finds what a destroyed task left.
 
 use std::{
     fs,
@@ -29,6 +30,18 @@ impl Made {
     /// The images of pause containers recorded in a state directory.
     pub(crate) fn pause_images(state_dir: &Path) -> Self {
         Self(state_dir.join("pause-images"))
+    }
+
+    /// The containers of destroyed tasks recorded in the same state directory.
+    pub(crate) fn destroyed(&self) -> Self {
+        Self(self.0.with_file_name("destroyed"))
+    }
+
+    /// The recorded containers or images.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let notes = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let ids = notes.filter_map(|note| note.file_name().into_string().ok());
+        ids.filter(|id| self.path(id).is_some()).collect()
     }
 
     /// Ids come from the engine and from handles.
@@ -86,6 +99,8 @@ mod tests {
 
         assert!(made.has(ID, "web-a1") && !made.has(ID, "other-a1") && !made.has("../../evil", "web-a1"));
         assert!(Made::new(directory.path()).has(ID, "web-a1"), "another process knows it");
+        fs::write(directory.path().join("containers/.half-written"), "").unwrap();
+        assert_eq!((made.ids(), made.destroyed().ids()), (vec![ID.to_owned()], vec![]));
         made.retain(|_| false, Duration::from_secs(60));
         made.retain(|id| id == ID, Duration::ZERO);
         assert!(made.has(ID, "web-a1"));

@@ -35,6 +35,7 @@ pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     {
         let settings = tasks.settings.now();
         tasks.process.node.claim(settings.state_dir()).await;
+        tasks.end_destroyed(&session());
         stage::sweep(&session().engine, &settings).await;
     }
     loop {
@@ -61,7 +62,10 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
         Err(error) => return tracing::warn!(%error, "failed to look for dangling containers"),
     };
     let is_there = |id: &str| found.iter().any(|found| found.id == id);
-    Made::new(settings.state_dir()).retain(is_there, gc.dangling.creation_grace);
+    let made = Made::new(settings.state_dir());
+    for recorded in [made.destroyed(), made] {
+        recorded.retain(is_there, gc.dangling.creation_grace);
+    }
     let ledger = session.networks.ledger().await;
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
     // Queried after the list was made, so that tasks started meanwhile are known.

@@ -10,6 +10,7 @@
 mod builtin_docklog;
 mod connections;
 mod created;
+mod destroy;
 pub(crate) mod exit;
 mod handover;
 mod left_over;

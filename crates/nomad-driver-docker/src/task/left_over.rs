@@ -1,45 +1,53 @@
 //! Ends what an earlier driver process left of a task that this one does not know: it died while starting the task, or nobody
 //! handed the task over.
 
-use nomad_plugin::{
-    driver::{DriverError, TaskConfig},
-    id::TaskId,
-};
+use nomad_plugin::{driver::TaskConfig, id::TaskId};
 
-use super::Tasks;
+use super::{
+    Tasks,
+    destroy::{PATIENCE, kill},
+};
 use crate::{
     labels::{ALLOC_ID, NODE_ID},
     names::container_name,
     preparation::stage,
     session::Session,
 };
-use engine::{EngineError, ListedContainer};
+use engine::{Engine, EngineError, ListedContainer, insist};
 
 impl Tasks {
     /// Kills the task's container, and removes it if the operator enables that. It is no error if there is none. The container
     /// is identified by its name and by the labels of its allocation and of this node. The container of a task of this process
     /// is not touched.
-    pub(crate) async fn end_left_over(&self, session: &Session, id: &TaskId) -> Result<(), DriverError> {
-        let Some(task) = named(id).filter(|task| !self.store.has_runs_of(task)) else { return Ok(()) };
-        let (settings, engine) = (self.settings.now(), &session.engine);
-        let failed = |error: EngineError| DriverError::new(format!("failed to end what is left of the task: {error}"));
+    pub(super) async fn end_left_over(&self, session: &Session, id: &TaskId) {
+        let Some(task) = named(id).filter(|task| !self.store.has_runs_of(task)) else { return };
         // An earlier process recorded the node before it created anything.
-        self.process.node.claim(settings.state_dir()).await;
+        self.process.node.claim(self.settings.now().state_dir()).await;
+        let (tasks, engine) = (self.clone(), session.engine.clone());
+        let left_over = async move {
+            let end = || tasks.end_containers_of(&engine, &task);
+            insist("end what an earlier process left of a task", &container_name(&task), end).await;
+            stage::sweep(&engine, &tasks.settings.now()).await;
+        };
+        self.process.cleanup.run(PATIENCE, left_over).await;
+    }
+
+    async fn end_containers_of(&self, engine: &Engine, task: &TaskConfig) -> Result<(), EngineError> {
         let node = self.process.node.known().id;
-        let found = engine.containers_with_label(ALLOC_ID).await.map_err(failed)?;
-        for container in found.iter().filter(|found| is_of(found, &task, &node)) {
-            if self.store.has_runs_of(&task) {
-                continue;
+        let found = engine.containers_with_label(ALLOC_ID).await?;
+        for container in found.iter().filter(|found| is_of(found, task, &node)) {
+            // Its host may have started it again meanwhile.
+            if self.store.has_runs_of(task) {
+                return Ok(());
             }
-            let name = &container.id;
-            tracing::info!(container = name, task = id.as_str(), "removing what an earlier process left of a task");
-            if settings.plugin.gc.container {
-                engine.remove_container(name).await.map_err(failed)?;
+            let id = &container.id;
+            tracing::info!(container = id, task = task.name, "removing what an earlier process left of a task");
+            if self.settings.now().plugin.gc.container {
+                engine.remove_container(id).await?;
             } else if container.is_running() {
-                engine.kill_container(name, "SIGKILL").await.map_err(failed)?;
+                kill(engine, id, "SIGKILL").await?;
             }
         }
-        stage::sweep(engine, &settings).await;
         Ok(())
     }
 }

@@ -19,7 +19,8 @@ pub(super) enum Namesake {
     Removed,
     /// The task's own, running.
     Running(String),
-    /// A leftover of an earlier run of the task: it is not running, or no longer has the task's image.
+    /// A leftover of an earlier run of the task: it is not running, or that run was destroyed, or it no longer has the task's
+    /// image.
     Left(String),
     /// Somebody else's.
     Strange,
@@ -43,14 +44,15 @@ impl Namesake {
             }
         };
         let id = found.id.clone();
-        let is_noted = made.has(&id, name);
+        let is_destroyed = made.destroyed().has(&id, name);
+        let is_noted = made.has(&id, name) || is_destroyed;
         let is_of_image = is_of_image(engine, &found, request, image).await;
         let is_own = is_noted || (is_of(&found, task) && is_of_image);
         if !is_own {
             tracing::warn!(container = id, name, "another container has the name of the task's container");
             return Ok(Self::Strange);
         }
-        Ok(if found.is_running() && is_of_image { Self::Running(id) } else { Self::Left(id) })
+        Ok(if found.is_running() && is_of_image && !is_destroyed { Self::Running(id) } else { Self::Left(id) })
     }
 }
 

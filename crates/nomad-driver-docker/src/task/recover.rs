@@ -5,6 +5,7 @@ use nomad_plugin::driver::{DriverError, TaskHandle};
 use super::{
     Container, Task, Tasks,
     connections::Connections,
+    destroy,
     exit::Exit,
     log_source::{LogSource, Subject},
     lost_files,
@@ -24,6 +25,9 @@ impl Tasks {
         // A task whose container was removed identifies this node, too.
         process.node.note(settings.state_dir(), &config);
         let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
+        if destroy::destroyed(&self.settings).has(&state.container_id, &container_name(&config)) {
+            return Err(DriverError::new("the task was destroyed; its container is being removed"));
+        }
         // Recorded even if it cannot be recovered now: a container that the host names by its id is the task's when that is
         // started again.
         Made::new(settings.state_dir()).note(&state.container_id, &container_name(&config));

@@ -1,11 +1,10 @@
-//! Stops a task: gracefully first, and by force after a timeout. Also signals and removes it.
+//! Stops a task: gracefully first, and by force after a timeout. Also signals it.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use nomad_plugin::driver::{DriverError, Force, Signal, UnknownSignal};
+use nomad_plugin::driver::{DriverError, Signal, UnknownSignal};
 
-use super::{Status, Task};
-use crate::config::GarbageCollection;
+use super::{Status, Task, destroy::kill};
 use engine::{EngineError, persist};
 
 /// How long the kill may take, and the exit after it.
@@ -54,33 +53,6 @@ impl Task {
         sent.map_err(|error| DriverError::new(error.to_string()))
     }
 
-    /// Removes the container, if the operator enables that; a running one is only stopped by force.
-    pub async fn destroy(&self, force: Force, gc: &GarbageCollection) -> Result<(), DriverError> {
-        let running = match self.engine.inspect_container(&self.container).await {
-            Ok(inspected) => inspected.is_running(),
-            Err(error) if error.is_not_found() => false,
-            Err(error) => return Err(DriverError::new(format!("failed to inspect container state: {error}"))),
-        };
-        if running && force == Force::No {
-            let rejection = "must call StopTask for the given task before Destroy or set force to true";
-            return Err(DriverError::new(rejection));
-        }
-        self.ending.store(true, Ordering::Relaxed);
-        if running && let Err(error) = self.signal_container("SIGKILL").await {
-            tracing::warn!(container = self.container, %error, "failed to kill the container before its removal");
-        }
-        if gc.container
-            && let Err(error) = self.engine.remove_container(&self.container).await
-        {
-            tracing::error!(container = self.container, %error, "failed to remove the container");
-        }
-        // The host is about to remove the directories that are mounted there.
-        if let Some(stage) = &self.stage {
-            stage.remove();
-        }
-        Ok(())
-    }
-
     /// Waits until the watcher has seen the exit, but not for the logs.
     async fn ended(&self) {
         let mut status = self.status.clone();
@@ -89,10 +61,7 @@ impl Task {
 
     /// Signalling a container that has already exited is no error.
     async fn signal_container(&self, signal: &str) -> Result<(), EngineError> {
-        match self.engine.kill_container(&self.container, signal).await {
-            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
-            other => other,
-        }
+        kill(&self.engine, &self.container, signal).await
     }
 }
 

@@ -127,9 +127,17 @@ impl TaskStore {
         self.lock().keys().any(|id| id.as_str().starts_with(&begin))
     }
 
-    /// Forgets a task.
-    pub fn remove(&self, id: &TaskId) {
-        self.lock().remove(id);
+    /// Forgets a task that was started, and returns it, or the error that hosts recognize.
+    pub fn remove(&self, id: &TaskId) -> Result<Arc<Task>, DriverError> {
+        let mut known = self.lock();
+        match known.get(id) {
+            Some(Slot::Task(task)) => {
+                let task = task.clone();
+                known.remove(id);
+                Ok(task)
+            }
+            Some(Slot::Waiting(_) | Slot::Starting) | None => Err(DriverError::task_not_found()),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A driver with a scripted engine, and tasks for it.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
-use fake_engine::{Container, FakeEngine, Image, Request};
+use fake_engine::{Container, FakeEngine, Image, Reply, Request};
 use futures_util::StreamExt;
 use nomad_driver_docker::DockerDriver;
 use nomad_plugin::{
@@ -172,6 +172,11 @@ impl Case {
         self.engine.containers().into_iter().map(|container| container.name).collect()
     }
 
+    /// The driver's state directory.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
     /// The recorded requests that match.
     pub(crate) fn requests(&self, requests: &str) -> Vec<Request> {
         self.engine.requests(requests)
@@ -205,6 +210,17 @@ impl Case {
     pub(crate) async fn task_events(&self) -> BoxStream<TaskEvent> {
         self.driver.task_events().await.unwrap()
     }
+}
+
+/// Each way in which a call fails.
+pub(crate) fn faults() -> [(&'static str, Reply); 5] {
+    [
+        ("closed before the effect", Reply::drop_connection()),
+        ("an error without effect", Reply::error(500, "no")),
+        ("closed after the effect", Reply::lose_answer()),
+        ("cut in its answer", Reply::cut_body()),
+        ("no answer", Reply::hang()),
+    ]
 }
 
 /// Runs a test of many cases on a paused clock.

@@ -6,6 +6,7 @@
 
 mod case;
 mod created;
+mod destroy;
 mod exec;
 mod exit_watching;
 mod healing;

@@ -1,15 +1,12 @@
-//! How a task is stopped, signalled and destroyed.
+//! How a task is stopped and signalled.
 
 use std::time::Duration;
 
-use fake_engine::{OnSignal, Reply, Request, State};
-use nomad_plugin::{
-    driver::{Driver, Force, TaskConfig, TaskState},
-    msgpack::Value,
-};
+use fake_engine::{OnSignal, Reply, Request};
+use nomad_plugin::driver::{Driver, TaskConfig, TaskState};
 use tokio::time::Instant;
 
-use crate::case::{Case, failed, object};
+use crate::case::{Case, failed};
 
 /// A running task; its process reacts to a signal like this.
 async fn running(on_signal: OnSignal) -> (Case, TaskConfig) {
@@ -172,42 +169,6 @@ async fn a_signal_to_a_task_that_has_ended_fails() {
     let error = failed(case.driver.signal_task(task.id.clone(), "SIGUSR1".into()).await);
 
     assert!(error.message.contains("is not running"), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_task_that_runs_is_destroyed_by_force_alone() {
-    let (case, task) = running(OnSignal::Ignore).await;
-
-    let error = failed(case.driver.destroy_task(task.id.clone(), Force::No).await);
-    assert!(error.message.contains("must call StopTask"), "{error}");
-    assert!(case.container_of(&task).is_running());
-    case.driver.destroy_task(task.id.clone(), Force::Yes).await.unwrap();
-
-    assert_eq!(case.names(), [""; 0]);
-    assert_eq!(failed(case.driver.destroy_task(task.id, Force::Yes).await).message, "task not found for given id");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_container_is_kept_where_the_operator_wants_that() {
-    let case = Case::with([("gc", object([("container", Value::Bool(false))]))]).await;
-    let task = case.task("web");
-    case.start(&task).await;
-
-    case.driver.destroy_task(task.id.clone(), Force::Yes).await.unwrap();
-
-    let state = case.container_of(&task).state;
-    assert_eq!(state, State::Exited { code: 137, oom_killed: false });
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_destroyed_task_is_forgotten_although_its_container_cannot_be_removed() {
-    let (case, task) = running(OnSignal::Exit(0)).await;
-    case.driver.stop_task(task.id.clone(), MINUTE, String::new()).await.unwrap();
-    case.engine.on("DELETE /containers/*").always(Reply::error(500, "device or resource busy"));
-
-    case.driver.destroy_task(task.id.clone(), Force::Yes).await.unwrap();
-
-    assert_eq!(failed(case.driver.inspect_task(task.id).await).message, "task not found for given id");
 }
 
 #[tokio::test(start_paused = true)]
