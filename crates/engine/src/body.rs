@@ -63,21 +63,33 @@ pub(super) fn pieces<E>(
 where
     E: std::error::Error + Send + Sync + 'static,
 {
+    received(bytes, frames).filter_map(|piece| std::future::ready(piece.transpose()))
+}
+
+/// The same, with a `None` each time that bytes have come.
+pub(super) fn received<E>(
+    bytes: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    frames: Frames,
+) -> impl Stream<Item = Result<Option<Piece>, io::Error>> + Send + Unpin
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
     Box::pin(stream::unfold((Some(Box::pin(bytes)), frames), |(mut bytes, mut frames)| async move {
-        loop {
-            match frames.next_piece() {
-                Ok(Some(piece)) => return Some((Ok(piece), (bytes, frames))),
-                Ok(None) => {}
-                Err(TooLong) => {
-                    bytes.take()?;
-                    return Some((Err(io::Error::other("a frame of the Docker daemon's is too long")), (None, frames)));
-                }
+        match frames.next_piece() {
+            Ok(Some(piece)) => return Some((Ok(Some(piece)), (bytes, frames))),
+            Ok(None) => {}
+            Err(TooLong) => {
+                bytes.take()?;
+                return Some((Err(io::Error::other("a frame of the Docker daemon's is too long")), (None, frames)));
             }
-            match bytes.as_mut()?.next().await {
-                Some(Ok(more)) => frames.push(&more),
-                Some(Err(error)) => return Some((Err(io::Error::other(error)), (None, frames))),
-                None => return frames.rest().map(|piece| (Ok(piece), (None, frames))),
+        }
+        match bytes.as_mut()?.next().await {
+            Some(Ok(more)) => {
+                frames.push(&more);
+                Some((Ok(None), (bytes, frames)))
             }
+            Some(Err(error)) => Some((Err(io::Error::other(error)), (None, frames))),
+            None => frames.rest().map(|piece| (Ok(Some(piece)), (None, frames))),
         }
     }))
 }

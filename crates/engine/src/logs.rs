@@ -52,13 +52,13 @@ fn until<T: Send>(
 }
 
 impl Engine {
-    /// Follows a container's output from a second on (Unix time; 0 is everything), with timestamps. Breaks when the engine is
-    /// found silent.
+    /// Follows a container's output from a second on (Unix time; 0 is everything), with timestamps. Each time that bytes have
+    /// come, there is a `None`, whether or not they complete a piece. Breaks when the engine is found silent.
     pub fn container_logs(
         &self,
         id: &str,
         since: i32,
-    ) -> impl Stream<Item = Result<LogFrame, EngineError>> + Send + 'static + use<> {
+    ) -> impl Stream<Item = Result<Option<LogFrame>, EngineError>> + Send + 'static + use<> {
         let (engine, id) = (self.clone(), id.to_owned());
         stream::once(async move {
             let since = since.to_string();
@@ -68,11 +68,9 @@ impl Engine {
             let request = Request::new(body_full(Bytes::new()));
             let answer = engine.connection.send("logs", &route, &query, None, request).await;
             let body = answer?.into_body().into_data_stream();
-            let frames = body::pieces(body, Frames::whole(LONGEST_FRAME)).filter_map(|frame| {
-                std::future::ready(match frame {
-                    Ok(piece) => stamped(piece).map(Ok),
-                    Err(error) => Some(Err(EngineError::Broken(error::innermost(&error)))),
-                })
+            let frames = body::received(body, Frames::whole(LONGEST_FRAME)).map(|frame| match frame {
+                Ok(piece) => Ok(piece.and_then(stamped)),
+                Err(error) => Err(EngineError::Broken(error::innermost(&error))),
             });
             Ok(until(frames, engine.connection.given_up()))
         })

@@ -11,7 +11,7 @@ use super::{
     records::Records,
     report::{LogReport, Report},
     sink::{LogSink, Outlet, Stream},
-    task::Control,
+    task::{Awaited, Control},
     trail::Trail,
 };
 
@@ -147,12 +147,17 @@ impl Delivery {
                 }
             }
             if blocked > 0 {
+                control.awaits(Awaited::Reader);
                 let [stdout, stderr] = &self.outlets;
                 tokio::select! {
                     room = stdout.room(), if !rest[0].is_empty() => room?,
                     room = stderr.room(), if !rest[1].is_empty() => room?,
-                    moved = self.reader.moves(&self.outlets, self.trail.written(), control) => moved?,
+                    moved = self.reader.moves(&self.outlets, self.trail.written(), control) => {
+                        moved?;
+                        control.moved();
+                    }
                 }
+                control.awaits(Awaited::Engine);
             }
         }
         Ok(())

@@ -17,6 +17,8 @@ use super::{
     task::Control,
 };
 
+/// How long a stream may send nothing after the exit before it is opened again: one that is opened then ends by itself.
+const SILENCE: Duration = Duration::from_secs(3);
 /// The pause before the second attempt, and the longest pause.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
@@ -42,8 +44,9 @@ pub enum FrameError {
     Unreadable(String),
 }
 
-/// Frames in the engine's order, from a given time on, followed until the container has exited.
-pub type FrameStream = BoxStream<'static, Result<Frame, FrameError>>;
+/// Frames in the engine's order, from a given time on, followed until the container has exited. A `None` says that bytes have
+/// come, of a frame that may not be whole yet.
+pub type FrameStream = BoxStream<'static, Result<Option<Frame>, FrameError>>;
 
 /// Where collection begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +123,8 @@ async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream +
             backoff.wait().await;
         } else {
             tokio::select! {
-                () = control.exited() => {}
+                // What an earlier outage has added to the pauses is more than the end of a log waits for.
+                () = control.exited() => backoff.reset(),
                 () = backoff.wait() => {}
             }
         }
@@ -145,15 +149,26 @@ async fn follow_once(
     let mut is_first = true;
     let mut frames = open((since > 0).then_some(since));
     loop {
+        let silent = async {
+            control.exited().await;
+            tokio::time::sleep(SILENCE).await;
+        };
         let frame = tokio::select! {
             frame = frames.next() => frame,
+            () = silent => {
+                let silent = format!("nothing came for {} s after the exit", SILENCE.as_secs());
+                return Err(Broken::Frames(FrameError::Interrupted(silent)));
+            }
             moved = delivery.reader_moves(control), if delivery.has_unread() => {
                 moved.and_then(|()| delivery.settle()).map_err(Broken::Sink)?;
                 continue;
             }
         };
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(Broken::Frames)?;
+        let Some(frame) = frame.map_err(Broken::Frames)? else {
+            control.moved();
+            continue;
+        };
         let stream = frame.stream.index();
         if frame.at < since {
             continue;

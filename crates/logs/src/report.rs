@@ -53,6 +53,11 @@ pub enum LogReport {
         /// How long nothing was read.
         waited: Duration,
     },
+    /// The container has exited and the engine does not send the rest of its log: the rest is not collected.
+    EngineSilent {
+        /// How long nothing of it came that could be delivered.
+        waited: Duration,
+    },
     /// Reading or writing failed; collection of this task has stopped.
     Failed {
         /// What failed.
@@ -98,6 +103,11 @@ impl fmt::Display for LogReport {
             Self::ReaderAway { waited } => {
                 write!(f, "the end of the log is not delivered: nobody read it for {} s", waited.as_secs())
             }
+            Self::EngineSilent { waited } => write!(
+                f,
+                "the end of the log is not collected: nothing whole of it came from the engine for {} s",
+                waited.as_secs()
+            ),
             Self::Failed { what } => write!(f, "log collection stopped: {what}"),
         }
     }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::report::{LogReport, LogSummary, Report};
 use background::Background;
 
-/// How long the end of a log waits for a reader that does not read.
+/// How long the end of a log waits while nothing comes and nothing is read.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for the rest of one piece, however steadily bytes come.
+const PIECE: Duration = Duration::from_secs(60);
 
 /// One container's log collection. Dropping it stops the collection and leaves the position for the next process.
 #[must_use = "dropping it stops the collection"]
@@ -27,6 +29,17 @@ pub struct LogTask {
 pub(super) struct Progress {
     pub(super) summary: LogSummary,
     pub(super) ended: bool,
+    awaited: Awaited,
+}
+
+/// Who has to act before the collection can continue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// The engine: more of the log is to come.
+    #[default]
+    Engine,
+    /// The pipes' reader: they are full.
+    Reader,
 }
 
 /// The work's side of a [`LogTask`].
@@ -48,6 +61,19 @@ impl Control {
             // The owner was dropped, and this work will be, too.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Notes that something moved: bytes came from the engine, or the reader read some.
+    pub(super) fn moved(&self) {
+        self.progress.send_modify(|_| {});
+    }
+
+    /// Notes who is waited for from now on.
+    pub(super) fn awaits(&self, awaited: Awaited) {
+        self.progress.send_if_modified(|progress| {
+            progress.awaited = awaited;
+            false
+        });
     }
 
     /// Counts delivered bytes.
@@ -89,7 +115,7 @@ impl LogTask {
         Self { work, exited, progress, report, release, patience: PATIENCE }
     }
 
-    /// Sets how long [`finish`](Self::finish) waits while the reader does not read; the default is 10 s.
+    /// Sets how long [`finish`](Self::finish) waits while nothing moves; the default is 10 s.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -100,19 +126,29 @@ impl LogTask {
         self.progress.borrow().summary.clone()
     }
 
-    /// Must be called when the container has exited, before it is removed: everything is read to the end and delivered. If the
-    /// reader reads nothing for the patience's time, the rest is given up and reported.
+    /// Must be called when the container has exited, before it is removed: everything is read to the end and delivered. If
+    /// for the patience's time nothing comes from the engine and the reader reads nothing, the rest is given up, and whoever
+    /// was waited for is reported. The same if a single piece takes longer than a minute to come.
     pub async fn finish(mut self) -> LogSummary {
         self.exited.send_replace(true);
+        let (mut delivered, mut since) = (self.summary().bytes, Instant::now());
         loop {
-            if self.progress.borrow_and_update().ended {
+            let (ended, bytes, awaited) = {
+                let progress = self.progress.borrow_and_update();
+                (progress.ended, progress.summary.bytes, progress.awaited)
+            };
+            if ended {
                 break;
             }
-            match tokio::time::timeout(self.patience, self.progress.changed()).await {
+            if bytes != delivered || awaited == Awaited::Reader {
+                (delivered, since) = (bytes, Instant::now());
+            }
+            let deadline = (Instant::now() + self.patience).min(since + PIECE);
+            match tokio::time::timeout_at(deadline, self.progress.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_work_has_ended)) => break,
                 Err(_elapsed) => {
-                    (self.report)(LogReport::ReaderAway { waited: self.patience });
+                    self.report_given_up(since);
                     break;
                 }
             }
@@ -122,5 +158,13 @@ impl LogTask {
         self.work.stopped().await;
         self.release.await;
         summary
+    }
+
+    fn report_given_up(&self, since: Instant) {
+        let waited = self.patience;
+        (self.report)(match self.progress.borrow().awaited {
+            Awaited::Reader => LogReport::ReaderAway { waited },
+            Awaited::Engine => LogReport::EngineSilent { waited: waited.max(since.elapsed()) },
+        });
     }
 }

@@ -246,15 +246,15 @@ fn readable(directory: &Path) -> bool {
 fn frames(engine: &Engine, container: &str, since: Option<u64>) -> FrameStream {
     // The engine takes whole seconds; repeated frames are dropped by their time.
     let since = since.map_or(0, |since| i32::try_from(since / 1_000_000_000).unwrap_or(i32::MAX));
-    let frames = engine.container_logs(container, since);
-    frames.filter_map(|frame| std::future::ready(frame_of(frame).transpose())).boxed()
+    engine.container_logs(container, since).map(frame_of).boxed()
 }
 
-fn frame_of(frame: Result<LogFrame, EngineError>) -> Result<Option<Frame>, FrameError> {
-    let LogFrame { stderr, at, bytes } = frame.map_err(|error| {
+fn frame_of(frame: Result<Option<LogFrame>, EngineError>) -> Result<Option<Frame>, FrameError> {
+    let frame = frame.map_err(|error| {
         let text = error.to_string();
         if error.is_log_unreadable() { FrameError::Unreadable(text) } else { FrameError::Interrupted(text) }
     })?;
+    let Some(LogFrame { stderr, at, bytes }) = frame else { return Ok(None) };
     let Ok(at) = at.duration_since(SystemTime::UNIX_EPOCH) else { return Ok(None) };
     Ok(Some(Frame {
         stream: if stderr { Stream::Stderr } else { Stream::Stdout },
