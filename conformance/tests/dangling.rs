@@ -161,6 +161,33 @@ async fn after_a_crash_in_the_midst_of_starts_nothing_of_them_is_left() {
     fixture.end().await;
 }
 
+/// An agent asks for the removal once. The allocation's directory remains as long as the agent likes.
+#[tokio::test]
+async fn a_network_whose_removal_a_killed_plugin_had_begun_is_removed_by_the_next_one() {
+    let mut engine = Dockerd::start();
+    let mut fixture = driver(&engine, ("enabled", true)).await;
+    let ended = network_of_an_ended_task(&fixture).await;
+    let alloc = ended.config.alloc_id.clone();
+
+    engine.kill();
+    let destroy = fixture.driver.destroy_network(alloc.clone(), ended.config.network_isolation.clone());
+    let begun = |line: &String| {
+        line.contains("failed to remove the group's network; retrying") && line.contains(alloc.as_str())
+    };
+    tokio::select! {
+        removed = destroy => panic!("{removed:?}"),
+        () = until("it has begun", || fixture.log.lock().unwrap().iter().any(begun)) => {}
+    }
+    fixture.kill();
+    engine.begin();
+    fixture.start_again().await;
+    let _closed_again = fixture.driver.fingerprint().await.expect("the driver answers");
+
+    assert!(ended.alloc_dir().exists());
+    until_within(patience(), "the network is gone", || names(&engine).is_empty() && !namespace(&ended).exists()).await;
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn a_dry_run_names_dangling_containers_and_leaves_them_and_so_does_one_that_is_off() {
     let engine = Dockerd::start();

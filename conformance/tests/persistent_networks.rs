@@ -223,7 +223,9 @@ async fn a_network_whose_end_is_asked_for_while_the_engine_is_away_is_removed_wh
     engine.kill();
     let destroy = fixture.driver.destroy_network(group.alloc.clone(), Some(group.network.clone()));
     let back = async {
-        let waits = |line: &String| line.contains("cannot reach Docker; retrying") && line.contains(&group.pause());
+        let alloc = group.alloc.to_string();
+        let waits =
+            |line: &String| line.contains("failed to remove the group's network; retrying") && line.contains(&alloc);
         until("the driver waits for the engine", || fixture.log.lock().unwrap().iter().any(waits)).await;
         engine.begin();
     };

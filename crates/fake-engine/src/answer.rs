@@ -76,6 +76,13 @@ pub(crate) fn piecewise(
     with(200, kind, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
 }
 
+/// A response with a body that is no JSON.
+pub(crate) fn garbled(response: Response<Body>) -> Response<Body> {
+    let (mut head, _) = response.into_parts();
+    head.status = StatusCode::OK;
+    Response::from_parts(head, text("{\"Id\": \"c0ff"))
+}
+
 /// The first half of a response, after which the connection breaks.
 pub(crate) async fn cut(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();

@@ -26,11 +26,14 @@ pub struct Reply<E> {
 pub(crate) enum Kind {
     Usual,
     Error { status: u16, message: String },
+    ErrorAfter { status: u16, message: String },
     Json { status: u16, body: Value },
     Hang,
+    HangAfter,
     Drop,
     DropAfter,
     Cut,
+    Garble,
     Stop,
     StopAfter,
 }
@@ -71,6 +74,11 @@ impl<E> Reply<E> {
         Self::new(Kind::Error { status, message: message.to_owned() })
     }
 
+    /// An error in the engine's format, after the call took effect.
+    pub fn error_after(status: u16, message: &str) -> Self {
+        Self::new(Kind::ErrorAfter { status, message: message.to_owned() })
+    }
+
     /// JSON. The call has no effect.
     pub fn json(status: u16, body: Value) -> Self {
         Self::new(Kind::Json { status, body })
@@ -79,6 +87,11 @@ impl<E> Reply<E> {
     /// No response, on an open connection. The call has no effect.
     pub fn hang() -> Self {
         Self::new(Kind::Hang)
+    }
+
+    /// No response, on an open connection, after the call took effect.
+    pub fn hang_after() -> Self {
+        Self::new(Kind::HangAfter)
     }
 
     /// The connection is closed without a response. The call has no effect.
@@ -94,6 +107,11 @@ impl<E> Reply<E> {
     /// The call takes effect, and the connection is closed in the middle of the response body.
     pub fn cut_body() -> Self {
         Self::new(Kind::Cut)
+    }
+
+    /// The call takes effect, and the response body is not the JSON that it should be.
+    pub fn garble() -> Self {
+        Self::new(Kind::Garble)
     }
 
     /// The engine stops at this request. The call has no effect.

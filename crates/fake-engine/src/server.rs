@@ -81,7 +81,13 @@ async fn answer(engine: FakeEngine, request: http::Request<Incoming>) -> io::Res
         before.run(&engine);
     }
     let done = match &kind {
-        Kind::Usual | Kind::DropAfter | Kind::Cut | Kind::StopAfter => calls::answer(&engine, call).await,
+        Kind::Usual
+        | Kind::ErrorAfter { .. }
+        | Kind::HangAfter
+        | Kind::DropAfter
+        | Kind::Cut
+        | Kind::Garble
+        | Kind::StopAfter => calls::answer(&engine, call).await,
         Kind::Error { status, message } => ApiError::new(*status, message).into(),
         Kind::Json { status, body } => answer::whole(*status, body),
         Kind::Hang => return std::future::pending().await,
@@ -93,7 +99,10 @@ async fn answer(engine: FakeEngine, request: http::Request<Incoming>) -> io::Res
     }
     match kind {
         Kind::DropAfter => Err(io::Error::other("dropped by the script")),
+        Kind::ErrorAfter { status, message } => Ok(ApiError::new(status, message).into()),
+        Kind::HangAfter => std::future::pending().await,
         Kind::Cut => Ok(answer::cut(done).await),
+        Kind::Garble => Ok(answer::garbled(done)),
         Kind::StopAfter => stopped(&engine).await,
         _ => Ok(done),
     }

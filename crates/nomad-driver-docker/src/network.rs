@@ -6,6 +6,8 @@
 //!                      \-- healed --/
 //! ```
 
+mod create;
+mod destroy;
 mod group_networks;
 mod ledger;
 mod left;
@@ -13,6 +15,7 @@ mod membership;
 mod pause;
 mod pause_image;
 mod persistent_namespace;
+mod removal;
 mod supervise;
 
 pub(crate) use group_networks::GroupNetworks;
@@ -35,6 +38,8 @@ pub(crate) fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {
 }
 
 fn failed(what: &str, error: &EngineError) -> DriverError {
-    // Only the loss of a network is fatal.
-    DriverError::recoverable_or_unsaid(error.is_transient(), format!("{what}: {error}"))
+    // Pause containers are the driver's own, so only a rejection is final; what is missing or in the way may change. Only the
+    // loss of a network is fatal.
+    let helps = error.is_transient() || error.may_have_happened() || error.is_conflict() || error.is_not_found();
+    DriverError::recoverable_or_unsaid(helps, format!("{what}: {error}"))
 }

@@ -151,6 +151,7 @@ fn networks(found: &[ListedContainer], ledger: &Ledger, node: &Identity) -> Vec<
             tasks: false,
             running: of_alloc().any(|found| !network::is_pause(found) && found.is_running()),
             pause: pause.is_some(),
+            requested: ledger.is_over(&alloc),
             directory: ledger.directory(&alloc, node, pause.map(node_of)),
             age,
         };

@@ -1,18 +1,15 @@
-//! The group networks of one engine: created, found again, joined, removed.
+//! The group networks of one engine, and their pause containers: found, created, removed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use nomad_plugin::{
-    driver::{CreatedNetwork, DriverError, NetworkIsolation, NetworkMode},
-    id::AllocId,
-};
+use nomad_plugin::{driver::DriverError, id::AllocId};
 
 use super::{
-    Ledger, SANDBOX_CONTAINER, failed, is_pause,
+    Ledger, failed,
     membership::{Network, Networks},
     pause::{self, PAUSE, name},
     pause_image::PauseImage,
@@ -27,18 +24,16 @@ use crate::{
     settings::CurrentSettings,
 };
 use background::Cleanup;
-use engine::{
-    ContainerWatch, Engine, EngineError, Inspected, Provisional, persist,
-    request::{ContainerCreateBody, HostConfig},
-};
+use engine::{ContainerWatch, Engine, EngineError, Inspected, request::ContainerCreateBody, within};
 
 /// Nomad reads a network's host name from this label.
 pub(super) const HOSTNAME: &str = "docker_sandbox_hostname";
 
-/// A pause container needs no time to stop.
-const STOP_GRACE: Duration = Duration::from_secs(1);
-/// How long a removal is tried, whatever the engine is busy with.
-const REMOVAL: Duration = Duration::from_secs(300);
+/// How long a look at a pause container may take. Meanwhile nobody else has the network's turn.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// How long a change of a pause container may take, whatever else the engine is busy with.
+pub(super) const CALL: Duration = Duration::from_secs(60);
 
 /// The group networks of one engine. Clones share them.
 #[derive(Clone)]
@@ -49,8 +44,8 @@ pub struct GroupNetworks {
     pub(super) settings: CurrentSettings,
     pub(super) events: TaskEvents,
     pub(super) known: Arc<Networks>,
-    node: Node,
-    cleanup: Cleanup,
+    pub(super) node: Node,
+    pub(super) cleanup: Cleanup,
 }
 
 impl GroupNetworks {
@@ -76,40 +71,16 @@ impl GroupNetworks {
         self.known.is_empty()
     }
 
-    /// Creates an allocation's network, or finds it, and starts to supervise it.
-    pub async fn create(&self, alloc: &AllocId, hostname: &str) -> Result<CreatedNetwork, DriverError> {
-        let network = self.known.of(alloc);
-        let _turn = network.turn.lock().await;
-        let created = match self.find(&network, alloc, hostname).await? {
-            Some(isolation) => CreatedNetwork { isolation, created: false },
-            None => CreatedNetwork { isolation: self.make(&network, alloc, hostname).await?, created: true },
-        };
-        self.supervise(alloc, &created.isolation);
-        Ok(created)
-    }
-
-    /// Removes an allocation's network. It is no error if it does not exist.
-    pub async fn destroy(&self, alloc: &AllocId, spec: Option<NetworkIsolation>) -> Result<(), DriverError> {
-        let network = self.known.of(alloc);
-        let _turn = network.turn.lock().await;
-        self.destroyed(&network, alloc, spec).await
-    }
-
-    /// Removes the network of a finished allocation, if `is_over` still holds once nobody else creates or joins it; returns
-    /// whether it was removed.
-    pub async fn destroy_left(&self, alloc: &AllocId, is_over: impl FnOnce() -> bool) -> Result<bool, DriverError> {
-        let network = self.known.of(alloc);
-        let _turn = network.turn.lock().await;
-        if !is_over() {
-            return Ok(false);
-        }
-        self.destroyed(&network, alloc, None).await.map(|()| true)
-    }
-
     /// The networks' ledger; `None` if the engine does not identify itself.
     pub async fn ledger(&self) -> Option<Ledger> {
-        let facts = self.engine.facts().await.ok()?;
-        Some(Ledger::new(self.settings.now().state_dir(), &facts.name))
+        self.known_ledger().await.ok()
+    }
+
+    pub(super) async fn known_ledger(&self) -> Result<Ledger, DriverError> {
+        let facts = self.engine.facts().await.map_err(|error| failed("failed to fetch docker daemon info", &error))?;
+        let ledger = Ledger::new(self.settings.now().state_dir(), &facts.name);
+        self.known.remember(&ledger);
+        Ok(ledger)
     }
 
     /// The labels that identify a pause container's owner.
@@ -117,31 +88,6 @@ impl GroupNetworks {
         let node = Some((NODE_ID.to_owned(), self.node.known().id)).filter(|(_, node)| !node.is_empty());
         let own = [(ALLOC_ID.to_owned(), alloc.to_string()), (PAUSE.to_owned(), "true".to_owned())];
         node.into_iter().chain(own).collect()
-    }
-
-    /// Finds an existing network; a pause container that has lost its network is removed.
-    async fn find(
-        &self,
-        network: &Network,
-        alloc: &AllocId,
-        hostname: &str,
-    ) -> Result<Option<NetworkIsolation>, DriverError> {
-        let is_persistent = PersistentNamespace::of(alloc).identity().is_some();
-        if is_persistent {
-            let wanted = isolation(alloc, Inspected::default(), hostname);
-            let found = self.joinable(network, alloc, &wanted).await?;
-            return Ok(Some(isolation(alloc, found, hostname)));
-        }
-        let Some(found) = self.pause_container(alloc).await? else { return Ok(None) };
-        // After a reboot the engine may have restarted it, without the contents of its namespace.
-        let was_persistent = self.ledger().await.is_some_and(|ledger| ledger.persistent(alloc).is_some());
-        if found.is_running() && !was_persistent {
-            self.persist_namespace(alloc, &found).await;
-            self.lease_image_of(network, &found).await;
-            return Ok(Some(isolation(alloc, found, hostname)));
-        }
-        self.purge(&found.id).await?;
-        Ok(None)
     }
 
     /// The allocation's pause container, in any state.
@@ -153,77 +99,42 @@ impl GroupNetworks {
 
     async fn find_pause_container(&self, alloc: &AllocId) -> Result<Option<Inspected>, EngineError> {
         let noted = self.ledger().await.and_then(|ledger| ledger.pause(alloc));
-        pause::find(&self.engine, alloc, noted.as_deref(), &self.node.known().id).await
+        within(LOOK, pause::find(&self.engine, alloc, noted.as_deref(), &self.node.known().id)).await
     }
 
     /// Removes a pause container to make room for another.
     pub(super) async fn purge(&self, id: &str) -> Result<(), DriverError> {
-        let removed = self.engine.remove_container(id).await;
+        let removed = within(CALL, self.engine.remove_container(id)).await;
         removed.map_err(|error| failed(&format!("Failed to purge container {id}"), &error))
     }
 
-    /// Creates and starts a pause container, and waits until it is `ready`. If that fails, it is removed.
-    pub(super) async fn start(
-        &self,
-        alloc: &AllocId,
-        body: ContainerCreateBody,
-        ready: impl AsyncFnOnce(&str) -> Result<Inspected, DriverError>,
-    ) -> Result<Inspected, DriverError> {
+    /// Creates and starts a pause container. If that fails, the container may be there all the same, and even run: the next
+    /// attempt finds it, and so does the network's removal.
+    pub(super) async fn start(&self, alloc: &AllocId, body: ContainerCreateBody) -> Result<String, DriverError> {
         // Recorded before anything is created: a container without a record might never be removed.
-        if let Some(ledger) = self.ledger().await {
-            ledger.note_begun(alloc, &self.node.known().id);
-        }
-        let id = match self.engine.create_container(&name(alloc), body.clone()).await {
+        let ledger = self.known_ledger().await?;
+        ledger.note_begun(alloc, &self.node.known().id);
+        let id = match self.create_container(&name(alloc), body.clone()).await {
             // Somebody else's container has the name. The network's own is identified by its id.
             Err(error) if error.is_name_conflict() && self.pause_container(alloc).await?.is_none() => {
-                self.engine.create_container(&another_name(alloc), body).await
+                self.create_container(&another_name(alloc), body).await
             }
             created => created,
         };
         let id = id.map_err(|error| failed("failed to create container", &error))?;
-        let container = Provisional::new(&self.engine, &self.cleanup, id.clone(), |_| ());
-        if let Some(ledger) = self.ledger().await {
-            ledger.note_pause(alloc, &id);
-        }
-        let started = async {
-            let start = self.engine.start_container(&id).await;
-            start.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
-            ready(&id).await
-        };
-        match started.await {
-            Ok(found) => {
-                container.commit();
-                Ok(found)
-            }
-            Err(error) => {
-                container.undo().await;
-                Err(error)
-            }
-        }
+        ledger.note_pause(alloc, &id);
+        let started = within(CALL, self.engine.start_container(&id)).await;
+        started.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
+        Ok(id)
+    }
+
+    async fn create_container(&self, name: &str, body: ContainerCreateBody) -> Result<String, EngineError> {
+        within(CALL, self.engine.create_container(name, body)).await
     }
 
     pub(super) async fn look_at(&self, id: &str) -> Result<Inspected, DriverError> {
-        let found = self.engine.inspect_container(id).await;
+        let found = within(LOOK, self.engine.inspect_container(id)).await;
         found.map_err(|error| failed("failed to look at the pause container", &error))
-    }
-
-    async fn make(&self, network: &Network, alloc: &AllocId, hostname: &str) -> Result<NetworkIsolation, DriverError> {
-        self.remove_leftovers(alloc).await;
-        let image = PauseImage::ensure(&self.images, &self.settings.now()).await?;
-        let body = ContainerCreateBody {
-            image: Some(image.id.clone()),
-            hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
-            labels: Some(self.labels(alloc)),
-            // No restart policy: the engine would restart it in an empty namespace.
-            host_config: Some(HostConfig { network_mode: Some("none".to_owned()), ..HostConfig::default() }),
-            ..ContainerCreateBody::default()
-        };
-        let started = self.start(alloc, body, async |id: &str| self.look_at(id).await).await?;
-        network.lease_image(image);
-        // The previous supervisor may have given the network up as lost.
-        network.stop_supervising();
-        self.persist_namespace(alloc, &started).await;
-        Ok(isolation(alloc, started, hostname))
     }
 
     /// Makes the namespace of the allocation's pause container persistent, if possible.
@@ -249,76 +160,10 @@ impl GroupNetworks {
             network.lease_image(image);
         }
     }
-
-    /// Removes leftovers of earlier attempts under other names; running ones are left to the [reaper](crate::reaper).
-    async fn remove_leftovers(&self, alloc: &AllocId) {
-        let found = match self.engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await {
-            Ok(found) => found,
-            Err(error) => return tracing::warn!(%error, "failed to look for leftover pause containers"),
-        };
-        for left in found.into_iter().filter(|found| is_pause(found) && !found.is_running()) {
-            let id = left.id;
-            match self.engine.remove_container(&id).await {
-                Ok(()) => tracing::info!(container = id, "removed a pause container that an earlier attempt left"),
-                Err(error) => tracing::error!(container = id, %error, "failed to remove a leftover pause container"),
-            }
-        }
-    }
-
-    async fn destroyed(
-        &self,
-        network: &Network,
-        alloc: &AllocId,
-        spec: Option<NetworkIsolation>,
-    ) -> Result<(), DriverError> {
-        network.stop_supervising();
-        let named = spec.and_then(|mut spec| spec.labels.remove(SANDBOX_CONTAINER)).filter(|id| !id.is_empty());
-        // Hosts request it only once.
-        let removed = persist(&name(alloc), REMOVAL, || self.remove(alloc, named.as_deref())).await;
-        removed.map_err(|error| failed("failed to remove pause container", &error))?;
-        if let Err(error) = PersistentNamespace::of(alloc).remove() {
-            tracing::warn!(%alloc, %error, "failed to remove the namespace of a removed network");
-        } else if let Some(ledger) = self.ledger().await {
-            ledger.forget(alloc);
-        }
-        self.known.forget(alloc);
-        Ok(())
-    }
-
-    /// Stops and removes the pause container; `named` is the one that the host knows.
-    async fn remove(&self, alloc: &AllocId, named: Option<&str>) -> Result<(), EngineError> {
-        // A pause container that died may have been replaced.
-        let id = match Box::pin(self.find_pause_container(alloc)).await {
-            Ok(found) => found.map(|found| found.id),
-            Err(error) if error.is_transient() => return Err(error),
-            Err(_) => None,
-        };
-        let Some(id) = id.or_else(|| named.map(str::to_owned)) else { return Ok(()) };
-        match self.engine.stop_container(&id, STOP_GRACE).await {
-            Err(error) if error.is_transient() => return Err(error),
-            Err(error) => tracing::warn!(container = id, %error, "failed to stop the pause container"),
-            Ok(()) => {}
-        }
-        self.engine.remove_container(&id).await
-    }
 }
 
 /// The name of a pause container if the usual one is taken.
 fn another_name(alloc: &AllocId) -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}-{:08x}", name(alloc), now.subsec_nanos())
-}
-
-/// The network as reported to hosts. The path of a persistent namespace is valid as long as the network exists.
-fn isolation(alloc: &AllocId, inspected: Inspected, hostname: &str) -> NetworkIsolation {
-    let mut labels = BTreeMap::from([(SANDBOX_CONTAINER.to_owned(), inspected.id)]);
-    if !hostname.is_empty() {
-        labels.insert(HOSTNAME.to_owned(), hostname.to_owned());
-    }
-    let persistent = PersistentNamespace::of(alloc);
-    let path = match persistent.identity() {
-        Some(_) => persistent.path().display().to_string(),
-        None => inspected.sandbox,
-    };
-    NetworkIsolation { mode: NetworkMode::Group, path, labels, hosts: None }
 }

@@ -21,6 +21,7 @@ use engine::EngineName;
 const LARGEST: u64 = 64 << 10;
 
 /// The networks of one engine.
+#[derive(Clone)]
 pub struct Ledger(PathBuf);
 
 /// The record of a network.
@@ -36,6 +37,8 @@ struct NetworkRecord {
     persistent: Option<String>,
     /// The id of its pause container; empty until that is created.
     pause: String,
+    /// Whether its removal was requested, or its creation failed.
+    over: bool,
 }
 
 impl Ledger {
@@ -88,7 +91,19 @@ impl Ledger {
     pub(super) fn note_begun(&self, alloc: &AllocId, node: &str) {
         let before = self.read(alloc);
         let node = if node.is_empty() { before.node.clone() } else { node.to_owned() };
-        self.write(alloc, &NetworkRecord { node, ..before });
+        self.write(alloc, &NetworkRecord { node, over: false, ..before });
+    }
+
+    /// Records that the network is to be removed, in case this process does not finish that.
+    pub(super) fn note_over(&self, alloc: &AllocId) {
+        if self.path(alloc).is_some_and(|path| path.exists()) {
+            self.note(alloc, |entry| entry.over = true);
+        }
+    }
+
+    /// Whether the network is to be removed.
+    pub fn is_over(&self, alloc: &AllocId) -> bool {
+        self.read(alloc).over
     }
 
     /// Records the owner of the network that a task joins, if it joins one.
@@ -145,10 +160,11 @@ impl Ledger {
         Directory::Unknown
     }
 
-    /// Removes a network's entry.
-    pub(super) fn forget(&self, alloc: &AllocId) {
-        if let Some(path) = self.path(alloc) {
-            let _not_there = fs::remove_file(path);
+    /// Removes a network's entry. It is no error if there is none.
+    pub(super) fn forget(&self, alloc: &AllocId) -> io::Result<()> {
+        match self.path(alloc).map(fs::remove_file) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 }
@@ -195,7 +211,12 @@ mod tests {
         let known: Vec<_> = ledger.allocs().into_iter().map(|(alloc, _)| alloc).collect();
         assert_eq!(known.iter().collect::<Vec<_>>(), [&alloc]);
         assert!(directory.path().join("networks/AB-CD-1/a-1").is_file());
-        ledger.forget(&alloc);
+        ledger.note_over(&alloc);
+        assert!(ledger.is_over(&alloc));
+        ledger.note_begun(&alloc, "here");
+        assert!(!ledger.is_over(&alloc), "it is created again");
+        ledger.forget(&alloc).unwrap();
+        ledger.note_over(&alloc);
         assert!(ledger.allocs().is_empty() && ledger.persistent(&alloc).is_none());
         assert!(ledger.path(&AllocId::from("../a-1")).is_none() && ledger.path(&AllocId::from("")).is_none());
     }

@@ -1,7 +1,7 @@
 //! Decides whether an allocation is over whose network nobody asked to remove, from what is left of it.
 //!
-//! An agent sends the removal to a plugin process once, and never repeats it if that process has died. What it does for certain
-//! is to remove the allocation's directory, long after the last task. A task that waits for its restart, or a template that
+//! An agent sends the removal to a plugin process once, and never repeats it if that process has died. If the process had begun
+//! with it, the ledger says so. What the agent does for certain is to remove the allocation's directory, long after the last task. A task that waits for its restart, or a template that
 //! waits for its data, leaves no sign of life but that directory.
 
 use std::{fs, io, path::Path, time::Duration};
@@ -15,6 +15,8 @@ pub(crate) struct Left {
     pub running: bool,
     /// A pause container exists, in any state.
     pub pause: bool,
+    /// Its removal was requested of a process that did not finish it.
+    pub requested: bool,
     /// The state of its directory.
     pub directory: Directory,
     /// The time since its network was created.
@@ -52,6 +54,7 @@ impl Left {
     pub(crate) fn is_over(self, grace: Duration) -> bool {
         let is_used = self.tasks || self.running;
         let was_removed = match self.directory {
+            _ if self.requested => true,
             Directory::There | Directory::Hidden => false,
             Directory::Removed => true,
             // Only a ledger entry, of a network that was never created or has disappeared.
@@ -67,12 +70,24 @@ mod tests {
 
     const GRACE: Duration = Duration::from_secs(300);
 
-    const OVER: Left = Left { tasks: false, running: false, pause: true, directory: Directory::Removed, age: GRACE };
+    const OVER: Left =
+        Left { tasks: false, running: false, pause: true, requested: false, directory: Directory::Removed, age: GRACE };
 
     #[test]
     fn an_allocation_is_over_when_nothing_of_it_lives_and_its_directory_was_removed() {
         assert!(OVER.is_over(GRACE));
         assert!(Left { pause: false, ..OVER }.is_over(GRACE));
+    }
+
+    #[test]
+    fn an_allocation_whose_removal_was_requested_is_over_whatever_its_directory_says() {
+        for directory in [Directory::There, Directory::Removed, Directory::Hidden, Directory::Unknown] {
+            let requested = Left { requested: true, directory, ..OVER };
+
+            assert!(requested.is_over(GRACE), "{directory:?}");
+            assert!(!Left { running: true, ..requested }.is_over(GRACE), "{directory:?}: somebody is in it");
+            assert!(!Left { tasks: true, ..requested }.is_over(GRACE), "{directory:?}: a task begins");
+        }
     }
 
     #[test]

@@ -7,16 +7,20 @@ use std::{
 
 use nomad_plugin::{driver::TaskConfig, id::AllocId};
 
-use super::pause_image::PauseImage;
+use super::{Ledger, pause_image::PauseImage, removal::Removal};
 use crate::{
     events::{EventSubject, TaskEvents},
     image::ImageLease,
 };
 use background::Background;
 
-/// The networks that this process knows, by allocation.
+/// The networks that this process knows.
 #[derive(Default)]
-pub(super) struct Networks(Mutex<HashMap<AllocId, Arc<Network>>>);
+pub(super) struct Networks {
+    by_alloc: Mutex<HashMap<AllocId, Arc<Network>>>,
+    /// Where they are recorded, as of when the engine last identified itself.
+    ledger: Mutex<Option<Ledger>>,
+}
 
 /// An allocation's network.
 #[derive(Default)]
@@ -39,6 +43,8 @@ struct NetworkState {
     notified: HashSet<(String, String)>,
     /// Repairs the network when its pause container dies.
     supervisor: Option<Background>,
+    /// Removes the network.
+    removal: Option<Removal>,
 }
 
 /// A task's membership in its group's network. Dropping it leaves the network.
@@ -51,7 +57,7 @@ pub struct Membership {
 
 impl Networks {
     fn lock(&self) -> MutexGuard<'_, HashMap<AllocId, Arc<Network>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_alloc.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn of(&self, alloc: &AllocId) -> Arc<Network> {
@@ -66,6 +72,16 @@ impl Networks {
     /// Whether none is known.
     pub(super) fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// Remembers where they are recorded.
+    pub(super) fn remember(&self, ledger: &Ledger) {
+        *self.ledger.lock().unwrap_or_else(PoisonError::into_inner) = Some(ledger.clone());
+    }
+
+    /// Where they are recorded, even if the engine is away; `None` if it has never identified itself.
+    pub(super) fn last_ledger(&self) -> Option<Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Forgets a network, which stops its supervision.
@@ -100,6 +116,26 @@ impl Network {
     /// own.
     pub(super) fn stop_supervising(&self) {
         self.lock().supervisor = None;
+    }
+
+    /// The removal in progress, or the one that `begin` starts.
+    pub(super) fn removal(&self, begin: impl FnOnce() -> Removal) -> Removal {
+        self.lock().removal.get_or_insert_with(begin).clone()
+    }
+
+    /// Whether this removal is in progress.
+    pub(super) fn is_removed_by(&self, removal: &Removal) -> bool {
+        self.lock().removal.as_ref().is_some_and(|current| current.is(removal))
+    }
+
+    /// Whether a removal is in progress.
+    pub(super) fn is_being_removed(&self) -> bool {
+        self.lock().removal.is_some()
+    }
+
+    /// Nothing is left to remove.
+    pub(super) fn end_removal(&self) {
+        self.lock().removal = None;
     }
 
     /// Adds a task as a member, with the container that it joins.

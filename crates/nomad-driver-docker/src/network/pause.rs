@@ -51,10 +51,8 @@ fn has_directories(mounts: &[MountPoint]) -> bool {
 /// Whether a container with the name of an allocation's pause container is that one. `node` is this node's id, empty if
 /// unknown.
 fn is_of(found: &Inspected, alloc: &AllocId, node: &str) -> bool {
-    let of = found.label(NODE_ID);
-    let is_of_node = of.is_empty() || node.is_empty() || of == node;
     found.labels.get(ALLOC_ID).is_some_and(|of| of == alloc.as_str())
-        && is_of_node
+        && is_of_node(found.label(NODE_ID), node)
         && (found.labels.contains_key(PAUSE) || found.name == name(alloc))
         && !has_directories(&found.mounts)
 }
@@ -78,9 +76,8 @@ pub(super) async fn find(
         return Ok(Some(named));
     }
     tracing::warn!(%alloc, container = named.id, "another container has the name of a pause container");
-    let listed = engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
-    let own = listed.into_iter().filter(|found| is_pause_of(found, alloc) && found.is_running());
-    for id in own.map(|found| found.id) {
+    let own = all(engine, alloc, node).await?;
+    for id in own.into_iter().filter(ListedContainer::is_running).map(|found| found.id) {
         if let Some(found) = inspect(engine, &id).await?
             && is_of(&found, alloc, node)
         {
@@ -88,6 +85,22 @@ pub(super) async fn find(
         }
     }
     Ok(None)
+}
+
+/// All pause containers of an allocation, in any state, under whatever name of a pause container. `node` is this node's id, empty
+/// if unknown.
+pub(super) async fn all(engine: &Engine, alloc: &AllocId, node: &str) -> Result<Vec<ListedContainer>, EngineError> {
+    let mut found = engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
+    found.retain(|found| {
+        let is_named = found.names.iter().any(|name| is_name_of_pause(name, alloc));
+        is_named && is_pause_of(found, alloc) && is_of_node(found.label(NODE_ID), node)
+    });
+    Ok(found)
+}
+
+/// Whether a container with this label may be this node's. `node` is this node's id, empty if unknown.
+fn is_of_node(label: &str, node: &str) -> bool {
+    label.is_empty() || node.is_empty() || label == node
 }
 
 async fn inspect(engine: &Engine, container: &str) -> Result<Option<Inspected>, EngineError> {

@@ -19,8 +19,8 @@ use nomad_plugin::{
 use tokio::time::Instant;
 
 use super::{
-    GroupNetworks, Membership, SANDBOX_CONTAINER,
-    group_networks::HOSTNAME,
+    Membership, SANDBOX_CONTAINER,
+    group_networks::{GroupNetworks, HOSTNAME},
     membership::Network,
     pause::INSIDE,
     pause_image::PauseImage,
@@ -63,11 +63,12 @@ impl GroupNetworks {
             Ok(found) => found.id,
             Err(error) => {
                 self.events.emit(&subject, error.message.as_str(), BTreeMap::new());
-                // A network that is not lost can be repaired later, so a later attempt may succeed.
-                return Err(match error.recoverability {
-                    Recoverability::Fatal => error,
-                    _ => DriverError::recoverable(error.message),
-                });
+                if error.recoverability == Recoverability::Fatal {
+                    return Err(error);
+                }
+                // A network that is not lost is repaired, so a later attempt may succeed.
+                self.supervise(&task.alloc_id, isolation);
+                return Err(DriverError::recoverable(error.message));
             }
         };
         self.supervise(&task.alloc_id, isolation);
@@ -137,7 +138,8 @@ impl GroupNetworks {
         let hostname = self.ledger().await.and_then(|ledger| ledger.persistent(alloc));
         let hostname = hostname.or_else(|| isolation.labels.get(HOSTNAME).cloned());
         let body = body(&image.id, self.labels(alloc), hostname, persistent.path());
-        let made = self.start(alloc, body, async |id: &str| self.moved_in(id, namespace).await).await?;
+        let id = self.start(alloc, body).await?;
+        let made = self.moved_in(&id, namespace).await?;
         network.lease_image(image);
         tracing::info!(container = made.id, %alloc, "a pause container died; this one holds the same network");
         Ok(made)

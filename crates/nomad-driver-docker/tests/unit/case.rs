@@ -177,6 +177,13 @@ impl Case {
         self.directory.path().join("state")
     }
 
+    /// The networks that the driver has recorded.
+    pub(crate) fn recorded_networks(&self) -> Vec<String> {
+        let engines = fs::read_dir(self.state_dir().join("networks")).into_iter().flatten().flatten();
+        let records = engines.flat_map(|engine| fs::read_dir(engine.path()).into_iter().flatten().flatten());
+        records.map(|record| record.file_name().into_string().unwrap()).collect()
+    }
+
     /// The recorded requests that match.
     pub(crate) fn requests(&self, requests: &str) -> Vec<Request> {
         self.engine.requests(requests)

@@ -85,12 +85,14 @@ async fn a_pause_container_that_an_earlier_process_left_without_a_network_is_rep
 #[tokio::test(start_paused = true)]
 async fn a_pause_container_that_cannot_be_started_is_removed() {
     let case = case().await;
-    case.engine.on("POST /containers/*/start").once(Reply::error(500, "no"));
+    case.engine.on("POST /containers/*/start").always(Reply::error(500, "no"));
 
     let error = failed(case.driver.create_network(ALLOC.into(), String::new()).await);
+    case.engine.until("the removal", |engine| engine.containers().is_empty()).await;
+    case.engine.forget_script();
 
     assert!(error.message.contains("Failed to start container"), "{error}");
-    assert_eq!(case.names(), [""; 0]);
+    assert_eq!(error.recoverability, Recoverability::Recoverable);
     assert!(network(&case).await.created);
 }
 

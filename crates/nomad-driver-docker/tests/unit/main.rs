@@ -11,6 +11,7 @@ mod exec;
 mod exit_watching;
 mod healing;
 mod images_in_use;
+mod network_faults;
 mod privileges;
 mod recover;
 mod settings;
