@@ -27,6 +27,8 @@ pub struct Inspected {
     pub image: String,
     /// The image name or id that it was created from.
     pub image_name: String,
+    /// The signal that asks it to exit; empty is the engine's default.
+    pub stop_signal: String,
     /// Its host name.
     pub hostname: String,
     /// Its logging driver.
@@ -154,6 +156,7 @@ impl From<models::ContainerInspectResponse> for Inspected {
             labels: config.labels.unwrap_or_default(),
             image: inspected.image.unwrap_or_default(),
             image_name: config.image.unwrap_or_default(),
+            stop_signal: config.stop_signal.unwrap_or_default(),
             hostname: config.hostname.unwrap_or_default(),
             log_driver: log_config.and_then(|log| log.typ).unwrap_or_default(),
             sandbox: settings.sandbox_key.unwrap_or_default(),

@@ -43,7 +43,7 @@ pub use persist::{persist, within};
 pub use provisional::Provisional;
 pub use route::Segment;
 pub use system::{ApiVersion, EngineFacts, EngineName};
-pub use watch::{ContainerWatch, Pending, WatchHandle};
+pub use watch::{ContainerWatch, Pending, Waker, WatchHandle};
 
 /// What a container is created from, as Engine API requests.
 pub mod request {

@@ -53,6 +53,11 @@ pub struct WatchHandle {
     subscribers: Arc<Subscribers>,
 }
 
+/// Notifies the holder of a [`WatchHandle`] that its container may have exited, for example after a kill that the engine
+/// answered: then the holder asks the engine, whether an event comes or not. Does nothing once the handle is dropped.
+#[derive(Clone)]
+pub struct Waker(Weak<Subscriber>);
+
 /// Notifications that a subscriber has not read yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
@@ -92,6 +97,20 @@ impl WatchHandle {
     /// Notifies this subscriber of a possible exit.
     pub fn wake(&self) {
         self.subscriber.notify(|pending| pending.may_have_ended = true);
+    }
+
+    /// What notifies this subscriber from elsewhere.
+    pub fn waker(&self) -> Waker {
+        Waker(Arc::downgrade(&self.subscriber))
+    }
+}
+
+impl Waker {
+    /// Notifies the subscriber of a possible exit.
+    pub fn wake(&self) {
+        if let Some(subscriber) = self.0.upgrade() {
+            subscriber.notify(|pending| pending.may_have_ended = true);
+        }
     }
 }
 

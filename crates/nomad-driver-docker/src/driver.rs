@@ -205,7 +205,7 @@ impl Driver for DockerDriver {
 
     async fn exec_task(&self, id: TaskId, command: Vec<String>, timeout: Duration) -> Answer<ExecOutput> {
         let task = self.tasks.store.get(&id)?;
-        exec::run(&task.engine, &task.container, command, timeout).await
+        exec::run(&task.engine, &self.tasks.process.cleanup, &task.container, command, timeout).await
     }
 
     async fn exec_task_streaming(

@@ -40,6 +40,7 @@ use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
 };
+use stop::ANSWER;
 pub(crate) use store::TaskStore;
 use tokio::sync::watch;
 
@@ -55,7 +56,7 @@ use crate::{
     stats::{self, Sampler},
 };
 use background::Background;
-use engine::{ContainerState, Engine, Inspected, WatchHandle};
+use engine::{ContainerState, Engine, Inspected, Waker, WatchHandle, persist};
 use logs::LogTask;
 
 /// The tasks of this process. Clones share them.
@@ -87,6 +88,7 @@ struct Container {
     networks: Connections,
     started_at: Option<SystemTime>,
     pid: Option<i64>,
+    stop_signal: String,
     image: Option<ImageLease>,
     stage: Option<Staged>,
     membership: Option<Membership>,
@@ -104,6 +106,8 @@ pub struct Task {
     pub started_at: Option<SystemTime>,
     /// Its first process, on the engine's host.
     pid: Option<i64>,
+    /// The signal that asks it to exit; empty is the engine's default.
+    stop_signal: String,
     /// The machine's processors.
     machine: Machine,
     /// The engine that runs it.
@@ -116,6 +120,8 @@ pub struct Task {
     stage: Option<Staged>,
     /// Whether this driver is ending it: then a kill is the driver's own.
     ending: Arc<AtomicBool>,
+    /// Makes the watcher ask the engine.
+    waker: Waker,
     /// Its exit watcher.
     _watcher: Background,
 }
@@ -133,7 +139,8 @@ impl Task {
     ) -> Arc<Self> {
         let (writer, status) = watch::channel(Status::Running);
         let ending = Arc::<AtomicBool>::default();
-        let Container { id, network, networks, started_at, pid, image, stage, membership } = container;
+        let Container { id, network, networks, started_at, pid, stop_signal, image, stage, membership } = container;
+        let waker = handle.waker();
         let Process { events, cpusets, .. } = &tasks.process;
         let follower =
             pid.filter(|_| session.engine.is_local()).and_then(|process| cpusets.follow(&config, &id, process));
@@ -170,12 +177,14 @@ impl Task {
             network,
             started_at,
             pid,
+            stop_signal,
             machine: tasks.settings.now().machine,
             engine: session.engine.clone(),
             status,
             image,
             stage,
             ending,
+            waker,
             _watcher: Background::spawn(watching),
         })
     }
@@ -198,7 +207,8 @@ impl Task {
 
     /// The task in the form that hosts expect.
     pub async fn inspect(&self) -> Result<InspectedTask, DriverError> {
-        let inspected = match self.engine.inspect_container(&self.container).await {
+        let inspect = || self.engine.inspect_container(&self.container);
+        let inspected = match persist(&self.container, ANSWER, inspect).await {
             Ok(inspected) => inspected,
             // Removed by somebody else: it is not running, which is the answer.
             Err(error) if error.is_not_found() => Inspected::default(),

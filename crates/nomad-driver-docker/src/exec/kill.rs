@@ -9,8 +9,9 @@ use std::{collections::BTreeSet, fs, time::Duration};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::LOOK;
 use crate::host::cgroup;
-use engine::Engine;
+use engine::{Engine, persist};
 
 /// How often the processes are searched, because one may start another at any moment.
 const ROUNDS: u32 = 50;
@@ -55,7 +56,7 @@ pub(super) async fn kill(engine: &Engine, container: &str, exec: &str) {
 
 /// The pid of a command's first process, while it still refers to that.
 async fn leader(engine: &Engine, exec: &str) -> Option<i32> {
-    let inspected = engine.inspect_exec(exec).await.ok()?;
+    let inspected = persist(exec, LOOK, || engine.inspect_exec(exec)).await.ok()?;
     // An engine may report any number: 1 and less are no command, and -1 addresses every process.
     let leader = i32::try_from(inspected.pid?).ok().filter(|pid| *pid > 1)?;
     // The pid is not reused while the process is running, or while its session has other processes.

@@ -57,13 +57,19 @@ pub(crate) async fn run_streaming(
             Ok(stream) => stream,
             Err(error) => {
                 let _caller_left = attached.send(Err(error));
-                return;
+                // It may be running, whatever went wrong.
+                return kill(&engine, &container, &exec).await;
             }
         };
         let _caller_left = attached.send(Ok(()));
         let (taken, inputs) = mpsc::channel(1);
         let silent = tokio::select! {
-            () = read(&engine, &exec, output, &events) => return,
+            in_order = read(&engine, &exec, output, &events) => {
+                if in_order {
+                    return;
+                }
+                false
+            }
             () = feed(&engine, &exec, terminal, inputs, stdin) => return,
             () = events.closed() => false,
             () = receive(input, taken) => true,
@@ -101,12 +107,13 @@ async fn receive(mut input: BoxStream<ExecInput>, inputs: mpsc::Sender<ExecInput
     }
 }
 
+/// Passes output on. Returns whether it came to its end.
 async fn read(
     engine: &Engine,
     exec: &str,
     mut output: impl StreamExt<Item = Result<ExecOutput, engine::EngineError>> + Unpin,
     events: &mpsc::Sender<Event>,
-) {
+) -> bool {
     while let Some(piece) = output.next().await {
         let event = match piece {
             Ok(ExecOutput::Stdout(bytes)) => Ok(ExecEvent::Stdout(bytes)),
@@ -115,7 +122,7 @@ async fn read(
         };
         let broken = event.is_err();
         if events.send(event).await.is_err() || broken {
-            return;
+            return false;
         }
     }
     let last = match ended(engine, exec).await {
@@ -125,6 +132,7 @@ async fn read(
     for event in last {
         let _caller_left = events.send(event).await;
     }
+    true
 }
 
 /// Passes input on.

@@ -55,6 +55,7 @@ impl Tasks {
             network: state.network,
             started_at: inspected.started_at,
             pid: inspected.pid(),
+            stop_signal: inspected.stop_signal.clone(),
             image,
             stage: stages.and_then(|stages| stages.of_mounts(&inspected.mounts)),
             membership: session.networks.rejoin(&config),

@@ -202,6 +202,7 @@ impl Start<'_> {
             networks: Connections::of(&inspected),
             started_at: inspected.started_at,
             pid: inspected.pid(),
+            stop_signal: inspected.stop_signal.clone(),
             image: None,
             stage: stages.and_then(|stages| stages.of_mounts(&inspected.mounts)),
             membership: None,

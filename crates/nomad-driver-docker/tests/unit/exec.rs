@@ -7,8 +7,9 @@ use fake_engine::{Exec, Reply};
 use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{Driver, ExecEvent, ExecInput, ExecSetup, TaskConfig};
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::case::{Case, failed};
+use crate::case::{Case, failed, faults};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -70,6 +71,49 @@ async fn an_engine_that_breaks_the_connection_to_a_command_is_an_error() {
     let error = failed(case.driver.exec_task(task.id, words(&["ls"]), MINUTE).await);
 
     assert!(error.message.starts_with("failed to attach to exec object: "), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commands_time_includes_all_calls_for_it() {
+    for call in ["POST /containers/*/exec", "POST /exec/*/start", "GET /exec/*/json"] {
+        let (case, task) = running(Exec::default()).await;
+        case.engine.on(call).always(Reply::hang());
+        let began = Instant::now();
+
+        failed(case.driver.exec_task(task.id.clone(), words(&["ls"]), Duration::from_secs(20)).await);
+
+        assert!(began.elapsed() < Duration::from_secs(26), "{call}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_without_a_time_limit_does_not_wait_for_long_until_it_runs() {
+    for call in ["POST /containers/*/exec", "POST /exec/*/start"] {
+        let (case, task) = running(Exec::default()).await;
+        case.engine.on(call).always(Reply::hang());
+        let began = Instant::now();
+
+        let unlimited = failed(case.driver.exec_task(task.id.clone(), words(&["ls"]), Duration::ZERO).await);
+        let setup = ExecSetup { task_id: task.id, command: words(&["ls"]), tty: false };
+        let attached = failed(case.driver.exec_task_streaming(setup, stream::pending().boxed()).await);
+
+        for error in [unlimited, attached] {
+            assert!(error.message.ends_with("no answer from the Docker daemon within 30 s"), "{call}: {error}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(71), "{call}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_whose_end_the_engine_does_not_say_at_once_has_its_code() {
+    for (fault, reply) in faults().into_iter().filter(|(fault, _)| *fault != "no answer") {
+        let (case, task) = running(Exec { code: 3, ..Exec::default() }).await;
+        case.engine.on("GET /exec/*/json").once(reply);
+
+        let output = case.driver.exec_task(task.id, words(&["ls"]), MINUTE).await.expect(fault);
+
+        assert_eq!(output.result.exit_code, 3, "{fault}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

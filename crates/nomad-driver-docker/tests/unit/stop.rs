@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fake_engine::{OnSignal, Reply, Request};
 use nomad_plugin::driver::{Driver, TaskConfig, TaskState};
+use serde_json::json;
 use tokio::time::Instant;
 
-use crate::case::{Case, failed};
+use crate::case::{Case, failed, faults};
 
 /// A running task; its process reacts to a signal like this.
 async fn running(on_signal: OnSignal) -> (Case, TaskConfig) {
@@ -25,15 +26,41 @@ fn signals(requests: &[Request]) -> Vec<&str> {
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
-async fn without_a_signal_the_engine_stops_the_container_with_the_grace_in_whole_seconds() {
-    let (case, task) = running(OnSignal::Exit(0)).await;
+async fn without_a_signal_of_the_jobs_that_of_the_image_is_sent_and_the_usual_one_if_there_is_none() {
+    for (of_image, sent) in [("", "SIGTERM"), ("SIGINT", "SIGINT"), ("SIGRTMIN+3", "SIGRTMIN+3")] {
+        let case = Case::new().await;
+        case.engine.set_on_signal(OnSignal::Exit(4));
+        case.engine.on("POST /containers/create").once(Reply::usual().after(move |engine| {
+            let made = engine.containers().remove(0);
+            engine.change(&made.id, |made| made.request["StopSignal"] = json!(of_image));
+        }));
+        let task = case.task("web");
+        case.start(&task).await;
+        case.subscribed().await;
 
-    case.driver.stop_task(task.id.clone(), Duration::from_millis(4100), String::new()).await.unwrap();
+        case.driver.stop_task(task.id.clone(), Duration::from_secs(5), String::new()).await.unwrap();
 
-    let stops = case.requests("POST /containers/*/stop");
-    assert_eq!(stops.iter().map(|stop| stop.query("t")).collect::<Vec<_>>(), ["5"]);
-    assert_eq!(case.requests("POST /containers/*/kill"), []);
-    assert_eq!(case.wait(&task).await.result.exit_code, 0);
+        let expected = if of_image == "SIGRTMIN+3" { vec![sent, "SIGKILL"] } else { vec![sent] };
+        assert_eq!(signals(&case.requests("POST /containers/*/kill")), expected);
+        assert_eq!(case.wait(&task).await.result.exit_code, if expected.len() == 1 { 4 } else { 137 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_signal_of_the_image_that_the_engine_does_not_know_is_replaced() {
+    let case = Case::new().await;
+    case.engine.on("POST /containers/create").once(Reply::usual().after(|engine| {
+        let made = engine.containers().remove(0);
+        engine.change(&made.id, |made| made.request["StopSignal"] = json!("SIGWHAT"));
+    }));
+    let task = case.task("web");
+    case.start(&task).await;
+    case.subscribed().await;
+    case.engine.on("POST /containers/*/kill").once(Reply::error(400, "Invalid signal: SIGWHAT"));
+
+    case.driver.stop_task(task.id.clone(), MINUTE, String::new()).await.unwrap();
+
+    assert_eq!(signals(&case.requests("POST /containers/*/kill")), ["SIGWHAT", "SIGTERM"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,9 +127,9 @@ async fn a_task_whose_container_was_removed_is_stopped() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_outlives_a_restart_of_the_engine() {
     let (case, task) = running(OnSignal::Exit(0)).await;
-    case.engine.on("POST /containers/*/stop").once(Reply::stop_engine());
+    case.engine.on("POST /containers/*/kill").once(Reply::stop_engine());
     let returns = async {
-        case.engine.asked("POST /containers/*/stop").await;
+        case.engine.asked("POST /containers/*/kill").await;
         case.pass(Duration::from_secs(20)).await;
         case.engine.serve();
     };
@@ -110,33 +137,117 @@ async fn a_stop_outlives_a_restart_of_the_engine() {
     let (stopped, ()) = tokio::join!(case.driver.stop_task(task.id.clone(), MINUTE, String::new()), returns);
 
     stopped.unwrap();
-    assert_eq!(case.requests("POST /containers/*/stop").len(), 2);
+    assert_eq!(signals(&case.requests("POST /containers/*/kill")), ["SIGTERM"; 2]);
     assert_eq!(case.wait(&task).await.result.exit_code, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_fails_when_the_engine_is_away_for_more_than_the_grace_and_a_minute() {
-    let (case, task) = running(OnSignal::Exit(0)).await;
-    case.engine.stop();
-    let began = Instant::now();
+async fn a_stop_is_over_ten_seconds_after_its_grace_though_the_engine_is_away_and_may_be_asked_again() {
+    for grace in [0, 5, 60] {
+        let (case, task) = running(OnSignal::Exit(0)).await;
+        case.engine.stop();
+        let began = Instant::now();
 
-    let error = failed(case.driver.stop_task(task.id.clone(), MINUTE, String::new()).await);
+        let error = failed(case.driver.stop_task(task.id.clone(), Duration::from_secs(grace), String::new()).await);
+        let took = began.elapsed().as_secs();
+        case.engine.serve();
+        case.driver.stop_task(task.id.clone(), Duration::from_secs(grace), String::new()).await.unwrap();
 
-    assert!(error.message.starts_with("Failed to stop container "), "{error}");
-    assert!((120..125).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
-    assert!(case.container_of(&task).is_running());
+        assert!(error.message.starts_with("Failed to stop container "), "{error}");
+        assert!((grace + 8..grace + 12).contains(&took), "{grace}: {took}");
+        assert!(!case.container_of(&task).is_running());
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_hangs_at_a_stop_is_given_the_grace_and_a_minute() {
-    let (case, task) = running(OnSignal::Exit(0)).await;
-    case.engine.on("POST /containers/*/stop").once(Reply::hang());
+async fn a_stop_is_over_in_time_and_the_task_with_it_whichever_call_fails_and_how() {
+    for (fault, reply) in faults() {
+        for (on_signal, signal) in [
+            (OnSignal::Exit(3), ""),
+            (OnSignal::Exit(3), "SIGTERM"),
+            (OnSignal::Ignore, ""),
+            (OnSignal::Ignore, "SIGTERM"),
+        ] {
+            for call in ["POST /containers/*/kill", "GET /containers/*/json"] {
+                if fault == "no answer" && call.starts_with("GET") {
+                    continue;
+                }
+                let (case, task) = running(on_signal).await;
+                case.engine.on(call).once(reply.clone());
+                let began = Instant::now();
+
+                let stopped = case.driver.stop_task(task.id.clone(), Duration::from_secs(5), signal.into()).await;
+
+                let why = format!("{fault} at {call}, {on_signal:?}, {signal:?}");
+                stopped.expect(&why);
+                assert!(began.elapsed() < Duration::from_secs(16), "{why}: {:?}", began.elapsed());
+                let code = case.wait(&task).await.result.exit_code;
+                let is_killed = on_signal == OnSignal::Ignore || fault == "no answer" && call.starts_with("POST");
+                assert_eq!(code, if is_killed { 137 } else { 3 }, "{why}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_that_is_not_answered_is_sent_again_within_the_stop() {
+    let (case, task) = running(OnSignal::Ignore).await;
+    case.engine.on("POST /containers/*/kill").times(2, Reply::hang());
     let began = Instant::now();
 
-    let error = failed(case.driver.stop_task(task.id.clone(), MINUTE, String::new()).await);
+    case.driver.stop_task(task.id.clone(), Duration::from_secs(5), "SIGTERM".into()).await.unwrap();
 
-    assert!(error.message.contains("no answer from the Docker daemon within 120 s"), "{error}");
-    assert!((120..125).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    assert_eq!(signals(&case.requests("POST /containers/*/kill")), ["SIGTERM", "SIGKILL", "SIGKILL"]);
+    assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_stopped_though_the_engine_sends_no_events() {
+    for (on_signal, signal, code) in
+        [(OnSignal::Exit(3), "", 3), (OnSignal::Exit(3), "SIGTERM", 3), (OnSignal::Ignore, "SIGTERM", 137)]
+    {
+        let case = Case::new().await;
+        case.engine.on("GET /events").always(Reply::hang());
+        case.engine.set_on_signal(on_signal);
+        let task = case.task("web");
+        case.start(&task).await;
+        case.subscribed().await;
+        let began = Instant::now();
+
+        case.driver.stop_task(task.id.clone(), Duration::from_secs(20), signal.into()).await.unwrap();
+
+        let most = if code == 3 { 2 } else { 22 };
+        assert!(began.elapsed() < Duration::from_secs(most), "{:?}", began.elapsed());
+        assert_eq!(case.wait(&task).await.result.exit_code, code);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_may_have_arrived_is_not_sent_again_and_its_caller_does_not_wait_for_long() {
+    for (fault, reply) in faults().into_iter().filter(|(fault, _)| *fault != "cut in its answer") {
+        let (case, task) = running(OnSignal::Ignore).await;
+        case.engine.on("POST /containers/*/kill").once(reply);
+        let began = Instant::now();
+
+        failed(case.driver.signal_task(task.id.clone(), "SIGUSR1".into()).await);
+
+        assert!(began.elapsed() < Duration::from_secs(11), "{fault}: {:?}", began.elapsed());
+        assert_eq!(case.requests("POST /containers/*/kill").len(), 1, "{fault}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inspect_of_a_task_is_answered_in_time_whatever_the_engine_does() {
+    for (fault, reply) in faults() {
+        let (case, task) = running(OnSignal::Ignore).await;
+        case.engine.on("GET /containers/*/json").once(reply);
+        let began = Instant::now();
+
+        let inspected = case.driver.inspect_task(task.id.clone()).await;
+
+        assert!(began.elapsed() < Duration::from_secs(11), "{fault}: {:?}", began.elapsed());
+        assert_eq!(inspected.is_ok(), fault != "no answer", "{fault}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,7 +257,7 @@ async fn a_container_that_outlives_its_kill_is_reported() {
 
     let error = failed(case.driver.stop_task(task.id.clone(), Duration::ZERO, String::new()).await);
 
-    assert!(error.message.ends_with("still runs 60 s after it was killed"), "{error}");
+    assert!(error.message.ends_with("still runs 10 s after it was killed"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
