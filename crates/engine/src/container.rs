@@ -86,6 +86,11 @@ impl Engine {
         self.containers("", ALIVE, &[]).await
     }
 
+    /// Containers in any state, whoever created them.
+    pub async fn all_containers(&self) -> Result<Vec<ListedContainer>, EngineError> {
+        self.containers("", QUICK, &[("all", "true")]).await
+    }
+
     /// Containers in any state that have a label, whatever its value.
     pub async fn containers_with_label(&self, label: &str) -> Result<Vec<ListedContainer>, EngineError> {
         self.containers(label, QUICK, &[("all", "true"), ("filters", &filters("label", label))]).await

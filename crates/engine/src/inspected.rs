@@ -93,6 +93,8 @@ pub struct MountPoint {
     pub destination: String,
     /// Whether it is writable.
     pub is_writable: bool,
+    /// The name of the volume; `None` if it is none.
+    pub volume: Option<String>,
 }
 
 impl Inspected {
@@ -173,6 +175,7 @@ impl From<models::MountPoint> for MountPoint {
             source: mount.source.map(PathBuf::from),
             destination: mount.destination.unwrap_or_default(),
             is_writable: mount.rw != Some(false),
+            volume: mount.name.filter(|_| mount.typ.as_deref() == Some("volume")),
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct ListedContainer {
     pub mounts: Vec<MountPoint>,
     /// Its network's mode.
     pub network_mode: String,
+    /// The id of its image, `sha256:...`.
+    pub image: String,
 }
 
 /// The state of a listed container.
@@ -110,6 +112,8 @@ struct Raw {
     ports: Option<Vec<models::PortSummary>>,
     mounts: Option<Vec<models::MountPoint>>,
     host_config: Option<models::ContainerSummaryHostConfig>,
+    #[serde(rename = "ImageID")]
+    image: Option<String>,
 }
 
 impl From<Raw> for ListedContainer {
@@ -125,6 +129,7 @@ impl From<Raw> for ListedContainer {
             ports: raw.ports.into_iter().flatten().filter_map(published).collect(),
             mounts: raw.mounts.into_iter().flatten().map(MountPoint::from).collect(),
             network_mode: raw.host_config.and_then(|host| host.network_mode).unwrap_or_default(),
+            image: raw.image.unwrap_or_default(),
         }
     }
 }
@@ -196,7 +201,8 @@ mod tests {
         let json = r#"{"Id":"c1","Names":["/web-a1"],"Created":1000,"Labels":{"a":"b"},"State":"running","HostConfig":
             {"NetworkMode":"container:c0"},"Ports":[{"IP":"::","PrivatePort":80,"PublicPort":8080,"Type":"tcp"},
             {"PrivatePort":53,"Type":"udp"},{"PrivatePort":53,"PublicPort":53,"Type":"udp"}],"Mounts":
-            [{"Type":"bind","Source":"/a","Destination":"/b","RW":false}],"Status":"Up 3 minutes"}"#;
+            [{"Type":"bind","Source":"/a","Destination":"/b","RW":false},{"Type":"volume","Name":"v1","Destination":"/c"}],
+            "ImageID":"sha256:1","Status":"Up 3 minutes"}"#;
 
         let found: ListedContainer = serde_json::from_str(json).unwrap();
 
@@ -206,9 +212,13 @@ mod tests {
         assert_eq!(found.created_at, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1000)));
         assert_eq!(found.ports, [port("::", 8080, Protocol::Tcp), port("0.0.0.0", 53, Protocol::Udp)]);
         assert_eq!(found.network_mode, "container:c0");
-        let mount =
-            MountPoint { is_bind: true, source: Some("/a".into()), destination: "/b".to_owned(), is_writable: false };
-        assert_eq!(found.mounts, [mount]);
+        let mount = |to: &str| MountPoint { destination: to.to_owned(), ..MountPoint::default() };
+        let bind = MountPoint { is_bind: true, source: Some("/a".into()), ..mount("/b") };
+        assert_eq!(
+            found.mounts,
+            [bind, MountPoint { is_writable: true, volume: Some("v1".to_owned()), ..mount("/c") }]
+        );
+        assert_eq!(found.image, "sha256:1");
         assert_eq!(serde_json::from_str::<ListedContainer>("{}").unwrap(), ListedContainer::default());
     }
 

@@ -7,8 +7,9 @@ use std::{path::PathBuf, time::Duration};
 use futures_util::{StreamExt, stream};
 use hyper_util::rt::TokioIo;
 use image_service::{
-    BoxStream, Fate, Image, ImageClient, ImageError, ImageService, Kept, Layer, LayerState, Listed, Outcome,
-    Prefetched, Pull, Step, TaskOf, service,
+    BoxStream, Claims, Collect, Fate, GarbageClient, GarbageService, Home, Image, ImageClient, ImageError,
+    ImageService, Kept, Kind, Layer, LayerState, Leftover, Listed, Outcome, Prefetched, Pull, Reason, Remove, Step,
+    TaskOf, garbage_service, service,
 };
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint, Server, server::Router};
@@ -105,4 +106,48 @@ async fn a_driver_without_the_service_is_distinguished_from_one_that_fails() {
     let mut client = ImageClient::new(connected(server).await);
 
     assert_eq!(client.list(&[]).await, Err(ImageError::Unserved));
+}
+
+/// Answers with what it is made of, and reports its requests to the test.
+struct FakeGarbage(Vec<Leftover>, mpsc::UnboundedSender<Collect>);
+
+impl GarbageService for FakeGarbage {
+    async fn collect(&self, request: Collect) -> Result<Vec<Leftover>, String> {
+        let is_lost = request.home == Home::Lost;
+        self.1.send(request).unwrap();
+        if is_lost { Err("no engine".to_owned()) } else { Ok(self.0.clone()) }
+    }
+
+    async fn nodes(&self, below: PathBuf) -> Result<Vec<String>, String> {
+        Ok(vec![below.join("web").display().to_string()])
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_owns_arrives_and_so_does_the_request() {
+    let kinds = [Kind::Container, Kind::Volume, Kind::Network, Kind::Image, Kind::File];
+    let reasons = [Reason::AllocationOver, Reason::NoTask, Reason::OfGarbage, Reason::Unused, Reason::NoContainer];
+    let removals = [None, Some(Ok(())), Some(Err("in use".to_owned())), None, None];
+    let leftover = |((kind, reason), removed)| Leftover { kind, id: "1".into(), name: "n".into(), reason, removed };
+    let leftovers: Vec<_> = kinds.into_iter().zip(reasons).zip(removals).map(leftover).collect();
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let server = Server::builder().add_service(garbage_service(FakeGarbage(leftovers.clone(), called)));
+    let mut client = GarbageClient::new(connected(server).await);
+    let claims = Claims { tasks: vec![("a1".into(), "web".into())], allocs: vec!["a1".into()] };
+    let request = |home, remove| Collect { node: "/jobs/web".into(), home, claims: claims.clone(), remove };
+    let requests = [
+        request(Home::Own, Remove::No),
+        request(Home::StateDir("/jobs/web/driver".into()), Remove::Yes),
+        request(Home::Lost, Remove::Yes),
+    ];
+
+    for wanted in requests {
+        let expected =
+            if wanted.home == Home::Lost { Err(ImageError::Failed("no engine".into())) } else { Ok(leftovers.clone()) };
+        assert_eq!(client.collect(wanted.clone()).await, expected);
+        assert_eq!(calls.recv().await, Some(wanted));
+    }
+    let nameless = Collect { node: String::new(), ..request(Home::Own, Remove::Yes) };
+    assert!(matches!(client.collect(nameless).await, Err(ImageError::Refused(_))), "it would be everybody's");
+    assert_eq!(client.nodes("/jobs".as_ref()).await, Ok(vec!["/jobs/web".to_owned()]));
 }

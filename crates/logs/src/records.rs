@@ -82,14 +82,22 @@ impl Records {
         }
     }
 
+    /// The containers that have records.
+    pub fn containers(&self) -> Vec<String> {
+        self.containers_if(|_| true)
+    }
+
     /// The containers whose records were last written longer ago than `age`.
     pub fn older_than(&self, age: Duration) -> Vec<String> {
-        let files = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let is_old = |file: &fs::DirEntry| {
+        self.containers_if(|file| {
             let written = file.metadata().and_then(|metadata| metadata.modified());
             written.is_ok_and(|written| written.elapsed().is_ok_and(|since| since > age))
-        };
-        let names = files.filter(is_old).filter_map(|file| file.file_name().into_string().ok());
+        })
+    }
+
+    fn containers_if(&self, is_wanted: impl Fn(&fs::DirEntry) -> bool) -> Vec<String> {
+        let files = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let names = files.filter(is_wanted).filter_map(|file| file.file_name().into_string().ok());
         names.filter_map(|name| name.strip_suffix(END).map(str::to_owned)).collect()
     }
 }

@@ -172,6 +172,15 @@ pub(crate) enum Command {
         #[arg(long)]
         forget: bool,
     },
+    /// List what jobs left behind and nobody owns, and why: containers, volumes, networks, images, files; or remove it
+    Gc {
+        /// List it without removing anything (the default)
+        #[arg(long, conflicts_with = "now")]
+        dry_run: bool,
+        /// Remove it
+        #[arg(long)]
+        now: bool,
+    },
     /// Show the driver's fingerprint of this machine
     Fingerprint,
 }
@@ -260,7 +269,7 @@ impl Tail {
 
 /// Nomad writes long flags with one dash.
 pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
-    const SWITCHES: [&str; 16] = [
+    const SWITCHES: [&str; 18] = [
         "detach",
         "json",
         "verbose",
@@ -275,6 +284,8 @@ pub(crate) fn normalised(args: impl Iterator<Item = String>) -> Vec<String> {
         "purge",
         "yes",
         "forget",
+        "dry-run",
+        "now",
         "help",
         "version",
     ];

@@ -3,6 +3,7 @@
 mod events;
 mod exec;
 mod fingerprint;
+mod gc;
 mod images;
 mod logs;
 mod prefetch;
@@ -13,6 +14,8 @@ mod status;
 mod stop;
 mod target;
 mod validate;
+
+use image_service::Remove;
 
 use self::{
     stop::Confirm,
@@ -65,6 +68,10 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             } else {
                 prefetch::prefetch(&file, &options, &data()?).await
             }
+        }
+        Command::Gc { dry_run: _, now } => {
+            let remove = if now { Remove::Yes } else { Remove::No };
+            gc::gc(remove, &options, &data()?).await
         }
         Command::Fingerprint => fingerprint::fingerprint(&options).await,
     }

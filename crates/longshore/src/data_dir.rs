@@ -3,6 +3,8 @@
 //! `<data dir>/jobs/<name made of the job's id>/state.json` is replaced as a whole at each write; `lock` beside it is held
 //! while an agent runs the job. No other user reads any of it: tasks' secrets are in it.
 
+mod homes;
+
 use std::{
     fs::{self, File},
     io,
@@ -13,6 +15,7 @@ use std::{
 use atomic_file::Durability;
 use rustix::fs::{FlockOperation, flock};
 
+pub(crate) use self::homes::Held;
 use crate::{Failure, alloc::dir, job_dir, state::JobState};
 
 /// Where everything is kept.

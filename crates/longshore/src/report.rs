@@ -20,6 +20,20 @@ pub(crate) fn line(text: &str) {
     let _no_reader = aside(|| writeln!(std::io::stdout().lock(), "{text}"));
 }
 
+/// A table with a header, two blanks between its columns; `right` is the column whose cells end together.
+pub(crate) fn table<const N: usize>(rows: &[[String; N]], right: Option<usize>) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    for row in rows {
+        let cell = |(column, text): (usize, &String)| match widths[column] {
+            width if right == Some(column) => format!("{text:>width$}"),
+            _ if column + 1 == N => text.clone(),
+            width => format!("{text:<width$}"),
+        };
+        line(&row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  "));
+    }
+}
+
 /// A value for a program.
 pub(crate) fn json(value: &impl serde::Serialize) {
     let mut out = std::io::stdout().lock();

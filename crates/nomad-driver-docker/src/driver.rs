@@ -1,5 +1,6 @@
 //! The driver: each RPC delegates to the part that implements it.
 
+mod garbage_service;
 mod image_service;
 
 use std::{
@@ -8,6 +9,7 @@ use std::{
 };
 
 use futures_util::StreamExt;
+use garbage_service::DriverGarbage;
 use image_service::DriverImages;
 use nomad_plugin::{
     driver::{
@@ -71,6 +73,11 @@ impl DockerDriver {
     /// The image service of this driver.
     pub fn images(&self) -> DriverImages {
         DriverImages::new(self.session.subscribe(), self.settings.current(), self.tasks.store.clone())
+    }
+
+    /// The garbage service of this driver.
+    pub fn garbage(&self) -> DriverGarbage {
+        DriverGarbage::new(self.session.subscribe(), self.tasks.clone())
     }
 
     fn session(&self) -> Arc<Session> {

@@ -21,13 +21,18 @@ mod request;
 mod reserved;
 mod room;
 
-use std::{collections::BTreeMap, path::Path, sync::OnceLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::OnceLock,
+};
 
 pub use archive::{Bounds, Checked, Flaw};
 use before::Before;
 pub use built_in::PAUSE_IMAGE;
 pub use lease::ImageLease;
 use lease::Leases;
+use ledger::ImageLedger;
 pub use load::Archive;
 use nomad_plugin::driver::DriverError;
 use notices::{Notice, Notices};
@@ -99,6 +104,28 @@ impl Images {
                 leases.clone().collect_garbage(engine.clone(), state_dir.clone())
             })
         });
+    }
+
+    /// Takes over the images that a driver recorded in a state directory, without removing any by itself.
+    pub async fn adopt(&self, state_dir: &Path) -> Result<(), EngineError> {
+        let engine = self.engine.ask_facts().await?;
+        self.leases.adopt(ImageLedger::new(state_dir, &engine.name));
+        Ok(())
+    }
+
+    /// The images that this driver pulled and would remove later, each with the names under which it was pulled.
+    pub fn unused(&self) -> Vec<(String, BTreeSet<String>)> {
+        self.leases.unused()
+    }
+
+    /// Removes an unused image now; the error is a text for people.
+    pub async fn remove_unused(&self, id: &str) -> Result<(), String> {
+        self.leases.remove_unused(&self.engine, id).await
+    }
+
+    /// The names of pinned images.
+    pub fn pinned_names(&self) -> Vec<String> {
+        self.leases.pinned().into_iter().collect()
     }
 
     /// Leases the image of a container that an earlier process started.

@@ -7,6 +7,7 @@ mod driver;
 mod events;
 mod exec;
 mod fingerprint;
+mod garbage;
 mod glob;
 mod host;
 pub mod image;

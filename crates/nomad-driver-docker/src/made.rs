@@ -97,6 +97,7 @@ mod tests {
         made.note(ID, "web-a1");
         made.note("../../evil", "web-a1");
 
+        assert_eq!(made.ids(), [ID]);
         assert!(made.has(ID, "web-a1") && !made.has(ID, "other-a1") && !made.has("../../evil", "web-a1"));
         assert!(Made::new(directory.path()).has(ID, "web-a1"), "another process knows it");
         fs::write(directory.path().join("containers/.half-written"), "").unwrap();

@@ -9,7 +9,8 @@ async fn main() -> ExitCode {
     go_plugin::hclog::init();
     let driver = DockerDriver::default();
     let images = image_service::service(driver.images());
-    match nomad_plugin::server::serve_with(driver, |services| services.add_service(images)).await {
+    let garbage = image_service::garbage_service(driver.garbage());
+    match nomad_plugin::server::serve_with(driver, |services| services.add_service(images).add_service(garbage)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _broken_pipe = writeln!(std::io::stderr(), "nomad-driver-docker: {error}");

@@ -18,17 +18,26 @@ mod persistent_namespace;
 mod removal;
 mod supervise;
 
+use std::path::PathBuf;
+
 pub(crate) use group_networks::GroupNetworks;
 pub(crate) use ledger::Ledger;
 #[cfg(test)]
 pub(crate) use left::Directory;
 pub(crate) use left::Left;
 pub(crate) use membership::Membership;
-use nomad_plugin::driver::DriverError;
+use nomad_plugin::{driver::DriverError, id::AllocId};
 pub(crate) use pause::{is_name_of_pause, is_pause, is_pause_of};
+use persistent_namespace::PersistentNamespace;
 
 use crate::labels::SANDBOX_CONTAINER;
 use engine::{EngineError, ListedContainer};
+
+/// The path of an allocation's persistent namespace; `None` if there is none.
+pub(crate) fn namespace(alloc: &AllocId) -> Option<PathBuf> {
+    let persistent = PersistentNamespace::of(alloc);
+    persistent.identity().map(|_| persistent.path().to_owned())
+}
 
 /// Whether a listed container shares the network of another one.
 pub(crate) fn joins(found: &ListedContainer, other: &ListedContainer) -> bool {

@@ -111,13 +111,21 @@ impl Node {
         }
     }
 
-    fn attempt(&self, state_dir: &Path) -> io::Result<bool> {
+    /// Claims the state directory, unless another process has; returns whether it is claimed.
+    pub fn attempt(&self, state_dir: &Path) -> io::Result<bool> {
         let mut state = self.lock();
         if state.claim.is_none() {
             state.claim = Claim::attempt(state_dir)?;
         }
         state.persist();
         Ok(state.claim.is_some())
+    }
+}
+
+impl From<Identity> for Node {
+    /// A node without a state directory.
+    fn from(said: Identity) -> Self {
+        Self(Arc::new(Mutex::new(NodeState { said, claim: None })))
     }
 }
 

@@ -174,18 +174,18 @@ struct Owned<'a> {
     node: Identity,
 }
 
-fn alloc_of(found: &ListedContainer) -> Option<&str> {
+pub(crate) fn alloc_of(found: &ListedContainer) -> Option<&str> {
     found.labels.get(ALLOC_ID).map(String::as_str)
 }
 
 /// The node id on a container; empty if it has none.
-fn node_of(found: &ListedContainer) -> &str {
+pub(crate) fn node_of(found: &ListedContainer) -> &str {
     found.label(NODE_ID)
 }
 
 /// Whether a container has a name that the driver gives to containers of the allocation: an image can carry every label, but it
 /// cannot name a container.
-fn is_named_for(found: &ListedContainer, alloc: &str) -> bool {
+pub(crate) fn is_named_for(found: &ListedContainer, alloc: &str) -> bool {
     let is_tasks = |name: &str| name.strip_suffix(alloc).is_some_and(|task| task.ends_with('-'));
     let mut names = found.names.iter();
     !alloc.is_empty() && names.any(|name| is_tasks(name) || network::is_name_of_pause(name, &AllocId::from(alloc)))

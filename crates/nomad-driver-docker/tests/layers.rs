@@ -16,6 +16,7 @@ use syn::{Attribute, File, Item};
 const LAYERS: &[&[&str]] = &[
     // One line per RPC.
     &["driver"],
+    &["garbage"],
     &["fingerprint", "reaper"],
     &["task"],
     &["session"],

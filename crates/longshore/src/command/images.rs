@@ -119,12 +119,7 @@ fn show(known: Vec<Known>) {
         };
         rows.push([id, report::mib(image.size), image.names.join(", "), by, removal(&image, &unattended)]);
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths = [width(0), width(1), width(2), width(3)];
-    for [id, size, names, by, removal] in &rows {
-        let [w0, w1, w2, w3] = widths;
-        report::line(&format!("{id:<w0$}  {size:>w1$}  {names:<w2$}  {by:<w3$}  {removal}"));
-    }
+    report::table(&rows, Some(1));
 }
 
 fn user(TaskOf { job, alloc, name }: &TaskOf) -> String {

@@ -8,6 +8,7 @@ mod bridge;
 mod closed;
 mod commands;
 mod detach;
+mod gc;
 mod groups;
 mod hostile;
 mod images;

@@ -9,6 +9,8 @@
 //! the names under which it was pulled, and without force: the engine keeps what another name or somebody else's container
 //! needs.
 
+mod unused;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
@@ -225,39 +227,29 @@ impl Leases {
         }
     }
 
-    /// Removes images as they become due, forever. Images that an earlier process pulled are in the ledger in `state_dir`; they
-    /// count as idle from now on, until their tasks are recovered.
+    /// Removes images as they become due, forever. Images that an earlier process pulled are in the ledger in `state_dir`.
     pub(super) async fn collect_garbage(self, engine: Engine, state_dir: PathBuf) {
-        let ledger = ledger(&engine, &state_dir).await;
-        {
-            let mut book = self.book();
-            for (id, names) in ledger.read() {
-                let image = book.images.entry(id).or_default();
-                image.names.extend(names);
-                if image.leases == 0 {
-                    image.idle.get_or_insert_with(Instant::now);
-                }
-            }
-            for (id, names) in replaced::read(&replaced::beside(ledger.path())) {
-                book.images.entry(id).and_modify(|image| image.replaced.extend(names));
-            }
-            book.ledger = Some(ledger);
-            book.persist();
-        }
+        self.adopt(ledger(&engine, &state_dir).await);
         loop {
-            let (id, names, ended) = self.due().await;
-            let outcome = remove(&engine, &id, &names).await;
-            let former = self.book().images.get(&id).map(|image| image.replaced.clone()).unwrap_or_default();
-            for (name, former) in former.iter().filter(|_| outcome.is_ok()) {
-                replaced::give_back(&engine, name, former).await;
-            }
-            self.book().end_removal(&id, &outcome);
-            drop(ended);
-            match outcome {
-                Ok(()) => tracing::info!(image = id, ?names, "removed an unused image"),
-                Err(reason) => tracing::debug!(image = id, ?names, error = reason, "an image is not removed yet"),
-            }
+            let removal = self.due().await;
+            let _logged = self.carry_out(&engine, removal).await;
         }
+    }
+
+    /// Removes an image that is marked as being removed; the error is the reason if it is kept for now.
+    async fn carry_out(&self, engine: &Engine, (id, names, ended): Removal) -> Result<(), String> {
+        let outcome = remove(engine, &id, &names).await;
+        let former = self.book().images.get(&id).map(|image| image.replaced.clone()).unwrap_or_default();
+        for (name, former) in former.iter().filter(|_| outcome.is_ok()) {
+            replaced::give_back(engine, name, former).await;
+        }
+        self.book().end_removal(&id, &outcome);
+        drop(ended);
+        match &outcome {
+            Ok(()) => tracing::info!(image = id, ?names, "removed an unused image"),
+            Err(error) => tracing::debug!(image = id, ?names, %error, "an image is not removed yet"),
+        }
+        outcome
     }
 
     /// Waits until an image is due, and marks it as being removed.

@@ -126,7 +126,7 @@ impl Ledger {
     }
 
     /// The id of the pause container that was created for a network.
-    pub(super) fn pause(&self, alloc: &AllocId) -> Option<String> {
+    pub(crate) fn pause(&self, alloc: &AllocId) -> Option<String> {
         Some(self.read(alloc).pause).filter(|id| !id.is_empty())
     }
 

@@ -10,6 +10,7 @@
 //! locked. An unlocked stage belongs to the container that has its `/alloc` from there, and is left over if there is none.
 
 mod bind;
+mod left;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use std::{
 
 use beneath::Beneath;
 use bind::{bind, close, is_same, make_read_only, make_slave};
+pub use left::{left, sweep};
 use nomad_plugin::driver::TaskConfig;
 use rustix::{
     fs::{FlockOperation, Mode, flock},
@@ -36,7 +38,7 @@ use rustix::{
 };
 use tokio::net::UnixStream;
 
-use crate::{alloc_paths::ALLOC_TARGET, labels::ALLOC_ID, settings::Settings};
+use crate::{alloc_paths::ALLOC_TARGET, settings::Settings};
 use engine::{Engine, EngineName, ListedContainer, MountPoint};
 
 /// How long the engine's socket may take to accept a connection.
@@ -185,12 +187,10 @@ impl Stages {
         Ok(unlocked)
     }
 
-    fn remove_left(&self, found: &[ListedContainer], unlocked: Vec<(Staged, File)>) {
+    /// The stages, of these, from which none of the containers has its mounts.
+    fn left(&self, found: &[ListedContainer], unlocked: Vec<(Staged, File)>) -> Vec<(Staged, File)> {
         let used: Vec<Staged> = found.iter().filter_map(|found| self.of_mounts(&found.mounts)).collect();
-        for (stage, _locked) in unlocked.into_iter().filter(|(stage, _)| !used.contains(stage)) {
-            tracing::info!(stage = %stage.0.display(), "removing the mounts of a removed container");
-            stage.remove();
-        }
+        unlocked.into_iter().filter(|(stage, _)| !used.contains(stage)).collect()
     }
 }
 
@@ -206,21 +206,6 @@ pub async fn begin(engine: &Engine, settings: &Settings, task: &TaskConfig) -> i
         tracing::debug!("Docker does not see this process's mounts: sources are passed by path");
     }
     Ok(stage)
-}
-
-/// Removes the stages whose containers no longer exist.
-pub async fn sweep(engine: &Engine, settings: &Settings) {
-    let Some(stages) = Stages::of(engine, settings).await else { return };
-    // Locked before the containers are listed, so that stages committed meanwhile are not among them.
-    let unlocked = match stages.unlocked() {
-        Ok(unlocked) if unlocked.is_empty() => return,
-        Ok(unlocked) => unlocked,
-        Err(error) => return tracing::warn!(%error, "failed to look for mounts of removed containers"),
-    };
-    match engine.containers_with_label(ALLOC_ID).await {
-        Ok(found) => stages.remove_left(&found, unlocked),
-        Err(error) => tracing::warn!(%error, "failed to look for mounts of removed containers"),
-    }
 }
 
 impl Stage {

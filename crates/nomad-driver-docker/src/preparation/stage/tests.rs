@@ -130,7 +130,9 @@ fn a_stage_is_left_over_where_nobody_fills_it_and_no_container_has_its_alloc_fro
         fs::create_dir(stages.own.join(other)).unwrap();
     }
 
-    stages.remove_left(&[using(&roots[0]), ListedContainer::default()], stages.unlocked().unwrap());
+    for (left, _locked) in stages.left(&[using(&roots[0]), ListedContainer::default()], stages.unlocked().unwrap()) {
+        left.remove();
+    }
 
     let are_there = roots.each_ref().map(|root| root.exists());
     assert_eq!(are_there, [true, false, true]);
