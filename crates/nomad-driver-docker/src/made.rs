@@ -17,6 +17,9 @@ use atomic_file::Durability;
 /// The maximum size of a recorded name.
 const LARGEST: u64 = 4 << 10;
 
+/// How old what a killed process was writing must be: another process may be writing now.
+const HALF_WRITTEN: Duration = Duration::from_secs(60);
+
 /// The containers or images recorded in a state directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Made(PathBuf);
@@ -80,6 +83,15 @@ impl Made {
                 let _not_there = fs::remove_file(note.path());
             }
         }
+    }
+}
+
+/// Removes what killed processes have left of records that they were writing in a state directory.
+pub(crate) fn sweep_half_written(state_dir: &Path) {
+    let of_engines = fs::read_dir(state_dir.join("networks")).into_iter().flatten().flatten();
+    let directories = ["", "containers", "destroyed", "pause-images", "images"].map(|name| state_dir.join(name));
+    for directory in directories.into_iter().chain(of_engines.map(|engine| engine.path())) {
+        atomic_file::sweep(&directory, HALF_WRITTEN);
     }
 }
 

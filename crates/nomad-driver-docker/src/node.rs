@@ -78,6 +78,11 @@ impl Node {
         self.lock().known()
     }
 
+    /// Whether this process alone uses the state directory, now and ever: all that is recorded there is the node's.
+    pub fn owns_state_dir(&self) -> bool {
+        self.lock().claim.as_ref().is_some_and(|claim| !claim.is_shared())
+    }
+
     /// Records what a task reports, before anything is created for it.
     pub fn note(&self, state_dir: &Path, task: &TaskConfig) {
         let says = Identity::of(task);

@@ -1,6 +1,7 @@
 //! Removes Nomad's containers that no task owns any more: leftovers of a crash, a lost reply or a failed removal.
 //!
-//! A container belongs to this node if its label says so. One without that label, as created by the driver built into Nomad,
+//! A container belongs to this node if this driver recorded that it created it, in a state directory that no other agent's driver
+//! uses, or if the container's label says so. One without that label, as created by the driver built into Nomad,
 //! also belongs to this node, with two exceptions: the configuration says that this node has never run that driver, or the
 //! container mounts the directory of another agent's allocation. Containers of another node's agent that shares the engine are
 //! left alone. A network is removed, with its pause container, when its allocation is [over](network::Left::is_over) and nobody
@@ -19,7 +20,7 @@ use nomad_plugin::id::AllocId;
 use crate::{
     config::{DanglingContainers, GarbageCollection},
     labels::{ALLOC_ID, NODE_ID},
-    made::Made,
+    made::{self, Made},
     network::{self, Ledger, Left},
     node::Identity,
     preparation::stage,
@@ -35,6 +36,7 @@ pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     {
         let settings = tasks.settings.now();
         tasks.process.node.claim(settings.state_dir()).await;
+        made::sweep_half_written(settings.state_dir());
         tasks.end_destroyed(&session());
         stage::sweep(&session().engine, &settings).await;
     }
@@ -63,7 +65,7 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
     };
     let is_there = |id: &str| found.iter().any(|found| found.id == id);
     let made = Made::new(settings.state_dir());
-    for recorded in [made.destroyed(), made] {
+    for recorded in [made.destroyed(), made.clone()] {
         recorded.retain(is_there, gc.dangling.creation_grace);
     }
     let ledger = session.networks.ledger().await;
@@ -71,12 +73,15 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
     // Queried after the list was made, so that tasks started meanwhile are known.
     let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, store, &found));
     let begun = found.iter().filter_map(alloc_of).filter(|alloc| store.begins_one_of(&AllocId::from(*alloc)));
+    let node = &tasks.process.node;
+    let recorded = found.iter().filter(|found| node.owns_state_dir() && is_recorded(found, &made));
     let owned = Owned {
         containers: store.containers(),
+        recorded: recorded.map(|found| found.id.as_str()).collect(),
         allocs: allocs.collect(),
         begun: begun.collect(),
         networks: networks.iter().map(|(alloc, _)| alloc.as_str()).collect(),
-        node: tasks.process.node.known(),
+        node: node.known(),
     };
     for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
         let id = container.id.as_str();
@@ -164,6 +169,8 @@ fn networks(found: &[ListedContainer], ledger: &Ledger, node: &Identity) -> Vec<
 struct Owned<'a> {
     /// Full ids.
     containers: HashSet<String>,
+    /// The full ids of those that this driver certainly created, whether or not a task of this process has named the node.
+    recorded: HashSet<&'a str>,
     /// Allocations with tasks, of any driver process.
     allocs: HashSet<&'a str>,
     /// Allocations with tasks that are being started or recovered: any of their containers may belong to such a task.
@@ -210,10 +217,16 @@ fn allocs_of(found: &ListedContainer) -> Option<&Path> {
     sources.find_map(|source| source.ancestors().find(named)?.parent())
 }
 
+/// Whether this driver recorded a container under one of its names.
+fn is_recorded(found: &ListedContainer, made: &Made) -> bool {
+    found.names.iter().any(|name| made.has(&found.id, name))
+}
+
 fn is_ours(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollection) -> bool {
     let has_our_network = || network::is_pause(found) && alloc_of(found).is_some_and(|of| owned.networks.contains(of));
     match node_of(found) {
         _ if !alloc_of(found).is_some_and(|alloc| is_named_for(found, alloc)) => false,
+        _ if owned.recorded.contains(found.id.as_str()) => true,
         "" if has_our_network() => true,
         "" => gc.dangling.unlabelled && allocs_of(found).is_none_or(|allocs| allocs == owned.node.allocs),
         node => node == owned.node.id,

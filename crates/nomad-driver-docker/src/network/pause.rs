@@ -93,7 +93,7 @@ pub(super) async fn all(engine: &Engine, alloc: &AllocId, node: &str) -> Result<
     let mut found = engine.containers_with_label(&format!("{ALLOC_ID}={alloc}")).await?;
     found.retain(|found| {
         let is_named = found.names.iter().any(|name| is_name_of_pause(name, alloc));
-        is_named && is_pause_of(found, alloc) && is_of_node(found.label(NODE_ID), node)
+        is_named && is_pause(found) && is_of_node(found.label(NODE_ID), node)
     });
     Ok(found)
 }

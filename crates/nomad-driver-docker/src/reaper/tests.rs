@@ -33,8 +33,14 @@ fn mounting(source: &str, node: Option<&str>) -> ListedContainer {
 
 fn dangling(found: &ListedContainer, change: impl Fn(&mut GarbageCollection)) -> bool {
     let containers = ["mine".to_owned()].into();
-    let owned =
-        Owned { containers, allocs: ["used"].into(), begun: ["begun"].into(), networks: ["made"].into(), node: here() };
+    let owned = Owned {
+        containers,
+        recorded: ["recorded"].into(),
+        allocs: ["used"].into(),
+        begun: ["begun"].into(),
+        networks: ["made"].into(),
+        node: here(),
+    };
     let mut gc = PluginConfig::default().gc;
     change(&mut gc);
     is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
@@ -77,6 +83,17 @@ fn tasks_those_that_begin_young_ones_and_strangers_are_not() {
     for found in not {
         assert!(!dangling(&found, |_| ()), "{found:?}");
     }
+}
+
+#[test]
+fn what_this_driver_recorded_is_its_own_whatever_its_labels_and_mounts_say() {
+    for state in [State::Running, State::Created, State::Exited] {
+        for node in [None, Some(""), Some("an earlier id of this node")] {
+            assert!(dangling(&found("recorded", "web-1", state, 300, node), |_| ()), "{state:?} {node:?}");
+        }
+    }
+    assert!(!dangling(&found("recorded", "web-begun", State::Running, 300, None), |_| ()), "a task begins");
+    assert!(!dangling(&found("recorded", "web", State::Running, 300, None), |_| ()), "it was renamed");
 }
 
 #[test]

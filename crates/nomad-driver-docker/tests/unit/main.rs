@@ -6,6 +6,7 @@
 
 mod case;
 mod created;
+mod dangling;
 mod destroy;
 mod exec;
 mod exit_watching;
