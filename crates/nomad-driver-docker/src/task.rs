@@ -24,6 +24,7 @@ mod start;
 pub(crate) mod state;
 mod stop;
 mod store;
+mod unanswered;
 mod watch_exit;
 
 use std::{

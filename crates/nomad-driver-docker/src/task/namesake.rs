@@ -4,6 +4,8 @@
 //! driver [created it or was handed it](Made). It is also the task's own if it names the task's allocation, this node and, if
 //! it names a task, that task, and has the task's image.
 
+use std::time::Duration;
+
 use nomad_plugin::driver::{DriverError, TaskConfig};
 
 use crate::{
@@ -11,7 +13,10 @@ use crate::{
     labels::{ALLOC_ID, NODE_ID, TASK_NAME},
     made::Made,
 };
-use engine::{Engine, Inspected};
+use engine::{Engine, Inspected, persist};
+
+/// How long the engine may fail to say whose it is.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The container that has the name.
 pub(super) enum Namesake {
@@ -36,7 +41,7 @@ impl Namesake {
         image: &str,
     ) -> Result<Self, DriverError> {
         let name = &request.name;
-        let found = match engine.inspect_container(name).await {
+        let found = match persist(name, LOOK, || engine.inspect_container(name)).await {
             Ok(found) => found,
             Err(error) if error.is_not_found() => return Ok(Self::Removed),
             Err(error) => {
@@ -63,7 +68,7 @@ pub(super) fn is_of_group(made: &Made, found: &Inspected, task: &TaskConfig, nam
 }
 
 /// Whether a container's labels name a task's allocation and node, and no other task.
-fn is_of(found: &Inspected, task: &TaskConfig) -> bool {
+pub(super) fn is_of(found: &Inspected, task: &TaskConfig) -> bool {
     is_of_alloc(found, task) && ["", task.name.as_str()].contains(&found.label(TASK_NAME))
 }
 

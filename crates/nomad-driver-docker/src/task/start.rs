@@ -81,7 +81,8 @@ impl Tasks {
         };
         let Requested { request, image, handover, membership } = requested;
         let config = TaskConfig { env: request.env.clone(), ..task };
-        let creator = Creator { engine: &session.engine, made: &made, cleanup: &self.process.cleanup };
+        let (engine, cleanup) = (&session.engine, &self.process.cleanup);
+        let creator = Creator { engine, made: &made, cleanup, store: &self.store };
         let created = creator.create(&request, &config, &image.id).await?;
         let handle = session.watch.watch(&created.id);
         match start.running(&created, &config, &options, &request).await {
@@ -192,7 +193,7 @@ impl Start<'_> {
             created.connect(request).await?;
             created.start(request).await?;
         }
-        let inspected = engine.inspect_container(&created.id).await.map_err(|error| {
+        let inspected = created.look().await.map_err(|error| {
             DriverError::recoverable(format!("Failed to inspect container {}: {error}", created.id))
         })?;
         let stages = Stages::of(engine, self.settings).await;

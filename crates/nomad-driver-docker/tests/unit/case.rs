@@ -220,13 +220,16 @@ impl Case {
 }
 
 /// Each way in which a call fails.
-pub(crate) fn faults() -> [(&'static str, Reply); 5] {
+pub(crate) fn faults() -> [(&'static str, Reply); 8] {
     [
         ("closed before the effect", Reply::drop_connection()),
         ("an error without effect", Reply::error(500, "no")),
         ("closed after the effect", Reply::lose_answer()),
+        ("an error after the effect", Reply::error_after(500, "no")),
         ("cut in its answer", Reply::cut_body()),
+        ("an answer that is none", Reply::garble()),
         ("no answer", Reply::hang()),
+        ("no answer after the effect", Reply::hang_after()),
     ]
 }
 

@@ -48,7 +48,7 @@ fn recorded(case: &Case) -> (usize, usize) {
 
 async fn nothing_is_left(case: &Case, why: &str) {
     case.engine.until(why, |engine| engine.containers().is_empty()).await;
-    case.pass(MINUTE).await;
+    case.pass(5 * MINUTE).await;
     assert_eq!(recorded(case), (0, 0), "{why}");
 }
 
@@ -155,7 +155,7 @@ async fn a_container_that_is_not_to_be_removed_is_killed_all_the_same() {
 
         let is_killed = State::Exited { code: 137, oom_killed: false };
         case.engine.until(fault, |engine| engine.containers()[0].state == is_killed).await;
-        case.pass(MINUTE).await;
+        case.pass(2 * MINUTE).await;
         assert_eq!((recorded(&case), case.requests("DELETE *").len()), ((1, 0), 0), "{fault}");
     }
 }

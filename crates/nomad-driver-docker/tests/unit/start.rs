@@ -5,8 +5,9 @@ use std::time::Duration;
 use fake_engine::{Image, Reply};
 use nomad_plugin::driver::{Driver, Recoverability};
 use serde_json::json;
+use tokio::time::Instant;
 
-use crate::case::{Case, IMAGE, event, failed, text};
+use crate::case::{Case, IMAGE, event, failed, faults, text};
 
 #[tokio::test(start_paused = true)]
 async fn a_task_with_a_local_image_runs_after_one_create_one_start_and_one_inspect() {
@@ -79,14 +80,20 @@ async fn a_container_that_cannot_be_started_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_container_that_cannot_be_looked_at_after_its_start_is_removed() {
-    let case = Case::new().await;
-    case.engine.on("GET /containers/*/json").once(Reply::error(500, "no"));
+async fn a_look_after_the_start_that_fails_is_repeated_and_the_program_runs_once() {
+    for (fault, reply) in faults() {
+        for times in [1, 3] {
+            let case = Case::new().await;
+            let task = case.task("web");
+            case.engine.on("GET /containers/*/json").times(times, reply.clone());
+            let why = format!("{fault}, {times} times");
 
-    let error = failed(case.driver.start_task(case.task("web")).await);
+            let started = case.driver.start_task(task.clone()).await.expect(&why);
 
-    assert_eq!(error.recoverability, Recoverability::Recoverable);
-    assert_eq!(case.names(), [""; 0]);
+            assert_eq!(started.handle.config.id, task.id);
+            assert_eq!((starts(&case), case.container_of(&task).is_running()), (1, true), "{why}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,16 +167,69 @@ async fn an_engine_that_stops_between_create_and_start_for_long_fails_the_start_
     assert!(case.container_of(&task).is_running());
 }
 
+/// How often the engine started a container.
+fn starts(case: &Case) -> usize {
+    case.engine.events().into_iter().filter(|event| event.action == "start").count()
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_start_whose_answer_is_lost_is_made_once() {
-    let case = Case::new().await;
-    let task = case.task("web");
-    case.engine.on("POST /containers/*/start").once(Reply::lose_answer());
+async fn a_program_runs_once_and_its_exit_is_reported_however_its_start_fails() {
+    for (fault, reply) in faults() {
+        for ends in [false, true] {
+            let case = Case::new().await;
+            let task = case.task("quick");
+            let reply = if ends {
+                reply.clone().after(|engine| {
+                    let made = engine.containers().remove(0);
+                    if made.is_running() {
+                        engine.exit(&made.id, 3);
+                    }
+                })
+            } else {
+                reply.clone()
+            };
+            case.engine.on("POST /containers/*/start").once(reply);
+            let why = format!("{fault}, ends: {ends}");
+            let began = Instant::now();
 
-    case.start(&task).await;
+            let started = case.driver.start_task(task.clone()).await;
 
-    let starts = case.engine.events().into_iter().filter(|event| event.action == "start").count();
-    assert_eq!((starts, case.container_of(&task).is_running()), (1, true));
+            let has_ended = case.engine.containers().iter().any(|made| !made.is_running());
+            // An internal error is final, unless the program runs all the same.
+            assert_eq!(started.is_err(), fault == "an error without effect", "{why}");
+            assert_eq!(starts(&case), usize::from(started.is_ok()), "{why}");
+            assert!(began.elapsed() < Duration::from_secs(if fault == "no answer" { 320 } else { 40 }), "{why}");
+            if has_ended {
+                assert_eq!(case.wait(&task).await.result.exit_code, 3, "{why}");
+            }
+            if started.is_err() {
+                assert_eq!(case.names(), [""; 0], "{why}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_whose_answer_is_lost_with_the_engine_waits_for_it_and_starts_nothing_again() {
+    for (away, is_started) in [(20, true), (80, false)] {
+        let case = Case::new().await;
+        let task = case.task("web");
+        case.engine.on("POST /containers/*/start").once(Reply::stop_engine_after());
+        let returns = async {
+            case.engine.asked("POST /containers/*/start").await;
+            case.pass(Duration::from_secs(away)).await;
+            case.engine.serve();
+        };
+
+        let (started, ()) = tokio::join!(case.driver.start_task(task.clone()), returns);
+
+        assert_eq!(started.is_ok(), is_started);
+        assert_eq!(starts(&case), 1);
+        if let Err(error) = started {
+            assert_eq!(error.recoverability, Recoverability::Recoverable);
+            case.engine.until("nothing is left", |engine| engine.containers().is_empty()).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,7 +169,7 @@ async fn a_stop_is_over_in_time_and_the_task_with_it_whichever_call_fails_and_ho
             (OnSignal::Ignore, "SIGTERM"),
         ] {
             for call in ["POST /containers/*/kill", "GET /containers/*/json"] {
-                if fault == "no answer" && call.starts_with("GET") {
+                if fault.starts_with("no answer") && call.starts_with("GET") {
                     continue;
                 }
                 let (case, task) = running(on_signal).await;
@@ -224,7 +224,9 @@ async fn a_task_is_stopped_though_the_engine_sends_no_events() {
 
 #[tokio::test(start_paused = true)]
 async fn a_signal_that_may_have_arrived_is_not_sent_again_and_its_caller_does_not_wait_for_long() {
-    for (fault, reply) in faults().into_iter().filter(|(fault, _)| *fault != "cut in its answer") {
+    // The answer has no body, of which the rest may be missing.
+    let faults = faults().into_iter().filter(|(fault, _)| !fault.contains("answer that") && !fault.starts_with("cut"));
+    for (fault, reply) in faults {
         let (case, task) = running(OnSignal::Ignore).await;
         case.engine.on("POST /containers/*/kill").once(reply);
         let began = Instant::now();
@@ -246,7 +248,7 @@ async fn an_inspect_of_a_task_is_answered_in_time_whatever_the_engine_does() {
         let inspected = case.driver.inspect_task(task.id.clone()).await;
 
         assert!(began.elapsed() < Duration::from_secs(11), "{fault}: {:?}", began.elapsed());
-        assert_eq!(inspected.is_ok(), fault != "no answer", "{fault}");
+        assert_eq!(inspected.is_ok(), !fault.starts_with("no answer"), "{fault}");
     }
 }
 
