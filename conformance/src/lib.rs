@@ -7,6 +7,7 @@
 
 pub mod docker;
 pub mod dockerd;
+pub mod fault_proxy;
 pub mod faulty_registry;
 pub mod fields;
 pub mod hcl;

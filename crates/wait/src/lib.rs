@@ -34,9 +34,18 @@ pub async fn until(what: &str, condition: impl FnMut() -> bool) {
 ///
 /// When it does not come in time.
 pub async fn until_within(time: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let came = look_within(time, || condition().then_some(())).await;
+    assert!(came.is_some(), "{what}: not within {time:?}");
+}
+
+/// Waits for a value, for a caller that has more to say than its name when none comes.
+pub async fn look_within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let (deadline, mut pause) = (Instant::now() + time, PAUSE);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {time:?}");
+    loop {
+        let found = look();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
