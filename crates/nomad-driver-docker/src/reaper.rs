@@ -8,12 +8,11 @@
 //! asked for that. A stopped pause container whose allocation has no task is dangling, like a task's; a running one may be
 //! about to be used.
 
-use std::{
-    collections::HashSet,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+mod ages;
+
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+
+use ages::{Ages, Moment};
 
 use nomad_plugin::id::AllocId;
 
@@ -33,6 +32,7 @@ use engine::ListedContainer;
 /// Runs a pass periodically, forever. `session` returns the current session.
 pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
     let mut began = false;
+    let mut ages = Ages::new(Moment::now());
     {
         let settings = tasks.settings.now();
         tasks.process.node.claim(settings.state_dir()).await;
@@ -51,13 +51,13 @@ pub(crate) async fn reap(tasks: Tasks, session: impl Fn() -> Arc<Session>) {
         // An agent with many tasks hands them over one by one.
         let hands_over = tasks.store.since_recovery().is_some_and(|since| since < creation_grace);
         if settings.plugin.gc.dangling.enabled && !hands_over {
-            pass(&tasks, &session, &settings).await;
+            pass(&tasks, &session, &settings, &mut ages).await;
         }
         stage::sweep(&session.engine, &settings).await;
     }
 }
 
-async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
+async fn pass(tasks: &Tasks, session: &Session, settings: &Settings, ages: &mut Ages) {
     let (store, gc) = (&tasks.store, &settings.plugin.gc);
     let found = match session.engine.containers_with_label(ALLOC_ID).await {
         Ok(found) => found,
@@ -70,6 +70,8 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
     }
     let ledger = session.networks.ledger().await;
     let networks = ledger.as_ref().map(Ledger::allocs).unwrap_or_default();
+    let keys = found.iter().map(|found| found.id.as_str()).chain(networks.iter().map(|(alloc, _)| alloc.as_str()));
+    ages.note(keys, Moment::now());
     // Queried after the list was made, so that tasks started meanwhile are known.
     let allocs = found.iter().filter_map(alloc_of).filter(|alloc| has_tasks(alloc, store, &found));
     let begun = found.iter().filter_map(alloc_of).filter(|alloc| store.begins_one_of(&AllocId::from(*alloc)));
@@ -83,7 +85,7 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
         networks: networks.iter().map(|(alloc, _)| alloc.as_str()).collect(),
         node: node.known(),
     };
-    for container in found.iter().filter(|found| is_dangling(found, &owned, gc, SystemTime::now())) {
+    for container in found.iter().filter(|found| is_dangling(found, &owned, gc, age(found, ages))) {
         let id = container.id.as_str();
         let names = container.names.join(", ");
         if gc.dangling.dry_run {
@@ -96,7 +98,7 @@ async fn pass(tasks: &Tasks, session: &Session, settings: &Settings) {
         }
     }
     if let Some(ledger) = ledger {
-        remove_networks(tasks, session, gc, &found, &ledger).await;
+        remove_networks(tasks, session, gc, (&found, ages), &ledger).await;
     }
 }
 
@@ -105,12 +107,12 @@ async fn remove_networks(
     tasks: &Tasks,
     session: &Session,
     gc: &GarbageCollection,
-    found: &[ListedContainer],
+    (found, ages): (&[ListedContainer], &Ages),
     ledger: &Ledger,
 ) {
     let store = &tasks.store;
     let node = tasks.process.node.known();
-    let mut over = networks(found, ledger, &node);
+    let mut over = networks(found, ages, ledger, &node);
     over.retain(|(alloc, left)| Left { tasks: store.has_tasks_of(alloc), ..*left }.is_over(gc.dangling.creation_grace));
     if over.is_empty() {
         return;
@@ -141,11 +143,12 @@ async fn remove_networks(
 }
 
 /// The networks in the ledger, and those that are missing from it, with what is left of their allocations apart from tasks.
-fn networks(found: &[ListedContainer], ledger: &Ledger, node: &Identity) -> Vec<(AllocId, Left)> {
-    let mut networks = ledger.allocs();
+fn networks(found: &[ListedContainer], ages: &Ages, ledger: &Ledger, node: &Identity) -> Vec<(AllocId, Left)> {
+    let recorded = ledger.allocs().into_iter();
+    let mut networks: Vec<_> = recorded.map(|(alloc, age)| (alloc.clone(), ages.of(alloc.as_str(), age))).collect();
     let lost = found.iter().filter(|found| !node.id.is_empty() && node_of(found) == node.id).filter_map(|found| {
         let alloc = AllocId::from(alloc_of(found)?);
-        network::is_pause_of(found, &alloc).then(|| (alloc, age(found, SystemTime::now())))
+        network::is_pause_of(found, &alloc).then(|| (alloc, age(found, ages)))
     });
     let lost: Vec<_> = lost.filter(|(alloc, _)| networks.iter().all(|(known, _)| known != alloc)).collect();
     networks.extend(lost);
@@ -198,9 +201,9 @@ pub(crate) fn is_named_for(found: &ListedContainer, alloc: &str) -> bool {
     !alloc.is_empty() && names.any(|name| is_tasks(name) || network::is_name_of_pause(name, &AllocId::from(alloc)))
 }
 
-/// The container's age; zero if the engine does not say when it was created.
-fn age(found: &ListedContainer, now: SystemTime) -> Duration {
-    found.created_at.and_then(|created| now.duration_since(created).ok()).unwrap_or_default()
+/// The container's age. If the engine does not say when it was created, that is how long it has been seen.
+fn age(found: &ListedContainer, ages: &Ages) -> Duration {
+    ages.since(&found.id, found.created_at)
 }
 
 /// Whether an allocation has tasks, or containers of tasks.
@@ -233,9 +236,9 @@ fn is_ours(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollection) -
     }
 }
 
-fn is_dangling(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollection, now: SystemTime) -> bool {
+fn is_dangling(found: &ListedContainer, owned: &Owned<'_>, gc: &GarbageCollection, age: Duration) -> bool {
     let id = found.id.as_str();
-    let is_old = age(found, now) >= gc.dangling.creation_grace;
+    let is_old = age >= gc.dangling.creation_grace;
     let is_left = if network::is_pause(found) {
         !found.is_running() && alloc_of(found).is_none_or(|alloc| !owned.allocs.contains(alloc))
     } else {

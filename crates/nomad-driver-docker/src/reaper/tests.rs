@@ -1,6 +1,8 @@
 //! Which containers and networks are dangling.
 
-use std::fs;
+use std::{fs, time::SystemTime};
+
+use tokio::time::Instant;
 
 use crate::{config::PluginConfig, network::Directory};
 use engine::{EngineName, ListedState as State, MountPoint};
@@ -43,7 +45,8 @@ fn dangling(found: &ListedContainer, change: impl Fn(&mut GarbageCollection)) ->
     };
     let mut gc = PluginConfig::default().gc;
     change(&mut gc);
-    is_dangling(found, &owned, &gc, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
+    let now = Moment { clock: SystemTime::UNIX_EPOCH + Duration::from_secs(NOW), passed: Instant::now() };
+    is_dangling(found, &owned, &gc, age(found, &Ages::new(now)))
 }
 
 #[test]
@@ -144,13 +147,13 @@ fn a_network_that_the_ledger_has_lost_is_known_by_this_nodes_pause_container() {
     };
     let found = [pause("over", Some("here")), pause("living", Some("here")), pause("others", Some("there"))];
 
-    let mut known = networks(&found, &ledger, &node);
+    let mut known = networks(&found, &Ages::new(Moment::now()), &ledger, &node);
     known.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
 
     let directories: Vec<_> = known.iter().map(|(alloc, left)| (alloc.as_str(), left.directory)).collect();
     assert_eq!(directories, [("living", Directory::There), ("over", Directory::Removed)]);
     assert!(known.iter().all(|(_, left)| left.pause && !left.running && left.age >= Duration::from_secs(300)));
-    assert!(networks(&found, &ledger, &Identity::default()).is_empty());
+    assert!(networks(&found, &Ages::new(Moment::now()), &ledger, &Identity::default()).is_empty());
 }
 
 #[test]
