@@ -4,7 +4,14 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
+use super::inspected::time;
+
 const HEADER: usize = 8;
+/// The engine stores a line of a terminal that is longer than this in parts of this length, and sends each behind a timestamp
+/// of its own (RFC 3339, then a space), without a line end.
+const PART: usize = 16 << 10;
+/// The longest timestamp, with its space.
+const STAMP: usize = 40;
 
 /// A piece of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +39,7 @@ pub(super) struct Frames {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Whole frames, or whole lines if the output is not framed.
+    /// Whole frames, or whole lines if the output is not framed. A stored part of a line counts as a line.
     Whole(usize),
     /// As it arrives, without waiting for the rest of a frame.
     Pieces,
@@ -109,11 +116,24 @@ impl Frames {
     fn unframed(&mut self) -> Result<Option<Piece>, TooLong> {
         let Form::Whole(most) = self.form else { return Ok(Some(self.piece(false, self.buffer.len()))) };
         let unsearched = std::mem::replace(&mut self.searched, self.buffer.len());
-        match memchr(b'\n', &self.buffer[unsearched..]).map(|end| unsearched + end) {
+        let end = memchr(b'\n', &self.buffer[unsearched..]).map(|end| unsearched + end);
+        if let Some(part) = self.part().filter(|part| end.is_none_or(|end| end >= *part)) {
+            return Ok(Some(self.piece(false, part)));
+        }
+        match end {
             Some(end) if end <= most => Ok(Some(self.piece(false, end + 1))),
             None if self.buffer.len() <= most => Ok(None),
             _ => Err(TooLong),
         }
+    }
+
+    /// The length of the stored part at the beginning, if another one follows it.
+    fn part(&self) -> Option<usize> {
+        let blank = |bytes: &[u8]| memchr(b' ', &bytes[..bytes.len().min(STAMP)]);
+        let part = blank(&self.buffer)? + 1 + PART;
+        let next = self.buffer.get(part..)?;
+        let stamp = std::str::from_utf8(&next[..blank(next)?]).ok()?;
+        time(stamp).map(|_| part)
     }
 
     fn piece(&mut self, stderr: bool, length: usize) -> Piece {
@@ -162,6 +182,30 @@ mod tests {
             assert_eq!(all(Frames::whole(9), b"one\ntwo", size).unwrap(), expected, "pieces of {size}");
         }
         assert_eq!(all(Frames::whole(9), b"longer than nine", 1), Err(TooLong));
+    }
+
+    #[test]
+    fn a_terminals_long_line_comes_in_its_stored_parts_each_behind_its_own_time() {
+        const STAMP: &str = "2026-12-01T16:35:28.400869792Z ";
+        let (part, other) = ("x".repeat(PART), "y".repeat(PART));
+        let stored = [
+            format!("{STAMP}{part}"),
+            format!("{STAMP}{other}"),
+            format!("{STAMP}end of it\r\n"),
+            format!("{STAMP}{part}"),
+            format!("{STAMP}\n"),
+            // The task's own text of that form is none.
+            format!("{STAMP}{}{STAMP}\n", "z".repeat(PART - 1)),
+            format!("{STAMP}the next\r\n"),
+        ];
+
+        for size in [1, 1000, PART, 1 << 20] {
+            let came: Vec<_> = all(Frames::whole(4 << 20), stored.concat().as_bytes(), size).unwrap();
+            let texts: Vec<_> = came.into_iter().map(|(_, text)| text).collect();
+            assert!(texts == stored, "pieces of {size}");
+        }
+        let endless = stored[..2].concat().repeat(200);
+        assert!(all(Frames::whole(4 << 20), endless.as_bytes(), 1 << 16).is_ok());
     }
 
     #[test]
