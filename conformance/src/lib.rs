@@ -11,6 +11,7 @@ pub mod fault_proxy;
 pub mod faulty_registry;
 pub mod fields;
 pub mod hcl;
+pub mod holder;
 pub mod http;
 pub mod lines;
 pub mod messages;

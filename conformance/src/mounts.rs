@@ -2,11 +2,14 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
+};
 
 /// Where something is mounted in a directory, in the order in which it was.
 pub fn below(directory: &Path) -> Vec<PathBuf> {
@@ -43,6 +46,40 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // What a test that fails leaves has ended it already.
+        let _absent = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+/// A small disk. It ends with this.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts one of a MiB on a directory, which is created.
+    pub fn mount(directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        mount("tmpfs", directory, "tmpfs", MountFlags::empty(), Some(c"size=1m")).unwrap();
+        Self(directory.to_owned())
+    }
+
+    /// Fills it to the last byte.
+    pub fn fill(&self) {
+        let mut filler = fs::File::create(self.0.join("filler")).unwrap();
+        while filler.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    /// Makes room again.
+    pub fn clear(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+
+    /// Lets nobody write to it any more.
+    pub fn make_read_only(&self) {
+        mount_remount(&self.0, MountFlags::RDONLY, "").unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
         let _absent = unmount(&self.0, UnmountFlags::DETACH);
     }
 }

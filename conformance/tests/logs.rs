@@ -60,12 +60,7 @@ async fn thirty_tasks_that_end_at_once_lose_no_line_and_no_exit_code() {
 
 /// The node's log holders: those that a driver with this directory started.
 fn holders(fixture: &Fixture) -> Vec<i32> {
-    let state = fixture.directory().join("state");
-    let expected = format!("docker-log-holder\0{}\0", state.display());
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let numbers = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
-    let is_ours = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == expected);
-    numbers.filter(is_ours).collect()
+    conformance::holder::holders(&fixture.directory().join("state"))
 }
 
 /// The one log holder.

@@ -12,6 +12,7 @@ use super::{
     holder::{Holder, HolderWork},
     opener::Opener,
     position::{Place, Position, Source},
+    record::Earlier,
     records::Records,
     report::{LogReport, Report},
     rotation::{Bound, LogFiles},
@@ -87,21 +88,27 @@ impl Collector {
         let watch = self.opener.watch(directory, Arc::clone(&files)).map_err(|error| {
             io::Error::new(error.kind(), format!("failed to watch `{}`: {error}", directory.display()))
         })?;
-        let opened = ends.at(&self.records, &report);
+        let mut opened = ends.at(&self.records, &report);
 
         let start = Position::new(&container_id, Source::File { device: 0, inode: 0, first: None });
-        let (position, resumed) = match (&opened.earlier, begin) {
+        let (position, resumed) = match (opened.earlier.take(), begin) {
             // A position is older than what the other program collected.
-            (_, StartFrom::HandedOver(arrived)) => match begin_where_it_ends(&start, &files, &arrived) {
-                Some(found) => (found, true),
-                None => begin_at_end(start, &files, &report),
-            },
-            (Some(earlier), _) => {
+            (_, StartFrom::HandedOver(arrived)) => begin_behind(&arrived, start, &files, &report),
+            (Some(Earlier { position: earlier, late: None }), _) => {
                 let arrived =
                     if opened.has_unread || earlier.read.is_none() { None } else { Some(Arrived::at(sink).await) };
-                resume_at(earlier, arrived.as_ref(), &files, &report).map_or((start, false), |found| (found, true))
+                resume_at(&earlier, arrived.as_ref(), &files, &report).map_or((start, false), |found| (found, true))
             }
-            (None, StartFrom::Adopted) => begin_at_end(start, &files, &report),
+            (Some(Earlier { position: earlier, late: Some(by) }), _) => {
+                let earlier = Position { read: None, ..earlier };
+                begin_where_it_ends(&earlier, &files, &Arrived::at(sink).await)
+                    .or_else(|| {
+                        report(LogReport::RecordLate { by });
+                        resume_at(&earlier, None, &files, &report)
+                    })
+                    .map_or((start, false), |found| (found, true))
+            }
+            (None, StartFrom::Adopted) => begin_behind(&Arrived::at(sink).await, start, &files, &report),
             (None, StartFrom::New) => {
                 files.look(0);
                 (start, false)
@@ -186,6 +193,14 @@ fn searched(found: io::Result<Option<(usize, Place)>>) -> Option<(usize, Place)>
         tracing::warn!(%error, "failed to search the log files");
         None
     })
+}
+
+/// The position after the arrived output, or else the end of the newest file.
+fn begin_behind(arrived: &Arrived, start: Position, files: &LogFiles, report: &Report) -> (Position, bool) {
+    match begin_where_it_ends(&start, files, arrived) {
+        Some(found) => (found, true),
+        None => begin_at_end(start, files, report),
+    }
 }
 
 /// The end of the newest file, for lack of a position.

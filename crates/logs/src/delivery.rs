@@ -3,11 +3,12 @@
 use std::{io, time::Duration};
 
 use background::Backoff;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     holder::Holder,
-    position::{Announced, Place, Position, PositionFile, To, Unread},
+    position::{Announced, Place, Position, To, Unread},
+    record::{Earlier, Record},
     records::Records,
     report::{LogReport, Report},
     sink::{LogSink, Outlet, Stream},
@@ -18,13 +19,13 @@ use super::{
 /// The two outlets of a task, and the position of what was written to them.
 pub(super) struct Delivery {
     outlets: [Outlet; 2],
-    file: PositionFile,
+    record: Record,
     position: Position,
     trail: Trail,
     reader: Reader,
     /// Whether marks work on each outlet; known after the first write.
     marks: [Marks; 2],
-    /// Whether the file matches `position`.
+    /// Whether the record matches `position`.
     stored: bool,
 }
 
@@ -80,22 +81,17 @@ impl Ends {
 
     /// Adds the record of the position. If none can be stored, the whole log is still collected.
     pub(super) fn at(self, records: &Records, report: &Report) -> Opened {
-        let opened = records.open(&self.container).map(|file| PositionFile::new(Some(file)));
-        let loaded = opened.and_then(|file| Ok((file.load(&self.container, &self.outlets)?, file)));
-        let (earlier, file) = loaded.unwrap_or_else(|error| {
-            report(LogReport::NotRecorded { what: error.to_string() });
-            (None, PositionFile::new(None))
-        });
-        Opened { outlets: self.outlets, file, earlier, has_unread: self.has_unread }
+        let (record, earlier) = Record::open(records, &self.container, &self.outlets, report);
+        Opened { outlets: self.outlets, record, earlier, has_unread: self.has_unread }
     }
 }
 
 /// A container's ends, and where collection stands.
 pub(super) struct Opened {
     outlets: [Outlet; 2],
-    file: PositionFile,
+    record: Record,
     /// The position of an earlier process, if it is of the same container.
-    pub(super) earlier: Option<Position>,
+    pub(super) earlier: Option<Earlier>,
     pub(super) has_unread: bool,
 }
 
@@ -103,7 +99,7 @@ impl Opened {
     pub(super) fn deliver_from(self, position: Position) -> Delivery {
         let (trail, reader) = (Trail::new(&position), Reader::default());
         let marks = [Marks::Untried; 2];
-        Delivery { outlets: self.outlets, file: self.file, position, trail, reader, marks, stored: false }
+        Delivery { outlets: self.outlets, record: self.record, position, trail, reader, marks, stored: false }
     }
 }
 
@@ -120,14 +116,20 @@ impl Delivery {
         self.position.place = place;
     }
 
-    /// Whether the pipes had content when the position was last recorded.
-    pub(super) fn has_unread(&self) -> bool {
-        self.position.read.is_some()
+    /// Whether the position is to be recorded once more: the pipes had content, or it could not be stored.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.position.read.is_some() || self.record.again().is_some()
     }
 
-    /// Waits until the reader has read some of what is in the pipes. A long stall is reported.
-    pub(super) async fn reader_moves(&mut self, control: &Control) -> io::Result<()> {
-        self.reader.moves(&self.outlets, self.trail.written(), control).await
+    /// Waits until the position may be recorded once more: the reader has read some of what is in the pipes, or storing is to
+    /// be tried again. A long stall is reported.
+    pub(super) async fn recordable(&mut self, control: &Control) -> io::Result<()> {
+        let (has_unread, again) = (self.position.read.is_some(), self.record.again());
+        tokio::select! {
+            moved = self.reader.moves(&self.outlets, self.trail.written(), control), if has_unread => moved,
+            () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => Ok(()),
+            else => Ok(()),
+        }
     }
 
     /// Writes all bytes of both streams, as their readers make room. If cancelled at any point, nothing is lost or repeated.
@@ -168,8 +170,7 @@ impl Delivery {
         let read = self.read()?;
         if !self.stored || read != self.position.read {
             self.position.next = None;
-            self.store(read)?;
-            self.stored = true;
+            self.stored = self.store(read);
         }
         Ok(())
     }
@@ -180,9 +181,9 @@ impl Delivery {
         Ok((read.unread != [0, 0]).then_some(read))
     }
 
-    fn store(&mut self, read: Option<Unread>) -> io::Result<()> {
+    fn store(&mut self, read: Option<Unread>) -> bool {
         self.position.read = read;
-        self.file.store(&self.position)
+        self.record.store(&self.position)
     }
 
     /// Writes one piece; `None` if the reader has to make room first.
@@ -212,6 +213,10 @@ impl Delivery {
     }
 
     fn announce(&mut self, stream: Stream, bytes: usize) -> io::Result<Option<To>> {
+        if !self.record.is_due() {
+            // The time of the write shows a successor that the record is late.
+            return Ok(None);
+        }
         let index = stream.index();
         let to = match &self.outlets[index] {
             Outlet::Nowhere => return Ok(None),
@@ -231,9 +236,9 @@ impl Delivery {
         };
         self.position.next = Some(Announced::new(stream, bytes, to));
         let read = self.read()?;
-        self.store(read)?;
+        let stored = self.store(read);
         self.position.next = None;
-        Ok(Some(to))
+        Ok(stored.then_some(to))
     }
 }
 

@@ -12,6 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Bo
 use super::{
     delivery::{Delivery, Opened},
     position::{Place, Position, Source},
+    record::Earlier,
     report::{LogReport, Report},
     sink::Stream,
     task::Control,
@@ -70,14 +71,19 @@ pub(super) fn follow<Open>(
 where
     Open: Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
 {
-    let is_usable = |earlier: &Position| earlier.place.source == Source::Engine && since != Since::Now;
-    let earlier = opened.earlier.take().filter(is_usable).map(|earlier| match &earlier.read {
-        // The pipe's content was read or lost with it: nobody knows.
-        Some(read) if !opened.has_unread => {
-            report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
-            Position { place: read.place.clone(), read: None, ..earlier }
+    let is_usable = |earlier: &Earlier| earlier.position.place.source == Source::Engine && since != Since::Now;
+    let earlier = opened.earlier.take().filter(is_usable).map(|Earlier { position, late }| {
+        if let Some(by) = late {
+            report(LogReport::RecordLate { by });
         }
-        _ => earlier,
+        match &position.read {
+            // The pipe's content was read or lost with it: nobody knows.
+            Some(read) if !opened.has_unread => {
+                report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
+                Position { place: read.place.clone(), read: None, ..position }
+            }
+            _ => position,
+        }
     });
     let position = earlier.unwrap_or_else(|| {
         let mut start = Position::new(container_id, Source::Engine);
@@ -156,10 +162,9 @@ async fn follow_once(
         let frame = tokio::select! {
             frame = frames.next() => frame,
             () = silent => {
-                let silent = format!("nothing came for {} s after the exit", SILENCE.as_secs());
-                return Err(Broken::Frames(FrameError::Interrupted(silent)));
+                return Err(Broken::Frames(FrameError::Interrupted("nothing comes any more".to_owned())));
             }
-            moved = delivery.reader_moves(control), if delivery.has_unread() => {
+            moved = delivery.recordable(control), if delivery.is_unsettled() => {
                 moved.and_then(|()| delivery.settle()).map_err(Broken::Sink)?;
                 continue;
             }

@@ -95,7 +95,7 @@ impl Follower {
             tokio::select! {
                 () = self.files.news.notified() => {}
                 () = control.exited() => {}
-                moved = self.delivery.reader_moves(control), if self.delivery.has_unread() => moved?,
+                moved = self.delivery.recordable(control), if self.delivery.is_unsettled() => moved?,
             }
         }
     }

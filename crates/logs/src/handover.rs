@@ -40,17 +40,36 @@ const ENTRIES: usize = 10_000;
 /// How long the host may take to read what is in the pipe.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The end of the output that arrived in the host's log files, for each stream; `None` if there is no such file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrived([Option<Vec<u8>>; 2]);
+/// The end of the output that arrived in the host's log files, for each stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived([Tail; 2]);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Tail {
+    /// Nobody wants the stream.
+    Unwanted,
+    /// There are no such files, or the reader has not read everything.
+    Unknown,
+    Known(Vec<u8>),
+}
 
 impl Arrived {
     /// Reads it once the host has read everything. Nobody may write to the pipes meanwhile.
     pub async fn at(sink: &LogSink) -> Self {
         let arrived = async |pipe: &PathBuf| {
-            let (alloc_dir, pipe) = (sink.alloc_dir.clone(), pipe.clone());
+            if pipe == Path::new("/dev/null") {
+                return Tail::Unwanted;
+            }
+            let (alloc_dir, shown, pipe) = (sink.alloc_dir.clone(), pipe, pipe.clone());
             // The last check may take as long as a file system may.
-            apart(PATIENCE + sink::PATIENCE, move || arrived_through(&alloc_dir, &pipe)).await.ok()
+            let tail = apart(PATIENCE + sink::PATIENCE, move || arrived_through(&alloc_dir, &pipe)).await;
+            tail.map_or_else(
+                |error| {
+                    tracing::info!(pipe = %shown.display(), %error, "the reader's own files do not show what arrived");
+                    Tail::Unknown
+                },
+                Tail::Known,
+            )
         };
         let (stdout, stderr) = tokio::join!(arrived(&sink.stdout), arrived(&sink.stderr));
         Self([stdout, stderr])
@@ -145,8 +164,12 @@ pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result
     let text = Text::read(files)?;
     let mut known: Vec<(usize, usize)> = Vec::new();
     for index in Stream::BOTH.map(Stream::index) {
-        let Some(tail) = &arrived.0[index] else { continue };
-        let Some(came) = behind(&text.bytes[index], tail) else { return Ok(None) };
+        let came = match &arrived.0[index] {
+            Tail::Unwanted => continue,
+            Tail::Unknown => text.bytes[index].is_empty().then_some(0),
+            Tail::Known(tail) => behind(&text.bytes[index], tail),
+        };
+        let Some(came) = came else { return Ok(None) };
         known.push((index, came));
     }
     text.place(&known, files)
@@ -168,8 +191,9 @@ pub(super) fn place_between(
         let (low, high) = (low[index], high[index].min(text.bytes[index].len()));
         let came = match &arrived.0[index] {
             _ if low >= high => Some(low),
-            Some(tail) => behind(&text.bytes[index][..high], tail).map(|came| came.max(low)),
-            None => None,
+            Tail::Known(tail) => behind(&text.bytes[index][..high], tail).map(|came| came.max(low)),
+            Tail::Unwanted => Some(high),
+            Tail::Unknown => None,
         };
         let Some(came) = came else { return Ok(None) };
         known.push((index, came));

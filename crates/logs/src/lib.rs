@@ -21,6 +21,7 @@ mod json_file;
 mod log_collector;
 mod opener;
 mod position;
+mod record;
 mod records;
 mod report;
 mod rotation;

@@ -14,7 +14,7 @@
 //! If a file system does not store such times (or the process may not set them), each write is recorded right after it instead.
 //! A kill between the two then repeats at most 4 KiB.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,7 @@ impl Position {
     }
 
     /// Counts the announced write if it was made.
-    fn settle(&mut self, outlets: &[Outlet; 2]) -> io::Result<()> {
+    pub(super) fn settle(&mut self, outlets: &[Outlet; 2]) -> io::Result<()> {
         let Some(next) = self.next.take() else { return Ok(()) };
         let Some(outlet) = outlets.get(next.stream) else { return Ok(()) };
         let made = match next.to {
@@ -140,34 +140,6 @@ impl Place {
     /// Whether both count from the same line.
     pub(super) fn is_at(&self, other: &Self) -> bool {
         self.source.number() == other.source.number() && self.offset == other.offset
-    }
-}
-
-/// The position's file; `None` if it cannot be stored.
-pub(super) struct PositionFile(Option<File>);
-
-impl PositionFile {
-    pub(super) fn new(file: Option<File>) -> Self {
-        Self(file)
-    }
-
-    /// The position stored for this container, with its announced write resolved.
-    pub(super) fn load(&self, container: &str, outlets: &[Outlet; 2]) -> io::Result<Option<Position>> {
-        let Some(file) = &self.0 else { return Ok(None) };
-        let mut bytes = [0; SIZE];
-        let length = file.read_at(&mut bytes, 0)?;
-        let Some(mut position) = Position::parse(&bytes[..length], container) else { return Ok(None) };
-        position.settle(outlets)?;
-        Ok(Some(position))
-    }
-
-    pub(super) fn store(&self, position: &Position) -> io::Result<()> {
-        let Some(file) = &self.0 else { return Ok(()) };
-        let mut bytes = [b' '; SIZE];
-        let mut rest = &mut bytes[..SIZE - 1];
-        serde_json::to_writer(&mut rest, position).map_err(io::Error::other)?;
-        bytes[SIZE - 1] = b'\n';
-        file.write_all_at(&bytes, 0)
     }
 }
 

@@ -30,10 +30,16 @@ pub enum LogReport {
     PositionLost,
     /// A task was adopted without a record of what was collected; collection starts with what is written from now on.
     PositionUnknown,
-    /// There is no place to record what was collected.
+    /// What was collected cannot be recorded for now.
     NotRecorded {
         /// Why.
         what: String,
+    },
+    /// The record of what was collected is late, and the reader's own files do not show how much arrived: what follows the
+    /// record is written again.
+    RecordLate {
+        /// For how long output was written that is not in the record.
+        by: Duration,
     },
     /// The task is running, but nothing reads its pipe: its log is stalled.
     NobodyReads {
@@ -90,6 +96,11 @@ impl fmt::Display for LogReport {
                     "log lines may be lost when the driver restarts: there is no record of what was collected: {what}"
                 )
             }
+            Self::RecordLate { by } => write!(
+                f,
+                "log lines may be repeated: what was collected in the last {} s could not be recorded",
+                by.as_secs()
+            ),
             Self::NobodyReads { waited, bytes } => write!(
                 f,
                 "nobody has read the task's log for {} s ({bytes} bytes wait in the pipe): nothing is lost yet, the log goes on when \

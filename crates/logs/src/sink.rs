@@ -170,6 +170,15 @@ impl Outlet {
         Ok(pipe.get_ref().metadata()?.modified()? == time_of(mark))
     }
 
+    /// When something was last written to it, or a mark was put on it.
+    pub(super) fn written(&self) -> io::Result<Option<SystemTime>> {
+        match self {
+            Self::Pipe(pipe) => pipe.get_ref().metadata()?.modified().map(Some),
+            Self::File(file) => file.metadata()?.modified().map(Some),
+            Self::Nowhere => Ok(None),
+        }
+    }
+
     /// The size of a regular file.
     pub(super) fn size(&self) -> io::Result<u64> {
         match self {

@@ -2,122 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod container;
+mod records;
+
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     io::Write,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    path::Path,
     time::Duration,
 };
 
-use conformance::pipes::Pipes;
-use logs::{Arrived, Bound, Collector, Ends, LogReport, LogSink, LogTask, StartFrom};
+use conformance::holder::holders;
+use container::{Container, ID, ended_process, expected, numbered, object};
+use logs::{Arrived, Bound, Collector, LogReport, LogTask, StartFrom};
 use wait::until;
-
-const ID: &str = "0123abcd";
-
-/// An engine's directory for one container, and a host's pipes.
-struct Container {
-    directory: tempfile::TempDir,
-    pipes: Pipes,
-    reports: Arc<Mutex<Vec<LogReport>>>,
-}
-
-impl Container {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let pipes = Pipes::make(directory.path(), "web");
-        Self { directory, pipes, reports: Arc::default() }
-    }
-
-    /// A collector of a driver whose state is next to the container.
-    fn collector(&self) -> Collector {
-        Collector::start(&self.path("state")).unwrap()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn log(&self) -> PathBuf {
-        self.path(&format!("{ID}-json.log"))
-    }
-
-    fn write(&self, lines: impl IntoIterator<Item = String>) {
-        let mut file = OpenOptions::new().append(true).create(true).open(self.log()).unwrap();
-        let text: String = lines.into_iter().map(|line| object(&line)).collect();
-        file.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// As an engine with `max-file = 2` does it.
-    fn rotate(&self) {
-        fs::rename(self.log(), self.path(&format!("{ID}-json.log.1"))).unwrap();
-        File::create(self.log()).unwrap();
-    }
-
-    fn sink(&self) -> LogSink {
-        let Pipes { stdout_path, stderr_path, .. } = &self.pipes;
-        let alloc_dir = self.directory.path().to_owned();
-        LogSink { alloc_dir, stdout: stdout_path.clone(), stderr: stderr_path.clone() }
-    }
-
-    async fn follow(&self, collector: &Collector, begin: StartFrom) -> LogTask {
-        let ends = match begin {
-            StartFrom::New => collector.open_new(&self.sink(), ID).await,
-            StartFrom::Adopted | StartFrom::HandedOver(_) => collector.open(&self.sink(), ID).await,
-        };
-        self.follow_with(collector, ends.unwrap(), begin).await
-    }
-
-    async fn follow_with(&self, collector: &Collector, ends: Ends, begin: StartFrom) -> LogTask {
-        collector.follow(self.directory.path(), ends, &self.sink(), self.report(), begin).await.unwrap()
-    }
-
-    async fn watch(&self, collector: &Collector) -> LogTask {
-        self.follow(collector, StartFrom::New).await
-    }
-
-    async fn resume(&self, collector: &Collector) -> LogTask {
-        self.follow(collector, StartFrom::Adopted).await
-    }
-
-    fn report(&self) -> impl Fn(LogReport) + Send + Sync + 'static {
-        let reports = self.reports.clone();
-        move |report| reports.lock().unwrap().push(report)
-    }
-
-    fn reports(&self) -> Vec<LogReport> {
-        self.reports.lock().unwrap().clone()
-    }
-
-    /// Waits until a text has arrived through the standard output pipe.
-    fn read_until(&self, text: &str) {
-        self.pipes.stdout.wait_for_text(text);
-    }
-
-    /// What arrived through it.
-    fn came(&self) -> String {
-        self.pipes.stdout.text()
-    }
-}
-
-fn object(line: &str) -> String {
-    format!("{{\"log\":\"{line}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-02T03:04:05.678Z\"}}\n")
-}
-
-fn numbered(numbers: std::ops::Range<u32>) -> impl Iterator<Item = String> {
-    numbers.map(|number| format!("line {number}"))
-}
-
-fn expected(numbers: std::ops::Range<u32>) -> String {
-    numbered(numbers).map(|line| line + "\n").collect()
-}
-
-/// The lifetime of a process: when this returns, none of the runtime's work is running. Dropping a collection alone only asks
-/// it to stop.
-fn ended_process(work: impl Future<Output = ()>) {
-    tokio::runtime::Runtime::new().unwrap().block_on(work);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_files_are_read_in_order_to_the_last_line() {
@@ -195,15 +93,6 @@ fn a_successor_whose_file_was_removed_says_so_and_continues_with_what_is_there()
 #[test]
 fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() {
     let container = Container::new();
-    let holder = |what: &str| {
-        let state = container.path("state").display().to_string();
-        let running = fs::read_dir("/proc").unwrap().flatten().filter_map(|process| {
-            let line = fs::read_to_string(process.path().join("cmdline")).ok()?;
-            let pid = process.file_name().to_str()?.parse().ok()?;
-            (line == format!("docker-log-holder\0{state}\0")).then_some(pid)
-        });
-        running.last().unwrap_or_else(|| panic!("{what}: no log holder"))
-    };
     container.write(numbered(0..10));
     ended_process(async {
         let collector = container.collector();
@@ -219,7 +108,8 @@ fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() 
         })
         .await;
     });
-    conformance::kill([holder("after the driver")]);
+    let holder: [i32; 1] = holders(&container.path("state")).try_into().expect("one log holder");
+    conformance::kill(holder);
 
     // The reader had read some of it before it died.
     let copy = container.path("web.stdout.0");
