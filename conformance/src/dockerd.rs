@@ -166,6 +166,14 @@ impl Dockerd {
         }
     }
 
+    /// Suspends dockerd until this is dropped: its sockets take connections and requests, and nothing is answered.
+    pub fn suspended(&self) -> Suspended {
+        let child = self.engine.as_ref().expect("the engine is stopped");
+        let pid = i32::try_from(child.id()).unwrap();
+        signal(pid, "STOP");
+        Suspended(pid)
+    }
+
     /// Runs `docker` against it.
     fn docker(&self, args: &[&str]) -> bool {
         let mut docker = Command::new("docker");
@@ -187,6 +195,16 @@ impl Dockerd {
     /// Its files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+/// A suspended dockerd. It must not outlive its engine.
+#[must_use = "dropping it lets dockerd continue"]
+pub struct Suspended(i32);
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        signal(self.0, "CONT");
     }
 }
 

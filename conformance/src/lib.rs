@@ -326,6 +326,8 @@ pub fn signal(pid: i32, name: &str) {
     let signal = match name {
         "TERM" => rustix::process::Signal::TERM,
         "INT" => rustix::process::Signal::INT,
+        "STOP" => rustix::process::Signal::STOP,
+        "CONT" => rustix::process::Signal::CONT,
         other => panic!("no signal {other}"),
     };
     rustix::process::kill_process(pid, signal).unwrap();

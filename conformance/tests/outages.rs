@@ -1,13 +1,16 @@
 //! An engine that stops, dies and comes back while tasks run: nothing is reported that did not happen.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use conformance::{
     DEADLINE, Fixture,
     dockerd::Dockerd,
     lines::{Judgement, judge, last_number},
     object,
-    relay::Wire,
+    relay::{Relay, Wire},
     until, until_within,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -67,6 +70,32 @@ async fn an_end_during_an_outage_is_reported_with_its_code_when_the_engine_is_ba
     assert_eq!(ended.result.exit_code, 5);
     // What the task wrote while no engine listened is in the engine's log or is not: collected is what is there.
     assert_eq!(task.pipes.stdout.text(), engine.logs(&task.container()));
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn an_end_while_dockerd_is_suspended_is_reported_once_it_continues() {
+    let engine = Dockerd::start();
+    let directory = tempfile::tempdir().unwrap();
+    let requests = Arc::<Mutex<Vec<String>>>::default();
+    let noted = requests.clone();
+    let relay =
+        Relay::before(&engine.socket(), directory.path(), move |line| noted.lock().unwrap().push(line.to_owned()));
+    let asked = |what: &str| requests.lock().unwrap().iter().filter(|line| line.contains(what)).count();
+    let fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &relay.address())]).await;
+    let task = fixture.task("brief", "until [ -e /local/go ]; do sleep 0.05; done; exit 5");
+    let started = fixture.run(&task).await;
+    until("the subscription", || asked("/events?") == 1).await;
+
+    let suspended = engine.suspended();
+    let negotiations = asked("/version");
+    std::fs::write(task.alloc_dir().join("brief/local/go"), "").unwrap();
+    // The driver has given the silent subscription up, and begins another.
+    until("another negotiation", || asked("/version") > negotiations).await;
+    drop(suspended);
+    let reported = timeout(Duration::from_secs(10), fixture.driver.wait_task(started.id.clone())).await;
+
+    assert_eq!(reported.expect("the end is reported").unwrap().result.exit_code, 5);
     fixture.end().await;
 }
 

@@ -8,6 +8,10 @@ use std::{
 };
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker, errors::Error};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, WeakShared},
+};
 use http::Uri;
 use hyper::body::Incoming;
 use tokio::{sync::watch, time::Instant};
@@ -16,7 +20,7 @@ use super::{
     EngineFacts, QUICK,
     endpoint::{Endpoint, Tls},
     error::{EngineError, of_library},
-    persist::within,
+    persist::{SILENCE, ask, within},
     route::{Answer, Permit, Route},
     tcp,
     transport::Connector,
@@ -111,10 +115,37 @@ fn api_version(text: &str) -> Option<ClientVersion> {
     Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
 }
 
+/// What was negotiated with the engine.
+#[derive(Default)]
+enum Agreement {
+    #[default]
+    None,
+    /// As long as a call waits for it.
+    UnderWay(WeakShared<Negotiation>),
+    /// While the engine is believed to answer.
+    Reached(Client),
+}
+
+type Negotiation = BoxFuture<'static, Result<Client, EngineError>>;
+
+/// How long a negotiation is silent before it is made beside: an engine has the answer at hand.
+const NEGOTIATION: Duration = Duration::from_secs(2);
+
+async fn negotiate(transport: Transport) -> Result<Client, EngineError> {
+    let (permit, _) = Route::fixed("/version", "", Answer::Thing).permit()?;
+    let agree = || async {
+        let client = transport.connect()?;
+        // All clones share what the library learns.
+        client.clone().permitted(permit.clone()).negotiate_version().await?;
+        Ok(client)
+    };
+    let agreed = ask(NEGOTIATION, || async { agree().await.map_err(|error| of_library(error, &transport.address)) });
+    within(QUICK, agreed).await
+}
+
 pub(super) struct Connection {
     transport: Transport,
-    /// Set while the engine is believed to answer.
-    agreed: Mutex<Option<Client>>,
+    agreement: Mutex<Agreement>,
     facts: Mutex<Option<Arc<EngineFacts>>>,
     /// How often all connections were given up.
     given_up: watch::Sender<u64>,
@@ -123,7 +154,7 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(endpoint: Endpoint) -> Self {
         let transport = Transport::to(endpoint, |name| std::env::var(name).ok());
-        Self { transport, agreed: Mutex::default(), facts: Mutex::default(), given_up: watch::Sender::default() }
+        Self { transport, agreement: Mutex::default(), facts: Mutex::default(), given_up: watch::Sender::default() }
     }
 
     pub(super) fn address(&self) -> &str {
@@ -140,7 +171,7 @@ impl Connection {
 
     /// Drops what was negotiated with the engine: another one may answer next.
     pub(super) fn forget(&self) {
-        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.agreement.lock().unwrap_or_else(PoisonError::into_inner) = Agreement::None;
         *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -159,24 +190,28 @@ impl Connection {
         }
     }
 
-    /// The client, with the API version negotiated.
+    /// The client, with the API version negotiated. Calls that arrive during a negotiation share it.
     async fn client(&self) -> Result<Client, EngineError> {
-        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(client) = agreed {
-            return Ok(client);
-        }
-        let (permit, _) = Route::fixed("/version", "", Answer::Thing).permit()?;
-        let agreeing = async {
-            let client = self.transport.connect()?;
-            // All clones share what the library learns.
-            client.clone().permitted(permit).negotiate_version().await?;
-            Ok(client)
+        let negotiation = {
+            let mut agreement = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
+            let under_way = match &*agreement {
+                Agreement::Reached(client) => return Ok(client.clone()),
+                Agreement::UnderWay(negotiation) => negotiation.upgrade(),
+                Agreement::None => None,
+            };
+            under_way.unwrap_or_else(|| {
+                let negotiation = negotiate(self.transport.clone()).boxed().shared();
+                *agreement = negotiation.downgrade().map_or(Agreement::None, Agreement::UnderWay);
+                negotiation
+            })
         };
-        let client = tokio::time::timeout(QUICK, agreeing)
-            .await
-            .map_err(|_| EngineError::Deadline(QUICK))?
-            .map_err(|error| of_library(error, &self.transport.address))?;
-        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
+        let client = negotiation.clone().await?;
+        let mut agreement = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may have been dropped meanwhile.
+        if matches!(&*agreement, Agreement::UnderWay(latest) if latest.upgrade().is_some_and(|latest| latest.ptr_eq(&negotiation)))
+        {
+            *agreement = Agreement::Reached(client.clone());
+        }
         Ok(client)
     }
 
@@ -201,6 +236,20 @@ impl Connection {
         let answer = within(deadline, Box::pin(answer)).await;
         log(operation, &route, begun, answer.as_ref().err());
         answer.map_err(|error| self.failed(error))
+    }
+
+    /// Makes a [call](Self::call) that only reads. If it is silent, it is made again beside.
+    pub(super) async fn ask<T, F>(
+        &self,
+        operation: &'static str,
+        route: Route,
+        deadline: Duration,
+        call: impl Fn(Docker, String) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        ask(SILENCE, || self.call(operation, route.clone(), deadline, &call)).await
     }
 
     /// Sends a request of the driver's own, whose URL is built from the route and the query. The response head must arrive

@@ -48,7 +48,7 @@ impl Engine {
         let call = |docker: Docker, id: String| async move {
             docker.inspect_container(&id, None::<InspectContainerOptions>).await
         };
-        let inspected = self.connection.call("inspect container", about(id, "/json", Answer::Thing), SLOW, call);
+        let inspected = self.connection.ask("inspect container", about(id, "/json", Answer::Thing), SLOW, call);
         Ok(inspected.await?.into())
     }
 

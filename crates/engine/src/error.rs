@@ -115,9 +115,9 @@ impl EngineError {
     /// internal error is one only if the call just reads: then it says nothing of the job.
     pub fn is_transient(&self) -> bool {
         match self {
-            EngineError::Response { status: 502..=504, .. } => true,
             EngineError::Response { status, call, .. } => {
-                *call == CallKind::Reading && *status >= 500 && !self.is_log_unreadable()
+                let says_nothing = *call == CallKind::Reading && *status >= 500 && !self.is_log_unreadable();
+                says_nothing || matches!(status, 502..=504)
             }
             EngineError::Unreachable { .. }
             | EngineError::Broken(_)

@@ -12,7 +12,7 @@ use http::Request;
 use serde::Deserialize;
 
 use super::{
-    Engine, EngineError,
+    ALIVE, Engine, EngineError,
     lines::Line,
     route::{Answer, Route},
 };
@@ -56,27 +56,28 @@ pub enum ContainerEventKind {
 
 impl Engine {
     /// Subscribes to events from a time on; the engine remembers a few hundred. The stream ends or fails when the connection
-    /// breaks, and the subscriber must find out what it missed.
-    pub fn container_events(
+    /// breaks, and the subscriber must find out what it missed. A stream on which nothing comes may be dead without an end.
+    pub async fn container_events(
         &self,
         since: SystemTime,
-    ) -> impl Stream<Item = Result<EngineEvent, EngineError>> + Send + Unpin + use<> {
+    ) -> Result<impl Stream<Item = Result<EngineEvent, EngineError>> + Send + Unpin + use<>, EngineError> {
         let filters = serde_json::json!({
             "type": ["container", "network"],
             "event": ["die", "destroy", "oom", "disconnect"],
         });
-        let query = vec![("since", unix_time(since)), ("filters", filters.to_string())];
+        let query = [("since", &*unix_time(since)), ("filters", &filters.to_string())];
         let route = Route::fixed("/events", "", Answer::Stream);
         let request = Request::new(body_full(Bytes::new()));
-        let lines = self.lines("events", route, query, request, LONGEST_EVENT);
-        Box::pin(lines.filter_map(|line| {
+        // The engine sends the head at once, before there is any event.
+        let lines = self.lines("events", &route, &query, Some(ALIVE), request, LONGEST_EVENT).await?;
+        Ok(Box::pin(lines.filter_map(|line| {
             let event = match line {
                 Ok(Line::Whole(line)) => read_event(&line).map(Ok),
                 Ok(Line::TooLong(_)) => Some(Ok(EngineEvent::Unread)),
                 Err(error) => Some(Err(error)),
             };
             std::future::ready(event)
-        }))
+        })))
     }
 
     /// Reports that the connection broke: what is known of the engine may not hold for the one that comes back.
@@ -84,8 +85,8 @@ impl Engine {
         self.connection.forget();
     }
 
-    /// Reports that a connection is silent when it should not be, so others may be dead as well. Followed logs break, and can
-    /// be resumed from where they were.
+    /// Reports that a connection is silent when it should not be, so others may be dead as well. The subscription to events
+    /// and followed logs break, and can be resumed from where they were.
     pub fn is_silent(&self) {
         self.connection.give_up();
     }
@@ -93,7 +94,7 @@ impl Engine {
     /// Whether the engine responds at all.
     pub async fn answers(&self) -> Result<(), EngineError> {
         let call = |docker: bollard::Docker, _| async move { docker.ping().await.map(drop) };
-        self.connection.call("ping", Route::fixed("/_ping", "", Answer::Short), super::ALIVE, call).await
+        self.connection.call("ping", Route::fixed("/_ping", "", Answer::Short), ALIVE, call).await
     }
 }
 

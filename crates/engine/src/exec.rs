@@ -108,7 +108,7 @@ impl Engine {
     pub async fn inspect_exec(&self, exec: &str) -> Result<ExecState, EngineError> {
         let call = |docker: Docker, exec: String| async move { docker.inspect_exec(&exec).await };
         let route = Route::about("/exec/", exec, "/json", Answer::Thing);
-        let inspected = self.connection.call("inspect exec", route, QUICK, call).await?;
+        let inspected = self.connection.ask("inspect exec", route, QUICK, call).await?;
         Ok(ExecState {
             is_running: inspected.running == Some(true),
             pid: inspected.pid.filter(|pid| *pid > 0),

@@ -6,7 +6,7 @@ use bollard::{
     models::{self, ErrorDetail},
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
 use plain_text::short;
@@ -15,10 +15,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     Engine, EngineError, QUICK, REGISTRY, SLOW,
     body::{self, AtMost, Whole},
-    error::{self, absent_is_fine},
+    error::absent_is_fine,
     inspected_image::{InspectedImage, ListedImage},
     lines::Line,
-    persist::within,
     route::{Answer, Route},
 };
 
@@ -106,13 +105,7 @@ impl Engine {
     /// Like [`inspect_image`](Self::inspect_image), and whether containers may be created from the image.
     pub async fn measure_image(&self, image: &str) -> Result<(InspectedImage, ConfigSize), EngineError> {
         let route = about(image, "/json", Answer::Picked);
-        let read = async {
-            let request = Request::new(body_full(Bytes::new()));
-            let answer = self.connection.send("inspect image", &route, &[], None, request).await;
-            let body = answer?.into_body();
-            read_image(body).await.map_err(|error| error::of_library(error, self.address()))
-        };
-        within(QUICK, Box::pin(read)).await.map_err(|error| self.connection.failed(error))
+        self.read("inspect image", &route, &[], QUICK, read_image).await
     }
 
     /// All images, including unnamed and intermediate ones.
@@ -192,9 +185,13 @@ impl Engine {
         query: Vec<(&'static str, String)>,
         request: BollardRequest,
     ) -> impl Stream<Item = Result<T, EngineError>> + Send + Unpin + use<T> {
-        let connection = self.connection.clone();
-        self.lines(operation, route, query, request, LONGEST_MESSAGE).map(move |line| match line? {
-            Line::Whole(line) => message(&line).map_err(|error| connection.failed(error)),
+        let engine = self.clone();
+        let lines = stream::once(async move {
+            let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            engine.lines(operation, &route, &query, None, request, LONGEST_MESSAGE).await
+        });
+        Box::pin(lines.try_flatten()).map(|line| match line? {
+            Line::Whole(line) => message(&line),
             Line::TooLong(head) => {
                 let head = short(&String::from_utf8_lossy(&head));
                 Err(EngineError::Stream(format!("a message of the Docker daemon's is too long: {head}")))

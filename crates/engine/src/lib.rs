@@ -26,7 +26,8 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{Stream, TryStreamExt, stream};
+use futures_util::{Stream, TryStreamExt};
+use hyper::body::Incoming;
 
 pub use endpoint::{Endpoint, Tls};
 pub use error::{CallKind, EngineError};
@@ -91,35 +92,44 @@ impl Engine {
         query: &[(&str, &str)],
         deadline: Duration,
     ) -> Result<T, EngineError> {
-        let picked = async {
-            let request = http::Request::new(bollard::body_full(bytes::Bytes::new()));
-            let answer = self.connection.send(operation, route, query, None, request).await?;
-            let picked = body::picked(answer.into_body()).await;
-            picked.map_err(|error| error::of_library(error, self.address()))
-        };
-        within(deadline, Box::pin(picked)).await.map_err(|error| self.connection.failed(error))
+        self.read(operation, route, query, deadline, body::picked).await
     }
 
-    /// The lines of a response. The request is sent when the first line is polled.
-    fn lines(
+    /// What `read` makes of the body of a response to a call that only reads.
+    async fn read<T, F>(
         &self,
         operation: &'static str,
-        route: route::Route,
-        query: Vec<(&'static str, String)>,
+        route: &route::Route,
+        query: &[(&str, &str)],
+        deadline: Duration,
+        read: impl Fn(Incoming) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
+        let read = || async {
+            let request = http::Request::new(bollard::body_full(bytes::Bytes::new()));
+            let answer = self.connection.send(operation, route, query, None, request).await?;
+            read(answer.into_body()).await.map_err(|error| error::of_library(error, self.address()))
+        };
+        let answer = persist::ask(persist::SILENCE, || within(deadline, Box::pin(read()))).await;
+        answer.map_err(|error| self.connection.failed(error))
+    }
+
+    /// The lines of a response whose head arrives within `deadline`, if there is one.
+    async fn lines(
+        &self,
+        operation: &'static str,
+        route: &route::Route,
+        query: &[(&str, &str)],
+        deadline: Option<Duration>,
         request: bollard::BollardRequest,
         most: usize,
-    ) -> impl Stream<Item = Result<Line, EngineError>> + Send + Unpin + use<> {
+    ) -> Result<impl Stream<Item = Result<Line, EngineError>> + Send + Unpin + use<>, EngineError> {
+        let answer = self.connection.send(operation, route, query, deadline, request).await?;
         let connection = self.connection.clone();
-        let opened = self.connection.clone();
-        let lines = stream::once(async move {
-            let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let answer = opened.send(operation, &route, &query, None, request).await?;
-            Ok::<_, EngineError>(
-                body::lines(answer.into_body(), most)
-                    .map_err(move |error| connection.failed(error::of_library(error, connection.address()))),
-            )
-        });
-        Box::pin(lines.try_flatten())
+        Ok(body::lines(answer.into_body(), most)
+            .map_err(move |error| connection.failed(error::of_library(error, connection.address()))))
     }
 
     /// Whether the engine is on this host, so that its files can be read.

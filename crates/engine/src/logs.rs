@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::BodyExt;
 
 use super::{
-    Engine, EngineError, body, error,
+    Engine, EngineError, QUICK, body, error,
     frames::{Frames, Piece},
     inspected::time,
     route::{Answer, Route},
@@ -66,7 +66,7 @@ impl Engine {
                 [("follow", "true"), ("stdout", "true"), ("stderr", "true"), ("timestamps", "true"), ("since", &since)];
             let route = Route::about("/containers/", &id, "/logs", Answer::Stream);
             let request = Request::new(body_full(Bytes::new()));
-            let answer = engine.connection.send("logs", &route, &query, None, request).await;
+            let answer = engine.connection.send("logs", &route, &query, Some(QUICK), request).await;
             let body = answer?.into_body().into_data_stream();
             let frames = body::received(body, Frames::whole(LONGEST_FRAME)).map(|frame| match frame {
                 Ok(piece) => Ok(piece.and_then(stamped)),

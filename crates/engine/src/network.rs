@@ -22,7 +22,7 @@ impl Engine {
             docker.inspect_network(&network, None::<InspectNetworkOptions>).await
         };
         let route = Route::about("/networks/", network, "", Answer::Thing);
-        self.connection.call("inspect network", route, QUICK, call).await
+        self.connection.ask("inspect network", route, QUICK, call).await
     }
 
     /// Connects a container to a network.

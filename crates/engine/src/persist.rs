@@ -1,4 +1,4 @@
-//! Calls that survive an engine restart.
+//! Calls that survive an engine restart, and lost answers.
 
 use std::time::Duration;
 
@@ -7,6 +7,10 @@ use background::Backoff;
 
 /// The pauses between the attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// How long a question is silent before it is asked beside.
+pub(super) const SILENCE: Duration = Duration::from_secs(10);
+/// The longest silence before it is asked beside again.
+const LONGEST_SILENCE: Duration = Duration::from_secs(80);
 
 /// Makes a call again while its error is [transient](EngineError::is_transient): an engine restart must not fail a request that
 /// is made only once. Pauses grow from 100 ms to a second. It is over within `patience`, which also ends an attempt in progress;
@@ -32,9 +36,8 @@ pub async fn persist<T, F: Future<Output = Result<T, EngineError>>>(
                 other => return other,
             };
             is_in_progress = false;
-            match &failed {
-                None => tracing::warn!(subject, %error, "cannot reach Docker; retrying"),
-                Some(_) => tracing::debug!(subject, %error, "cannot reach Docker; retrying"),
+            if failed.is_none() {
+                tracing::warn!(subject, %error, "cannot reach Docker; retrying");
             }
             if !failed.as_ref().is_some_and(EngineError::may_have_happened) {
                 failed = Some(error);
@@ -57,6 +60,29 @@ pub async fn persist<T, F: Future<Output = Result<T, EngineError>>>(
 /// The call's error, or [`EngineError::Deadline`].
 pub async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
     tokio::time::timeout(limit, call).await.unwrap_or(Err(EngineError::Deadline(limit)))
+}
+
+/// Makes a call that only reads. If it is silent, it is made beside, after `silence` and then after growing pauses; the first
+/// answer counts. A lost answer costs no more than that, and a slow engine still has the call's whole deadline.
+pub(super) async fn ask<T, F>(silence: Duration, call: impl Fn() -> F) -> Result<T, EngineError>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    let mut silence = Backoff::new(silence, LONGEST_SILENCE);
+    let mut first = Box::pin(call());
+    if let Ok(answer) = tokio::time::timeout(silence.pause(), &mut first).await {
+        return answer;
+    }
+    loop {
+        tokio::select! {
+            answer = &mut first => return answer,
+            answer = tokio::time::timeout(silence.pause(), Box::pin(call())) => {
+                if let Ok(answer) = answer {
+                    return answer;
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -143,5 +169,28 @@ mod tests {
         });
 
         assert_eq!(answer.await, Ok(7));
+    }
+
+    /// What comes of a question of which the attempts take so long, in seconds; and when, in seconds.
+    async fn asked(attempts: &[u64]) -> (Outcome, u64) {
+        let left = RefCell::new(attempts.iter().copied().collect::<VecDeque<_>>());
+        let begun = Instant::now();
+        let answer = ask(SILENCE, || async {
+            let takes = left.borrow_mut().pop_front().unwrap_or(u64::MAX >> 32);
+            let number = u8::try_from(attempts.len() - left.borrow().len()).unwrap();
+            tokio::time::sleep(Duration::from_secs(takes)).await;
+            Ok(number)
+        });
+        (answer.await, begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_whose_answer_is_lost_is_asked_beside_and_a_slow_engine_has_its_time() {
+        const LOST: u64 = 1_000_000;
+
+        assert_eq!(asked(&[9]).await, (Ok(1), 9));
+        assert_eq!(asked(&[LOST, 1]).await, (Ok(2), 11));
+        assert_eq!(asked(&[LOST, LOST, 1]).await, (Ok(3), 31));
+        assert_eq!(asked(&[290, LOST, LOST, LOST, LOST, LOST, LOST]).await, (Ok(1), 290));
     }
 }

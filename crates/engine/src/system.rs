@@ -108,8 +108,7 @@ impl Engine {
             let api = ApiVersion { major: spoken.major_version, minor: spoken.minor_version };
             Ok(EngineFacts::new(docker.info().await?, api, self.address()))
         };
-        let facts =
-            Arc::new(self.connection.call("info", Route::fixed("/info", "", Answer::Thing), QUICK, call).await?);
+        let facts = Arc::new(self.connection.ask("info", Route::fixed("/info", "", Answer::Thing), QUICK, call).await?);
         self.connection.remember(facts.clone());
         Ok(facts)
     }
@@ -118,7 +117,7 @@ impl Engine {
     pub async fn version(&self) -> Result<String, EngineError> {
         let route = Route::fixed("/version", "", Answer::Thing);
         let call = |docker: bollard::Docker, _| async move { docker.version().await };
-        let version = self.connection.call("version", route, QUICK, call).await?;
+        let version = self.connection.ask("version", route, QUICK, call).await?;
         Ok(version.version.unwrap_or_default())
     }
 }

@@ -9,10 +9,13 @@ use std::{
     time::Duration,
 };
 
+use fake_engine::{FakeEngine, Reply};
+use futures_util::future::join_all;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
     task::JoinSet,
+    time::Instant,
 };
 
 use super::*;
@@ -75,4 +78,34 @@ async fn an_engine_that_is_not_there_cannot_be_connected_to() {
         assert!(said.starts_with(reason) && error.is_transient(), "{error}");
         assert!(error.to_string().starts_with("cannot connect to the Docker daemon at "), "{error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_share_one_negotiation_and_a_lost_answer_to_it_costs_seconds() {
+    let fake = FakeEngine::start();
+    fake.on("GET /version").once(Reply::hang());
+    let engine = Engine::new(Endpoint { address: fake.address(), tls: None });
+    let begun = Instant::now();
+
+    let answers = join_all((0..50).map(|_| engine.running_containers())).await;
+
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(fake.requests("GET /version").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_no_longer_for_the_negotiation_than_for_its_answer() {
+    let fake = FakeEngine::start();
+    fake.on("GET /version").always(Reply::hang());
+    let engine = Engine::new(Endpoint { address: fake.address(), tls: None });
+    let begun = Instant::now();
+
+    let failed = engine.answers().await;
+    let took = begun.elapsed();
+    fake.on("GET /version").usual();
+    let answered = engine.answers().await;
+
+    assert_eq!((failed, answered), (Err(EngineError::Deadline(ALIVE)), Ok(())));
+    assert!((ALIVE..ALIVE + Duration::from_secs(1)).contains(&took), "{took:?}");
 }

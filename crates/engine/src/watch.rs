@@ -7,38 +7,43 @@
 //! It never reports that a container has exited, only that it may have: the subscriber asks the engine. Whenever the
 //! subscription restarts, every container may have exited meanwhile.
 //!
-//! A silent subscription may be dead: something between this host and the engine may have dropped it. So a remote engine is
-//! also asked periodically for its running containers, and a subscription that has missed an exit is dropped.
+//! A silent subscription may be dead without an end: dockerd is stopped, or something between it and this host has dropped the
+//! connection. So the engine is also asked periodically what runs. A watched container that does not run may have exited, and a
+//! subscription that has missed that is dropped.
+
+mod look;
+mod subscription;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use futures_util::StreamExt;
-use tokio::{
-    sync::Notify,
-    time::{Instant, MissedTickBehavior, interval_at},
-};
+use tokio::sync::Notify;
 
-use super::{ContainerEvent, ContainerEventKind, Engine, EngineError, EngineEvent};
-use background::{Background, Backoff};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How often a remote engine is asked for its running containers.
-const LOOK: Duration = Duration::from_secs(30);
+use super::{ContainerEvent, ContainerEventKind, Engine};
+use background::Background;
+use look::Seen;
 
 /// The watch of one engine's containers.
 pub struct ContainerWatch {
     engine: Engine,
-    subscribers: Arc<Subscribers>,
-    subscription: OnceLock<Background>,
+    watched: Arc<Watched>,
+    work: OnceLock<Background>,
 }
 
-/// By container. Every subscriber is notified: a second one takes nothing from the first.
-type Subscribers = Mutex<HashMap<String, Vec<Weak<Subscriber>>>>;
+/// The watched containers, by id.
+#[derive(Default)]
+struct Watched(Mutex<HashMap<String, Container>>);
+
+#[derive(Default)]
+struct Container {
+    /// Every subscriber is notified: a second one takes nothing from the first.
+    subscribers: Vec<Weak<Subscriber>>,
+    /// What is known of it since the subscription began.
+    seen: Seen,
+}
 
 #[derive(Default)]
 struct Subscriber {
@@ -50,7 +55,7 @@ struct Subscriber {
 pub struct WatchHandle {
     container: String,
     subscriber: Arc<Subscriber>,
-    subscribers: Arc<Subscribers>,
+    watched: Arc<Watched>,
 }
 
 /// Notifies the holder of a [`WatchHandle`] that its container may have exited, for example after a kill that the engine
@@ -72,19 +77,23 @@ pub struct Pending {
 impl ContainerWatch {
     /// Subscribes to the engine's events when the first container is watched, and again whenever the subscription ends.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, subscribers: Arc::default(), subscription: OnceLock::new() }
+        Self { engine, watched: Arc::default(), work: OnceLock::new() }
     }
 
     /// Subscribes to a container, by full id. Earlier events are not reported.
     pub fn watch(&self, container: &str) -> WatchHandle {
         let subscriber = Arc::<Subscriber>::default();
-        lock(&self.subscribers).entry(container.to_owned()).or_default().push(Arc::downgrade(&subscriber));
-        self.subscription.get_or_init(|| {
-            let (engine, subscribers) = (self.engine.clone(), self.subscribers.clone());
-            Background::persevere("the subscription to events", move || subscribe(engine.clone(), subscribers.clone()))
+        self.watched.lock().entry(container.to_owned()).or_default().subscribers.push(Arc::downgrade(&subscriber));
+        self.work.get_or_init(|| {
+            let (engine, watched) = (self.engine.clone(), self.watched.clone());
+            Background::persevere("the subscription to events", move || work(engine.clone(), watched.clone()))
         });
-        WatchHandle { container: container.to_owned(), subscriber, subscribers: self.subscribers.clone() }
+        WatchHandle { container: container.to_owned(), subscriber, watched: self.watched.clone() }
     }
+}
+
+async fn work(engine: Engine, watched: Arc<Watched>) {
+    tokio::join!(subscription::persist(&engine, &watched), look::repeat(&engine, &watched));
 }
 
 impl WatchHandle {
@@ -96,7 +105,7 @@ impl WatchHandle {
 
     /// Notifies this subscriber of a possible exit.
     pub fn wake(&self) {
-        self.subscriber.notify(|pending| pending.may_have_ended = true);
+        self.subscriber.may_have_ended();
     }
 
     /// What notifies this subscriber from elsewhere.
@@ -109,7 +118,7 @@ impl Waker {
     /// Notifies the subscriber of a possible exit.
     pub fn wake(&self) {
         if let Some(subscriber) = self.0.upgrade() {
-            subscriber.notify(|pending| pending.may_have_ended = true);
+            subscriber.may_have_ended();
         }
     }
 }
@@ -119,97 +128,72 @@ impl Subscriber {
         change(&mut lock(&self.pending));
         self.woken.notify_one();
     }
+
+    fn may_have_ended(&self) {
+        self.notify(|pending| pending.may_have_ended = true);
+    }
 }
 
 impl Drop for WatchHandle {
     fn drop(&mut self) {
-        let mut subscribers = lock(&self.subscribers);
-        if let Some(of_container) = subscribers.get_mut(&self.container) {
-            of_container.retain(|subscriber| subscriber.as_ptr() != Arc::as_ptr(&self.subscriber));
-            if of_container.is_empty() {
-                subscribers.remove(&self.container);
+        let mut watched = self.watched.lock();
+        if let Some(container) = watched.get_mut(&self.container) {
+            container.subscribers.retain(|subscriber| subscriber.as_ptr() != Arc::as_ptr(&self.subscriber));
+            if container.subscribers.is_empty() {
+                watched.remove(&self.container);
             }
+        }
+    }
+}
+
+impl Container {
+    fn notify(&self, change: impl Fn(&mut Pending)) {
+        for subscriber in self.subscribers.iter().filter_map(Weak::upgrade) {
+            subscriber.notify(&change);
+        }
+    }
+
+    fn may_have_ended(&self) {
+        self.notify(|pending| pending.may_have_ended = true);
+    }
+}
+
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Container>> {
+        lock(&self.0)
+    }
+
+    /// Any container may have exited.
+    fn wake_all(&self) {
+        self.lock().values().for_each(Container::may_have_ended);
+    }
+
+    /// Begins a subscription: any container may have exited before it.
+    fn begin(&self) {
+        self.lock().values_mut().for_each(|container| container.seen = Seen::default());
+        self.wake_all();
+    }
+
+    /// Notifies the subscribers of an event's container.
+    fn happened(&self, event: &ContainerEvent) {
+        let mut watched = self.lock();
+        let Some(container) = watched.get_mut(&event.container) else { return };
+        match event.kind {
+            ContainerEventKind::Died | ContainerEventKind::Destroyed => {
+                container.seen = Seen::Ended;
+                container.may_have_ended();
+            }
+            ContainerEventKind::OutOfMemory => container.notify(|pending| {
+                pending.may_have_ended = true;
+                pending.out_of_memory = Some(event.at);
+            }),
+            ContainerEventKind::Disconnected => container.notify(|pending| pending.disconnected = true),
         }
     }
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn subscribe(engine: Engine, subscribers: Arc<Subscribers>) {
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-    loop {
-        match listen(&engine, &subscribers, &mut backoff).await {
-            Ok(()) => tracing::debug!("the subscription to the engine's events ended"),
-            Err(error) => tracing::debug!(%error, "failed to subscribe to Docker's events"),
-        }
-        engine.was_away();
-        backoff.wait().await;
-    }
-}
-
-async fn listen(engine: &Engine, subscribers: &Subscribers, backoff: &mut Backoff) -> Result<(), EngineError> {
-    engine.answers().await?;
-    // The engine replays its latest events from here on, so none is missed before the subscription.
-    let since = SystemTime::now();
-    backoff.reset();
-    wake_all(subscribers);
-    let mut events = engine.container_events(since);
-    let mut looks = interval_at(Instant::now() + LOOK, LOOK);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ended = HashSet::new();
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event,
-            _ = looks.tick(), if !engine.is_local() => {
-                let running = engine.running_containers().await.inspect_err(|_| engine.is_silent())?;
-                let running: HashSet<String> = running.into_iter().map(|container| container.id).collect();
-                let watched: HashSet<String> = lock(subscribers).keys().cloned().collect();
-                ended.retain(|container| watched.contains(container));
-                if let Some(missed) = watched.iter().find(|id| !running.contains(*id) && !ended.contains(*id)) {
-                    tracing::info!(container = missed, "the subscription missed the container's end; subscribing again");
-                    engine.is_silent();
-                    return Ok(());
-                }
-                continue;
-            }
-        };
-        let event = match event.transpose()? {
-            Some(EngineEvent::Container(event)) => event,
-            // It may be the exit of any container.
-            Some(EngineEvent::Unread) => {
-                wake_all(subscribers);
-                continue;
-            }
-            None => return Ok(()),
-        };
-        if matches!(event.kind, ContainerEventKind::Died | ContainerEventKind::Destroyed) {
-            ended.insert(event.container.clone());
-        }
-        wake(subscribers, &event);
-    }
-}
-
-/// Wakes all subscribers.
-fn wake_all(subscribers: &Subscribers) {
-    for subscriber in lock(subscribers).values().flatten().filter_map(Weak::upgrade) {
-        subscriber.notify(|pending| pending.may_have_ended = true);
-    }
-}
-
-/// Notifies the subscribers of an event's container.
-fn wake(subscribers: &Subscribers, event: &ContainerEvent) {
-    for subscriber in lock(subscribers).get(&event.container).into_iter().flatten().filter_map(Weak::upgrade) {
-        subscriber.notify(|pending| match event.kind {
-            ContainerEventKind::Died | ContainerEventKind::Destroyed => pending.may_have_ended = true,
-            ContainerEventKind::OutOfMemory => {
-                pending.may_have_ended = true;
-                pending.out_of_memory = Some(event.at);
-            }
-            ContainerEventKind::Disconnected => pending.disconnected = true,
-        });
-    }
 }
 
 #[cfg(test)]

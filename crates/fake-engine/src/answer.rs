@@ -1,6 +1,6 @@
 //! HTTP responses.
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
@@ -96,4 +96,21 @@ pub(crate) async fn cut(response: Response<Body>) -> Response<Body> {
     };
     let pieces = stream::iter([Ok(Frame::data(half))]).chain(stream::once(broken));
     Response::from_parts(head, StreamBody::new(pieces).boxed_unsync())
+}
+
+/// The head of a response, and nothing more.
+pub(crate) fn mute(response: Response<Body>) -> Response<Body> {
+    response.map(|_| StreamBody::new(stream::pending()).boxed_unsync())
+}
+
+/// A response whose body comes byte by byte.
+pub(crate) fn trickle(response: Response<Body>, pause: Duration) -> Response<Body> {
+    let one = move |byte: u8| async move {
+        tokio::time::sleep(pause).await;
+        Ok(Frame::data(Bytes::from(vec![byte])))
+    };
+    response.map(|body| {
+        let bytes = body.into_data_stream().map_ok(move |piece| stream::iter(piece).then(one)).try_flatten();
+        StreamBody::new(bytes).boxed_unsync()
+    })
 }

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Json { status: u16, body: Value },
     Hang,
     HangAfter,
+    Mute,
+    Trickle(Duration),
     Drop,
     DropAfter,
     Cut,
@@ -92,6 +94,16 @@ impl<E> Reply<E> {
     /// No response, on an open connection, after the call took effect.
     pub fn hang_after() -> Self {
         Self::new(Kind::HangAfter)
+    }
+
+    /// The call takes effect, and its response is a head without a body, on an open connection.
+    pub fn mute() -> Self {
+        Self::new(Kind::Mute)
+    }
+
+    /// The call takes effect, and the response body comes byte by byte.
+    pub fn trickle(pause: Duration) -> Self {
+        Self::new(Kind::Trickle(pause))
     }
 
     /// The connection is closed without a response. The call has no effect.

@@ -81,18 +81,12 @@ async fn answer(engine: FakeEngine, request: http::Request<Incoming>) -> io::Res
         before.run(&engine);
     }
     let done = match &kind {
-        Kind::Usual
-        | Kind::ErrorAfter { .. }
-        | Kind::HangAfter
-        | Kind::DropAfter
-        | Kind::Cut
-        | Kind::Garble
-        | Kind::StopAfter => calls::answer(&engine, call).await,
         Kind::Error { status, message } => ApiError::new(*status, message).into(),
         Kind::Json { status, body } => answer::whole(*status, body),
         Kind::Hang => return std::future::pending().await,
         Kind::Drop => return Err(io::Error::other("dropped by the script")),
         Kind::Stop => return stopped(&engine).await,
+        _ => calls::answer(&engine, call).await,
     };
     if let Some(after) = after {
         after.run(&engine);
@@ -102,6 +96,8 @@ async fn answer(engine: FakeEngine, request: http::Request<Incoming>) -> io::Res
         Kind::ErrorAfter { status, message } => Ok(ApiError::new(status, message).into()),
         Kind::HangAfter => std::future::pending().await,
         Kind::Cut => Ok(answer::cut(done).await),
+        Kind::Mute => Ok(answer::mute(done)),
+        Kind::Trickle(pause) => Ok(answer::trickle(done, pause)),
         Kind::Garble => Ok(answer::garbled(done)),
         Kind::StopAfter => stopped(&engine).await,
         _ => Ok(done),

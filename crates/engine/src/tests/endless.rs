@@ -178,7 +178,10 @@ async fn an_event_that_is_too_long_wakes_all_and_the_next_one_is_read() {
     let pieces = [vec![begin], vec![label; 80], vec!["\"}}}".to_owned(), next]].concat();
     let _serving = Background::spawn(answering(listener, pieces));
 
-    let events: Vec<_> = engine.container_events(std::time::SystemTime::now()).map(Result::unwrap).collect().await;
+    let events: Vec<_> = {
+        let events = engine.container_events(std::time::SystemTime::now()).await.unwrap();
+        events.map(Result::unwrap).collect().await
+    };
 
     let [EngineEvent::Unread, EngineEvent::Container(event)] = &events[..] else { panic!("{events:?}") };
     assert_eq!(event.container, "c1");

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use fake_engine::{Event, Reply, State};
 use futures_util::FutureExt;
 use nomad_plugin::driver::{Driver, TaskConfig, WaitResult};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::case::{Case, event, text};
@@ -64,21 +65,71 @@ async fn a_restart_of_the_engine_ends_no_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_subscription_that_breaks_is_made_again_and_what_was_missed_is_asked_for() {
+async fn an_end_that_no_event_reports_is_found_soon() {
+    let silences = [
+        ("broken", Reply::drop_connection()),
+        ("failing", Reply::error(500, "no")),
+        ("without a head", Reply::hang()),
+        ("without an event", Reply::mute()),
+    ];
+    for (name, silence) in silences {
+        let case = Case::new().await;
+        let task = case.task("web");
+        case.engine.on("GET /events").always(silence);
+        case.start(&task).await;
+        case.subscribed().await;
+        assert!(runs_on(&case, &task, Duration::from_secs(60)).await, "{name}");
+        let began = Instant::now();
+
+        case.engine.exit(&case.container_of(&task).id, 5);
+        let end = case.wait(&task).await;
+
+        assert_eq!(end.result.exit_code, 5, "{name}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{name}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_is_silent_at_one_question_is_asked_beside() {
+    for silence in [Reply::hang(), Reply::mute(), Reply::trickle(Duration::from_secs(1))] {
+        let case = Case::new().await;
+        let task = case.task("web");
+        case.start(&task).await;
+        case.subscribed().await;
+        case.engine.on("GET /containers/*/json").once(silence);
+        let began = Instant::now();
+
+        case.engine.exit(&case.container_of(&task).id, 5);
+        let end = case.wait(&task).await;
+
+        assert_eq!(end.result.exit_code, 5);
+        assert!((10..11).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_during_the_question_for_an_earlier_event_is_not_missed() {
     let case = Case::new().await;
     let task = case.task("web");
-    case.engine.on("GET /events").times(2, Reply::drop_connection());
     case.start(&task).await;
-    case.engine.on("GET /events").always(Reply::hang());
-    case.subscribed_times(3).await;
+    case.subscribed().await;
+    let container = case.container_of(&task);
+    // The engine answers what was true before, late.
+    let (late, gate) =
+        Reply::json(200, json!({ "Id": container.id, "State": { "Status": "running", "Running": true } })).held();
+    case.engine.forget_requests();
+    case.engine.on("GET /containers/*/json").once(late);
+    case.engine.on("GET /containers/json").always(Reply::hang());
 
-    // The third subscription is silent, and then it breaks.
-    case.engine.exit_without_event(&case.container_of(&task).id, 5);
-    assert!(runs_on(&case, &task, Duration::from_secs(30)).await);
-    case.engine.on("GET /events").usual();
-    case.engine.restart();
+    case.engine.emit(Event::of(&container, "die"));
+    case.engine.asked("GET /containers/*/json").await;
+    let began = Instant::now();
+    case.engine.exit(&container.id, 5);
+    gate.open();
+    let end = case.wait(&task).await;
 
-    assert_eq!(case.wait(&task).await.result.exit_code, 5);
+    assert_eq!(end.result.exit_code, 5);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,4 +316,23 @@ async fn a_container_that_is_without_its_network_for_good_is_ended_and_the_reaso
     assert_eq!(end.error, "the container was disconnected from the network \"backend\" while the task ran");
     event(&mut events, "The task is stopped: its container was disconnected from the network \"backend\"").await;
     assert_eq!(case.requests("POST /containers/*/stop").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_answer_the_stop_of_a_container_without_its_network_delays_its_end_by_seconds() {
+    for silence in [Reply::hang(), Reply::hang_after()] {
+        let case = Case::new().await;
+        case.engine.add_network("backend");
+        let task = case.task_with("web", [("network_mode", text("backend"))]);
+        case.start(&task).await;
+        case.subscribed().await;
+        case.engine.on("POST /containers/*/stop").once(silence);
+        let began = Instant::now();
+
+        case.engine.disconnect(&case.container_of(&task).id, "backend");
+        let end = case.wait(&task).await;
+
+        assert_eq!(end.error, "the container was disconnected from the network \"backend\" while the task ran");
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    }
 }
