@@ -15,7 +15,7 @@ use conformance::{
 };
 use futures_util::{FutureExt, StreamExt};
 use nomad_plugin::driver::{Force, Health, Recoverability};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 #[tokio::test]
 async fn a_task_outlives_dockerds_restart_and_death_without_a_word_or_a_lost_line() {
@@ -180,5 +180,38 @@ async fn a_running_container_whose_task_is_destroyed_during_an_outage_is_removed
         until_within(2 * *DEADLINE, "the container is removed", || engine.run(&["ps", "--all", "--quiet"]).is_empty())
             .await;
     }
+    fixture.end().await;
+}
+
+/// After a reboot an agent may be faster than dockerd.
+#[tokio::test]
+async fn a_task_is_recovered_while_the_engine_is_away_and_its_lines_and_its_end_come_when_it_is_back() {
+    let mut engine = Dockerd::start();
+    let mut fixture = Fixture::with(object(&[]), &[("DOCKER_HOST", &engine.address())]).await;
+    let script = "n=0; until [ -e /local/go ]; do n=$((n+1)); echo \"a $n\"; sleep 0.01; done; exit 5";
+    let task = fixture.task("steady", script);
+    let started = fixture.run(&task).await;
+    let lines = || last_number(&task.pipes.stdout.bytes(), "a");
+    let continues = |from: u64| task.pipes.stdout.wait_for("more lines", |bytes| last_number(bytes, "a") >= from + 100);
+    continues(0);
+
+    engine.kill();
+    fixture.kill_and_start_again().await;
+    let began = Instant::now();
+    fixture.driver.recover_task(started.handle.clone()).await.unwrap();
+    let took = began.elapsed();
+    let mut waiting = Box::pin(fixture.driver.wait_task(started.id.clone()));
+    assert!(waiting.as_mut().now_or_never().is_none(), "an end was told while the engine was away");
+    engine.begin();
+    continues(lines());
+    std::fs::write(task.alloc_dir().join("steady/local/go"), "").unwrap();
+    let ended = timeout(*DEADLINE, waiting).await.expect("the end is reported").unwrap();
+
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    assert_eq!(ended.result.exit_code, 5);
+    let bytes = task.pipes.stdout.bytes();
+    assert_eq!(judge(&bytes, "a", last_number(&bytes, "a")), Judgement::default());
+    fixture.driver.destroy_task(started.id, Force::Yes).await.unwrap();
+    assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
     fixture.end().await;
 }

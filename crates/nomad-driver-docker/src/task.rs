@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! start:    Requested -> ImageReady -> Created -> Running -> Exited -> destroyed
-//! recover:                                        Running or Exited
+//! recover:                                        Running or Exited, or not known until the engine answers
 //! ```
 //!
 //! The container survives the plugin process; everything known of it is in the handle and in the engine.
@@ -12,6 +12,7 @@ mod connections;
 mod created;
 mod destroy;
 pub(crate) mod exit;
+mod found;
 mod handover;
 mod left_over;
 mod log_source;
@@ -26,17 +27,17 @@ mod stop;
 mod store;
 mod unanswered;
 mod watch_exit;
+mod watched;
 
 use std::{
     collections::BTreeMap,
-    panic::AssertUnwindSafe,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, OnceLock, atomic::AtomicBool},
     time::{Duration, SystemTime},
 };
 
-use connections::Connections;
 use exit::Exit;
-use futures_util::{FutureExt, StreamExt, stream};
+use found::Details;
+use futures_util::{StreamExt, stream};
 use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
@@ -46,19 +47,14 @@ pub(crate) use store::TaskStore;
 use tokio::sync::watch;
 
 use crate::{
-    events::EventSubject,
     image::ImageLease,
     machine::Machine,
-    network::Membership,
-    preparation::stage::Staged,
     process::Process,
-    session::Session,
     settings::CurrentSettings,
     stats::{self, Sampler},
 };
 use background::Background;
-use engine::{ContainerState, Engine, Inspected, Waker, WatchHandle, persist};
-use logs::LogTask;
+use engine::{ContainerState, Engine, Inspected, Waker, persist};
 
 /// The tasks of this process. Clones share them.
 #[derive(Clone)]
@@ -82,19 +78,6 @@ pub enum Status {
     Exited(Exit),
 }
 
-/// A container that was started for a task.
-struct Container {
-    id: String,
-    network: NetworkOverride,
-    networks: Connections,
-    started_at: Option<SystemTime>,
-    pid: Option<i64>,
-    stop_signal: String,
-    image: Option<ImageLease>,
-    stage: Option<Staged>,
-    membership: Option<Membership>,
-}
-
 /// A task with its container.
 pub struct Task {
     /// The host's configuration of it.
@@ -103,22 +86,14 @@ pub struct Task {
     pub container: String,
     /// Its address, as reported to the host.
     pub network: NetworkOverride,
-    /// When it started.
-    pub started_at: Option<SystemTime>,
-    /// Its first process, on the engine's host.
-    pid: Option<i64>,
-    /// The signal that asks it to exit; empty is the engine's default.
-    stop_signal: String,
+    /// What the engine says of it, once it has been asked.
+    details: Arc<OnceLock<Details>>,
     /// The machine's processors.
     machine: Machine,
     /// The engine that runs it.
     pub engine: Engine,
     /// Its status.
     pub status: watch::Receiver<Status>,
-    /// The lease of its image.
-    pub image: Option<ImageLease>,
-    /// The stage of its mounts.
-    stage: Option<Staged>,
     /// Whether this driver is ending it: then a kill is the driver's own.
     ending: Arc<AtomicBool>,
     /// Makes the watcher ask the engine.
@@ -128,66 +103,9 @@ pub struct Task {
 }
 
 impl Task {
-    /// A task whose container was started, watched from now on. `ended` is set if it has already exited.
-    fn watched(
-        tasks: &Tasks,
-        session: &Session,
-        config: TaskConfig,
-        container: Container,
-        handle: WatchHandle,
-        logs: Option<LogTask>,
-        ended: Option<Exit>,
-    ) -> Arc<Self> {
-        let (writer, status) = watch::channel(Status::Running);
-        let ending = Arc::<AtomicBool>::default();
-        let Container { id, network, networks, started_at, pid, stop_signal, image, stage, membership } = container;
-        let waker = handle.waker();
-        let Process { events, cpusets, .. } = &tasks.process;
-        let follower =
-            pid.filter(|_| session.engine.is_local()).and_then(|process| cpusets.follow(&config, &id, process));
-        if let Some(limitation) = cpusets.limitation(&config) {
-            tracing::warn!("{limitation}");
-            events.emit(&EventSubject::from(&config), limitation, BTreeMap::new());
-        }
-        let watching = {
-            let (engine, events, id) = (session.engine.clone(), events.clone(), id.clone());
-            let (subject, ending) = (EventSubject::from(&config), ending.clone());
-            async move {
-                let report = |message: &str| events.emit(&subject, message, BTreeMap::new());
-                let exit = match ended {
-                    Some(exit) => exit,
-                    None => watch_exit::watch(&engine, &id, &handle, &networks, &ending, report).await,
-                };
-                // Nothing more is reported about it.
-                drop((handle, follower, membership));
-                writer.send_replace(Status::Ended(exit.clone()));
-                if let Some(logs) = logs {
-                    // The exit is reported whatever happens to the log.
-                    if let Ok(summary) = AssertUnwindSafe(logs.finish()).catch_unwind().await {
-                        tracing::debug!(container = id, ?summary, "collected the whole log");
-                    } else {
-                        tracing::error!(container = id, "the end of the log panicked; the rest of it is lost");
-                    }
-                }
-                writer.send_replace(Status::Exited(exit));
-            }
-        };
-        Arc::new(Self {
-            config,
-            container: id,
-            network,
-            started_at,
-            pid,
-            stop_signal,
-            machine: tasks.settings.now().machine,
-            engine: session.engine.clone(),
-            status,
-            image,
-            stage,
-            ending,
-            waker,
-            _watcher: Background::spawn(watching),
-        })
+    /// The lease of its image; `None` if it has none, or the engine has not said yet which it is.
+    pub fn image(&self) -> Option<&ImageLease> {
+        self.details.get()?.image.as_ref()
     }
 
     /// Waits for the exit, logs included.
@@ -228,7 +146,7 @@ impl Task {
             id: self.config.id.clone(),
             name: self.config.name.clone(),
             state: reported,
-            started_at: inspected.started_at.or(self.started_at),
+            started_at: inspected.started_at.or(self.details.get().and_then(|details| details.started_at)),
             completed_at: inspected.finished_at,
             result: exit.map(|exit| exit.result.result).unwrap_or_default(),
             attributes: BTreeMap::from([("container_id".to_owned(), self.container.clone())]),
@@ -245,7 +163,10 @@ impl Task {
         if !self.engine.is_local() {
             return Err(DriverError::fatal("statistics of a remote engine's tasks are not supported yet"));
         }
-        let sampler = Sampler::open(&self.container, self.pid.unwrap_or_default(), self.machine);
+        let Some(details) = self.details.get() else {
+            return Err(DriverError::recoverable("Docker has not answered for the task's container yet"));
+        };
+        let sampler = Sampler::open(&self.container, details.pid.unwrap_or_default(), self.machine);
         let sampler = sampler.map_err(|error| {
             DriverError::recoverable(format!("failed to read the container's control group: {error}"))
         })?;

@@ -48,7 +48,7 @@ impl ImageService for DriverImages {
         let listed = self.images().list(self.settings.now().state_dir(), state_dirs).await;
         let mut listed = listed.map_err(|error| error.to_string())?;
         for task in self.tasks.started() {
-            let Some(lease) = &task.image else { continue };
+            let Some(lease) = task.image() else { continue };
             let TaskConfig { job_id, alloc_id, name, .. } = &task.config;
             let user = TaskOf { job: job_id.clone(), alloc: alloc_id.to_string(), name: name.clone() };
             let own = listed.iter_mut().filter(|listed| listed.state_dir.is_none());

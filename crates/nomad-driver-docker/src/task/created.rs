@@ -166,7 +166,7 @@ impl Created {
     }
 
     /// How it is, as soon as the engine answers.
-    pub(super) async fn look(&self) -> Result<Inspected, EngineError> {
+    async fn look(&self) -> Result<Inspected, EngineError> {
         persist(&self.id, LOOK, || within(ANSWER, self.engine.inspect_container(&self.id))).await
     }
 

@@ -49,11 +49,11 @@ impl Tasks {
             engine: task.engine.clone(),
             settings: self.settings.clone(),
             container: task.container.clone(),
-            image: task.image.clone(),
+            image: task.image().cloned(),
         };
         self.process.cleanup.run(PATIENCE, ending.end()).await;
         // The host is about to remove the directories that are mounted there. A container that is still running keeps its mounts.
-        if let Some(stage) = &task.stage {
+        if let Some(stage) = task.details.get().and_then(|details| details.stage.as_ref()) {
             stage.remove();
         }
         self.process.logs.release(&task.container).await;

@@ -1,29 +1,32 @@
 //! Recovers a task that an earlier process of the driver started.
 
+use std::{sync::Arc, time::Duration};
+
 use nomad_plugin::driver::{DriverError, TaskHandle};
 
 use super::{
-    Container, Task, Tasks,
-    connections::Connections,
-    destroy,
-    exit::Exit,
-    log_source::{LogSource, Subject},
-    lost_files,
+    Task, Tasks, destroy,
+    found::{Finder, Known, Later, Origin},
     state::TaskState,
 };
-use crate::{made::Made, names::container_name, preparation::stage::Stages, session::Session};
+use crate::{made::Made, names::container_name, session::Session};
+use engine::within;
+
+/// How long the engine may take to say how the container is; then the task is recovered without that. A host recovers its tasks
+/// one after another.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Tasks {
-    /// Finds the container of a handle and watches it again. If it has exited, its exit is reported at once.
-    pub(crate) async fn recover(&self, session: &Session, handle: TaskHandle) -> Result<(), DriverError> {
+    /// Finds the container of a handle and watches it again. If it has exited, its exit is reported at once. If the engine does
+    /// not answer, the task is known by its handle alone until it does.
+    pub(crate) async fn recover(&self, session: &Arc<Session>, handle: TaskHandle) -> Result<(), DriverError> {
         self.store.note_recovery();
         // A task that is already known is no error.
         let TaskHandle { config, driver_state, .. } = handle;
         let Some(place) = self.store.reserve(&config.id) else { return Ok(()) };
         let settings = self.settings.now();
-        let (engine, process) = (&session.engine, &self.process);
         // A task whose container was removed identifies this node, too.
-        process.node.note(settings.state_dir(), &config);
+        self.process.node.note(settings.state_dir(), &config);
         let state = TaskState::decode(&driver_state).map_err(|error| DriverError::new(error.to_string()))?;
         if destroy::destroyed(&self.settings).has(&state.container_id, &container_name(&config)) {
             return Err(DriverError::new("the task was destroyed; its container is being removed"));
@@ -31,38 +34,28 @@ impl Tasks {
         // Recorded even if it cannot be recovered now: a container that the host names by its id is the task's when that is
         // started again.
         Made::new(settings.state_dir()).note(&state.container_id, &container_name(&config));
-        let handle = session.watch.watch(&state.container_id);
-        // A host that does not give the task up at once may retry when the engine is back.
-        let inspected = engine.inspect_container(&state.container_id).await.map_err(|error| {
-            let message = format!("failed to inspect container for id {:?}: {error}", state.container_id);
-            DriverError::recoverable_or_unsaid(error.is_transient(), message)
-        })?;
-        let subject = Subject { task: &config, container: &state.container_id, driver: &inspected.log_driver };
-        let source = LogSource::adopted(process, &settings, subject, state.logger.as_ref()).await;
-        let facts = engine.facts().await.map_err(|error| {
-            let message = format!("failed to fetch docker daemon info: {error}");
-            DriverError::recoverable_or_unsaid(error.is_transient(), message)
-        })?;
-        let logs = source.collect(engine, &facts).await?;
-        let image = session.images.lease(&inspected.image, &inspected.image_name).await;
-        let stages = Stages::of(engine, &settings).await;
-        if let Some(ledger) = session.networks.ledger().await {
-            ledger.note_joined(&config);
-        }
-        let container = Container {
-            networks: Connections::since_the_start(&config, &state.container_id, &inspected),
-            id: state.container_id,
-            network: state.network,
-            started_at: inspected.started_at,
-            pid: inspected.pid(),
-            stop_signal: inspected.stop_signal.clone(),
-            image,
-            stage: stages.and_then(|stages| stages.of_mounts(&inspected.mounts)),
-            membership: session.networks.rejoin(&config),
+        let TaskState { container_id: container, network, logger } = state;
+        let handle = session.watch.watch(&container);
+        let finder = self.finder(session);
+        let known = match within(PATIENCE, finder.look(&container)).await {
+            Ok(look) => {
+                let found = finder.found(&config, &container, &look, Origin::Recovered(logger)).await;
+                tracing::info!(container, task = config.id.as_str(), "recovered");
+                Known::Found(Box::new(found))
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!(container, task = config.id.as_str(), %error, "recovered without Docker, which does not answer");
+                Known::Later(Box::new(Later { finder, config: config.clone(), origin: Origin::Recovered(logger) }))
+            }
+            Err(error) => {
+                return Err(DriverError::new(format!("failed to inspect container for id {container:?}: {error}")));
+            }
         };
-        lost_files::restore(&config, &inspected, container.stage.as_ref()).await;
-        tracing::info!(container = container.id, task = config.id.as_str(), "recovered");
-        place.fill(Task::watched(self, session, config, container, handle, logs, Exit::of(&inspected.state)));
+        place.fill(Task::watched(self, session, config, container, network, handle, known));
         Ok(())
+    }
+
+    pub(super) fn finder(&self, session: &Arc<Session>) -> Finder {
+        Finder { process: self.process.clone(), settings: self.settings.clone(), session: session.clone() }
     }
 }

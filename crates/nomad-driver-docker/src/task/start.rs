@@ -8,39 +8,40 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use nomad_plugin::driver::{DriverError, StartedTask, TaskConfig, TaskHandle, TaskState as HandleState};
+use nomad_plugin::driver::{
+    DriverError, NetworkOverride, StartedTask, TaskConfig, TaskHandle, TaskState as HandleState,
+};
 
 use super::{
-    Container, Task, Tasks,
-    connections::Connections,
-    created::{Created, Creator},
-    exit::Exit,
+    Task, Tasks,
+    created::{Created, Creator, LOOK},
+    found::{Known, Later, Origin},
     handover::Handover,
     log_source::{LogSource, Subject},
     namesake,
     state::TaskState,
+    stop::ANSWER,
 };
 use crate::{
     config::TaskOptions,
     container::{self, CreateRequest, Request},
     events::EventSubject,
-    image::{ImageRequest, LocalImage},
+    image::{ImageLease, ImageRequest, LocalImage},
     labels::SANDBOX_CONTAINER,
     machine::Machine,
     made::Made,
     names::container_name,
     network::Membership,
-    preparation::{self, stage::Stages},
+    preparation,
     session::Session,
     settings::Settings,
 };
-use engine::EngineFacts;
-use logs::LogTask;
+use engine::{EngineFacts, Inspected, persist, within};
 
 /// The context of a start.
 struct Start<'a> {
     tasks: &'a Tasks,
-    session: &'a Session,
+    session: &'a Arc<Session>,
     settings: &'a Settings,
     made: &'a Made,
 }
@@ -55,7 +56,7 @@ struct Requested {
 
 impl Tasks {
     /// Starts a task and puts it into the store.
-    pub(crate) async fn start(&self, session: &Session, mut task: TaskConfig) -> Result<StartedTask, DriverError> {
+    pub(crate) async fn start(&self, session: &Arc<Session>, mut task: TaskConfig) -> Result<StartedTask, DriverError> {
         let Some(place) = self.store.reserve(&task.id) else {
             return Err(DriverError::new(format!("task with ID {:?} already started", task.id.as_str())));
         };
@@ -85,19 +86,16 @@ impl Tasks {
         let creator = Creator { engine, made: &made, cleanup, store: &self.store };
         let created = creator.create(&request, &config, &image.id).await?;
         let handle = session.watch.watch(&created.id);
-        match start.running(&created, &config, &options, &request).await {
-            Ok((container, logs, ended)) => {
-                let container = Container { image: Some(image.lease), membership, ..container };
+        match start.running(&created, &config, &options, &request, image.lease, membership).await {
+            Ok((known, network)) => {
                 // A container that is already running has its own.
                 if let (Handover::Staged(stage), false) = (handover, created.running) {
                     stage.commit();
                 }
                 let id = created.commit();
                 tracing::info!(container = id, task = config.id.as_str(), "started");
-                container.networks.note(&config, &id);
-                let state = TaskState { container_id: id, network: container.network.clone(), logger: None };
-                let network = container.network.clone();
-                place.fill(Task::watched(self, session, config.clone(), container, handle, logs, ended));
+                let state = TaskState { container_id: id.clone(), network: network.clone(), logger: None };
+                place.fill(Task::watched(self, session, config.clone(), id, network.clone(), handle, known));
                 let handle =
                     TaskHandle { version: 1, config, state: HandleState::Unknown, driver_state: state.encode() };
                 Ok(StartedTask { handle, network })
@@ -177,7 +175,9 @@ impl Start<'_> {
         config: &TaskConfig,
         options: &TaskOptions,
         request: &CreateRequest,
-    ) -> Result<(Container, Option<LogTask>, Option<Exit>), DriverError> {
+        image: ImageLease,
+        membership: Option<Membership>,
+    ) -> Result<(Known, NetworkOverride), DriverError> {
         let (engine, process) = (&self.session.engine, &self.tasks.process);
         let facts = self.facts().await?;
         let driver = request.body.host_config.as_ref().and_then(|host| host.log_config.as_ref()?.typ.as_deref());
@@ -193,21 +193,21 @@ impl Start<'_> {
             created.connect(request).await?;
             created.start(request).await?;
         }
-        let inspected = created.look().await.map_err(|error| {
-            DriverError::recoverable(format!("Failed to inspect container {}: {error}", created.id))
-        })?;
-        let stages = Stages::of(engine, self.settings).await;
-        let container = Container {
-            id: created.id.clone(),
-            network: container::driver_network(&inspected, options),
-            networks: Connections::of(&inspected),
-            started_at: inspected.started_at,
-            pid: inspected.pid(),
-            stop_signal: inspected.stop_signal.clone(),
-            image: None,
-            stage: stages.and_then(|stages| stages.of_mounts(&inspected.mounts)),
-            membership: None,
-        };
-        Ok((container, logs, Exit::of(&inspected.state)))
+        let (finder, origin) = (self.tasks.finder(self.session), Origin::Started { image, membership, logs });
+        match persist(&created.id, LOOK, || within(ANSWER, finder.look(&created.id))).await {
+            Ok(look) => {
+                let network = container::driver_network(&look.inspected, options);
+                Ok((Known::Found(Box::new(finder.found(config, &created.id, &look, origin).await)), network))
+            }
+            Err(error) if error.is_not_found() => {
+                Err(DriverError::recoverable(format!("Failed to inspect container {}: {error}", created.id)))
+            }
+            // The program runs: another container would run it twice.
+            Err(error) => {
+                tracing::warn!(container = created.id, %error, "started, but Docker does not say how the container is");
+                let network = container::driver_network(&Inspected::default(), options);
+                Ok((Known::Later(Box::new(Later { finder, config: config.clone(), origin })), network))
+            }
+        }
     }
 }

@@ -78,7 +78,11 @@ impl Task {
     }
 
     async fn send_stop_signal(&self) -> Result<(), EngineError> {
-        let signal = if self.stop_signal.is_empty() { DEFAULT_SIGNAL } else { &self.stop_signal };
+        let known = match self.details.get() {
+            Some(details) => details.stop_signal.clone(),
+            None => self.engine.inspect_container(&self.container).await?.stop_signal,
+        };
+        let signal = if known.is_empty() { DEFAULT_SIGNAL } else { &known };
         match self.signal_container(signal).await {
             Err(error) if !is_worth_repeating(&error) && signal != DEFAULT_SIGNAL => {
                 self.signal_container(DEFAULT_SIGNAL).await

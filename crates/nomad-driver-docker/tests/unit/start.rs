@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fake_engine::{Image, Reply};
+use fake_engine::{FakeEngine, Image, Reply};
 use nomad_plugin::driver::{Driver, Recoverability};
 use serde_json::json;
 use tokio::time::Instant;
@@ -93,6 +93,30 @@ async fn a_look_after_the_start_that_fails_is_repeated_and_the_program_runs_once
             assert_eq!(started.handle.config.id, task.id);
             assert_eq!((starts(&case), case.container_of(&task).is_running()), (1, true), "{why}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_runs_is_started_although_the_engine_does_not_say_how_it_is_and_its_end_is_reported() {
+    for ends in [false, true] {
+        let case = Case::new().await;
+        let task = case.task("web");
+        case.engine.on("POST /containers/*/start").once(Reply::usual().after(FakeEngine::stop));
+
+        let started = case.driver.start_task(task.clone()).await.unwrap();
+        let container = case.container_of(&task).id;
+        if ends {
+            case.engine.exit_without_event(&container, 3);
+        }
+        case.engine.serve();
+        case.subscribed().await;
+        if !ends {
+            case.engine.exit(&container, 3);
+        }
+
+        assert_eq!(case.wait(&task).await.result.exit_code, 3);
+        assert_eq!(starts(&case), 1);
+        assert_eq!(started.handle.config.id, task.id);
     }
 }
 
