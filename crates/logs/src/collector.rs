@@ -124,16 +124,18 @@ impl Collector {
 
     /// Collects a container's log from the streams that `open` opens. `open` receives the time (nanoseconds since 1970) from
     /// which frames are wanted, or `None` for all. Frames of exactly that time may be repeated.
-    pub fn follow_engine(
+    pub async fn follow_engine(
         &self,
         since: Since,
         open: impl Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
         ends: Ends,
+        sink: &LogSink,
         report: impl Fn(LogReport) + Send + Sync + 'static,
     ) -> io::Result<LogTask> {
         let report: Report = Arc::new(report);
         let container_id = ends.container.clone();
-        let follower = engine_stream::follow(&container_id, since, open, ends.at(&self.records, &report), &report)?;
+        let opened = ends.at(&self.records, &report);
+        let follower = engine_stream::follow(since, open, (&container_id, sink), opened, &report).await?;
         Ok(LogTask::spawn(report, self.released(container_id), follower))
     }
 

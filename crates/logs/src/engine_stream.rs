@@ -8,18 +8,22 @@ use std::{
 use background::Backoff;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::BoxStream};
+use tokio::time::timeout;
 
 use super::{
     delivery::{Delivery, Opened},
-    position::{Place, Position, Source},
+    handover::Arrived,
+    position::{Place, Position, Source, Unread},
     record::Earlier,
     report::{LogReport, Report},
-    sink::Stream,
+    sink::{LogSink, Stream},
     task::Control,
 };
 
 /// How long a stream may send nothing after the exit before it is opened again: one that is opened then ends by itself.
 const SILENCE: Duration = Duration::from_secs(3);
+/// How long the engine may take for a piece that it sends again.
+const REPEAT: Duration = Duration::from_secs(5);
 /// The pause before the second attempt, and the longest pause.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
@@ -61,10 +65,10 @@ pub enum Since {
 }
 
 /// Collects a container's log from the streams that `open` opens.
-pub(super) fn follow<Open>(
-    container_id: &str,
+pub(super) async fn follow<Open>(
     since: Since,
     open: Open,
+    (container_id, sink): (&str, &LogSink),
     mut opened: Opened,
     report: &Report,
 ) -> io::Result<impl FnOnce(Control) -> BoxFuture<'static, ()> + use<Open>>
@@ -72,32 +76,63 @@ where
     Open: Fn(Option<u64>) -> FrameStream + Send + Sync + 'static,
 {
     let is_usable = |earlier: &Earlier| earlier.position.place.source == Source::Engine && since != Since::Now;
-    let earlier = opened.earlier.take().filter(is_usable).map(|Earlier { position, late }| {
-        if let Some(by) = late {
+    let position = match opened.earlier.take().filter(is_usable) {
+        Some(Earlier { position, late: Some(by) }) => {
             report(LogReport::RecordLate { by });
+            Position { read: None, ..position }
         }
-        match &position.read {
-            // The pipe's content was read or lost with it: nobody knows.
+        Some(Earlier { position, late: None }) => match &position.read {
+            // What was in the pipe was read or lost with it.
             Some(read) if !opened.has_unread => {
-                report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
-                Position { place: read.place.clone(), read: None, ..position }
+                let place = place_read(read, &open, &Arrived::at(sink).await).await.unwrap_or_else(|| {
+                    report(LogReport::ReadUnknown { bytes: read.unread.iter().sum() });
+                    read.place.clone()
+                });
+                Position { place, read: None, ..position }
             }
             _ => position,
+        },
+        None => {
+            let mut start = Position::new(container_id, Source::Engine);
+            if since != Since::Beginning {
+                report(LogReport::PositionUnknown);
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                start.place.offset = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            }
+            start
         }
-    });
-    let position = earlier.unwrap_or_else(|| {
-        let mut start = Position::new(container_id, Source::Engine);
-        if since != Since::Beginning {
-            report(LogReport::PositionUnknown);
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            start.place.offset = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        }
-        start
-    });
+    };
     let mut delivery = opened.deliver_from(position);
     // A successor must see that this process began, even if it never wrote.
     delivery.settle()?;
     Ok(|control| run(delivery, open, control).boxed())
+}
+
+/// How far the reader came in what was unread. The engine sends that again, and what arrived last is a beginning of it.
+async fn place_read(
+    Unread { place, unread }: &Unread,
+    open: &impl Fn(Option<u64>) -> FrameStream,
+    arrived: &Arrived,
+) -> Option<Place> {
+    let mut again = [Vec::new(), Vec::new()];
+    let mut before = place.delivered;
+    let mut frames = open((place.offset > 0).then_some(place.offset));
+    while (0..2).any(|stream| (again[stream].len() as u64) < unread[stream]) {
+        let Some(frame) = timeout(REPEAT, frames.next()).await.ok()??.ok()? else { continue };
+        if frame.at < place.offset {
+            continue;
+        }
+        let stream = frame.stream.index();
+        let skipped = usize::try_from(before[stream]).unwrap_or(usize::MAX).min(frame.bytes.len());
+        before[stream] -= skipped as u64;
+        again[stream].extend_from_slice(&frame.bytes[skipped..]);
+    }
+    let mut place = place.clone();
+    for stream in Stream::BOTH.map(Stream::index) {
+        again[stream].truncate(usize::try_from(unread[stream]).unwrap_or(usize::MAX));
+        place.delivered[stream] += arrived.has_of(stream, &again[stream])? as u64;
+    }
+    Some(place)
 }
 
 async fn run(mut delivery: Delivery, open: impl Fn(Option<u64>) -> FrameStream + Send + Sync, control: Control) {

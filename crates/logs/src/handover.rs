@@ -74,6 +74,15 @@ impl Arrived {
         let (stdout, stderr) = tokio::join!(arrived(&sink.stdout), arrived(&sink.stderr));
         Self([stdout, stderr])
     }
+
+    /// How much of a text was the last of a stream to arrive; `None` if that is unknown.
+    pub(super) fn has_of(&self, stream: usize, text: &[u8]) -> Option<usize> {
+        match &self.0[stream] {
+            Tail::Unwanted => Some(text.len()),
+            Tail::Unknown => text.is_empty().then_some(0),
+            Tail::Known(tail) => (0..=text.len()).rev().find(|length| tail.ends_with(&text[..*length])),
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "it runs on a thread of its own, where blocking is right")]

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -13,10 +14,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use conformance::pipes::Pipes;
-use futures_util::{FutureExt, StreamExt, stream};
+use conformance::{holder::holders, pipes::Pipes};
+use futures_util::{StreamExt, future::LocalBoxFuture, stream};
 use logs::{Collector, Frame, FrameError, FrameStream, LogReport, LogSink, LogSummary, LogTask, Since, Stream};
 use tokio::time::{Instant, interval_at};
+use wait::until;
 
 /// A container's log on its way from an engine's streams to a file.
 struct Container {
@@ -71,7 +73,7 @@ impl Container {
             sent(streams[number.min(streams.len() - 1)].clone())
         };
         let report = move |report| reports.lock().unwrap().push(report);
-        self.collector.follow_engine(Since::Beginning, open, ends, report).unwrap()
+        self.collector.follow_engine(Since::Beginning, open, ends, &sink, report).await.unwrap()
     }
 
     /// The end of a container whose streams send this: how it ended, after how long.
@@ -199,10 +201,69 @@ async fn a_reader_that_stops_reading_is_blamed_and_the_engine_is_not() {
     let long: &'static str = Box::leak("x".repeat(1 << 20).into_boxed_str());
 
     let task = container.follow(sink, vec![vec![Line(1, long), Silence]]).await;
-    let summary = task.finish().boxed().await;
+    let summary = task.finish().await;
 
     assert!(!summary.complete);
     let reports = container.reports();
     assert!(matches!(reports.last(), Some(LogReport::ReaderAway { .. })), "{reports:?}");
     assert!(!reports.iter().any(|report| matches!(report, LogReport::EngineSilent { .. })), "{reports:?}");
+}
+
+#[test]
+fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let (at, state) = (|name: &str| directory.path().join(name), directory.path().join("state"));
+    let pipes = Pipes::make(directory.path(), "web");
+    let sink = LogSink {
+        alloc_dir: directory.path().to_owned(),
+        stdout: pipes.stdout_path.clone(),
+        stderr: "/dev/null".into(),
+    };
+    let process = |work: &dyn Fn(Collector) -> LocalBoxFuture<'static, ()>| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async { work(Collector::start(&state).unwrap()).await });
+    };
+    let all = || vec![Line(1, "one\n"), Line(2, "two\n"), Line(2, "three\n")];
+
+    // The reader leaves behind the first line; the others are in the pipe.
+    let left = Arc::new(tokio::sync::Notify::new());
+    process(&|collector| {
+        let (sink, left, stdout) = (sink.clone(), left.clone(), pipes.stdout.clone());
+        Box::pin(async move {
+            let ends = collector.open_new(&sink, "c1").await.unwrap();
+            let when = left.clone();
+            let open = move |_since: Option<u64>| {
+                let when = when.clone();
+                let behind =
+                    stream::once(async move { when.notified().await }).flat_map(move |()| sent(all()[1..].into()));
+                sent(all()[..1].into()).chain(behind).chain(sent(vec![Silence])).boxed()
+            };
+            let _left = collector.follow_engine(Since::Beginning, open, ends, &sink, |_| {}).await.unwrap();
+            stdout.wait_for_text("one\n");
+            stdout.end();
+            left.notify_one();
+            let pipe = fs::File::options().read(true).write(true).open(&sink.stdout).unwrap();
+            until("they are in the pipe", || rustix::io::ioctl_fionread(&pipe).unwrap() == 10).await;
+        })
+    });
+    let holder: [i32; 1] = holders(&state).try_into().unwrap();
+    conformance::kill(holder);
+    // The reader had read some of them before it died.
+    let mut copy = fs::OpenOptions::new().append(true).open(at("web.stdout.0")).unwrap();
+    copy.write_all(b"two\nth").unwrap();
+    pipes.stdout.read();
+    let reports = Arc::<Mutex<Vec<LogReport>>>::default();
+    process(&|collector| {
+        let (sink, stdout, reports) = (sink.clone(), pipes.stdout.clone(), reports.clone());
+        Box::pin(async move {
+            let ends = collector.open(&sink, "c1").await.unwrap();
+            let open = move |_since: Option<u64>| sent([all(), vec![Line(3, "four\n")]].concat());
+            let report = move |report| reports.lock().unwrap().push(report);
+            let task = collector.follow_engine(Since::Position, open, ends, &sink, report).await.unwrap();
+            stdout.wait_for_text("four\n");
+            task.finish().await;
+        })
+    });
+
+    assert_eq!((pipes.stdout.text().as_str(), reports.lock().unwrap().as_slice()), ("one\nree\nfour\n", &[][..]));
 }

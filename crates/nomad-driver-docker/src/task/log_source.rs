@@ -202,7 +202,7 @@ impl<'a> LogSource<'a> {
             StartFrom::Adopted => Since::Position,
             StartFrom::HandedOver(_) => Since::Now,
         };
-        collector.follow_engine(since, open, ends, report).map(Some)
+        collector.follow_engine(since, open, ends, &sink, report).await.map(Some)
     }
 }
 
