@@ -55,6 +55,13 @@ impl Case {
         cases.sort();
         cases
     }
+
+    /// Whether nobody waits for what an engine may take five minutes for.
+    pub(crate) fn is_brief(&self) -> bool {
+        let long =
+            ["POST /containers/create", "POST /containers/ID/start", "POST /images/create", "DELETE /images/NAME"];
+        !self.plan.fault.keeps_waiting() || !long.contains(&self.plan.call.as_str())
+    }
 }
 
 /// What a driver asks now and then, in whichever phase that is.

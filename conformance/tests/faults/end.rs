@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     finding::Question,
-    run::{LONGEST, Run, before, comes, passes, runs, seconds},
+    run::{LONGEST, Run, comes, passes, runs, seconds},
 };
 
 /// How many seconds after its end a task may be reported as ended.
@@ -88,7 +88,7 @@ impl Run {
         if state["Running"] != Value::Bool(false) {
             self.wrong(Question::End, format!("it is reported, and the engine says {state}"));
         }
-        let late = before(*reported, &state["FinishedAt"]).unwrap_or_default();
+        let late = self.lateness(*reported, &state["FinishedAt"]);
         if late > self.patience() {
             self.wrong(Question::End, format!("it is reported after {late:.1?}"));
         }

@@ -6,8 +6,11 @@ mod service;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use conformance::fault_proxy::{Noted, Plan};
-use nomad_plugin::client::ClientError;
+use conformance::{
+    DEADLINE,
+    fault_proxy::{Noted, Plan},
+};
+use nomad_plugin::{client::ClientError, driver::Force};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -38,14 +41,31 @@ pub(crate) async fn play(world: Arc<World>, life: Life, plan: Option<Plan>, norm
     }
     run.proxy.enter("end");
     if plan.is_some() {
+        serve(&run).await;
         run.judge_left(&normal.files).await;
-        run.healthy().await;
     }
     let (findings, remarks) = run.found();
     let met = run.proxy.has_made_its_fault();
     let lived = Normal { journal: run.proxy.journal(), files: run.files() };
     run.end().await;
     (Outcome { met, findings, remarks, took: begin.elapsed() }, lived)
+}
+
+/// What a driver does that serves: it is healthy, and another task runs to its end.
+async fn serve(run: &Run) {
+    run.healthy().await;
+    let task = run.fixture.task("next", "exit 4");
+    let (driver, id) = (&run.fixture.driver, &task.config.id);
+    let served = async {
+        driver.start_task(task.config.clone()).await?;
+        let ended = driver.wait_task(id.clone()).await?;
+        driver.destroy_task(id.clone(), Force::No).await?;
+        Ok::<_, ClientError>(ended.result.exit_code)
+    };
+    match timeout(*DEADLINE, Box::pin(served)).await {
+        Ok(Ok(4)) => {}
+        other => run.wrong(Question::Serves, format!("another task does not run to its end: {other:?}")),
+    }
 }
 
 async fn live(run: &mut Run, life: Life) {

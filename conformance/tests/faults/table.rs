@@ -1,6 +1,6 @@
 //! What became of all cases, as a person reads it.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::fmt::Write;
 
 use conformance::fault_proxy::Fault;
 
@@ -13,15 +13,6 @@ use super::{
 /// What became of the cases that were played.
 #[derive(Default)]
 pub(crate) struct Table(Vec<(Case, Outcome)>);
-
-/// The counts of a row.
-#[derive(Default)]
-struct Row {
-    cases: usize,
-    passed: usize,
-    known: usize,
-    not_met: usize,
-}
 
 impl Table {
     pub(crate) fn add(&mut self, case: Case, outcome: Outcome) {
@@ -42,25 +33,26 @@ impl Table {
         KNOWN.iter().filter(|known| !fails(known)).collect()
     }
 
-    /// The counts by life and fault.
+    /// How many cases passed of how many, by fault and life.
     pub(crate) fn show(&self) -> String {
-        let mut rows = BTreeMap::<(Life, Fault), Row>::new();
-        for (case, outcome) in &self.0 {
-            let row = rows.entry((case.life, case.plan.fault)).or_default();
-            row.cases += 1;
-            row.passed += usize::from(outcome.findings.is_empty());
-            row.known += usize::from(!outcome.findings.is_empty() && is_known(case, outcome));
-            row.not_met += usize::from(!outcome.met);
+        let row = |name: String, cells: Vec<String>| format!("| {name} | {} |\n", cells.join(" | "));
+        let mut rows = row("fault".to_owned(), Life::ALL.map(|life| life.to_string()).to_vec());
+        rows += &row("---".to_owned(), vec!["---".to_owned(); Life::ALL.len()]);
+        for fault in Fault::ALL {
+            let cell = |life| {
+                let (passed, all) = self.count(|case| case.life == life && case.plan.fault == fault);
+                format!("{passed} of {all}")
+            };
+            rows += &row(fault.to_string(), Life::ALL.map(cell).to_vec());
         }
-        let mut shown =
-            String::from("| life | fault | cases | passed | known | not met |\n|---|---|---|---|---|---|\n");
-        for ((life, fault), Row { cases, passed, known, not_met }) in rows {
-            let _infallible = writeln!(shown, "| {life} | {fault} | {cases} | {passed} | {known} | {not_met} |");
-        }
-        let all = self.0.len();
-        let passed = self.0.iter().filter(|(_, outcome)| outcome.findings.is_empty()).count();
-        let _infallible = writeln!(shown, "\n{all} cases, {passed} passed");
-        shown
+        let (passed, all) = self.count(|_| true);
+        let not_met = self.0.iter().filter(|(_, outcome)| !outcome.met).count();
+        rows + &format!("\n{passed} of {all} cases passed; in {not_met} the call did not come that gets the fault\n")
+    }
+
+    fn count(&self, is_meant: impl Fn(&Case) -> bool) -> (usize, usize) {
+        let meant: Vec<_> = self.0.iter().filter(|(case, _)| is_meant(case)).collect();
+        (meant.iter().filter(|(_, outcome)| outcome.findings.is_empty()).count(), meant.len())
     }
 }
 

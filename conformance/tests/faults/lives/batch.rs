@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use conformance::{Task, object, text};
+use conformance::{Task, fault_proxy::Plan, object, text};
 use tokio::time::Instant;
 
 use crate::{
     finding::Question,
-    run::{Run, passes, seconds},
+    run::{LONGEST, Run, passes, seconds},
 };
 
 /// How long a program may run that ends at once, on a busy machine: seconds.
@@ -26,9 +26,12 @@ pub(crate) async fn pull(run: &Run) {
     let pushed = tokio::task::spawn_blocking(move || world.push(&name)).await;
     let Ok(image) = pushed else { return run.wrong(Question::Serves, "the registry does not take an image") };
     Box::pin(to_the_end(run, run.task("echo done; exit 3").option("image", text(&image)))).await;
+    // An engine may work on a removal as long as on anything.
+    let removal_waits = |plan: &Plan| plan.fault.keeps_waiting() && plan.call.as_str() == "DELETE /images/NAME";
+    let patience = if run.plan.as_ref().is_some_and(removal_waits) { LONGEST } else { seconds(IMAGE) };
     let begin = Instant::now();
     while run.has(&format!("/images/{image}/json")).await {
-        if begin.elapsed() > seconds(IMAGE) {
+        if begin.elapsed() > patience {
             return run.wrong(Question::Left, format!("image {image}"));
         }
         passes(Duration::from_millis(500)).await;

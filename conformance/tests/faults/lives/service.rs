@@ -48,6 +48,7 @@ pub(crate) async fn recover(run: &mut Run) {
     if let Some(Err(error)) = answer {
         run.wrong(Question::Start, format!("RecoverTask: {error}"));
     }
+    run.has_it();
     let ended = until_stopped(run, &id, async {}).await;
     run.judge(&task, &ended, 7).await;
     run.destroy(&id, &ended).await;
