@@ -20,36 +20,13 @@ pub(crate) struct Known {
 }
 
 /// All of them. An empty list of conditions is none.
-pub(crate) const KNOWN: &[Known] = &[
-    Known {
-        because: "an inspect after the start, by which the start fails, or for which the watcher waits five minutes",
-        phases: &["start", "run", "stop"],
-        calls: &["GET /containers/ID/json"],
-        ..ANY
-    },
-    Known {
-        because: "a start whose answer is lost is made again though the program has ended",
-        phases: &["start"],
-        calls: &["POST /containers/ID/start"],
-        questions: &[Question::Runs],
-        ..ANY
-    },
-    Known { because: "nothing notices that the engine's events are mute", calls: &["GET /events"], ..ANY },
-    Known {
-        because: "an image is not the driver's whose pull has not answered to its end",
-        phases: &["start"],
-        calls: &["POST /images/create"],
-        questions: &[Question::Left],
-        ..ANY
-    },
-    Known { because: "a task is not recovered without the engine", phases: &["recover"], ..ANY },
-    Known {
-        because: "a command's output that breaks off within a frame is taken for whole",
-        calls: &["POST /exec/ID/start"],
-        faults: &[Fault::CutMidst],
-        ..ANY
-    },
-];
+pub(crate) const KNOWN: &[Known] = &[Known {
+    because: "an image is not the driver's whose pull has not answered to its end",
+    phases: &["start"],
+    calls: &["POST /images/create"],
+    questions: &[Question::Left],
+    ..ANY
+}];
 
 /// All cases.
 const ANY: Known = Known { because: "", phases: &[], calls: &[], faults: &[], questions: &[] };

@@ -89,9 +89,16 @@ where
                 Some((Ok(None), (bytes, frames)))
             }
             Some(Err(error)) => Some((Err(io::Error::other(error)), (None, frames))),
-            None => frames.rest().map(|piece| (Ok(Some(piece)), (None, frames))),
+            None => match frames.rest() {
+                Some(piece) => Some((Ok(Some(piece)), (None, frames))),
+                None => frames.is_within().then(|| (Err(broken_off()), (None, frames))),
+            },
         }
     }))
+}
+
+fn broken_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the Docker daemon's output broke off within a frame")
 }
 
 /// The size up to which a body is decoded directly on the runtime's threads.

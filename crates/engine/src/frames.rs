@@ -113,6 +113,11 @@ impl Frames {
         is_line.then(|| self.piece(false, self.buffer.len()))
     }
 
+    /// Whether a frame has begun whose rest has not come. Once the input has ended, and after [`Self::rest`], it never will.
+    pub(super) fn is_within(&self) -> bool {
+        self.begun.map_or(self.form != Form::Terminal && !self.buffer.is_empty(), |(_, left)| left > 0)
+    }
+
     fn unframed(&mut self) -> Result<Option<Piece>, TooLong> {
         let Form::Whole(most) = self.form else { return Ok(Some(self.piece(false, self.buffer.len()))) };
         let unsearched = std::mem::replace(&mut self.searched, self.buffer.len());
@@ -206,6 +211,25 @@ mod tests {
         }
         let endless = stored[..2].concat().repeat(200);
         assert!(all(Frames::whole(4 << 20), endless.as_bytes(), 1 << 16).is_ok());
+    }
+
+    #[test]
+    fn an_end_is_within_a_frame_or_between_two() {
+        let bytes = [frame(1, "out"), frame(2, "err")].concat();
+        let is_within = |mut frames: Frames, bytes: &[u8]| {
+            frames.push(bytes);
+            while frames.next_piece().unwrap().is_some() {}
+            let _line = frames.rest();
+            frames.is_within()
+        };
+
+        for end in 0..=bytes.len() {
+            let expected = ![0, 11, 22].contains(&end);
+            assert_eq!(is_within(Frames::pieces(), &bytes[..end]), expected, "pieces of {end} bytes");
+            assert_eq!(is_within(Frames::whole(9), &bytes[..end]), expected, "whole frames of {end} bytes");
+            assert!(!is_within(Frames::terminal(), &bytes[..end]), "a terminal's {end} bytes");
+        }
+        assert!(!is_within(Frames::whole(9), b"one\ntwo"), "a terminal's line");
     }
 
     #[test]
