@@ -1,5 +1,8 @@
 //! What the benches share: how a figure is shown, a process's memory, and the engine asked by hand.
 
+pub mod figures;
+pub mod lives;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -20,9 +23,21 @@ pub fn median_ms(mut times: Vec<Duration>) -> f64 {
 
 /// A process's share of memory (PSS) in MiB; 0 where there is no such process.
 pub fn pss(pid: &str) -> f64 {
+    f64::from(pss_kib(pid)) / 1024.0
+}
+
+/// The same in KiB.
+pub fn pss_kib(pid: &str) -> u32 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:").map(str::trim).map(str::to_owned));
-    line.and_then(|line| line.split(' ').next()?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    line.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or_default()
+}
+
+/// The ids of a process's children.
+pub fn children(pid: i32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 /// Posts to the engine's socket; the answer, to its end.

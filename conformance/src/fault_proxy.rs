@@ -79,9 +79,19 @@ pub struct FaultProxy {
 
 struct Shared {
     engine: PathBuf,
-    plan: Option<Plan>,
+    faults: Mutex<Faults>,
     journal: Mutex<Journal>,
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// Which calls get a fault.
+enum Faults {
+    Planned(Option<Plan>),
+    /// So many of a hundred.
+    Random {
+        percent: u64,
+        rng: fastrand::Rng,
+    },
 }
 
 #[derive(Default)]
@@ -95,10 +105,26 @@ struct Journal {
 impl FaultProxy {
     /// Listens in a directory of its own, in front of an engine's socket. Must be called within a runtime.
     pub fn before(engine: &Path, plan: Option<Plan>) -> Self {
+        Self::with(engine, Faults::Planned(plan))
+    }
+
+    /// The same, with any fault at any call, as a seed decides. Until [`set_percent`](Self::set_percent) there is none.
+    pub fn at_random(engine: &Path, seed: u64) -> Self {
+        Self::with(engine, Faults::Random { percent: 0, rng: fastrand::Rng::with_seed(seed) })
+    }
+
+    /// How many of a hundred calls get a fault from now on.
+    pub fn set_percent(&self, share: u64) {
+        if let Faults::Random { percent, .. } = &mut *self.shared.faults.lock().unwrap() {
+            *percent = share;
+        }
+    }
+
+    fn with(engine: &Path, faults: Faults) -> Self {
         let directory = tempfile::Builder::new().prefix("longshore-test-").tempdir().unwrap();
         let listener = UnixListener::bind(socket(directory.path())).unwrap();
-        let shared =
-            Arc::new(Shared { engine: engine.to_owned(), plan, journal: Mutex::default(), tasks: Mutex::default() });
+        let (journal, tasks) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { engine: engine.to_owned(), faults: Mutex::new(faults), journal, tasks });
         let serving = shared.clone();
         let accepting = shared.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -183,7 +209,10 @@ impl Shared {
         *count += 1;
         let occurrence = *count;
         let is_meant = |plan: &&Plan| (plan.phase, &plan.call, plan.occurrence) == (phase, &call, occurrence);
-        let fault = self.plan.as_ref().filter(is_meant).map(|plan| plan.fault);
+        let fault = match &mut *self.faults.lock().unwrap() {
+            Faults::Planned(plan) => plan.as_ref().filter(is_meant).map(|plan| plan.fault),
+            Faults::Random { percent, rng } => (rng.u64(0..100) < *percent).then(|| rng.choice(Fault::ALL)).flatten(),
+        };
         journal.noted.push(Noted { phase, call, occurrence, answer: None, faulty: fault.is_some() });
         (journal.noted.len() - 1, fault)
     }

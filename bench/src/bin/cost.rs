@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bench::{pss, row};
+use bench::{children, pss, row};
 use conformance::{Fixture, Task, lines::last_number};
 
 #[tokio::main]
@@ -30,12 +30,7 @@ async fn main() {
 
 fn cost(pid: i32) -> String {
     let entries = |of: &str| fs::read_dir(format!("/proc/{pid}/{of}")).map_or(0, Iterator::count);
-    let children: Vec<String> = fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
-        .flat_map(|children| children.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    let memory: f64 = pss(&pid.to_string()) + children.iter().map(|child| pss(child)).sum::<f64>();
+    let children = children(pid);
+    let memory = pss(&pid.to_string()) + children.iter().map(|child| pss(child)).sum::<f64>();
     format!("{memory:.1}, {}, {}, {}", 1 + children.len(), entries("task"), entries("fd"))
 }
