@@ -7,6 +7,7 @@ use std::{
     ffi::OsString,
     fs::File,
     io,
+    ops::Range,
     os::unix::fs::{FileExt as _, FileTypeExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -170,7 +171,8 @@ fn read(file: &File, from: u64, to: u64) -> io::Result<Vec<u8>> {
 
 /// The position after the arrived output in an engine's files (oldest first), and its file's index; `None` if it is not found.
 pub(super) fn place_of(arrived: &Arrived, files: &[Arc<HeldFile>]) -> io::Result<Option<(usize, Place)>> {
-    let text = Text::read(files)?;
+    let length = lengths(files)?.iter().sum::<u64>();
+    let text = Text::read(files, length.saturating_sub(WINDOW)..length)?;
     let mut known: Vec<(usize, usize)> = Vec::new();
     for index in Stream::BOTH.map(Stream::index) {
         let came = match &arrived.0[index] {
@@ -191,7 +193,10 @@ pub(super) fn place_between(
     low: &Place,
     high: &Place,
 ) -> io::Result<Option<(usize, Place)>> {
-    let text = Text::read(files)?;
+    let (Some(begin), Some(end)) = (number(low, files)?, number(high, files)?) else { return Ok(None) };
+    let end = end + LONGEST as u64;
+    let begin = begin.saturating_sub(LONGEST as u64).max(end.saturating_sub(WINDOW));
+    let text = Text::read(files, begin..end)?;
     let (Some(low), Some(high)) = (text.bytes_before(low, files), text.bytes_before(high, files)) else {
         return Ok(None);
     };
@@ -208,6 +213,16 @@ pub(super) fn place_between(
         known.push((index, came));
     }
     text.place(&known, files)
+}
+
+fn lengths(files: &[Arc<HeldFile>]) -> io::Result<Vec<u64>> {
+    files.iter().map(|file| file.len()).collect()
+}
+
+/// How many bytes of all files precede a place's line; `None` if the place is not in these files.
+fn number(place: &Place, files: &[Arc<HeldFile>]) -> io::Result<Option<u64>> {
+    let Some(file) = files.iter().position(|file| is_at(place, file)) else { return Ok(None) };
+    Ok(Some(lengths(&files[..file])?.iter().sum::<u64>() + place.offset))
 }
 
 /// How much of `text` has arrived, if `tail` arrived last: up to the last match of the longest part of its end that occurs.
@@ -252,16 +267,16 @@ struct Line {
 }
 
 impl Text {
-    fn read(files: &[Arc<HeldFile>]) -> io::Result<Self> {
-        let lengths = files.iter().map(|file| file.len()).collect::<io::Result<Vec<u64>>>()?;
-        let mut skipped = lengths.iter().sum::<u64>().saturating_sub(WINDOW);
+    /// Reads what is in a window, whose bounds count the bytes of all files.
+    fn read(files: &[Arc<HeldFile>], window: Range<u64>) -> io::Result<Self> {
         let mut text = Self::default();
         let mut decoded = Decoded::default();
-        for (index, (file, length)) in files.iter().zip(lengths).enumerate() {
-            let is_newest = index + 1 == files.len();
-            let from = skipped.min(length);
-            skipped -= from;
-            let piece = read(&file.file, from, length)?;
+        let mut begin = 0;
+        for (index, (file, length)) in files.iter().zip(lengths(files)?).enumerate() {
+            let is_last = index + 1 == files.len() || window.end <= begin + length;
+            let [from, to] = [window.start, window.end].map(|bound| bound.saturating_sub(begin).min(length));
+            begin += length;
+            let piece = read(&file.file, from, to)?;
             // The window begins in the middle of a line.
             let mut at = if from == 0 { 0 } else { memchr(b'\n', &piece).map_or(piece.len(), |end| end + 1) };
             let mut note = |at: usize, decoded: &Decoded| {
@@ -270,7 +285,7 @@ impl Text {
             };
             while at < piece.len() {
                 let end = memchr(b'\n', &piece[at..]).map(|length| at + length + 1);
-                if end.is_none() && is_newest {
+                if end.is_none() && is_last {
                     break;
                 }
                 note(at, &decoded);
@@ -278,8 +293,9 @@ impl Text {
                 decode(&piece[at..end], After::Nothing, &mut decoded);
                 at = end;
             }
-            if is_newest {
+            if is_last {
                 note(at, &decoded);
+                break;
             }
         }
         text.bytes = decoded.bytes;

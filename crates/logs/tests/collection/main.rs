@@ -92,6 +92,16 @@ fn a_successor_whose_file_was_removed_says_so_and_continues_with_what_is_there()
 
 #[test]
 fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() {
+    read_of_a_removed_pipe(0);
+}
+
+#[test]
+fn the_same_is_found_far_before_the_end_of_a_log_that_has_grown_meanwhile() {
+    read_of_a_removed_pipe(20 << 20);
+}
+
+/// A pipe is removed of which some was read; then the engine's file grows by this many bytes.
+fn read_of_a_removed_pipe(growth: usize) {
     let container = Container::new();
     container.write(numbered(0..10));
     ended_process(async {
@@ -116,14 +126,20 @@ fn what_was_read_of_a_pipe_that_was_removed_is_looked_up_in_the_readers_files() 
     let mut copied = OpenOptions::new().append(true).open(copy).unwrap();
     copied.write_all(expected(10..13).as_bytes()).unwrap();
     container.pipes.stdout.read();
+    let nothing = format!("{{\"log\":\"\",\"stream\":\"stdout\",\"time\":\"{}\"}}\n", "x".repeat(64 << 10));
+    let mut log = OpenOptions::new().append(true).open(container.log()).unwrap();
+    for _ in 0..growth / nothing.len() {
+        log.write_all(nothing.as_bytes()).unwrap();
+    }
+    container.write(numbered(31..32));
     ended_process(async {
         let collector = container.collector();
         let task = container.resume(&collector).await;
-        container.read_until("line 30\n");
+        container.read_until("line 31\n");
         task.finish().await;
     });
 
-    assert_eq!(container.came(), expected(0..10) + &expected(13..31));
+    assert_eq!(container.came(), expected(0..10) + &expected(13..32));
     assert_eq!(container.reports(), []);
 }
 
