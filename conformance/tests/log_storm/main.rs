@@ -30,7 +30,7 @@ fn sample<T>(mut all: Vec<T>, few: usize, rng: &mut Rng) -> Vec<T> {
     all
 }
 
-/// Plays a story in five steps of these kinds, and judges it: nothing is torn, and what is missing or doubled is said.
+/// Plays a story in five steps of these kinds, and judges it: nothing is torn or doubled, and what is missing is reported.
 async fn play(
     (content, logging): (Content, Logging),
     engine: Option<Dockerd>,
@@ -47,7 +47,9 @@ async fn play(
     let Outcome { judgement, torn, written, losses, .. } = &outcome;
     println!("{written} lines, {judgement:?}, {losses:?}");
     let is_said = |text: &str| losses.iter().any(|message| message.contains(text));
-    let whole = torn.is_empty() && judgement.foreign == 0;
+    // The engine stores a long line in parts. Where a file with some of them is lost, the others arrive.
+    let of_parts = if content == Content::Long { losses.len() } else { 0 };
+    let whole = torn.len() <= of_parts && judgement.foreign == torn.len() as u64;
     let doubled = judgement.doubled == 0 && judgement.out_of_order == 0;
     assert!(whole && doubled && (judgement.missing == 0 || is_said("lost")), "{steps:?}: {outcome:?}");
     outcome
@@ -86,14 +88,12 @@ async fn an_engine_that_ends_and_comes_back_takes_no_line() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_emptied_removed_or_cut_in_the_engines_files_is_lost_within_bounds_and_reported() {
     let mut rng = rng("files are lost");
-    // The lines of a file, for each step.
-    let most = 5 * 1200;
 
     for story in sample(pairs(&[Content::Short, Content::Binary], &[Logging::Rotated]), 1, &mut rng) {
         let kinds = [&Step::HARMFUL[..], &[Step::Driver, Step::Reader]].concat();
         let outcome = play(story, None, &kinds, &mut rng).await;
 
-        assert!(outcome.judgement.missing <= most, "{story:?}: {outcome:?}");
+        assert!(outcome.judgement.missing <= outcome.exposed, "{story:?}: {outcome:?}");
     }
 }
 
@@ -105,7 +105,7 @@ async fn files_that_do_not_last_lose_lines_within_bounds_and_that_is_reported() 
     for story in sample(all, 1, &mut rng) {
         let outcome = play(story, None, &Step::HARMLESS, &mut rng).await;
 
-        assert!(outcome.judgement.missing <= outcome.written / 2, "{story:?}: {outcome:?}");
+        assert!(outcome.judgement.missing <= outcome.exposed, "{story:?}: {outcome:?}");
     }
 }
 

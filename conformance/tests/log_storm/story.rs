@@ -22,7 +22,7 @@ use crate::contents::Content;
 pub(crate) enum Logging {
     /// One file without a bound.
     Whole,
-    /// Five files.
+    /// Twenty files, which last for as long as a driver is away.
     Rotated,
     /// Five files, of which four are compressed.
     Compressed,
@@ -62,11 +62,12 @@ impl Step {
 
 impl Logging {
     pub(crate) fn value(self, content: Content) -> Value {
-        let size = if content == Content::Long { "20m" } else { "64k" };
+        // About a hundred short lines, or three long ones.
+        let size = if content == Content::Long { "3m" } else { "8k" };
         let driver = if self == Self::Local { "local" } else { "json-file" };
         let config: &[(&str, &str)] = match self {
             Self::Whole | Self::Local => &[],
-            Self::Rotated => &[("max-size", size), ("max-file", "5")],
+            Self::Rotated => &[("max-size", size), ("max-file", "20")],
             Self::Compressed => &[("max-size", size), ("max-file", "5"), ("compress", "true")],
             Self::One => &[("max-size", size), ("max-file", "1")],
         };
@@ -74,6 +75,9 @@ impl Logging {
         object(&[("type", text(driver)), ("config", Value::List(vec![object(&config)]))])
     }
 }
+
+/// As many lines as three files have.
+const FILES: u64 = 300;
 
 /// A driver with a task that logs.
 pub(crate) struct Story {
@@ -85,6 +89,8 @@ pub(crate) struct Story {
     logging: Logging,
     messages: Arc<Mutex<Vec<String>>>,
     listeners: JoinSet<()>,
+    /// How many lines may be lost where files do not last.
+    exposed: u64,
 }
 
 /// What became of a task's log.
@@ -94,6 +100,8 @@ pub(crate) struct Outcome {
     /// Lines that are not whole.
     pub(crate) torn: Vec<String>,
     pub(crate) written: u64,
+    /// How many were written while somebody was away, with the files that were then read.
+    pub(crate) exposed: u64,
     /// The events of the task about its log.
     pub(crate) losses: Vec<String>,
     /// What the driver logged.
@@ -112,7 +120,7 @@ impl Story {
             .option("tty", Value::Bool(content == Content::Terminal));
         let (messages, listeners) = (Arc::default(), JoinSet::new());
         let started = fixture.run(&task).await;
-        let mut story = Self { fixture, engine, task, started, content, logging, messages, listeners };
+        let mut story = Self { fixture, engine, task, started, content, logging, messages, listeners, exposed: 0 };
         story.listen().await;
         story.read_on(3);
         story
@@ -168,6 +176,7 @@ impl Story {
 
     pub(crate) async fn happens(&mut self, step: Step, rng: &mut Rng) {
         let away = if self.content == Content::Long { rng.u64(0..4) } else { rng.u64(0..60) };
+        let before = self.count().unwrap_or_default();
         match step {
             Driver => {
                 self.fixture.kill();
@@ -229,6 +238,7 @@ impl Story {
                 }
             }
         }
+        self.exposed += self.count().unwrap_or_default().saturating_sub(before) + FILES;
         self.read_on(rng.usize(1..if self.content == Content::Long { 4 } else { 100 }));
     }
 
@@ -258,6 +268,6 @@ impl Story {
         let messages = self.messages.lock().unwrap().clone();
         let losses = messages.into_iter().filter(|message| message.contains("log")).collect();
         let log = log.lock().unwrap().clone();
-        Outcome { judgement, torn, written, losses, log }
+        Outcome { judgement, torn, written, exposed: self.exposed, losses, log }
     }
 }
