@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     ALIVE, Engine, EngineError, QUICK, SLOW,
     body::AtMost,
-    error::absent_is_fine,
+    error::{absent_is_fine, with},
     inspected::Inspected,
     listed::ListedContainer,
     route::{Answer, Route},
@@ -49,7 +49,7 @@ impl Engine {
             docker.inspect_container(&id, None::<InspectContainerOptions>).await
         };
         let inspected = self.connection.ask("inspect container", about(id, "/json", Answer::Thing), SLOW, call);
-        Ok(inspected.await?.into())
+        with("Id", Inspected::from(inspected.await?), |inspected| !inspected.id.is_empty())
     }
 
     /// Sends the container's stop signal and, after `grace` (whole seconds), SIGKILL. Returns once it has exited. It is no

@@ -169,6 +169,11 @@ pub(super) struct ErrorAnswer {
     pub(super) call: CallKind,
 }
 
+/// An answer that has a field; one of another shape leaves everything out.
+pub(super) fn with<T>(field: &str, answer: T, has: impl FnOnce(&T) -> bool) -> Result<T, EngineError> {
+    if has(&answer) { Ok(answer) } else { Err(EngineError::Unreadable(format!("it has no {field}"))) }
+}
+
 /// For removals: removing what does not exist succeeds.
 pub(super) fn absent_is_fine(answer: Result<(), EngineError>) -> Result<(), EngineError> {
     match answer {

@@ -12,6 +12,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     Engine, EngineError, QUICK, SLOW, body,
+    error::with,
     frames::{Frames, Piece},
     route::{Answer, Route},
 };
@@ -109,6 +110,7 @@ impl Engine {
         let call = |docker: Docker, exec: String| async move { docker.inspect_exec(&exec).await };
         let route = Route::about("/exec/", exec, "/json", Answer::Thing);
         let inspected = self.connection.ask("inspect exec", route, QUICK, call).await?;
+        let inspected = with("ID", inspected, |inspected| inspected.id.is_some())?;
         Ok(ExecState {
             is_running: inspected.running == Some(true),
             pid: inspected.pid.filter(|pid| *pid > 0),

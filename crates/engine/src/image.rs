@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{
     Engine, EngineError, QUICK, REGISTRY, SLOW,
     body::{self, AtMost, Whole},
-    error::absent_is_fine,
+    error::{absent_is_fine, with},
     inspected_image::{InspectedImage, ListedImage},
     lines::Line,
     route::{Answer, Route},
@@ -105,7 +105,8 @@ impl Engine {
     /// Like [`inspect_image`](Self::inspect_image), and whether containers may be created from the image.
     pub async fn measure_image(&self, image: &str) -> Result<(InspectedImage, ConfigSize), EngineError> {
         let route = about(image, "/json", Answer::Picked);
-        self.read("inspect image", &route, &[], QUICK, read_image).await
+        let read = self.read("inspect image", &route, &[], QUICK, read_image).await?;
+        with("Id", read, |(image, _)| !image.id.is_empty())
     }
 
     /// All images, including unnamed and intermediate ones.

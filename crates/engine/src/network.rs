@@ -9,6 +9,7 @@ use bollard::{
 
 use super::{
     Engine, EngineError, QUICK, SLOW,
+    error::with,
     route::{Answer, Route},
 };
 
@@ -22,7 +23,8 @@ impl Engine {
             docker.inspect_network(&network, None::<InspectNetworkOptions>).await
         };
         let route = Route::about("/networks/", network, "", Answer::Thing);
-        self.connection.ask("inspect network", route, QUICK, call).await
+        let inspected = self.connection.ask("inspect network", route, QUICK, call).await?;
+        with("Id", inspected, |inspected| inspected.id.is_some())
     }
 
     /// Connects a container to a network.

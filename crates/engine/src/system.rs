@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Engine, EngineError, QUICK,
+    error::with,
     route::{Answer, Route},
 };
 
@@ -106,9 +107,12 @@ impl Engine {
         let call = |docker: bollard::Docker, _| async move {
             let spoken = docker.client_version();
             let api = ApiVersion { major: spoken.major_version, minor: spoken.minor_version };
-            Ok(EngineFacts::new(docker.info().await?, api, self.address()))
+            Ok((docker.info().await?, api))
         };
-        let facts = Arc::new(self.connection.ask("info", Route::fixed("/info", "", Answer::Thing), QUICK, call).await?);
+        let route = Route::fixed("/info", "", Answer::Thing);
+        let (info, api) = self.connection.ask("info", route, QUICK, call).await?;
+        let info = with("DockerRootDir", info, |info| info.docker_root_dir.is_some())?;
+        let facts = Arc::new(EngineFacts::new(info, api, self.address()));
         self.connection.remember(facts.clone());
         Ok(facts)
     }
@@ -118,7 +122,7 @@ impl Engine {
         let route = Route::fixed("/version", "", Answer::Thing);
         let call = |docker: bollard::Docker, _| async move { docker.version().await };
         let version = self.connection.ask("version", route, QUICK, call).await?;
-        Ok(version.version.unwrap_or_default())
+        Ok(with("Version", version, |version| version.version.is_some())?.version.unwrap_or_default())
     }
 }
 

@@ -1,6 +1,7 @@
-//! Every verb against an engine that records its requests, and one whose answers never end.
+//! Every verb against an engine that records its requests, one that fails, and one whose answers never end.
 
 mod endless;
+mod faults;
 mod names;
 
 use std::{

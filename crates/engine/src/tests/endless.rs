@@ -43,7 +43,7 @@ impl Endless {
             Self::Informational => "HTTP/1.1 102 Wait\r\n\r\n",
             Self::Headers => "x: y\r\n",
             Self::Header | Self::Text | Self::Error => "xxxxxxxxxxxxxxxx",
-            Self::Chunks => "10\r\nxxxxxxxxxxxxxxxx\r\n",
+            Self::Chunks => "40\r\nxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
             Self::Blanks => "                ",
         };
         piece.repeat(8 << 10)
