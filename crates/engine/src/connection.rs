@@ -207,9 +207,12 @@ impl Connection {
         };
         let client = negotiation.clone().await?;
         let mut agreement = self.agreement.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = match &*agreement {
+            Agreement::UnderWay(latest) => latest.upgrade(),
+            Agreement::None | Agreement::Reached(_) => None,
+        };
         // It may have been dropped meanwhile.
-        if matches!(&*agreement, Agreement::UnderWay(latest) if latest.upgrade().is_some_and(|latest| latest.ptr_eq(&negotiation)))
-        {
+        if latest.is_some_and(|latest| latest.ptr_eq(&negotiation)) {
             *agreement = Agreement::Reached(client.clone());
         }
         Ok(client)
