@@ -42,7 +42,6 @@ use nomad_plugin::driver::{
     BoxStream, DriverError, ExitResult, InspectedTask, NetworkOverride, TaskConfig, TaskState as Reported, TaskUsage,
     WaitResult,
 };
-use stop::ANSWER;
 pub(crate) use store::TaskStore;
 use tokio::sync::watch;
 
@@ -55,6 +54,9 @@ use crate::{
 };
 use background::Background;
 use engine::{ContainerState, Engine, Inspected, Waker, persist};
+
+/// How long an inspect of a task may take: less than those that ask for it wait.
+const INSPECT: Duration = Duration::from_secs(3);
 
 /// The tasks of this process. Clones share them.
 #[derive(Clone)]
@@ -127,7 +129,7 @@ impl Task {
     /// The task in the form that hosts expect.
     pub async fn inspect(&self) -> Result<InspectedTask, DriverError> {
         let inspect = || self.engine.inspect_container(&self.container);
-        let inspected = match persist(&self.container, ANSWER, inspect).await {
+        let inspected = match persist(&self.container, INSPECT, inspect).await {
             Ok(inspected) => inspected,
             // Removed by somebody else: it is not running, which is the answer.
             Err(error) if error.is_not_found() => Inspected::default(),

@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// How long the engine may fail to say how a container is that may have been started.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 /// How long a start may be without an answer before the engine is asked how the container is, again and again.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(5);
 /// How long one such answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 

@@ -169,9 +169,6 @@ async fn a_stop_is_over_in_time_and_the_task_with_it_whichever_call_fails_and_ho
             (OnSignal::Ignore, "SIGTERM"),
         ] {
             for call in ["POST /containers/*/kill", "GET /containers/*/json"] {
-                if fault.starts_with("no answer") && call.starts_with("GET") {
-                    continue;
-                }
                 let (case, task) = running(on_signal).await;
                 case.engine.on(call).once(reply.clone());
                 let began = Instant::now();
@@ -247,7 +244,7 @@ async fn an_inspect_of_a_task_is_answered_in_time_whatever_the_engine_does() {
 
         let inspected = case.driver.inspect_task(task.id.clone()).await;
 
-        assert!(began.elapsed() < Duration::from_secs(11), "{fault}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(4), "{fault}: {:?}", began.elapsed());
         assert_eq!(inspected.is_ok(), !fault.starts_with("no answer"), "{fault}");
     }
 }
