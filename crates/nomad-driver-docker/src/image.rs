@@ -221,11 +221,11 @@ impl Images {
         let name = image.written();
         let ticket = self.loads.enter(request.puller.job());
         ticket.turn(|place| tracing::debug!(image = name, place, "waiting to load the image")).await;
-        let before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
+        let mut before = Before::look(engine, leases, image).await.map_err(|error| inspect_failed(&error))?;
         let most = room::of(engine, request.load_max).await;
         // It is large, because it reads the archive.
-        let checked = Box::pin(archive.load(engine, image, most, request.limits.whole)).await?;
-        let found = pulled_by_us(engine, leases, image, &before).await.map_err(|error| inspect_failed(&error))?;
+        let checked = Box::pin(archive.load(engine, image, most, request.limits.whole, || before.begin())).await?;
+        let found = before.pulled_by_us(engine).await.map_err(|error| inspect_failed(&error))?;
         let inspected = engine.inspect_image(&found.id).await.map_err(|error| inspect_failed(&error))?;
         if checked.has_layers(&inspected.layers) {
             leases.replaced(&found.id, name, before.named.as_ref().map(|named| named.id.as_str()));
@@ -307,18 +307,6 @@ impl Images {
         };
         self.events.emit(owner, text, annotations);
     }
-}
-
-/// Records an image that was just pulled or loaded; `before` is what the engine had at the start.
-async fn pulled_by_us(
-    engine: &Engine,
-    leases: &Leases,
-    image: &ImageReference,
-    before: &Before,
-) -> Result<LocalImage, EngineError> {
-    let found = look(engine, leases, image).await?;
-    leases.pulled_by_us(&found.id, image, &before.images);
-    Ok(found)
 }
 
 /// Inspects and leases a local image.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use nomad_plugin::driver::DriverError;
 
-use super::{Images, LocalImage, before::Before, pulled_by_us};
+use super::{Images, LocalImage, before::Before};
 use crate::reference::ImageReference;
 use engine::{EngineError, ImageConfig, InspectedImage};
 
@@ -30,18 +30,19 @@ impl Images {
     pub async fn built_in_pause(&self) -> Result<LocalImage, DriverError> {
         let failed = |error: EngineError| {
             let text = format!("failed to load the built-in image {PAUSE_IMAGE}: {error}");
-            DriverError::recoverable_or_unsaid(error.is_transient(), text)
+            DriverError::recoverable_or_unsaid(error.is_transient() || error.may_have_happened(), text)
         };
-        let before = Before::look(&self.engine, &self.leases, &PAUSE).await.map_err(failed)?;
+        let mut before = Before::look(&self.engine, &self.leases, &PAUSE).await.map_err(failed)?;
         // Any other image is from a different build of the driver, or somebody took the name.
         if let Some(found) = &before.named
             && self.is_built_in(&found.id).await.map_err(failed)?
         {
             return Ok(found.clone());
         }
+        before.begin();
         let content = stream::iter([Ok(Bytes::from_static(ARCHIVE))]);
         self.engine.load_images(PAUSE_IMAGE, content, drop).await.map_err(failed)?;
-        let found = pulled_by_us(&self.engine, &self.leases, &PAUSE, &before).await.map_err(failed)?;
+        let found = before.pulled_by_us(&self.engine).await.map_err(failed)?;
         if self.is_built_in(&found.id).await.map_err(failed)? {
             return Ok(found);
         }

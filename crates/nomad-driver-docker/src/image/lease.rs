@@ -9,6 +9,8 @@
 //! the names under which it was pulled, and without force: the engine keeps what another name or somebody else's container
 //! needs.
 
+mod removal;
+mod unanswered;
 mod unused;
 
 use std::{
@@ -27,11 +29,11 @@ use tokio::{
 use super::{
     inventory::Inventory,
     ledger::ImageLedger,
-    names::Names,
     replaced::{self, Replaced},
 };
 use crate::reference::{ImageReference, canonical};
 use engine::Engine;
+use unanswered::Attempts;
 
 /// The minimum pause before the removal of an image is retried.
 const TRY_AGAIN: Duration = Duration::from_secs(15);
@@ -45,6 +47,8 @@ struct Shared {
     book: Mutex<Book>,
     /// Something may now be due earlier.
     changed: Notify,
+    /// An attempt to get an image has ended, and nobody knows how.
+    unanswered: Notify,
 }
 
 #[derive(Default)]
@@ -55,6 +59,7 @@ struct Book {
     /// The names of pinned images, in canonical form.
     pinned: BTreeSet<String>,
     ledger: Option<ImageLedger>,
+    attempts: Attempts,
 }
 
 #[derive(Default)]
@@ -230,15 +235,18 @@ impl Leases {
     /// Removes images as they become due, forever. Images that an earlier process pulled are in the ledger in `state_dir`.
     pub(super) async fn collect_garbage(self, engine: Engine, state_dir: PathBuf) {
         self.adopt(ledger(&engine, &state_dir).await);
-        loop {
-            let removal = self.due().await;
-            let _logged = self.carry_out(&engine, removal).await;
-        }
+        let removing = async {
+            loop {
+                let removal = self.due().await;
+                let _logged = self.carry_out(&engine, removal).await;
+            }
+        };
+        tokio::join!(removing, self.find_unanswered(&engine));
     }
 
     /// Removes an image that is marked as being removed; the error is the reason if it is kept for now.
     async fn carry_out(&self, engine: &Engine, (id, names, ended): Removal) -> Result<(), String> {
-        let outcome = remove(engine, &id, &names).await;
+        let outcome = removal::remove(engine, &id, &names).await;
         let former = self.book().images.get(&id).map(|image| image.replaced.clone()).unwrap_or_default();
         for (name, former) in former.iter().filter(|_| outcome.is_ok()) {
             replaced::give_back(engine, name, former).await;
@@ -357,34 +365,5 @@ async fn ledger(engine: &Engine, state_dir: &Path) -> ImageLedger {
             Ok(facts) => return ImageLedger::new(state_dir, &facts.name),
             Err(_) => tokio::time::sleep(TRY_AGAIN / 3).await,
         }
-    }
-}
-
-/// Removes an image's names, and the image with the last one; returns the reason if it is kept for now. It is no error if it
-/// does not exist.
-async fn remove(engine: &Engine, id: &str, ours: &BTreeSet<String>) -> Result<(), String> {
-    // An archive's unnamed image was recorded by its id.
-    for name in ours.iter().filter(|name| *name != id) {
-        // The name may belong to another image by now.
-        let Some(found) = names(engine, name, id).await? else { continue };
-        if found.would_take_another(name, ours) {
-            return Err(format!("another name would be removed with {name}"));
-        }
-        engine.remove_image(name).await.map_err(|error| error.to_string())?;
-    }
-    match names(engine, id, id).await? {
-        Some(left) if left.are_none_but(ours) => engine.remove_image(id).await.map_err(|error| error.to_string()),
-        // Somebody else has added a name.
-        _ => Ok(()),
-    }
-}
-
-/// The names of the image that a name refers to, if it has this id.
-async fn names(engine: &Engine, name: &str, id: &str) -> Result<Option<Names>, String> {
-    match engine.inspect_image(name).await {
-        Ok(found) if found.id == id => Ok(Some(Names::of(&found.tags, &found.digests))),
-        Ok(_) => Ok(None),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.to_string()),
     }
 }

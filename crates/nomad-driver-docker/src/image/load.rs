@@ -60,16 +60,17 @@ impl Archive {
     }
 
     /// Loads the requested image into the engine, if the archive contains that image and no other. `most` bounds its unpacked
-    /// size. Returns what was checked.
+    /// size. `on_send` is called before anything is sent to the engine. Returns what was checked.
     pub(super) async fn load(
         &self,
         engine: &Engine,
         wanted: &ImageReference,
         most: u64,
         limit: Duration,
+        on_send: impl FnOnce(),
     ) -> Result<Arc<Checked>, DriverError> {
         let named = self.named().display().to_string();
-        match timeout(limit, self.check_and_send(engine, wanted, most)).await {
+        match timeout(limit, self.check_and_send(engine, wanted, most, on_send)).await {
             Ok(Ok(checked)) => Ok(checked),
             Ok(Err(LoadFailed::Open(error))) => {
                 Err(DriverError::new(format!("unable to open image archive: open {named}: {error}")))
@@ -85,6 +86,7 @@ impl Archive {
         engine: &Engine,
         wanted: &ImageReference,
         most: u64,
+        on_send: impl FnOnce(),
     ) -> Result<Arc<Checked>, LoadFailed> {
         // Dropping the future stops the reading.
         let stop = Stop::default();
@@ -95,6 +97,7 @@ impl Archive {
             Ok::<_, LoadFailed>((file, Arc::new(checked)))
         };
         let (mut file, checked) = spawn_blocking(reading).await??;
+        on_send();
         let (parts, content) = mpsc::channel(4);
         let (sent, stopped) = (checked.clone(), stop.0.clone());
         let sending = spawn_blocking(move || {

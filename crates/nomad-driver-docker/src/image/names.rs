@@ -27,6 +27,12 @@ impl Names {
         Self { tags, digests: parsed(digests), pulled }
     }
 
+    /// As an engine lists them: those with tags, and digests.
+    pub(super) fn listed(&self) -> (Vec<String>, Vec<String>) {
+        let written = |name: &ImageReference| name.written().to_owned();
+        (self.tags.iter().chain(&self.pulled).map(written).collect(), self.digests.iter().map(written).collect())
+    }
+
     /// Whether the image has this name.
     pub(super) fn has(&self, name: &ImageReference) -> bool {
         self.all().any(|other| other.is_same(name))

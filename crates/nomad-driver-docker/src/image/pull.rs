@@ -56,6 +56,13 @@ pub(super) enum PullError {
     Silent { silence: Duration, state: String },
 }
 
+impl PullError {
+    /// Whether the engine has certainly not pulled the image, and is not about to.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Engine(error) if !error.may_have_happened() || matches!(error, EngineError::Stream(_)))
+    }
+}
+
 /// Reads a pull's messages to their end; `report` receives the progress with each of them. Dropping this ends the pull.
 pub(super) async fn follow(
     messages: impl Stream<Item = Result<PullMessage, EngineError>>,

@@ -22,7 +22,6 @@ use super::{
     lease::Leases,
     progress::Progress,
     pull::{PullError, PullState, follow},
-    pulled_by_us,
     queue::{Queue, Ticket},
 };
 use crate::reference::ImageReference;
@@ -161,7 +160,7 @@ impl Wanted {
         let set = |state| drop(status.send_replace(PullStatus::UnderWay(state)));
         ticket.turn(|place| set(PullState::Queued { place })).await;
         set(PullState::begun(Instant::now()));
-        let before = Before::look(engine, leases, &image).await.map_err(PullFailed::Look)?;
+        let mut before = Before::look(engine, leases, &image).await.map_err(PullFailed::Look)?;
         let report = |now: &Progress| {
             status.send_modify(|status| {
                 if let PullStatus::UnderWay(PullState::Pulling { progress, .. }) = status {
@@ -173,13 +172,19 @@ impl Wanted {
             let messages = engine.pull_image(&image.qualified(), image.tag(), credentials);
             follow(messages, silence, report).await
         };
-        pulling.await.map_err(PullFailed::Pull)?;
-        let found = pulled_by_us(engine, leases, &image, &before).await.map_err(PullFailed::Look)?;
+        before.begin();
+        if let Err(error) = pulling.await {
+            if error.is_final() {
+                before.end();
+            }
+            return Err(PullFailed::Pull(error));
+        }
+        let found = before.pulled_by_us(engine).await.map_err(PullFailed::Look)?;
         let downloaded = match &*status.borrow() {
             PullStatus::UnderWay(PullState::Pulling { progress, .. }) => progress.downloaded(),
             _ => 0,
         };
-        let is_new = before.named.is_none_or(|before| before.id != found.id);
+        let is_new = before.named.as_ref().is_none_or(|before| before.id != found.id);
         Ok(LocalImage { downloaded: is_new.then_some(downloaded), ..found })
     }
 }

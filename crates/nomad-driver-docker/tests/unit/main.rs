@@ -20,4 +20,5 @@ mod start;
 mod stop;
 mod stopped_for_good;
 mod store;
+mod unanswered_pulls;
 mod watch_exit;

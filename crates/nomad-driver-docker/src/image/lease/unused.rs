@@ -22,8 +22,10 @@ impl Leases {
         for (id, names) in replaced::read(&replaced::beside(ledger.path())) {
             book.images.entry(id).and_modify(|image| image.replaced.extend(names));
         }
+        book.attempts.adopt(ledger.path());
         book.ledger = Some(ledger);
         book.persist();
+        book.persist_attempts();
     }
 
     /// The images that this driver pulled and would remove later, each with the names under which it was pulled.
