@@ -149,7 +149,7 @@ impl Fixture {
             assert!(std::process::Command::new("cp").args([&built, &program]).status().unwrap().success());
             user.own(directory.path());
         }
-        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let launch = Launch { program, user, env, plugin_config };
         let log = Arc::default();
         let driver = launch.driver(directory.path(), &log).await;
@@ -227,6 +227,11 @@ impl Fixture {
     /// Kills the driver's process with SIGKILL.
     pub fn kill(&self) {
         kill([self.driver.reattach_config().pid]);
+    }
+
+    /// The environment that the next process of the driver gets in addition to the test's.
+    pub fn set_environment(&mut self, env: &[(&str, &str)]) {
+        self.launch.env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     }
 
     /// Starts another process of the driver once the one that was killed has ended. Tasks are not recovered.

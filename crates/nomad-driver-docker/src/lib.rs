@@ -1,6 +1,7 @@
 //! The Docker task driver for Nomad. ARCHITECTURE.md says which module may import which, and `tests/layers.rs` enforces it.
 
 mod alloc_paths;
+mod checkpoint;
 pub mod config;
 pub mod container;
 mod driver;

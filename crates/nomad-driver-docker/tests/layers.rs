@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
     // This kernel.
     &["host"],
     // The ground layer.
-    &["alloc_paths", "events", "glob", "labels", "names", "reference"],
+    &["alloc_paths", "checkpoint", "events", "glob", "labels", "names", "reference"],
 ];
 
 #[test]

@@ -17,6 +17,7 @@ use super::{
     pause_image::PauseImage,
     persistent_namespace::PersistentNamespace,
 };
+use crate::checkpoint::reached;
 use background::Backoff;
 use engine::{
     Inspected,
@@ -108,6 +109,7 @@ impl GroupNetworks {
     async fn make(&self, network: &Network, alloc: &AllocId, hostname: &str) -> Result<NetworkIsolation, DriverError> {
         self.remove_leftovers(alloc).await;
         let image = PauseImage::ensure(&self.images, &self.settings.now()).await?;
+        reached("network: image ready");
         let body = ContainerCreateBody {
             image: Some(image.id.clone()),
             hostname: Some(hostname.to_owned()).filter(|hostname| !hostname.is_empty()),
@@ -119,6 +121,7 @@ impl GroupNetworks {
         let started = self.look_at(&self.start(alloc, body).await?).await?;
         network.lease_image(image);
         self.persist_namespace(alloc, &started).await;
+        reached("network: namespace persistent");
         Ok(isolation(alloc, started, hostname))
     }
 

@@ -21,6 +21,7 @@ use super::{
     persistent_namespace::PersistentNamespace,
     removal::{Failure, Removal},
 };
+use crate::checkpoint::reached;
 use background::Backoff;
 use engine::{EngineError, within};
 
@@ -113,12 +114,18 @@ impl GroupNetworks {
         }
         let ledger = self.known_ledger().await?;
         ledger.note_over(alloc);
+        reached("network: end recorded");
         let removed = within(ATTEMPT, self.remove_containers(&ledger, alloc, named)).await;
         removed.map_err(|error| failed("failed to remove pause container", &error))?;
-        let of_host = PersistentNamespace::of(alloc).remove().and_then(|()| ledger.forget(alloc));
+        reached("network: containers removed");
+        let of_host = PersistentNamespace::of(alloc).remove().and_then(|()| {
+            reached("network: namespace removed");
+            ledger.forget(alloc)
+        });
         of_host.map_err(|error| {
             DriverError::recoverable(format!("failed to remove the network's namespace and record: {error}"))
         })?;
+        reached("network: record removed");
         network.end_removal();
         Ok(())
     }
@@ -139,6 +146,7 @@ impl GroupNetworks {
                 Err(error) => tracing::warn!(container = id, %error, "failed to stop the pause container"),
                 Ok(()) => {}
             }
+            reached("network: container stopped");
             self.engine.remove_container(id).await?;
         }
         Ok(())

@@ -16,6 +16,7 @@ use super::{
     persistent_namespace::PersistentNamespace,
 };
 use crate::{
+    checkpoint::reached,
     events::TaskEvents,
     image::Images,
     labels::{ALLOC_ID, NODE_ID},
@@ -114,6 +115,7 @@ impl GroupNetworks {
         // Recorded before anything is created: a container without a record might never be removed.
         let ledger = self.known_ledger().await?;
         ledger.note_begun(alloc, &self.node.known().id);
+        reached("network: begin recorded");
         let id = match self.create_container(&name(alloc), body.clone()).await {
             // Somebody else's container has the name. The network's own is identified by its id.
             Err(error) if error.is_name_conflict() && self.pause_container(alloc).await?.is_none() => {
@@ -122,9 +124,12 @@ impl GroupNetworks {
             created => created,
         };
         let id = id.map_err(|error| failed("failed to create container", &error))?;
+        reached("network: container created");
         ledger.note_pause(alloc, &id);
+        reached("network: container recorded");
         let started = within(CALL, self.engine.start_container(&id)).await;
         started.map_err(|error| failed(&format!("Failed to start container {id}"), &error))?;
+        reached("network: container started");
         Ok(id)
     }
 
@@ -144,6 +149,7 @@ impl GroupNetworks {
         }
         let Some(ledger) = self.ledger().await else { return };
         ledger.note_begun(alloc, &self.node.known().id);
+        reached("network: namespace not persistent");
         match PersistentNamespace::of(alloc).persist(running.sandbox.as_ref()) {
             Ok(()) => ledger.note_persistent(alloc, &running.hostname),
             Err(error) => {

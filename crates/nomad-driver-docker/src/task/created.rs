@@ -11,7 +11,7 @@ use super::{
     port_holder,
     unanswered::{Left, Unanswered},
 };
-use crate::{container::CreateRequest, made::Made};
+use crate::{checkpoint::reached, container::CreateRequest, made::Made};
 use background::{Backoff, Cleanup};
 use engine::{Engine, EngineError, Inspected, Provisional, persist, within};
 
@@ -61,7 +61,9 @@ impl Creator<'_> {
             unanswered.begin();
             let error = match self.engine.create_container(&request.name, request.body.clone()).await {
                 Ok(id) => {
+                    reached("start: container created");
                     self.made.note(&id, &request.name);
+                    reached("start: container recorded");
                     unanswered.settle();
                     return Ok(self.created(id, false));
                 }

@@ -15,7 +15,10 @@ use nomad_plugin::{
 };
 
 use super::{Status, Task, Tasks};
-use crate::{image::ImageLease, made::Made, names::container_name, session::Session, settings::CurrentSettings};
+use crate::{
+    checkpoint::reached, image::ImageLease, made::Made, names::container_name, session::Session,
+    settings::CurrentSettings,
+};
 use engine::{Engine, EngineError, insist, persist};
 
 /// How long a host waits for the end of the container; it is ended all the same.
@@ -44,7 +47,9 @@ impl Tasks {
         }
         let task = self.store.remove(id)?;
         task.ending.store(true, Ordering::Relaxed);
+        reached("destroy: forgotten");
         destroyed(&self.settings).note(&task.container, &container_name(&task.config));
+        reached("destroy: recorded");
         let ending = Ending {
             engine: task.engine.clone(),
             settings: self.settings.clone(),
@@ -52,11 +57,14 @@ impl Tasks {
             image: task.image().cloned(),
         };
         self.process.cleanup.run(PATIENCE, ending.end()).await;
+        reached("destroy: record removed");
         // The host is about to remove the directories that are mounted there. A container that is still running keeps its mounts.
         if let Some(stage) = task.details.get().and_then(|details| details.stage.as_ref()) {
             stage.remove();
         }
+        reached("destroy: mounts removed");
         self.process.logs.release(&task.container).await;
+        reached("destroy: log released");
         self.hide_logs(session, &task.config).await;
         Ok(())
     }
@@ -87,6 +95,7 @@ impl Ending {
             }
         };
         if insist("end the container of a destroyed task", &container, end).await {
+            reached("destroy: container removed");
             if is_removed() {
                 Made::new(settings.now().state_dir()).forget(&container);
             }

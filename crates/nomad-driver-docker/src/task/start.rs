@@ -23,6 +23,7 @@ use super::{
     stop::ANSWER,
 };
 use crate::{
+    checkpoint::reached,
     config::TaskOptions,
     container::{self, CreateRequest, Request},
     events::EventSubject,
@@ -65,10 +66,12 @@ impl Tasks {
         let start = Start { tasks: self, session, settings: &settings, made: &made };
         // Before anything is created, so that the leftovers of a crash are known as this node's.
         self.process.node.note(settings.state_dir(), &task);
+        reached("start: node recorded");
         // A task that never starts leaves its network all the same.
         if let Some(ledger) = session.networks.ledger().await {
             ledger.note_joined(&task);
         }
+        reached("start: network recorded");
         let options = TaskOptions::parse(&task.driver_config).map_err(|errors| DriverError::new(errors.to_string()))?;
         if let Some(notice) = container::dropped_labels(&options) {
             self.process.events.emit(&EventSubject::from(&task), notice, BTreeMap::new());
@@ -93,6 +96,7 @@ impl Tasks {
                     stage.commit();
                 }
                 let id = created.commit();
+                reached("start: committed");
                 tracing::info!(container = id, task = config.id.as_str(), "started");
                 let state = TaskState { container_id: id.clone(), network: network.clone(), logger: None };
                 place.fill(Task::watched(self, session, config.clone(), id, network.clone(), handle, known));
@@ -119,11 +123,14 @@ impl Start<'_> {
         let facts = self.facts().await?;
         container::check_image(&options.image, plugin).map_err(|error| DriverError::new(error.to_string()))?;
         let image = session.images.ensure(&ImageRequest::of_task(task, options, plugin)).await?;
+        reached("start: image ready");
         let membership = if options.network_mode.is_none() { session.networks.join(task).await? } else { None };
+        reached("start: network joined");
         if let (Some(membership), Some(isolation)) = (&membership, &mut task.network_isolation) {
             isolation.labels.insert(SANDBOX_CONTAINER.to_owned(), membership.container.clone());
         }
         let mut handover = Handover::of(&session.engine, self.settings, &self.tasks.store, task).await?;
+        reached("start: mounts staged");
         let request = container::create_request(&Request {
             task,
             options,
@@ -187,11 +194,14 @@ impl Start<'_> {
         } else {
             LogSource::new(process, self.settings, subject).await?
         };
+        reached("start: log ends held");
         let logs = source.collect(engine, &facts).await?;
+        reached("start: log followed");
         if !created.running {
             request.paths.look_again().map_err(|error| DriverError::new(error.to_string()))?;
             created.connect(request).await?;
             created.start(request).await?;
+            reached("start: container started");
         }
         let (finder, origin) = (self.tasks.finder(self.session), Origin::Started { image, membership, logs });
         match persist(&created.id, LOOK, || within(ANSWER, finder.look(&created.id))).await {

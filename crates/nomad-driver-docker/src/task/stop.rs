@@ -15,6 +15,7 @@ use nomad_plugin::driver::{DriverError, Signal, UnknownSignal};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Status, Task};
+use crate::checkpoint::reached;
 use background::Backoff;
 use engine::{EngineError, persist, within};
 
@@ -47,6 +48,7 @@ impl Task {
         }
         let killed = repeat(end, KILL_ATTEMPT, || self.signal_container("SIGKILL")).await;
         killed.map_err(|error| DriverError::new(format!("Failed to stop container {}: {error}", self.container)))?;
+        reached("stop: killed");
         let killed = Instant::now();
         if self.has_ended_by(end).await {
             return Ok(());
@@ -64,7 +66,9 @@ impl Task {
                 None => self.send_stop_signal().await,
             }
         });
-        match sent.await {
+        let sent = sent.await;
+        reached("stop: signal sent");
+        match sent {
             Ok(()) => Ok(self.has_ended_by((Instant::now() + grace).min(end + MARGIN - FOR_THE_KILL)).await),
             Err(error) if is_worth_repeating(&error) => {
                 tracing::warn!(container = self.container, %error, "failed to signal the container in its time; killing it");
