@@ -62,12 +62,11 @@ impl Fault {
     fn outcome(self, verb: &Verb) -> Result<(), (bool, bool)> {
         let is_reading = verb.kind == CallKind::Reading;
         match self {
-            Refused => Err((true, false)),
-            Failed | FailedAfter => Err((is_reading, !is_reading)),
-            Dropped | AnswerLost | Hangs | HangsAfter => Err((true, true)),
             Cut | Mute | Trickles if verb.reads == Reads::Nothing => Ok(()),
             Garbled | AnotherShape if verb.reads != Reads::Json => Ok(()),
-            Cut | Mute | Trickles | Garbled | AnotherShape => Err((true, true)),
+            Refused => Err((true, false)),
+            Failed | FailedAfter => Err((is_reading, !is_reading)),
+            _ => Err((true, true)),
         }
     }
 }
