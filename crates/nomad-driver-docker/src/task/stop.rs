@@ -98,13 +98,13 @@ impl Task {
     /// Sends a signal. It is sent once: an attempt that may have had its effect is not repeated.
     pub async fn signal(&self, signal: &str) -> Result<(), DriverError> {
         let signal = parse(signal)?.to_string();
-        let send = || async {
+        let attempt = || async {
             match self.engine.kill_container(&self.container, &signal).await {
                 Err(error) if error.may_have_happened() => Ok(Err(error)),
                 other => other.map(Ok),
             }
         };
-        let sent = persist(&self.container, ANSWER, send).await.flatten();
+        let sent = persist(&self.container, ANSWER, attempt).await.and_then(|answer| answer);
         sent.map_err(|error| DriverError::new(error.to_string()))
     }
 
