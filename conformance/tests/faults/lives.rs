@@ -20,8 +20,8 @@ use super::{
     world::World,
 };
 
-/// How long a life may be. The longest call may take five minutes.
-const LIFE: Duration = Duration::from_secs(480);
+/// How long a life may be: the longest call may take five minutes, and images are pushed one after another.
+const LIFE: Duration = Duration::from_secs(900);
 
 /// What a life is like without a fault.
 #[derive(Default)]
