@@ -7,7 +7,6 @@ use conformance::fault_proxy::Fault;
 use super::{
     case::{Case, Life},
     finding::Outcome,
-    known::{KNOWN, Known},
 };
 
 /// What became of the cases that were played.
@@ -19,18 +18,10 @@ impl Table {
         self.0.push((case, outcome));
     }
 
-    /// The cases that fail in a way that is not known.
+    /// The cases that failed.
     pub(crate) fn failed(&self) -> Vec<String> {
-        let failed = self.0.iter().filter(|(case, outcome)| !is_known(case, outcome));
+        let failed = self.0.iter().filter(|(_, outcome)| !outcome.findings.is_empty());
         failed.map(|(case, _)| case.to_string()).collect()
-    }
-
-    /// What is known to fail and does not.
-    pub(crate) fn outdated(&self) -> Vec<&'static Known> {
-        let fails = |known: &&Known| {
-            self.0.iter().any(|(case, outcome)| outcome.findings.iter().any(|finding| known.is(case, finding)))
-        };
-        KNOWN.iter().filter(|known| !fails(known)).collect()
     }
 
     /// How many cases passed of how many, by fault and life.
@@ -62,17 +53,12 @@ pub(crate) fn describe(case: &Case, outcome: &Outcome) -> String {
     let not_met = if outcome.met { "" } else { ", and the call did not come" };
     let mut shown = format!("{words}{not_met} ({:.0?}) {case}", outcome.took);
     for finding in &outcome.findings {
-        let known = KNOWN.iter().find(|known| known.is(case, finding)).map_or("", |known| known.because);
-        let _infallible = write!(shown, "\n    {}: {} {known}", finding.question, short(&finding.text));
+        let _infallible = write!(shown, "\n    {}: {}", finding.question, short(&finding.text));
     }
     for remark in &outcome.remarks {
         let _infallible = write!(shown, "\n    ({})", short(remark));
     }
     shown
-}
-
-fn is_known(case: &Case, outcome: &Outcome) -> bool {
-    outcome.findings.iter().all(|finding| KNOWN.iter().any(|known| known.is(case, finding)))
 }
 
 fn short(text: &str) -> String {
