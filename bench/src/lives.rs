@@ -83,16 +83,12 @@ impl<'a> Lives<'a> {
 
     /// Counts whether a call succeeded.
     fn outcome<T>(&self, what: &str, answer: Result<T, ClientError>) -> Option<T> {
-        match answer {
-            Ok(answer) => {
-                self.count(what);
-                Some(answer)
-            }
-            Err(_) => {
-                self.count(&format!("{what}: failed"));
-                None
-            }
+        if answer.is_ok() {
+            self.count(what);
+        } else {
+            self.count(&format!("{what}: failed"));
         }
+        answer.ok()
     }
 
     async fn live(&self, kind: Kind) {

@@ -2,7 +2,7 @@
 //! gone, its program never runs twice, and nothing is left after the grace and a round of the search for dangling containers.
 //!
 //! The steps are those in the driver's sources. The calls follow recordings 06a, 06b and 10a of a real agent: a call in flight
-//! is made again in the new process under the same id, after RecoverTask if there is a handle; DestroyNetwork never is.
+//! is made again in the new process under the same id, after `RecoverTask` if there is a handle; `DestroyNetwork` never is.
 
 use std::{
     collections::BTreeSet,

@@ -8,6 +8,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 /// What is left of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Left {
     /// One of its tasks is known, running or starting.
     pub tasks: bool,

@@ -43,7 +43,8 @@ async fn two_passes(case: &Case) {
 
 #[tokio::test(start_paused = true)]
 async fn an_orphan_is_removed_although_the_next_process_does_not_know_the_node() {
-    let spoils: [(&str, fn(&Case)); 4] = [
+    type Spoil = fn(&Case);
+    let spoils: [(&str, Spoil); 4] = [
         ("as it was left", |_| ()),
         ("lost", |case| fs::remove_file(case.state_dir().join("node.json")).unwrap()),
         ("empty", |case| fs::write(case.state_dir().join("node.json"), "").unwrap()),

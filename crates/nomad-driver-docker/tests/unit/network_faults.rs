@@ -6,28 +6,16 @@ use fake_engine::{Image, Reply, Request};
 use nomad_plugin::driver::{CreatedNetwork, Driver, DriverError, NetworkIsolation, Recoverability};
 use tokio::time::Instant;
 
-use crate::case::{ALLOC, Case, failed, text};
+use crate::case::{ALLOC, Case, failed, faults, text};
 
 const PAUSE_IMAGE: &str = "registry.test/pause:1";
 const SANDBOX: &str = "docker_sandbox_container_id";
 
-/// What an engine, or a proxy before it, can do wrong at a call.
-const FAULTS: [(&str, fn() -> Reply); 8] = [
-    ("refused", Reply::drop_connection),
-    ("500 before", || Reply::error(500, "no")),
-    ("500 after", || Reply::error_after(500, "no")),
-    ("cut after", Reply::lose_answer),
-    ("cut in the midst", Reply::cut_body),
-    ("hang before", Reply::hang),
-    ("hang after", Reply::hang_after),
-    ("garbled", Reply::garble),
-];
-
-/// Those that may also be there for long.
-const LASTING: [&str; 5] = ["refused", "500 before", "500 after", "hang before", "garbled"];
-
-fn lasting() -> impl Iterator<Item = (&'static str, fn() -> Reply)> {
-    FAULTS.into_iter().filter(|(name, _)| LASTING.contains(name))
+/// Those that may also be there for long; what is cut is like what is closed.
+fn lasting() -> impl Iterator<Item = (&'static str, Reply)> {
+    faults().into_iter().filter(|(name, _)| {
+        !["closed after the effect", "cut in its answer", "no answer after the effect"].contains(name)
+    })
 }
 
 async fn case() -> Case {
@@ -90,10 +78,10 @@ async fn one_fault_at_any_call_of_a_creation_leaves_one_network_that_was_created
     create(&whole).await.unwrap();
 
     for call in calls(&whole) {
-        for (name, fault) in FAULTS {
+        for (name, fault) in faults() {
             let what = format!("{name} at {call:?}");
             let case = case().await;
-            script(&case, &call, fault());
+            script(&case, &call, fault);
 
             let made = create(&case).await.unwrap_or_else(|error| panic!("{what}: {error}"));
 
@@ -112,11 +100,11 @@ async fn one_fault_at_any_call_of_a_removal_leaves_nothing() {
     destroy(&whole, &isolation).await.unwrap();
 
     for call in calls(&whole) {
-        for (name, fault) in FAULTS {
+        for (name, fault) in faults() {
             let what = format!("{name} at {call:?}");
             let case = case().await;
             let isolation = create(&case).await.unwrap().isolation;
-            script(&case, &call, fault());
+            script(&case, &call, fault);
 
             let removed = destroy(&case, &isolation).await;
 
@@ -135,7 +123,7 @@ async fn a_call_that_never_succeeds_fails_a_creation_in_a_way_that_may_be_tried_
         for (name, fault) in lasting() {
             let what = format!("{name} at each {call}");
             let case = case().await;
-            case.engine.on(&call).always(fault());
+            case.engine.on(&call).always(fault);
             let began = Instant::now();
 
             let made = create(&case).await;
@@ -166,7 +154,7 @@ async fn a_call_that_never_succeeds_holds_no_caller_of_a_removal_which_is_finish
             let what = format!("{name} at each {call}");
             let case = case().await;
             let isolation = create(&case).await.unwrap().isolation;
-            case.engine.on(&call).always(fault());
+            case.engine.on(&call).always(fault);
             let began = Instant::now();
 
             let removed = destroy(&case, &isolation).await;

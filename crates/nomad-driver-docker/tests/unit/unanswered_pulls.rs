@@ -10,7 +10,7 @@ use nomad_plugin::{
 };
 use serde_json::json;
 
-use crate::case::{Case, failed, object, text};
+use crate::case::{Case, failed, faults, object, text};
 
 const APP: &str = "registry.test/app:2";
 
@@ -38,24 +38,21 @@ fn has(engine: &fake_engine::FakeEngine) -> bool {
     engine.images().iter().any(|image| image.tags.iter().any(|tag| tag == APP))
 }
 
+/// Each leaves the image in the engine.
+fn unanswered() -> impl Iterator<Item = (&'static str, Reply)> {
+    let without = ["closed before the effect", "an error without effect", "no answer"];
+    faults().into_iter().filter(move |(name, _)| !without.contains(name))
+}
+
 async fn removed(case: &Case, what: &str) {
     case.engine.until(what, |engine| !has(engine)).await;
 }
 
-/// Each leaves the image in the engine.
-const FAULTS: [(&str, fn() -> Reply); 5] = [
-    ("500 after", || Reply::error_after(500, "no")),
-    ("cut after", Reply::lose_answer),
-    ("cut in the midst", Reply::cut_body),
-    ("hang after", Reply::hang_after),
-    ("garbled", Reply::garble),
-];
-
 #[tokio::test(start_paused = true)]
 async fn an_image_whose_pull_has_no_answer_is_removed_like_any_other() {
-    for (what, fault) in FAULTS {
+    for (what, fault) in unanswered() {
         let case = case().await;
-        case.engine.on("POST /images/create").always(fault());
+        case.engine.on("POST /images/create").always(fault);
 
         let error = failed(case.driver.start_task(task(&case)).await);
 
@@ -67,9 +64,9 @@ async fn an_image_whose_pull_has_no_answer_is_removed_like_any_other() {
 
 #[tokio::test(start_paused = true)]
 async fn an_image_whose_pull_has_no_answer_is_removed_after_the_task_that_the_next_attempt_starts() {
-    for (what, fault) in FAULTS {
+    for (what, fault) in unanswered() {
         let case = case().await;
-        case.engine.on("POST /images/create").once(fault());
+        case.engine.on("POST /images/create").once(fault);
         failed(case.driver.start_task(task(&case)).await);
 
         case.start(&task(&case)).await;
@@ -126,10 +123,10 @@ async fn an_image_that_a_killed_driver_was_pulling_is_removed_by_the_next_one() 
 
 #[tokio::test(start_paused = true)]
 async fn an_image_that_was_there_before_a_pull_without_an_answer_remains() {
-    for (what, fault) in FAULTS {
+    for (what, fault) in unanswered() {
         let case = case().await;
         case.engine.add_image(Image::named(APP));
-        case.engine.on("POST /images/create").always(fault());
+        case.engine.on("POST /images/create").always(fault);
         let task = case.task_with("web", [("image", text(APP)), ("force_pull", Value::Bool(true))]);
 
         failed(case.driver.start_task(task).await);
