@@ -24,7 +24,7 @@ const NAMES: [(&str, usize); 9] = [
     ("memory (PSS, MiB)", SLACK_MIB),
 ];
 
-/// The figures of a moment, as in [`NAMES`].
+/// The figures of a moment.
 #[derive(Clone, Debug, Default)]
 pub struct Figures([usize; NAMES.len()]);
 

@@ -128,14 +128,14 @@ async fn a_stream_is_passed_on_while_it_runs_and_a_mute_one_has_a_head_alone() {
     let events = "/v1.41/events?since=0";
     let passing = FaultProxy::before(Path::new(ENGINE), None);
     let mute = proxy(&Method::GET, "/events", Fault::Mute);
-    // Something that the engine has to tell.
+    // Something that the engine reports.
     answer(&passing, &create(), *DEADLINE).await;
     removed(&passing).await;
 
-    let (told, told_ended) = answer(&passing, &get(events), PATIENCE).await;
+    let (seen, seen_ended) = answer(&passing, &get(events), PATIENCE).await;
     let (head, head_ended) = answer(&mute, &get(events), PATIENCE).await;
 
-    assert!(told.contains("\"destroy\"") && !told_ended, "{told}");
+    assert!(seen.contains("\"destroy\"") && !seen_ended, "{seen}");
     assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n") && !head_ended, "{head}");
 }
 

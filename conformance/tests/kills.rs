@@ -1,5 +1,6 @@
-//! The plugin killed with SIGKILL at each of its own steps, and started again as an agent does: the task is found or cleanly
-//! gone, its program never runs twice, and nothing is left after the grace and a round of the search for dangling containers.
+//! The plugin, its log holder or both killed with SIGKILL at each step of the plugin, which is started again as an agent does:
+//! the task is found or cleanly removed, its program never runs twice, and nothing is left after the grace and a round of the
+//! search for dangling containers.
 //!
 //! The steps are those in the driver's sources. The calls follow recordings 06a, 06b and 10a of a real agent: a call in flight
 //! is made again in the new process under the same id, after `RecoverTask` if there is a handle; `DestroyNetwork` never is.
@@ -12,7 +13,7 @@ use std::{
 };
 
 use conformance::{
-    DEADLINE, Fixture, Task, dockerd::Dockerd, holder::holders, kill, mounts, object, text, until, until_within,
+    DEADLINE, Fixture, Task, dockerd::Dockerd, holder::holders, kill, mounts, object, signal, text, until, until_within,
 };
 use futures_util::future::join_all;
 use nomad_plugin::{
@@ -20,8 +21,6 @@ use nomad_plugin::{
     driver::{Force, TaskHandle},
     msgpack::Value,
 };
-
-const KILL_AT: &str = "LONGSHORE_TEST_KILL_AT";
 
 /// Notes each run; SIGTERM does not end it.
 const PROGRAM: &str = "echo run >>/alloc/data/runs; trap '' TERM; while :; do sleep 1; done";
@@ -51,7 +50,18 @@ fn steps() -> BTreeSet<String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Killed {
     Plugin,
+    LogHolder,
     PluginAndLogHolder,
+}
+
+impl Killed {
+    /// The variable by which the plugin dies at a step, or suspends itself.
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Plugin | Self::PluginAndLogHolder => "LONGSHORE_TEST_KILL_AT",
+            Self::LogHolder => "LONGSHORE_TEST_SUSPEND_AT",
+        }
+    }
 }
 
 /// The life of a task in a group's network, with one kill in it.
@@ -72,7 +82,7 @@ impl<'a> Life<'a> {
         let gc = object(&[("dangling_containers", object(&dangling))]);
         // It is nowhere, so that the built-in image is used.
         let config = object(&[("gc", gc), ("infra_image", text("localhost:1/longshore-test/pause:1"))]);
-        let fixture = Fixture::with(config, &[("DOCKER_HOST", &engine.address()), (KILL_AT, step)]).await;
+        let fixture = Fixture::with(config, &[("DOCKER_HOST", &engine.address()), (killed.variable(), step)]).await;
         let task = fixture.task("web", PROGRAM).option("network_mode", text(""));
         let life = Self { engine, step: step.to_owned(), killed, fixture, task, handle: None, deaths: 0 };
         life.look_for_dangling().await;
@@ -91,9 +101,7 @@ impl<'a> Life<'a> {
         }
         self.deaths += 1;
         if self.killed == Killed::PluginAndLogHolder {
-            for holder in holders(&self.fixture.directory().join("state")) {
-                kill([holder]);
-            }
+            kill_holders(&self.state());
         }
         self.fixture.set_environment(&[("DOCKER_HOST", &self.engine.address())]);
         self.fixture.start_again().await;
@@ -163,9 +171,13 @@ impl<'a> Life<'a> {
         assert_eq!(self.runs(), "run\n", "{}", self.step);
     }
 
+    fn state(&self) -> PathBuf {
+        self.fixture.directory().join("state")
+    }
+
     /// What is left of it: containers, its network's namespace, mounts, records.
     fn left(&self) -> Vec<String> {
-        let state = self.fixture.directory().join("state");
+        let state = self.state();
         let records = ["containers", "destroyed", "networks"].map(|kind| files(&state.join(kind)));
         let namespace = PathBuf::from(format!("/run/netns/longshore-{}", self.task.config.alloc_id));
         let paths = records.into_iter().flatten().chain(mounts::below(self.fixture.directory()));
@@ -178,9 +190,25 @@ impl<'a> Life<'a> {
         fs::remove_dir_all(self.task.alloc_dir()).unwrap_or_default();
         let is_clean = || self.left().is_empty();
         until_within(patience(), &format!("nothing is left of {:?}", self.step), is_clean).await;
-        assert_eq!((self.deaths, runs.as_str()), (1, "run\n"), "{} is reached, and the program runs once", self.step);
+        let deaths = u32::from(self.killed != Killed::LogHolder);
+        assert_eq!((self.deaths, runs.as_str()), (deaths, "run\n"), "{}: the program runs once", self.step);
         self.fixture.end().await;
     }
+}
+
+fn kill_holders(state: &Path) {
+    for holder in holders(state) {
+        kill([holder]);
+    }
+}
+
+/// Waits until the plugin suspends itself at a step, and kills its log holder then.
+async fn kill_holders_at_the_step(step: &str, plugin: i32, state: &Path) {
+    let status = || fs::read_to_string(format!("/proc/{plugin}/stat")).unwrap_or_default();
+    let is_suspended = || status().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+    until_within(patience(), &format!("{step} is reached"), is_suspended).await;
+    kill_holders(state);
+    signal(plugin, "CONT");
 }
 
 /// The files below a directory.
@@ -199,7 +227,12 @@ async fn killed_at_each_step(killed: Killed) {
         let engine = &engine;
         async move {
             let mut life = Life::begin(engine, &step, killed).await;
-            life.live().await;
+            if killed == Killed::LogHolder {
+                let (plugin, state) = (life.fixture.driver.reattach_config().pid, life.state());
+                tokio::join!(life.live(), kill_holders_at_the_step(&step, plugin, &state));
+            } else {
+                life.live().await;
+            }
             life.end().await;
         }
     };
@@ -212,6 +245,11 @@ async fn killed_at_each_step(killed: Killed) {
 #[tokio::test]
 async fn a_plugin_killed_at_any_step_leaves_one_task_or_none_and_nothing_else() {
     killed_at_each_step(Killed::Plugin).await;
+}
+
+#[tokio::test]
+async fn a_log_holder_killed_at_any_step_of_its_plugin_leaves_one_task_and_nothing_else() {
+    killed_at_each_step(Killed::LogHolder).await;
 }
 
 #[tokio::test]

@@ -201,7 +201,7 @@ async fn a_task_is_recovered_while_the_engine_is_away_and_its_lines_and_its_end_
     fixture.driver.recover_task(started.handle.clone()).await.unwrap();
     let took = began.elapsed();
     let mut waiting = Box::pin(fixture.driver.wait_task(started.id.clone()));
-    assert!(waiting.as_mut().now_or_never().is_none(), "an end was told while the engine was away");
+    assert!(waiting.as_mut().now_or_never().is_none(), "an exit was reported while the engine was away");
     engine.begin();
     continues(lines());
     std::fs::write(task.alloc_dir().join("steady/local/go"), "").unwrap();

@@ -63,7 +63,7 @@ fn faulty(
             });
             paced(bytes).left_stream().right_stream()
         }
-        // The connection to the engine stays as well.
+        // The connection to the engine is kept as well.
         _ => stream::once(async move {
             let _held = pieces;
             std::future::pending().await

@@ -27,7 +27,7 @@ const GARBLED: &str = "{\"Id\":\"6c\n\"\"";
 /// Serves the requests of a connection.
 pub(super) async fn connection(shared: Arc<Shared>, client: UnixStream) {
     let service = service_fn(move |request| shared.clone().serve(request));
-    // Where the client goes away, or the fault is an end, that is the end.
+    // A client that disconnects, or a fault that ends the connection, ends the service.
     let _ended =
         server::conn::http1::Builder::new().serve_connection(TokioIo::new(client), service).with_upgrades().await;
 }

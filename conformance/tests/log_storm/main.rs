@@ -60,8 +60,8 @@ fn pairs(contents: &[Content], loggings: &[Logging]) -> Vec<(Content, Logging)> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_dies_or_rests_each_line_arrives_once_and_whole() {
-    let mut rng = rng("whoever dies");
+async fn each_line_arrives_once_and_whole_although_processes_die_or_rest() {
+    let mut rng = rng("any may die");
     let mut all = pairs(&Content::ALL, &[Logging::Whole, Logging::Rotated]);
     // With the driver `local`, Docker 20.10 stores no end of a line that is longer than 16 KiB.
     all.extend(pairs(&[Content::Short, Content::Binary, Content::Terminal], &[Logging::Local]));

@@ -86,7 +86,7 @@ impl Engine {
         self.containers("", ALIVE, &[]).await
     }
 
-    /// Containers in any state, whoever created them.
+    /// All containers, in any state.
     pub async fn all_containers(&self) -> Result<Vec<ListedContainer>, EngineError> {
         self.containers("", QUICK, &[("all", "true")]).await
     }

@@ -127,8 +127,8 @@ impl LogTask {
     }
 
     /// Must be called when the container has exited, before it is removed: everything is read to the end and delivered. If
-    /// for the patience's time nothing comes from the engine and the reader reads nothing, the rest is given up, and whoever
-    /// was waited for is reported. The same if a single piece takes longer than a minute to come.
+    /// for the patience's time nothing comes from the engine and the reader reads nothing, the rest is given up, and a report
+    /// names the one that was waited for. The same if a single piece takes longer than a minute to come.
     pub async fn finish(mut self) -> LogSummary {
         self.exited.send_replace(true);
         let (mut delivered, mut since) = (self.summary().bytes, Instant::now());
