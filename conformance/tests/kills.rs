@@ -2,8 +2,11 @@
 //! the task is found or cleanly removed, its program never runs twice, and nothing is left after the grace and a round of the
 //! search for dangling containers.
 //!
-//! The steps are those in the driver's sources. The calls follow recordings 06a, 06b and 10a of a real agent: a call in flight
+//! `LONGSHORE_ALL=1` plays every kill at every step; otherwise a seed decides what is killed at each, and `LONGSHORE_KILLS_SEED`
+//! repeats it. The steps are those in the driver's sources. The calls follow recordings 06a, 06b and 10a of a real agent: a call in flight
 //! is made again in the new process under the same id, after `RecoverTask` if there is a handle; `DestroyNetwork` never is.
+
+#![expect(clippy::print_stdout, reason = "the seed is for the reader of the test's output")]
 
 use std::{
     collections::BTreeSet,
@@ -55,6 +58,8 @@ enum Killed {
 }
 
 impl Killed {
+    const ALL: [Self; 3] = [Self::Plugin, Self::LogHolder, Self::PluginAndLogHolder];
+
     /// The variable by which the plugin dies at a step, or suspends itself.
     fn variable(self) -> &'static str {
         match self {
@@ -217,13 +222,10 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-async fn killed_at_each_step(killed: Killed) {
+/// Lives with these kills, all at once.
+async fn live_all(lives: impl IntoIterator<Item = (String, Killed)>) {
     let engine = Dockerd::start();
-    let steps = steps();
-    let phases: BTreeSet<&str> = steps.iter().filter_map(|step| Some(step.split_once(": ")?.0)).collect();
-    assert_eq!(phases, ["destroy", "network", "start", "stop"].into());
-
-    let live = |step: String| {
+    let live = |(step, killed): (String, Killed)| {
         let engine = &engine;
         async move {
             let mut life = Life::begin(engine, &step, killed).await;
@@ -236,23 +238,28 @@ async fn killed_at_each_step(killed: Killed) {
             life.end().await;
         }
     };
-    join_all(steps.into_iter().map(live)).await;
+    join_all(lives.into_iter().map(live)).await;
 
     assert_eq!(engine.run(&["ps", "--all", "--quiet"]), "");
     assert_eq!(engine.run(&["volume", "ls", "--quiet"]), "");
 }
 
 #[tokio::test]
-async fn a_plugin_killed_at_any_step_leaves_one_task_or_none_and_nothing_else() {
-    killed_at_each_step(Killed::Plugin).await;
-}
+async fn a_kill_at_any_step_leaves_one_task_or_none_and_nothing_else() {
+    let steps = steps();
+    let phases: BTreeSet<&str> = steps.iter().filter_map(|step| Some(step.split_once(": ")?.0)).collect();
+    assert_eq!(phases, ["destroy", "network", "start", "stop"].into());
 
-#[tokio::test]
-async fn a_log_holder_killed_at_any_step_of_its_plugin_leaves_one_task_and_nothing_else() {
-    killed_at_each_step(Killed::LogHolder).await;
-}
-
-#[tokio::test]
-async fn a_plugin_killed_at_any_step_together_with_its_log_holder_leaves_one_task_or_none_and_nothing_else() {
-    killed_at_each_step(Killed::PluginAndLogHolder).await;
+    if std::env::var_os("LONGSHORE_ALL").is_some() {
+        for killed in Killed::ALL {
+            live_all(steps.iter().map(|step| (step.clone(), killed))).await;
+        }
+        return;
+    }
+    let given = std::env::var("LONGSHORE_KILLS_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seed: u64 = given.unwrap_or_else(|| fastrand::u64(..));
+    println!("LONGSHORE_KILLS_SEED={seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut choose = || rng.choice(Killed::ALL).expect("there are some");
+    live_all(steps.into_iter().map(|step| (step, choose())).collect::<Vec<_>>()).await;
 }

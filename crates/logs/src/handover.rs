@@ -66,7 +66,7 @@ impl Arrived {
             let tail = apart(PATIENCE + sink::PATIENCE, move || arrived_through(&alloc_dir, &pipe)).await;
             tail.map_or_else(
                 |error| {
-                    tracing::info!(pipe = %shown.display(), %error, "the reader's own files do not show what arrived");
+                    tracing::info!(file = %shown.display(), %error, "the reader's own files do not show what arrived");
                     Tail::Unknown
                 },
                 Tail::Known,

@@ -23,6 +23,8 @@ use engine::{EngineError, persist, within};
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// How much longer than its grace a stop may take.
 const MARGIN: Duration = Duration::from_secs(10);
+/// How much longer it may take if nothing answers at the engine's address, as during its restart.
+const AWAY: Duration = Duration::from_secs(60);
 /// How much of that is left to the kill if the signal was late.
 const FOR_THE_KILL: Duration = Duration::from_secs(5);
 /// How long one attempt to signal may take, and one to kill.
@@ -36,21 +38,36 @@ const LOOKS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// What the engine sends if a container has no stop signal, or one that it does not know.
 const DEFAULT_SIGNAL: &str = "SIGTERM";
 
+/// When a stop is over.
+struct End {
+    at: Instant,
+    /// The latest that it may become while the engine is away.
+    latest: Instant,
+}
+
+impl End {
+    /// Nothing answers at the engine's address: it has its margin when it is back.
+    fn wait_for_engine(&mut self) {
+        self.at = self.at.max((Instant::now() + MARGIN).min(self.latest));
+    }
+}
+
 impl Task {
     /// Sends `signal` (empty: the image's stop signal) and, `timeout` later, SIGKILL. 0 kills at once. It is over 10 s after the
-    /// timeout, whatever the engine does.
+    /// timeout, whatever the engine does. If nothing answers at its address, that time does not count, up to a minute.
     pub async fn stop(&self, timeout: Duration, signal: &str) -> Result<(), DriverError> {
         let signal = if signal.is_empty() { None } else { Some(parse(signal)?.to_string()) };
         self.ending.store(true, Ordering::Relaxed);
-        let end = Instant::now() + timeout.saturating_add(MARGIN);
-        if !timeout.is_zero() && self.exits_at_a_signal(signal.as_deref(), timeout).await? {
+        let latest = Instant::now() + timeout.saturating_add(AWAY);
+        let mut end = End { at: Instant::now() + timeout.saturating_add(MARGIN), latest };
+        if !timeout.is_zero() && self.exits_at_a_signal(signal.as_deref(), timeout, &mut end).await? {
             return Ok(());
         }
-        let killed = repeat(end, KILL_ATTEMPT, || self.signal_container("SIGKILL")).await;
+        let killed = repeat(&mut end, KILL_ATTEMPT, || self.signal_container("SIGKILL")).await;
         killed.map_err(|error| DriverError::new(format!("Failed to stop container {}: {error}", self.container)))?;
         reached("stop: killed");
         let killed = Instant::now();
-        if self.has_ended_by(end).await {
+        if self.has_ended_by(end.at).await {
             return Ok(());
         }
         let (container, seconds) = (&self.container, killed.elapsed().as_secs());
@@ -58,18 +75,27 @@ impl Task {
     }
 
     /// Sends a signal and waits for the exit. If the signal is late, so is the end of the grace, within limits.
-    async fn exits_at_a_signal(&self, signal: Option<&str>, grace: Duration) -> Result<bool, DriverError> {
-        let end = Instant::now() + grace;
-        let sent = repeat(end, SIGNAL_ATTEMPT, || async {
+    async fn exits_at_a_signal(
+        &self,
+        signal: Option<&str>,
+        grace: Duration,
+        end: &mut End,
+    ) -> Result<bool, DriverError> {
+        let mut sending = End { at: Instant::now() + grace, latest: end.latest };
+        let sent = repeat(&mut sending, SIGNAL_ATTEMPT, || async {
             match signal {
                 Some(signal) => self.signal_container(signal).await,
                 None => self.send_stop_signal().await,
             }
         });
+        let planned = Instant::now() + grace;
         let sent = sent.await;
+        if sending.at > planned {
+            end.at = end.at.max((Instant::now() + grace).min(end.latest) + MARGIN);
+        }
         reached("stop: signal sent");
         match sent {
-            Ok(()) => Ok(self.has_ended_by((Instant::now() + grace).min(end + MARGIN - FOR_THE_KILL)).await),
+            Ok(()) => Ok(self.has_ended_by((Instant::now() + grace).min(end.at - FOR_THE_KILL)).await),
             Err(error) if is_worth_repeating(&error) => {
                 tracing::warn!(container = self.container, %error, "failed to signal the container in its time; killing it");
                 Ok(*self.status.borrow() != Status::Running)
@@ -157,16 +183,19 @@ fn is_worth_repeating(error: &EngineError) -> bool {
 
 /// Makes a call until it is answered or rejected, or the time is over.
 async fn repeat<F: Future<Output = Result<(), EngineError>>>(
-    end: Instant,
+    end: &mut End,
     attempt: Duration,
     call: impl Fn() -> F,
 ) -> Result<(), EngineError> {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
     loop {
-        let left = end.saturating_duration_since(Instant::now()).min(attempt);
+        let left = end.at.saturating_duration_since(Instant::now()).min(attempt);
         match within(left, call()).await {
             Err(error) if is_worth_repeating(&error) => {
-                if timeout_at(end, backoff.wait()).await.is_err() {
+                if matches!(error, EngineError::Unreachable { .. }) {
+                    end.wait_for_engine();
+                }
+                if timeout_at(end.at, backoff.wait()).await.is_err() {
                     return Err(error);
                 }
             }
