@@ -34,7 +34,7 @@ const AT_ONCE: usize = 12;
 /// How many lives are played at once that mostly wait.
 const WAITING_AT_ONCE: usize = 40;
 /// How many cases a sample has: with them the test takes less than two minutes.
-const SAMPLE: usize = 36;
+const SAMPLE: usize = 20;
 
 /// Which cases are played.
 enum Choice {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 const STEP: Duration = Duration::from_millis(5);
 const LONG_STEP: Duration = Duration::from_millis(100);
 /// How many steps that while has.
-const WHILE: u32 = 2000;
+const WHILE: u32 = 400;
 /// The minimum duration of a step.
 const PACE: Duration = Duration::from_micros(20);
 
