@@ -9,7 +9,9 @@ use tokio::sync::watch;
 const STEP: Duration = Duration::from_millis(5);
 const LONG_STEP: Duration = Duration::from_millis(100);
 /// How many steps that while has.
-const WHILE: u32 = 400;
+const WHILE: u64 = 400;
+/// How many steps without requests are quiet.
+pub(crate) const QUIET: u64 = 20;
 /// The minimum duration of a step.
 const PACE: Duration = Duration::from_micros(20);
 
@@ -17,16 +19,14 @@ const PACE: Duration = Duration::from_micros(20);
 pub(crate) const YEAR_ONE: &str = "0001-01-01T00:00:00Z";
 
 /// Moves a paused clock in small steps. Otherwise it jumps to the next timer whenever the runtime waits, even for a thread that
-/// works for the code under test. The deadline for that work would then pass before it has begun.
-pub(crate) async fn pass(mut asked: watch::Receiver<u64>) {
-    let mut idle = 0;
+/// works for the code under test. The deadline for that work would then pass before it has begun. `quiet` counts the steps since
+/// the last request.
+pub(crate) async fn pass(mut asked: watch::Receiver<u64>, quiet: watch::Sender<u64>) {
     loop {
-        if asked.has_changed().unwrap_or_default() {
-            asked.mark_unchanged();
-            idle = 0;
-        }
-        let step = if idle < WHILE { STEP } else { LONG_STEP };
-        idle = idle.saturating_add(1);
+        let is_asked = asked.has_changed().unwrap_or_default();
+        asked.mark_unchanged();
+        quiet.send_modify(|steps| *steps = if is_asked { 0 } else { *steps + 1 });
+        let step = if *quiet.borrow() < WHILE { STEP } else { LONG_STEP };
         tokio::time::sleep(step).await;
         #[expect(
             clippy::disallowed_methods,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::{
     clock,
@@ -33,6 +34,8 @@ struct Inner {
     journal: Journal,
     scripts: Scripts<FakeEngine>,
     connections: Tasks,
+    /// The clock's steps since the last request.
+    quiet: watch::Sender<u64>,
     socket: PathBuf,
     directory: TempDir,
 }
@@ -66,10 +69,11 @@ impl FakeEngine {
             journal: Journal::default(),
             scripts: Scripts::default(),
             connections: connections.clone(),
+            quiet: watch::Sender::default(),
             socket: directory.path().join("docker.sock"),
             directory,
         };
-        clock.spawn(clock::pass(inner.journal.changed()));
+        clock.spawn(clock::pass(inner.journal.changed(), inner.quiet.clone()));
         Self { inner: Arc::new(inner), _alive: Some(Arc::new(Alive { connections, clock })) }
     }
 
@@ -115,6 +119,13 @@ impl FakeEngine {
     /// The recorded requests that match, such as `POST /containers/*/start`; `*` matches all.
     pub fn requests(&self, requests: &str) -> Vec<Request> {
         self.inner.journal.matching(&Pattern::new(requests))
+    }
+
+    /// Waits until nothing has been asked for 100 ms: what an answer, an event or the time has set off is done.
+    pub async fn quiet(&self) {
+        let quiet = &self.inner.quiet;
+        quiet.send_replace(0);
+        waiting::until(quiet.subscribe(), "quiet", || (*quiet.borrow() >= clock::QUIET).then_some(())).await;
     }
 
     /// Starts a new journal.

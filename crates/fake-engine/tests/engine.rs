@@ -137,8 +137,11 @@ async fn a_paused_clock_passes_at_once_and_leaves_time_to_threads() {
     let began = Instant::now();
     let (done, of_thread) = tokio::sync::oneshot::channel();
     let thread = std::thread::spawn(move || {
-        #[expect(clippy::disallowed_methods, reason = "it is the time that a thread takes")]
-        std::thread::sleep(Duration::from_millis(5));
+        // Some milliseconds of work.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for _ in 0..100 {
+            std::fs::write(file.path(), vec![0; 64 << 10]).unwrap();
+        }
         done.send(())
     });
 

@@ -58,6 +58,9 @@ use engine::{ContainerState, Engine, Inspected, Waker, persist};
 /// How long an inspect of a task may take: less than those that ask for it wait.
 const INSPECT: Duration = Duration::from_secs(3);
 
+/// How long one answer of the engine may take that has no deadline of its caller's.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// The tasks of this process. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Tasks {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use conformance::pipes::Pipes;
-use logs::{Collector, Ends, LogReport, LogSink, LogTask, StartFrom};
+use logs::{Collector, Ends, LogReport, LogSink, LogSummary, LogTask, StartFrom};
 
 pub(crate) const ID: &str = "0123abcd";
 
@@ -77,6 +77,16 @@ impl Container {
         self.follow(collector, StartFrom::Adopted).await
     }
 
+    /// The next process of the driver: it continues until a line has arrived, and to the end of the log.
+    pub(crate) fn finished_by_successor(&self, last: u32) -> LogSummary {
+        ended_process(async {
+            let collector = self.collector();
+            let task = self.resume(&collector).await;
+            self.read_until(&format!("line {last}\n"));
+            task.finish().await
+        })
+    }
+
     pub(crate) fn report(&self) -> impl Fn(LogReport) + Send + Sync + 'static {
         let reports = self.reports.clone();
         move |report| reports.lock().unwrap().push(report)
@@ -111,6 +121,6 @@ pub(crate) fn expected(numbers: std::ops::Range<u32>) -> String {
 
 /// The lifetime of a process: when this returns, none of the runtime's work is running. Dropping a collection alone only asks
 /// it to stop.
-pub(crate) fn ended_process(work: impl Future<Output = ()>) {
-    tokio::runtime::Runtime::new().unwrap().block_on(work);
+pub(crate) fn ended_process<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().unwrap().block_on(work)
 }

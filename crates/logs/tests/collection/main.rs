@@ -50,12 +50,7 @@ fn a_successor_continues_with_the_very_next_line() {
     container.rotate();
     container.write(numbered(1100..1200));
 
-    ended_process(async {
-        let collector = container.collector();
-        let task = container.resume(&collector).await;
-        container.read_until("line 1199\n");
-        assert!(task.finish().await.complete);
-    });
+    assert!(container.finished_by_successor(1199).complete);
 
     assert_eq!(container.came(), expected(0..1200));
     assert_eq!(container.reports(), []);
@@ -79,12 +74,7 @@ fn a_successor_whose_file_was_removed_says_so_and_continues_with_what_is_there()
         container.write(numbered(part * 10 + 10..part * 10 + 20));
     }
 
-    ended_process(async {
-        let collector = container.collector();
-        let task = container.resume(&collector).await;
-        container.read_until("line 39\n");
-        task.finish().await;
-    });
+    container.finished_by_successor(39);
 
     assert_eq!(container.came(), expected(0..10) + &expected(20..40));
     assert_eq!(container.reports(), [LogReport::PositionLost]);
@@ -132,12 +122,7 @@ fn read_of_a_removed_pipe(growth: usize) {
         log.write_all(nothing.as_bytes()).unwrap();
     }
     container.write(numbered(31..32));
-    ended_process(async {
-        let collector = container.collector();
-        let task = container.resume(&collector).await;
-        container.read_until("line 31\n");
-        task.finish().await;
-    });
+    container.finished_by_successor(31);
 
     assert_eq!(container.came(), expected(0..10) + &expected(13..32));
     assert_eq!(container.reports(), []);

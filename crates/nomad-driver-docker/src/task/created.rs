@@ -6,7 +6,7 @@ use nomad_plugin::driver::{DriverError, TaskConfig};
 use tokio::time::sleep;
 
 use super::{
-    TaskStore,
+    ANSWER, TaskStore,
     namesake::Namesake,
     port_holder,
     unanswered::{Left, Unanswered},
@@ -23,8 +23,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LOOK: Duration = Duration::from_secs(30);
 /// How long a start may be without an answer before the engine is asked how the container is, again and again.
 const SILENCE: Duration = Duration::from_secs(5);
-/// How long one such answer may take.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// What is needed to create tasks' containers.
 #[derive(Clone, Copy)]

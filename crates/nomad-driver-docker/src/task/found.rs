@@ -17,6 +17,7 @@ use nomad_plugin::driver::TaskConfig;
 use tokio::time::timeout;
 
 use super::{
+    ANSWER,
     connections::Connections,
     exit::Exit,
     log_source::{LogSource, Subject},
@@ -35,8 +36,6 @@ use background::{Backoff, persevere};
 use engine::{EngineError, EngineFacts, Inspected, WatchHandle, within};
 use logs::LogTask;
 
-/// How long one answer of the engine may take.
-const ANSWER: Duration = Duration::from_secs(10);
 /// The pauses between two questions while the engine does not answer. It is also asked when the subscription to its events begins
 /// again.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

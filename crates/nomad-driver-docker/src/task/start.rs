@@ -13,14 +13,13 @@ use nomad_plugin::driver::{
 };
 
 use super::{
-    Task, Tasks,
+    ANSWER, Task, Tasks,
     created::{Created, Creator, LOOK},
     found::{Known, Later, Origin},
     handover::Handover,
     log_source::{LogSource, Subject},
     namesake,
     state::TaskState,
-    stop::ANSWER,
 };
 use crate::{
     checkpoint::reached,

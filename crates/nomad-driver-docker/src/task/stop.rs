@@ -14,13 +14,11 @@ use std::{sync::atomic::Ordering, time::Duration};
 use nomad_plugin::driver::{DriverError, Signal, UnknownSignal};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Status, Task};
+use super::{ANSWER, Status, Task};
 use crate::checkpoint::reached;
 use background::Backoff;
 use engine::{EngineError, persist, within};
 
-/// How long a call may take that has no deadline of its caller's.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// How much longer than its grace a stop may take.
 const MARGIN: Duration = Duration::from_secs(10);
 /// How much longer it may take if nothing answers at the engine's address, as during its restart.

@@ -13,14 +13,12 @@ use std::{
 use steps::{Action, Input, Steps};
 use tokio::time::Instant;
 
-use super::{connections::Connections, exit::Exit};
+use super::{ANSWER, connections::Connections, exit::Exit};
 use background::persevere;
 use engine::{Engine, WatchHandle, within};
 
 /// How long a container that lost a network may take to stop.
 const ENDING: Duration = Duration::from_secs(5);
-/// How long the engine may take to answer after that. The answer may be lost, although the container has stopped.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// How often the watching may panic before it falls back to reading less.
 const ATTEMPTS: u32 = 2;
@@ -97,6 +95,7 @@ async fn follow(
                 }
             },
             Action::Stop => {
+                // The answer may be lost, although the container has stopped.
                 let stopped = within(ENDING + ANSWER, engine.stop_container(container, ENDING)).await;
                 if let Err(error) = &stopped {
                     tracing::warn!(container, %error, "failed to stop a container without its network; retrying");

@@ -197,8 +197,8 @@ impl Case {
     /// Waits until the driver has subscribed so many times.
     pub(crate) async fn subscribed_times(&self, times: usize) {
         self.engine.asked_times("GET /events", times).await;
-        // The first inspect of the container is done by then.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // It looks at its containers then.
+        self.engine.quiet().await;
     }
 
     /// Lets time pass, with all its effects.
@@ -208,7 +208,7 @@ impl Case {
         while !left.is_zero() {
             let span = left.min(SPAN);
             tokio::time::advance(span).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            self.engine.quiet().await;
             left -= span;
         }
     }

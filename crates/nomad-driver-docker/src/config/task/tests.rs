@@ -107,9 +107,16 @@ fn an_image_is_parsed_once_whatever_scheme_a_person_writes() {
     }
 }
 
+fn texts(texts: &[&str]) -> Value {
+    Value::List(texts.iter().map(|item| text(item)).collect())
+}
+
+fn reported(parsed: Result<TaskOptions, ConfigErrors>) -> BTreeSet<String> {
+    parsed.unwrap_err().0.iter().map(ToString::to_string).collect()
+}
+
 #[test]
-fn what_cannot_be_meant_is_an_error_with_its_path() {
-    let maps = |fields: &[(&str, Value)]| Value::List(vec![object(fields)]);
+fn what_cannot_be_meant_of_a_mount_is_an_error_with_its_path() {
     let bind = |target: &str, propagation: &str| {
         object(&[
             ("type", text("bind")),
@@ -135,11 +142,41 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
     ]);
     let of_another_type =
         object(&[("target", text("/o")), ("tmpfs_options", object(&[("size", Value::Int(1 << 20))]))]);
-    let texts = |texts: &[&str]| Value::List(texts.iter().map(|item| text(item)).collect());
     let errors = parse(&[
         ("volumes", texts(&["nowhere", "a:b", "a:/a", "b:/a/", "c:", "a:/b:z:ro", ":/c"])),
         ("mount", Value::List(vec![bind("/a", "rprivate"), bind("", "sideways"), bind("/", ""), tmpfs.clone()])),
         ("mounts", Value::List(vec![tmpfs, of_no_source, of_another_type])),
+    ]);
+
+    let expected = [
+        "volumes[0]: invalid docker volume \"nowhere\": not <src>:<destination> format",
+        "volumes[1]: the target must be an absolute path below /, this is \"b\"",
+        "volumes[2]: duplicate mount point \"/a\": mount[0].target has it already",
+        "volumes[3]: duplicate mount point \"/a/\": mount[0].target has it already",
+        "volumes[4]: the target must be an absolute path below /, this is \"\"",
+        "volumes[5]: invalid docker volume \"a:/b:z:ro\": more than <src>:<destination>:<mode>",
+        "volumes[6]: invalid docker volume \":/c\": the source must be set",
+        "mounts[1].source: must be set for a mount of type \"bind\"",
+        "mounts[2].tmpfs_options: is for mounts of type \"tmpfs\", this one is of type \"volume\"",
+        "mount[1].bind_options.propagation: invalid propagation mode \"sideways\", it is one of private, rprivate, \
+         shared, rshared, slave, rslave",
+        "mount[1].target: the target must be an absolute path below /, this is \"\"",
+        "mount[2].target: the target must be an absolute path below /, this is \"/\"",
+        "mount[3]: invalid source, must be \"\" for tmpfs",
+        "mount[3].tmpfs_options.size: must not be negative, this is -1",
+        "mount[3].tmpfs_options.mode: must not be negative, this is -1",
+        "mounts[0]: invalid source, must be \"\" for tmpfs",
+        "mounts[0].tmpfs_options.size: must not be negative, this is -1",
+        "mounts[0].tmpfs_options.mode: must not be negative, this is -1",
+        "mounts[0].target: duplicate mount point \"/t\": mount[3].target has it already",
+    ];
+    assert_eq!(reported(errors), expected.map(str::to_owned).into());
+}
+
+#[test]
+fn a_value_that_cannot_be_meant_is_an_error_with_its_path() {
+    let maps = |fields: &[(&str, Value)]| Value::List(vec![object(fields)]);
+    let errors = parse(&[
         ("oom_score_adj", Value::Int(-1001)),
         ("shm_size", Value::Int(-1)),
         ("memory_hard_limit", Value::Int(-1)),
@@ -164,26 +201,6 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
     ]);
 
     let expected = [
-        "volumes[0]: invalid docker volume \"nowhere\": not <src>:<destination> format",
-        "volumes[1]: the target must be an absolute path below /, this is \"b\"",
-        "volumes[2]: duplicate mount point \"/a\": mount[0].target has it already",
-        "volumes[3]: duplicate mount point \"/a/\": mount[0].target has it already",
-        "volumes[4]: the target must be an absolute path below /, this is \"\"",
-        "volumes[5]: invalid docker volume \"a:/b:z:ro\": more than <src>:<destination>:<mode>",
-        "volumes[6]: invalid docker volume \":/c\": the source must be set",
-        "mounts[1].source: must be set for a mount of type \"bind\"",
-        "mounts[2].tmpfs_options: is for mounts of type \"tmpfs\", this one is of type \"volume\"",
-        "mount[1].bind_options.propagation: invalid propagation mode \"sideways\", it is one of private, rprivate, \
-         shared, rshared, slave, rslave",
-        "mount[1].target: the target must be an absolute path below /, this is \"\"",
-        "mount[2].target: the target must be an absolute path below /, this is \"/\"",
-        "mount[3]: invalid source, must be \"\" for tmpfs",
-        "mount[3].tmpfs_options.size: must not be negative, this is -1",
-        "mount[3].tmpfs_options.mode: must not be negative, this is -1",
-        "mounts[0]: invalid source, must be \"\" for tmpfs",
-        "mounts[0].tmpfs_options.size: must not be negative, this is -1",
-        "mounts[0].tmpfs_options.mode: must not be negative, this is -1",
-        "mounts[0].target: duplicate mount point \"/t\": mount[3].target has it already",
         "oom_score_adj: must be between -1000 and 1000, this is -1001",
         "shm_size: must not be negative, this is -1",
         "memory_hard_limit: must not be negative, this is -1",
@@ -203,8 +220,7 @@ fn what_cannot_be_meant_is_an_error_with_its_path() {
         "failed to parse ulimit configuration: Malformed soft ulimit rss: -5",
         "failed to parse ulimit configuration: Malformed hard ulimit cpu: 1:-2",
     ];
-    let reported: BTreeSet<String> = errors.unwrap_err().0.iter().map(ToString::to_string).collect();
-    assert_eq!(reported, expected.map(str::to_owned).into());
+    assert_eq!(reported(errors), expected.map(str::to_owned).into());
 }
 
 #[test]
